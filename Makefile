@@ -1,0 +1,35 @@
+# From a fresh clone: python 3.11+, make and a package registry are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench serve setup lock
+
+help: ## Say what there is
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded world
+	$(BIN)/python -m flows run brake_coast
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
+	$(BIN)/python -m tests.benchmarks
+
+serve: $(READY) ## Serve the Prefect UI, the MLflow UI and the schedules, until Ctrl-C
+	$(BIN)/python -m flows serve
+
+setup: $(READY) ## Only install: .venv with the locked packages and the project
+
+lock: ## Resolve requirements.in anew into requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header requirements.in -o requirements.lock
+
+# The marker is written last, so that a broken installation is repaired by the next call and a good one is not touched.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
