@@ -1,0 +1,37 @@
+"""`python -m tasks <stage>`: run one step alone, as `dvc repro` does. `python -m tasks` lists the stages."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import yaml
+from tqdm import tqdm
+
+from tasks import runner
+from tasks.step import BadInput, Context, processes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    parser.add_argument("stage", nargs="?", help="a stage of dvc.yaml, such as brake_coast-label")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if arguments.stage is None:
+        for name, entry in yaml.safe_load(runner.DVC_YAML.read_text())["stages"].items():
+            print(f"{name + ('@<item>' if 'matrix' in entry else ''):34}{entry.get('desc', '')}")
+        return 0
+    try:
+        metrics = runner.run(arguments.stage, Context(map=processes, progress=tqdm))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, value in metrics.items():
+        print(f"{name:48}{value if value is None or isinstance(value, int) else format(value, '.4f')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,376 @@
+"""YOLO detectors: train, judge and run them. The one module that imports ultralytics; every line uses it.
+
+Ultralytics is kept from what it does unasked: no telemetry, no logger integrations, no settings in the user's home, no
+downloads (fonts, a model for the AMP check), no packages installed, no pickled code run (checkpoints are read with
+`weights_only`), nothing printed.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CACHE = Path("data/.cache").absolute()
+# Read by ultralytics while it is imported, so they have to be set before.
+os.environ |= {
+    "YOLO_CONFIG_DIR": str(CACHE),
+    "YOLO_OFFLINE": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_VERBOSE": "0",
+    "ULTRALYTICS_SAFE_LOAD": "1",
+}
+
+import cv2  # noqa: E402
+import matplotlib  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import yaml  # noqa: E402
+from torchvision.ops import batched_nms  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
+from ultralytics.nn.modules.head import Detect  # noqa: E402
+from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
+from ultralytics.utils import SETTINGS, USER_CONFIG_DIR  # noqa: E402
+from ultralytics.utils.checks import check_yaml  # noqa: E402
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset  # noqa: E402
+
+from tasks.files import replacing  # noqa: E402
+from tasks.step import BadInput  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+GREY = 114  # what YOLO is trained to see around an image
+
+
+def _settle() -> None:
+    """Turn integrations off, and put a font where ultralytics would download one."""
+    dict.update(SETTINGS, dict.fromkeys(INTEGRATIONS, False))  # past its own `update`, which would rewrite the file under other processes
+    font = USER_CONFIG_DIR / "Arial.ttf"
+    if not font.exists():
+        with replacing(font) as temporary:
+            shutil.copyfile(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), temporary)
+
+
+def device(name: str) -> str:
+    """`auto` is the first GPU if there is one, else the CPU; other names are torch's and stay."""
+    return ("cuda:0" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def weights_file(weights: str) -> Path:
+    """The file of that path, or of Ultralytics' published weights of that name, downloaded once. Raises `BadInput`."""
+    path, cached = Path(weights), CACHE / "weights" / weights
+    if path.exists():
+        return path
+    if weights not in GITHUB_ASSETS_NAMES:
+        raise BadInput(f"{weights}: no such weights file; train a detector first, or give a file or a name like yolo12n.pt")
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            attempt_download_asset(cached)
+        except Exception as error:
+            raise BadInput(f"{weights}: cannot be downloaded ({error}); give the path of a local file") from None
+    return cached
+
+
+def start_file(start: str) -> str:
+    """What a training starts from: a network's .yaml (a file, or the name of one that ultralytics ships) or weights."""
+    if not start.endswith((".yaml", ".yml")):
+        path = weights_file(start)
+        load_network(path)
+        return str(path)
+    if not Path(start).is_file() and (Path(start).name != start or not check_yaml(re.sub(r"(\d+)[nslmx]", r"\1", start), hard=False)):
+        raise BadInput(f"{start}: no such network description; give a .yaml file, or a name like yolo12n.yaml")
+    return start
+
+
+def load_network(path: Path) -> torch.nn.Module:
+    """The detection network of a checkpoint, float32 in eval mode. Raises `BadInput` if the file does not hold one."""
+    remedy = "give the .pt file of an Ultralytics detection model"
+    if path.suffix != ".pt":
+        raise BadInput(f"{path}: not a .pt file; {remedy}")
+    try:
+        checkpoint, _ = torch_safe_load(path, safe_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0].removeprefix("ERROR ❌️ ")
+        raise BadInput(f"{path}: not a model that can be read ({reason}); {remedy}") from None
+    network = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    if not isinstance(network, torch.nn.Module) or not isinstance(network.model[-1], Detect):
+        raise BadInput(f"{path}: holds no YOLO detector; {remedy}")
+    return network.float().eval()
+
+
+def save_network(network: torch.nn.Module, path: Path, settings: Mapping[str, Any]) -> None:
+    """Write weights that ultralytics can load. Equal networks give equal bytes: no dates, paths or optimizer state."""
+    network = copy.deepcopy(network).half()
+    network.criterion, network.args = None, {"task": "detect", **settings}
+    network.yaml.pop("yaml_file", None)
+    buffer = io.BytesIO()  # saved to a file, the archive would carry the file's name
+    torch.save({"model": network, "train_args": network.args, "license": "AGPL-3.0"}, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def view(dataset: Path, folder: Path) -> tuple[Path, list[str]]:
+    """A stand-in for a YOLO dataset that ultralytics may write its caches into; returns its dataset.yaml and splits.
+
+    Images are links one by one (ultralytics resolves a linked folder and would then write beside the originals).
+    """
+    try:
+        description = yaml.safe_load((dataset / "dataset.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{dataset}/dataset.yaml: no such file; {dataset} has to be a YOLO dataset") from None
+    shutil.rmtree(folder, ignore_errors=True)
+    splits = []
+    for split in ("train", "val", "test"):
+        if split not in description:
+            if split == "test":
+                continue
+            raise BadInput(f"{dataset}/dataset.yaml: no key {split!r}, the folder of its images")
+        images = sorted(path for path in (dataset / description[split]).glob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
+        if not images:
+            raise BadInput(f"{dataset}/dataset.yaml: {split}: {description[split]} holds no images")
+        labels = dataset / description[split].replace("images", "labels", 1)
+        for kind, files in (("images", images), ("labels", sorted(labels.glob("*.txt")))):
+            (folder / kind / split).mkdir(parents=True)
+            for file in files:
+                (folder / kind / split / file.name).symlink_to(file.absolute())
+        description[split] = f"images/{split}"
+        splits.append(split)
+    target = folder / "dataset.yaml"
+    target.write_text(yaml.safe_dump({**description, "path": str(folder.absolute())}), encoding="utf-8")
+    return target, splits
+
+
+class _Trainer(DetectionTrainer):
+    """Ultralytics' trainer that can be killed at any moment and ends as if it had not been.
+
+    Its own resume restarts from half precision averaged weights with another order of images. Here all that an epoch
+    draws at random is a function of (seed, epoch), and the full state is kept after each.
+    """
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.device.type == "cpu":  # ultralytics does this on GPUs only; a fifth less time for these small networks
+            self.model.to(memory_format=torch.channels_last)
+        self.state_file, self.history = self.save_dir / "state.pt", []
+        if not self.state_file.exists():
+            return
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["ema_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best_fitness, self.history = state["best_fitness"], state["history"]
+        vars(self.stopper).update(state["stopper"])
+        self.start_epoch = state["epoch"] + 1
+        self.scheduler.last_epoch = self.start_epoch - 1
+        self.model.criterion = self.model.init_criterion()
+        if hasattr(self.model.criterion, "update"):  # two-headed models shift weight between the heads epoch by epoch
+            self.model.criterion.updates = self.start_epoch - 1
+            self.model.criterion.update()
+        log.info("resumed after epoch %d of %d", self.start_epoch, self.epochs)
+
+    def begin_epoch(self) -> None:
+        seed = self.args.seed * 1_000_003 + self.epoch
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        self.train_loader.reset()
+        self.train_loader.generator.manual_seed(seed)
+        dataset = self.train_loader.dataset
+        if dataset.cache != "ram":  # mosaics are made of the images in this buffer
+            for index in dataset.buffer:
+                dataset.ims[index] = None
+            dataset.buffer.clear()
+
+    def preprocess_batch(self, batch: dict) -> dict:
+        batch = super().preprocess_batch(batch)
+        batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def save_model(self) -> bool:
+        if self.fitness == self.best_fitness:
+            save_network(self.ema.ema, self.best, {"imgsz": self.args.imgsz})
+        measured = {**self.label_loss_items(self.tloss), **self.metrics, **self.lr, "fitness": self.fitness}
+        names = {key: key.replace("/", "_").removeprefix("metrics_").removesuffix("(B)") for key in measured}
+        self.history.append({"epoch": self.epoch + 1} | {names[key]: round(float(value), 6) for key, value in measured.items()})
+        state = {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "best_fitness": float(self.best_fitness),
+            "stopper": {"best_fitness": float(self.stopper.best_fitness), "best_epoch": self.stopper.best_epoch},
+            "history": self.history,
+        }
+        with replacing(self.state_file) as temporary:
+            torch.save(state, temporary)
+        return True
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        if not torch.isfinite(self.loss):
+            raise BadInput(f"the detector's loss is {float(self.loss)} in epoch {epoch + 1}; lower its lr0")
+        return False
+
+    def final_eval(self) -> None:
+        """Left out: `judge` does it, on each split, after the training."""
+
+
+def train(
+    start: str, data: Path, work: Path, settings: Mapping[str, Any], progress: Callable[..., Any]
+) -> tuple[Path, list[dict]]:
+    """Train from `start`, a .pt file or a network's .yaml, on `view`'s data; returns the best weights and the history.
+
+    `work` keeps what a killed run needs: called again with the same arguments it goes on after the last whole epoch.
+    `settings` are ultralytics' train arguments. A record of the history holds the epoch, the losses, P, R and mAP.
+    """
+    _settle()
+    fixed = {
+        "model": start, "data": str(data), "save_dir": str(work.absolute()), "plots": False, "verbose": False,
+        "nbs": settings["batch"],  # no gradient accumulation, whose rest a resumed run would have lost
+    }  # fmt: skip
+    trainer = _Trainer(overrides={**settings, **fixed})
+    bar = None
+
+    def begin(trainer: _Trainer) -> None:
+        nonlocal bar
+        trainer.begin_epoch()
+        if bar is None:
+            batches = len(trainer.train_loader)
+            bar = progress(total=trainer.epochs * batches, initial=trainer.start_epoch * batches, desc="detector", unit="batch")
+
+    def report(trainer: _Trainer) -> None:
+        bar.set_postfix(epoch=trainer.epoch + 1, mAP50=f"{trainer.history[-1]['mAP50']:.3f}")
+
+    trainer.add_callback("on_train_epoch_start", begin)
+    trainer.add_callback("on_train_batch_end", lambda trainer: bar.update())
+    trainer.add_callback("on_model_save", report)
+    try:
+        trainer.train()
+    finally:
+        if bar is not None:
+            bar.close()
+    return trainer.best, trainer.history
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the classes; the curve holds the precision at each of the recalls, mean over the classes."""
+
+    images: int
+    boxes: int
+    precision: float
+    recall: float
+    map50: float
+    map50_95: float
+    curve: tuple[np.ndarray, np.ndarray]
+
+
+def judge(weights: Path, data: Path, split: str, work: Path, *, imgsz: int, batch: int, device: str) -> Scores:
+    """Average precision of the weights on one split of `view`'s data, by ultralytics' validator."""
+    _settle()
+    arguments = {
+        "model": str(weights), "data": str(data), "split": split, "imgsz": imgsz, "batch": batch, "device": device,
+        "rect": True, "plots": False, "verbose": False, "save_dir": str(work.absolute()), "workers": 0,
+    }  # fmt: skip
+    validator = DetectionValidator(args=arguments)
+    validator(model=str(weights))
+    box = validator.metrics.box
+    recall, precision = (box.px, box.prec_values.mean(0)) if len(box.prec_values) else (np.linspace(0, 1, 2), np.zeros(2))
+    return Scores(
+        validator.seen, int(validator.metrics.nt_per_class.sum()), float(box.mp), float(box.mr), float(box.map50),
+        float(box.map), (recall, precision),
+    )  # fmt: skip
+
+
+def names(weights: Path) -> list[str]:
+    """Class names of a detector, in the order of their numbers."""
+    return list(load_network(weights).names.values())
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as the network takes it, and the way back to its own pixels."""
+
+    pixels: np.ndarray  # (canvas height, canvas width, 3) uint8 RGB
+    size_px: tuple[int, int]  # width, height of the image
+    scaled_px: tuple[int, int]  # the same on the canvas
+    corner_px: tuple[int, int]  # left, top of the image on the canvas
+
+
+class Detector:
+    """Weights ready to run. `frame` belongs in reader threads, `detect` in one thread.
+
+    `classes` maps the network's class names to ours, `confidence` holds the threshold of each of ours; a class that is
+    not mapped is dropped. Overlaps are suppressed among our classes: what the network calls a car and a truck is one vehicle.
+    """
+
+    def __init__(
+        self, weights: Path, classes: Mapping[str, str], confidence: Mapping[str, float], *, imgsz: int, iou: float, device: str
+    ):
+        network = load_network(weights)
+        theirs = {ours: [index for index, name in network.names.items() if classes.get(name) == ours] for ours in confidence}
+        self.classes, self.theirs = list(theirs), list(theirs.values())
+        if not any(theirs.values()):
+            names = ", ".join(list(network.names.values())[:8])
+            raise BadInput(f"{weights}: none of its classes ({names}) is a key of classes ({', '.join(classes)})")
+        self.device = torch.device(device)
+        self.parameters = sum(weight.numel() for weight in network.parameters())
+        self.network = network.fuse().to(self.device, memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
+        self.end2end = bool(getattr(network, "end2end", False))
+        self.imgsz, self.iou, self.stride = imgsz, iou, int(network.stride.max())
+        self.ours = torch.tensor([self.classes.index(classes[name]) if name in classes else -1 for name in network.names.values()])
+        self.threshold = torch.tensor([confidence[name] for name in self.classes])
+
+    def canvas(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """Width and height of the network's input: the longer side `imgsz`, both multiples of the stride."""
+        gain = self.imgsz / max(width_px, height_px)
+        return tuple(-(-round(side * gain) // self.stride) * self.stride for side in (width_px, height_px))
+
+    def frame(self, image: np.ndarray, canvas: tuple[int, int]) -> Frame:
+        """Fit a BGR image into the middle of the canvas, proportions kept."""
+        height, width = image.shape[:2]
+        gain = min(canvas[0] / width, canvas[1] / height)
+        w, h = max(round(width * gain), 1), max(round(height * gain), 1)
+        left, top = (canvas[0] - w) // 2, (canvas[1] - h) // 2
+        pixels = np.full((canvas[1], canvas[0], 3), GREY, np.uint8)
+        resized = image if (w, h) == (width, height) else cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+        cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=pixels[top : top + h, left : left + w])
+        return Frame(pixels, (width, height), (w, h), (left, top))
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in the image's pixels, confidence, class index."""
+        if not frames:
+            return []
+        batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(self.device)
+        output = self.network(batch.permute(0, 3, 1, 2).float() / 255)
+        output = (output[0] if isinstance(output, (list, tuple)) else output).float().cpu()
+        if self.end2end:  # (images, boxes, x1 y1 x2 y2 confidence class)
+            boxes, best, ours = output[..., :4], output[..., 4], self.ours[output[..., 5].long()]
+        else:  # (images, cx cy w h and a score a class, boxes)
+            centre, size, scores = output[:, 0:2].mT, output[:, 2:4].mT, output[:, 4 : 4 + len(self.ours)]
+            groups = [scores[:, theirs].amax(1) if theirs else torch.zeros_like(scores[:, 0]) for theirs in self.theirs]
+            best, ours = torch.stack(groups, dim=1).max(1)
+            boxes = torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+        image, slot = torch.nonzero((ours >= 0) & (best > self.threshold[ours]), as_tuple=True)
+        boxes, best, ours = boxes[image, slot], best[image, slot], ours[image, slot]
+        keep = batched_nms(boxes, best, image * len(self.classes) + ours, self.iou)
+        image, found = image[keep].numpy(), torch.cat([boxes, best[:, None], ours[:, None]], dim=1)[keep].numpy()
+        return [self._in_image(found[image == index], frame) for index, frame in enumerate(frames)]
+
+    @staticmethod
+    def _in_image(found: np.ndarray, frame: Frame) -> np.ndarray:
+        corner, scaled, size = (np.array(pair * 2, np.float32) for pair in (frame.corner_px, frame.scaled_px, frame.size_px))
+        found[:, :4] = np.clip((found[:, :4] - corner) * (size / scaled), 0, size)
+        return found

@@ -1,0 +1,54 @@
+"""Files are written to a temporary name and renamed: a reader, or a hard link in DVC's cache, never sees half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Hands out a temporary path beside `path`; on success it takes the name `path`, on an error it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: writers such as cv2, pandas and torch choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Sorted keys and a final newline, so that equal values are equal bytes. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest(*values: Any) -> str:
+    """A short stable hash of JSON-able values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Hash of the names and contents of all files under a folder."""
+    return digest([(str(p.relative_to(folder)), file_hash(p)) for p in sorted(folder.rglob("*")) if p.is_file()])

@@ -1,0 +1,127 @@
+"""The house rules that a machine can hold: which room may import what, and that dvc.yaml lists the code its stages use."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import params
+
+ROOT = Path(__file__).parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# The sub-key that says which cells a matrix has; a new cell must not make the others run again.
+MATRIX_KEYS = {"brake_coast.train.variants"}
+
+
+def module_file(name: str) -> Path | None:
+    path = ROOT / name.replace(".", "/")
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def closure(path: Path) -> set[Path]:
+    """All files of this project that a file needs, itself included; empty __init__.py files do not count.
+
+    Nor does what only describes params: they are tracked by value, and no field has a default that its code could change.
+    """
+    files, todo = set(), [path]
+    while todo:
+        path = todo.pop()
+        if path in files or path.name == "params.py":
+            continue
+        files.add(path)
+        todo += [f for name in imports(path) if name.split(".")[0] in ("tasks", "models", "flows") and (f := module_file(name))]
+    return {f for f in files if f.name != "__init__.py" or len(ast.parse(f.read_text()).body) > 1}
+
+
+def python_files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("models", {"flows", "tasks", "prefect", "dvc", "mlflow", "ultralytics", "pandas", "h5py", "cv2", "logging", "argparse"}),
+        ("tasks", {"flows", "prefect", "dvc"}),
+    ],
+)
+def test_imports_run_one_way(room, forbidden):
+    wrong = {str(p.relative_to(ROOT)): bad for p in python_files(room) if (bad := {n.split(".")[0] for n in imports(p)} & forbidden)}
+    assert not wrong
+
+
+@pytest.mark.parametrize(("package", "only"), [("mlflow", "tasks/tracking.py"), ("ultralytics", "tasks/detector.py")])
+def test_a_package_has_one_door(package, only):
+    users = {
+        str(p.relative_to(ROOT))
+        for room in ("flows", "tasks", "models")
+        for p in python_files(room)
+        if package in {name.split(".")[0] for name in imports(p)}
+    }
+    assert users == {only}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_code_it_uses_and_on_no_other(name):
+    line, _, step = name.partition("-")
+    listed = {dep for dep in STAGES[name]["deps"] if dep.startswith(("tasks/", "models/"))}
+    data_files = {dep for dep in listed if not dep.endswith(".py")}
+    used = {str(path.relative_to(ROOT)) for path in closure(ROOT / "tasks" / line / f"{step}.py")}
+    assert listed - data_files == used, "\n".join(["dvc.yaml should list:", *sorted(used | data_files)])
+    assert all((ROOT / path).is_file() for path in data_files)
+
+
+def test_every_other_file_in_the_rooms_belongs_to_a_stage():
+    """Templates and network descriptions are code too."""
+    others = {
+        str(p.relative_to(ROOT))
+        for room in ("tasks", "models")
+        for p in (ROOT / room).rglob("*.*")
+        if p.is_file() and p.suffix not in (".py", ".pyc")
+    }
+    listed = {dep for stage in STAGES.values() for dep in stage["deps"]}
+    assert others <= listed
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
+    line, _, step = name.partition("-")
+    tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    matrix = set(STAGES[name].get("matrix", {}))
+    asked = {f"data/{line}/{argument.arg}" for argument in run.args.kwonlyargs if argument.arg not in matrix}
+    steps = {dep.split("/${")[0] for dep in STAGES[name]["deps"] if dep.startswith("data/")}
+    assert {path for path in steps if not path.endswith(".pt")} == asked
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_param_of_a_step_is_tracked(name):
+    """Either the whole section is listed, or all of its keys but the one that makes the matrix."""
+    section = name.replace("-", ".", 1)
+    tracked = set(STAGES[name]["params"])
+    line, _, step = section.partition(".")
+    keys = {f"{section}.{key}" for key in getattr(getattr(params.load(ROOT / "params.yaml"), line), step).model_fields}
+    extra = {key for key in tracked if not key.startswith(f"{section}.") and key != section}
+    assert section in tracked or keys - tracked <= MATRIX_KEYS
+    assert extra <= MATRIX_KEYS
+
+
+def test_every_deployed_line_exists():
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {d["parameters"]["line"] for d in deployments} == set(params.lines())
