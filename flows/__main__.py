@@ -1,0 +1,93 @@
+"""Run a line, see what is out of date, serve the UIs and the schedules."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from flows import environment, lock
+from tasks import params
+from tasks.step import BadInput
+
+HELD = 3  # exit status: another run holds this checkout
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="bring a line up to date", description=_run.__doc__)
+    run.add_argument("line", help=f"one of: {', '.join(params.lines())}")
+    run.add_argument("--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="write a value into params.yaml")
+    run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step anew, from scratch")
+    run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
+    status = commands.add_parser("status", help="what is up to date, and why the rest is not", description=_status.__doc__)
+    status.add_argument("line", nargs="?", help="all lines if not given")
+    commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
+    chosen = parser.parse_args(arguments)
+    environment.prepare()
+    try:
+        return {"run": _run, "status": _status, "serve": _serve}[chosen.command](chosen)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, run again to go on", file=sys.stderr)
+        return 130
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    """Bring a line up to date: each stage of dvc.yaml that has changed runs as a Prefect task, the rest is shown as up to date."""
+    if chosen.line not in params.lines():
+        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    if not chosen.wait:
+        try:
+            lock.refuse_if_held(environment.STATE)
+        except lock.Held as error:
+            print(f"error: {error}", file=sys.stderr)
+            return HELD
+    began = time.monotonic()
+    with environment.server():
+        # Imported while the server starts: the import takes as long as the start.
+        from flows import results
+        from flows.line import run_line
+
+        environment.wait()
+        state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
+        outcome = state.result(raise_on_failure=False)
+        environment.flush_logs()
+    if not state.is_completed():
+        print(f"error: {state.message}", file=sys.stderr)
+        return HELD if state.name == "Held" else 1
+    wall_s, inside_s = time.monotonic() - began, results.inside_steps_s(outcome.made)
+    print(f"\n{results.table(chosen.line)}")
+    print(f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, {inside_s:.0f} s of it in steps.")
+    print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
+    return 0
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    """Say of each stage whether it is up to date, or what has changed (param, code, dependency, output), or that it never ran."""
+    from flows import source
+    from flows.graph import Graph
+    from tasks import runner
+
+    params.load()
+    if chosen.line is not None and chosen.line not in params.lines():
+        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    for line in [chosen.line] if chosen.line else params.lines():
+        graph = Graph(line)
+        for name in graph.stages:
+            reasons = [*graph.why(name), *source.news(runner.stage(name))]
+            print(f"{name:44}{'; '.join(reasons) or 'up to date'}")
+    return 0
+
+
+def _serve(_chosen: argparse.Namespace) -> int:
+    from flows import serve
+
+    return serve.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

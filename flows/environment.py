@@ -1,0 +1,163 @@
+"""Where Prefect keeps its state and which server it talks to; to be called before prefect is imported.
+
+`PREFECT_API_URL` if it is set; else the server that `make serve` keeps running for this checkout; else an embedded one for
+the time of the command, with its database under `.trainyard/prefect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.step import BadInput
+
+STATE = Path(".trainyard")
+SERVED = STATE / "server.json"
+START_LIMIT_S = 120
+
+
+def prepare() -> None:
+    """Settings of this project; what the caller's environment already says is kept."""
+    STATE.mkdir(exist_ok=True)
+    defaults = {
+        "PREFECT_HOME": str(STATE.resolve() / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        # Blocks are not used here, and registering them costs seconds of every start.
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+        # A record that cannot be sent to the server any more is no reason for a traceback on a good run's stderr.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"{host}:{port} cannot be used ({error.strerror}); free it or set TRAINYARD_*_PORT") from None
+
+
+def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subprocess.Popen:
+    """The Prefect API as a child process that ends when this process does, however that ends (its stdin closes)."""
+    environment = {
+        **os.environ,
+        "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
+        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    }
+    with (STATE / "server.log").open("ab") as server_log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.environment", host, str(port)],
+            stdin=subprocess.PIPE, stdout=server_log, stderr=server_log, env=environment, start_new_session=True,
+        )  # fmt: skip
+
+
+def wait_until_answers(process: subprocess.Popen, url: str) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not answers(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{' '.join(process.args)} did not start; its log is in {STATE}")
+        time.sleep(0.1)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a server of ours and all that it started: each leads a process group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """`PREFECT_API_URL` points to a running server inside the block. An embedded one is starting while the block begins:
+    call `wait()` of this module before the first request."""
+    global _starting
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    if SERVED.exists() and answers((url := json.loads(SERVED.read_text())["api_url"]) + "/health"):
+        os.environ["PREFECT_API_URL"] = url
+        yield
+        return
+    port = free_port()
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    _starting = start_server(port, with_ui=False)
+    try:
+        yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        stop(_starting)
+        _starting = None
+
+
+_starting: subprocess.Popen | None = None
+
+
+def wait() -> None:
+    if _starting is not None:
+        wait_until_answers(_starting, f"{os.environ['PREFECT_API_URL']}/health")
+
+
+def flush_logs() -> None:
+    """Send what Prefect still holds back; once the embedded server is gone it would complain on stderr."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all()
+    EventsWorker.drain_all()
+
+
+def _serve(host: str, port: int) -> None:
+    import uvicorn
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    from prefect.server.api.server import create_app
+
+    uvicorn.run(create_app, factory=True, host=host, port=port, log_level="error", timeout_keep_alive=5)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

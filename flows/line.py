@@ -1,0 +1,184 @@
+"""One line as a Prefect flow: the stages of dvc.yaml as task runs, in parallel where the graph allows.
+
+    python -m flows run <line> [--set line.step.key=value] [--force STEP] [--wait]
+
+What a build system cannot do is added around the graph: pull and push where a DVC remote is configured, one MLflow parent
+run, a result artifact, and a word to someone when it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import lock, notify, results, source, worker
+from flows.environment import STATE
+from flows.graph import Graph
+from tasks import params as params_file
+from tasks import runner, tracking
+from tasks.step import BadInput
+
+NETWORK_RETRIES = 2
+RETRY_DELAYS_S = [10, 60]
+
+
+class LineRun:
+    """What the stages of one flow run share: the graph, the device budget and, if anything is to run, the MLflow parent."""
+
+    def __init__(self, graph: Graph, forced: set[str]) -> None:
+        self.graph = graph
+        self.forced = forced
+        self.made: dict[str, worker.Made] = {}
+        self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
+        self._device = threading.Semaphore(device_budget())
+        self._parent: Future[str] | None = None
+        if forced or any(self.to_do(name) for name in graph.stages):
+            # Both take seconds of imports, which the first stages do not have to wait for.
+            self._parent = ThreadPoolExecutor(1).submit(tracking.start_flow_run, graph.line, flow_run.name, self.tags)
+            wants_device = any(runner.stage(name).uses_device for name in graph.stages)
+            threading.Thread(target=worker.warm_up, args=[wants_device]).start()
+
+    @property
+    def parent(self) -> str | None:
+        """The MLflow run of this flow run; None if nothing was to do."""
+        return self._parent.result() if self._parent else None
+
+    def to_do(self, name: str) -> list[str]:
+        """Why a stage has to run, as things stand now; empty if it is up to date."""
+        if name in self.forced:
+            return ["forced"]
+        return [*self.graph.why(name), *source.news(runner.stage(name))]
+
+    def bring_up_to_date(self, name: str) -> State:
+        """Run one stage if it has to; the state says what became of it, so that the Prefect UI does."""
+        stage = runner.stage(name)
+        reasons = self.to_do(name)
+        if not reasons:
+            return Completed(name="Up to date", message="nothing it depends on has changed")
+        get_run_logger().info("%s: %s", name, "; ".join(reasons))
+        if name in self.forced:
+            self.graph.discard(name)
+        elif source.NEWS not in reasons and self.graph.restore(name):
+            return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
+        with self._device if stage.uses_device else contextlib.nullcontext(), self.graph.busy(name):
+            parent = self.parent if stage.tracked else None
+            self.made[name] = worker.run_in_process(name, parent, self.tags)
+        self.graph.record(name)
+        source.remember(stage)
+        return Completed(message="; ".join(reasons))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The name of each stage's final state, and what the steps of those that ran have returned."""
+
+    states: dict[str, str]
+    made: dict[str, worker.Made]
+
+
+_current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task belongs to")
+
+
+def bring_up_to_date(name: str) -> State:
+    try:
+        return _current.get().bring_up_to_date(name)
+    except BadInput as error:  # a fault that a person has to mend: no traceback, and no use in trying again
+        return Failed(message=str(error))
+
+
+# Not a decorator: Prefect pickles the running task for the worker process, and only a function that a module still holds
+# under its own name goes by reference.
+run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
+
+
+def device_budget() -> int:
+    """How many stages that want the device may run at once. TRAINYARD_DEVICE_SLOTS, or one: a stage uses all cores."""
+    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS", "1"))
+
+
+def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
+    """The stages that `--force label` or `--force brake_coast-train@simple_concat_lstm` names."""
+    forced: set[str] = set()
+    for step in steps:
+        wanted = step if step.startswith(f"{graph.line}-") else f"{graph.line}-{step}"
+        found = {name for name in graph.stages if wanted in (name, name.partition("@")[0])}
+        if not found:
+            names = ", ".join(dict.fromkeys(name.removeprefix(f"{graph.line}-").partition("@")[0] for name in graph.stages))
+            raise BadInput(f"--force {step}: {graph.line} has no such step; its steps: {names}")
+        forced |= found
+    return forced
+
+
+@flow(
+    name="line",
+    flow_run_name="{line}",
+    task_runner=ThreadPoolTaskRunner(),  # unbounded: a stage that waits for others holds a thread
+    on_failure=[notify.tell_someone],
+    on_crashed=[notify.tell_someone],
+    persist_result=False,
+)
+def run_line(
+    line: str = "brake_coast", assignments: list[str] | None = None, force: list[str] | None = None, wait: bool = False
+) -> Outcome:
+    """Bring a line up to date.
+
+    Args:
+        line: a folder of `tasks`.
+        assignments: `line.step.key=value`, written into params.yaml after validation.
+        force: steps to run even if nothing has changed, from scratch.
+        wait: wait for another run that holds this checkout, instead of failing.
+
+    Returns:
+        What became of each stage. The run fails, and says why, if one of them did.
+    """
+    try:
+        with lock.checkout(STATE, wait=wait):
+            if assignments:
+                params_file.set_values(assignments)
+            params_file.load()
+            graph = Graph(line)
+            return _run(LineRun(graph, forced_stages(graph, force or [])))
+    except lock.Held as error:
+        return Failed(name="Held", message=str(error))
+    except BadInput as error:
+        return Failed(message=str(error))
+
+
+def _run(run: LineRun) -> Outcome | State:
+    line = run.graph.line
+    run.graph.pull()
+    states = _run_stages(run)
+    failed = {name: state for name, state in states.items() if not state.is_completed()}
+    if run.parent:
+        status = "FAILED" if failed else "FINISHED"
+        tracking.end_flow_run(run.parent, status, results.metrics(run.made), results.pages(line))
+    if failed:
+        return Failed(message="\n".join(f"{name}: {state.message or state.name}" for name, state in failed.items()))
+    run.graph.push()
+    key = f"{line.replace('_', '-')}-result"
+    create_markdown_artifact(results.markdown(line, run.parent), key=key, description=f"{line}: result")
+    return Outcome({name: state.name for name, state in states.items()}, run.made)
+
+
+def _run_stages(run: LineRun) -> dict[str, State]:
+    _current.set(run)
+    futures = {}
+    for name in run.graph.stages:
+        network = runner.stage(name).entry.get("meta", {}).get("network", False)
+        retries = {"retries": NETWORK_RETRIES, "retry_delay_seconds": RETRY_DELAYS_S} if network else {}
+        stage_task = run_stage.with_options(name=name, task_run_name=name, **retries)
+        futures[name] = stage_task.submit(name, wait_for=[futures[before] for before in run.graph.before(name)])
+    for future in futures.values():
+        future.wait()
+    return {name: future.state for name, future in futures.items()}

@@ -1,0 +1,62 @@
+"""One flow run at a time in a checkout: the second says who holds it and stops, or waits."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tasks.files import read_json, write_json
+
+
+log = logging.getLogger(__name__)
+
+
+class Held(RuntimeError):
+    """Another run holds this checkout."""
+
+
+def refuse_if_held(state: Path) -> None:
+    """Raises `Held` at once if another run holds the checkout: no need to start a server to find out."""
+    state.mkdir(exist_ok=True)
+    lock = FileLock(state / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Held(f"another run holds this checkout ({_holder(state)}); wait for it, or run again with --wait") from None
+    lock.release()
+
+
+def _holder(state: Path) -> str:
+    path = state / "run.json"
+    who = read_json(path) if path.exists() else {}
+    return f"pid {who.get('pid', '?')} of {who.get('user', '?')} since {who.get('since', '?')}: {who.get('command', '?')}"
+
+
+@contextmanager
+def checkout(state: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the checkout for the time of the block. The kernel frees the lock when its holder dies, however it died."""
+    if not wait:
+        refuse_if_held(state)
+    lock, holder = FileLock(state / "run.lock"), state / "run.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("waiting for another run (%s)", _holder(state))
+        lock.acquire()
+    try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        user = f"{getpass.getuser()}@{socket.gethostname()}"
+        write_json(holder, {"pid": os.getpid(), "user": user, "since": now, "command": " ".join(sys.argv)})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,22 @@
+"""Tell someone that a run failed: TRAINYARD_NOTIFY holds one or more Apprise URLs (mail, Slack, Teams, ntfy, ...)."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import apprise
+
+log = logging.getLogger(__name__)
+
+
+def tell_someone(flow, flow_run, state) -> None:
+    """Prefect's hook for a failed or crashed flow run."""
+    text = f"{flow_run.name} {state.name.lower()}: {state.message or 'no message'}"
+    log.error("%s", text)
+    urls = os.environ.get("TRAINYARD_NOTIFY", "").split()
+    if urls:
+        messenger = apprise.Apprise()
+        messenger.add(urls)
+        if not messenger.notify(title=f"Trainyard: {flow_run.name} failed", body=text):
+            log.error("nobody could be told: check TRAINYARD_NOTIFY")

@@ -1,0 +1,63 @@
+"""What a flow run leaves for people to look at: the report step's table, pictures and page, and where MLflow has the runs."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.environment import SERVED
+from flows.worker import Made
+from tasks import tracking
+from tasks.files import read_json
+
+PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
+
+
+def report(line: str) -> Path:
+    return Path("data", line, "report")
+
+
+def pages(line: str) -> list[Path]:
+    """The report's page, pictures and videos: the artifacts of the flow's MLflow run."""
+    folder = report(line)
+    return [path for path in sorted(folder.glob("*")) if path.suffix in (".html", ".png", ".mp4")]
+
+
+def metrics(made: Mapping[str, Made]) -> dict[str, Any]:
+    """The metrics of all steps of a run, as `<step>/<metric>`."""
+    return {f"{name.partition('-')[2]}/{key}": value for name, m in made.items() for key, value in m.metrics.items()}
+
+
+def inside_steps_s(made: Mapping[str, Made]) -> float:
+    """Seconds in which at least one step was at work: the rest of a run is what the yard itself costs."""
+    total, until = 0.0, 0.0
+    for one in sorted(made.values(), key=lambda m: m.began):
+        total += max(0.0, one.ended - max(one.began, until))
+        until = max(until, one.ended)
+    return total
+
+
+def table(line: str) -> str:
+    """The small table that the report step wrote, as markdown; empty before it has."""
+    path = report(line) / "table.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def mlflow_url(line: str, run_id: str | None) -> str:
+    store = os.environ.get("MLFLOW_TRACKING_URI", tracking.DEFAULT_STORE)
+    base = store if store.startswith("http") else read_json(SERVED)["mlflow_url"] if SERVED.exists() else ""
+    if not base:
+        return f"`make serve` shows the runs of {line}"
+    return f"{base}/#/experiments/{tracking.experiment_id(line)}" + (f"/runs/{run_id}" if run_id else "")
+
+
+def markdown(line: str, run_id: str | None) -> str:
+    """The result artifact of a flow run."""
+    pictures = [path for path in pages(line) if path.suffix == ".png" and path.stat().st_size <= PICTURE_LIMIT_B]
+    shown = [f"![{p.stem}](data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()})" for p in pictures]
+    return "\n\n".join(
+        [f"# {line}", table(line), f"MLflow: {mlflow_url(line, run_id)}", f"Report: `{report(line) / 'report.html'}`", *shown]
+    )

@@ -1,0 +1,174 @@
+"""A step at Prefect's door: in a process of its own, with the flow run's context, one task run per recording.
+
+A process of its own, because torch's random state, thread counts and plots are global, because a native crash must not
+take the flow along, and because both doors should run a step under the same conditions.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cloudpickle
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import hydrated_context, serialize_context
+from prefect.states import Completed, Failed
+from tqdm import tqdm
+
+from tasks import runner
+from tasks.step import BadInput, Context, attempt, end_with_parent, process_pool
+
+LONG_S = 5.0  # a step that takes longer shows its progress in the Prefect UI
+REPORT_EVERY_S = 2.0
+
+
+fork_server = multiprocessing.get_context("forkserver")
+
+
+class StepFailed(RuntimeError):
+    """A step ended with an error; the text holds its traceback."""
+
+
+def warm_up(with_torch: bool) -> None:
+    """Start the server that steps are forked from, with what takes each of them 3 to 4 s to import."""
+    fork_server.set_forkserver_preload(["flows.worker", "mlflow", *(["torch"] if with_torch else [])])
+    multiprocessing.forkserver.ensure_running()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step returned, and when it ran (seconds since the epoch; its process's start and imports not counted)."""
+
+    metrics: dict[str, Any]
+    began: float
+    ended: float
+
+
+def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> Made:
+    """Run a stage's step in a new process. Called inside a Prefect task run."""
+    ours, theirs = fork_server.Pipe(duplex=False)
+    job = (stage, parent_run, tags, dict(os.environ))
+    process = fork_server.Process(target=_work, args=(theirs, cloudpickle.dumps(serialize_context()), job))
+    process.start()
+    theirs.close()
+    try:
+        kind, value = ours.recv()
+    except EOFError:
+        process.join()
+        raise StepFailed(f"{stage}: its process ended with exit code {process.exitcode} (-9: killed, or out of memory)") from None
+    except BaseException:  # Ctrl-C, or the run was cancelled: the step goes with it
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if kind == "bad input":
+        raise BadInput(value)
+    if kind == "error":
+        raise StepFailed(f"{stage} failed:\n{value}")
+    return value
+
+
+def _work(result: Connection, context: bytes, job: tuple) -> None:
+    stage, parent_run, tags, environment = job
+    end_with_parent()
+    os.environ.update(environment)
+    with hydrated_context(cloudpickle.loads(context)):
+        try:
+            ctx = Context(map=task_runs(stage), progress=progress_bars(stage))
+            began = time.time()
+            metrics = runner.run(stage, ctx, parent_run, tags)
+            result.send(("ok", Made(metrics, began, time.time())))
+        except BadInput as error:
+            result.send(("bad input", str(error)))
+        except BaseException:
+            result.send(("error", traceback.format_exc()))
+
+
+def task_runs(stage: str) -> Callable:
+    """A map (see `tasks.step.Map`) whose items are Prefect task runs, named after the recording they work on."""
+
+    def mapped(fn, items, *, names, parallel=True):
+        if not items:
+            return
+        cores = min(len(items), os.cpu_count() or 1) if parallel else 1
+        pool = process_pool(cores) if cores > 1 else None
+
+        def work(item: Any) -> Any:
+            return pool.submit(attempt, fn, item).result() if pool else attempt(fn, item)
+
+        try:
+            with ThreadPoolExecutor(cores) as threads:
+                futures = {
+                    threads.submit(contextvars.copy_context().run, _task_run, stage, name, work, item): index
+                    for index, (name, item) in enumerate(zip(names, items, strict=True))
+                }
+                for future in as_completed(futures):
+                    yield futures[future], future.exception() or future.result()
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
+
+    return mapped
+
+
+def _task_run(stage: str, name: str, work: Callable[[Any], Any], item: Any) -> Any:
+    """Run `work(item)` as one task run; its state says what became of the recording."""
+    outcome: list[Any] = []
+
+    @task(name=stage, task_run_name=f"{stage} {name}", cache_policy=NO_CACHE, persist_result=False)
+    def one():
+        outcome.append(work(item))
+        if isinstance(outcome[0], BadInput):
+            return Completed(name="Quarantined", message=str(outcome[0]))
+        if isinstance(outcome[0], Exception):
+            return Failed(message=repr(outcome[0]))
+        return Completed()
+
+    one(return_state=True)
+    return outcome[0]
+
+
+def progress_bars(stage: str) -> Callable[..., tqdm]:
+    """tqdm bars that also report to a Prefect progress artifact once the work proves long."""
+
+    class Bar(tqdm):
+        def __init__(self, *args, **kwargs):
+            self._artifact, self._began, self._reported = None, time.monotonic(), 0.0
+            if not sys.stderr.isatty():
+                kwargs.setdefault("mininterval", 5)
+            super().__init__(*args, **kwargs)
+
+        def display(self, *args, **kwargs):
+            self._report()
+            return super().display(*args, **kwargs)
+
+        def close(self):
+            if not self.disable and self._artifact:
+                self._report(at_end=True)
+            super().close()
+
+        def _report(self, at_end: bool = False) -> None:
+            now = time.monotonic()
+            if not self.total or now - self._began < LONG_S or (now - self._reported < REPORT_EVERY_S and not at_end):
+                return
+            self._reported = now
+            percent = round(100 * min(1.0, self.n / self.total), 1)
+            if self._artifact is None:
+                key = stage.replace("_", "-").replace("@", "-").lower()
+                self._artifact = create_progress_artifact(percent, key=key, description=f"{stage}: {self.desc or 'progress'}")
+            else:
+                update_progress_artifact(self._artifact, percent)
+
+    return Bar

@@ -1,0 +1,5 @@
+"""Code that one step uses."""
+
+
+def square(number: int) -> int:
+    return number * number

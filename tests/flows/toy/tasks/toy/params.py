@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.params import Section
+
+
+class Collect(Section):
+    source: str = Field(description="a folder of numbers, one text file each")
+    pause_s: float = Field(ge=0)
+
+
+class Square(Section):
+    offset: int = Field(ge=0, le=100, description="added to the sum")
+
+
+class Judge(Section):
+    scale: float
+
+
+class Line(Section):
+    collect: Collect
+    square: Square
+    judge: Judge
