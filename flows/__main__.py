@@ -79,7 +79,7 @@ def _status(chosen: argparse.Namespace) -> int:
         graph = Graph(line)
         for name in graph.stages:
             reasons = [*graph.why(name), *source.news(runner.stage(name))]
-            print(f"{name:44}{'; '.join(reasons) or 'up to date'}")
+            print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
     return 0
 
 

@@ -25,7 +25,7 @@ def main() -> int:
         return 0
     try:
         metrics = runner.run(arguments.stage, Context(map=processes, progress=tqdm))
-    except BadInput as error:
+    except (BadInput, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for name, value in metrics.items():

@@ -57,7 +57,8 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
             folder.parent.mkdir(parents=True, exist_ok=True)
             needed, free = sum(m.file_size for m in members), shutil.disk_usage(folder.parent).free
             if needed > free:
-                raise BadInput(f"{shown}: {needed / 1e9:.2f} GB do not fit, {free / 1e9:.2f} GB are free in {folder.parent}")
+                sizes = f"{needed / 1e9:.2f} GB do not fit, {free / 1e9:.2f} GB are free"
+                raise BadInput(f"{shown}: {sizes} in {folder.parent}")
             part.mkdir()
             for member in progress(members, total=len(members), desc="extract", unit="file"):
                 target = part / member.filename
@@ -65,9 +66,10 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
                 with packed.open(member) as source, target.open("xb") as file:  # x: two members of one name are a fault
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise Damaged(f"{shown}: the archive is damaged or no zip ({error}); it is removed, run again to fetch it anew") from None
+        raise Damaged(f"{shown}: the archive is damaged or no zip ({error}); run again to fetch it anew") from None
     except FileExistsError as error:
-        raise BadInput(f"{shown}: two members share the name {Path(error.filename).name!r}; nothing was extracted") from None
+        name = Path(error.filename).name
+        raise BadInput(f"{shown}: two members share the name {name!r}; nothing was extracted") from None
     else:
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)

@@ -51,9 +51,10 @@ INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorb
 GREY = 114  # what YOLO is trained to see around an image
 
 
-def _settle() -> None:
+def settle() -> None:
     """Turn integrations off, and put a font where ultralytics would download one."""
-    dict.update(SETTINGS, dict.fromkeys(INTEGRATIONS, False))  # past its own `update`, which would rewrite the file under other processes
+    # Past its own `update`, which would rewrite the settings file under other processes.
+    dict.update(SETTINGS, dict.fromkeys(INTEGRATIONS, False))
     font = USER_CONFIG_DIR / "Arial.ttf"
     if not font.exists():
         with replacing(font) as temporary:
@@ -71,7 +72,7 @@ def weights_file(weights: str) -> Path:
     if path.exists():
         return path
     if weights not in GITHUB_ASSETS_NAMES:
-        raise BadInput(f"{weights}: no such weights file; train a detector first, or give a file or a name like yolo12n.pt")
+        raise BadInput(f"{weights}: no such weights file; train one first, or give a file or a name like yolo12n.pt")
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -87,7 +88,8 @@ def start_file(start: str) -> str:
         path = weights_file(start)
         load_network(path)
         return str(path)
-    if not Path(start).is_file() and (Path(start).name != start or not check_yaml(re.sub(r"(\d+)[nslmx]", r"\1", start), hard=False)):
+    shipped = Path(start).name == start and check_yaml(re.sub(r"(\d+)[nslmx]", r"\1", start), hard=False)
+    if not Path(start).is_file() and not shipped:
         raise BadInput(f"{start}: no such network description; give a .yaml file, or a name like yolo12n.yaml")
     return start
 
@@ -135,7 +137,8 @@ def view(dataset: Path, folder: Path) -> tuple[Path, list[str]]:
             if split == "test":
                 continue
             raise BadInput(f"{dataset}/dataset.yaml: no key {split!r}, the folder of its images")
-        images = sorted(path for path in (dataset / description[split]).glob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
+        folder_of_images = dataset / description[split]
+        images = sorted(path for path in folder_of_images.glob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
         if not images:
             raise BadInput(f"{dataset}/dataset.yaml: {split}: {description[split]} holds no images")
         labels = dataset / description[split].replace("images", "labels", 1)
@@ -201,8 +204,8 @@ class _Trainer(DetectionTrainer):
         if self.fitness == self.best_fitness:
             save_network(self.ema.ema, self.best, {"imgsz": self.args.imgsz})
         measured = {**self.label_loss_items(self.tloss), **self.metrics, **self.lr, "fitness": self.fitness}
-        names = {key: key.replace("/", "_").removeprefix("metrics_").removesuffix("(B)") for key in measured}
-        self.history.append({"epoch": self.epoch + 1} | {names[key]: round(float(value), 6) for key, value in measured.items()})
+        record = {key.replace("/", "_").removeprefix("metrics_").removesuffix("(B)"): v for key, v in measured.items()}
+        self.history.append({"epoch": self.epoch + 1} | {key: round(float(value), 6) for key, value in record.items()})
         state = {
             "epoch": self.epoch,
             "model": self.model.state_dict(),
@@ -234,7 +237,7 @@ def train(
     `work` keeps what a killed run needs: called again with the same arguments it goes on after the last whole epoch.
     `settings` are ultralytics' train arguments. A record of the history holds the epoch, the losses, P, R and mAP.
     """
-    _settle()
+    settle()
     fixed = {
         "model": start, "data": str(data), "save_dir": str(work.absolute()), "plots": False, "verbose": False,
         "nbs": settings["batch"],  # no gradient accumulation, whose rest a resumed run would have lost
@@ -247,7 +250,8 @@ def train(
         trainer.begin_epoch()
         if bar is None:
             batches = len(trainer.train_loader)
-            bar = progress(total=trainer.epochs * batches, initial=trainer.start_epoch * batches, desc="detector", unit="batch")
+            done = trainer.start_epoch * batches
+            bar = progress(total=trainer.epochs * batches, initial=done, desc="detector", unit="batch")
 
     def report(trainer: _Trainer) -> None:
         bar.set_postfix(epoch=trainer.epoch + 1, mAP50=f"{trainer.history[-1]['mAP50']:.3f}")
@@ -278,7 +282,7 @@ class Scores:
 
 def judge(weights: Path, data: Path, split: str, work: Path, *, imgsz: int, batch: int, device: str) -> Scores:
     """Average precision of the weights on one split of `view`'s data, by ultralytics' validator."""
-    _settle()
+    settle()
     arguments = {
         "model": str(weights), "data": str(data), "split": split, "imgsz": imgsz, "batch": batch, "device": device,
         "rect": True, "plots": False, "verbose": False, "save_dir": str(work.absolute()), "workers": 0,
@@ -286,10 +290,10 @@ def judge(weights: Path, data: Path, split: str, work: Path, *, imgsz: int, batc
     validator = DetectionValidator(args=arguments)
     validator(model=str(weights))
     box = validator.metrics.box
-    recall, precision = (box.px, box.prec_values.mean(0)) if len(box.prec_values) else (np.linspace(0, 1, 2), np.zeros(2))
+    curve = (box.px, box.prec_values.mean(0)) if len(box.prec_values) else (np.linspace(0, 1, 2), np.zeros(2))
     return Scores(
         validator.seen, int(validator.metrics.nt_per_class.sum()), float(box.mp), float(box.mr), float(box.map50),
-        float(box.map), (recall, precision),
+        float(box.map), curve,
     )  # fmt: skip
 
 
@@ -312,14 +316,22 @@ class Detector:
     """Weights ready to run. `frame` belongs in reader threads, `detect` in one thread.
 
     `classes` maps the network's class names to ours, `confidence` holds the threshold of each of ours; a class that is
-    not mapped is dropped. Overlaps are suppressed among our classes: what the network calls a car and a truck is one vehicle.
+    not mapped is dropped. Overlaps are suppressed among our classes: what it calls a car and a truck is one vehicle.
     """
 
     def __init__(
-        self, weights: Path, classes: Mapping[str, str], confidence: Mapping[str, float], *, imgsz: int, iou: float, device: str
+        self,
+        weights: Path,
+        classes: Mapping[str, str],
+        confidence: Mapping[str, float],
+        *,
+        imgsz: int,
+        iou: float,
+        device: str,
     ):
         network = load_network(weights)
-        theirs = {ours: [index for index, name in network.names.items() if classes.get(name) == ours] for ours in confidence}
+        named = {index: classes.get(name) for index, name in network.names.items()}
+        theirs = {ours: [index for index, name in named.items() if name == ours] for ours in confidence}
         self.classes, self.theirs = list(theirs), list(theirs.values())
         if not any(theirs.values()):
             names = ", ".join(list(network.names.values())[:8])
@@ -329,7 +341,7 @@ class Detector:
         self.network = network.fuse().to(self.device, memory_format=torch.channels_last)  # 1.4 times as fast on a CPU
         self.end2end = bool(getattr(network, "end2end", False))
         self.imgsz, self.iou, self.stride = imgsz, iou, int(network.stride.max())
-        self.ours = torch.tensor([self.classes.index(classes[name]) if name in classes else -1 for name in network.names.values()])
+        self.ours = torch.tensor([self.classes.index(name) if name in theirs else -1 for name in named.values()])
         self.threshold = torch.tensor([confidence[name] for name in self.classes])
 
     def canvas(self, width_px: int, height_px: int) -> tuple[int, int]:
@@ -350,7 +362,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in the image's pixels, confidence, class index."""
+        """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in its own pixels, confidence, class index."""
         if not frames:
             return []
         batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(self.device)
@@ -371,6 +383,7 @@ class Detector:
 
     @staticmethod
     def _in_image(found: np.ndarray, frame: Frame) -> np.ndarray:
-        corner, scaled, size = (np.array(pair * 2, np.float32) for pair in (frame.corner_px, frame.scaled_px, frame.size_px))
+        pairs = frame.corner_px, frame.scaled_px, frame.size_px
+        corner, scaled, size = (np.array(pair * 2, np.float32) for pair in pairs)
         found[:, :4] = np.clip((found[:, :4] - corner) * (size / scaled), 0, size)
         return found

@@ -1,8 +1,8 @@
-"""One file over HTTP that survives a cut connection: `<target>.part` grows across tries and across runs, then is renamed.
+"""One file over HTTP that survives a cut connection: `<target>.part` grows across tries and runs, then is renamed.
 
-Reads a URL. Writes `target`; while it is under way `<target>.part`, and in `<target>.part.json` what the server said of the
-file, so that bytes of two versions are never joined: a resumed request carries `If-Range`, and its answer is checked for
-offset and length.
+Reads a URL. Writes `target`; while it is under way `<target>.part`, and in `<target>.part.json` what the server said
+of the file, so that bytes of two versions are never joined: a resumed request carries `If-Range`, and its answer is
+checked for offset and length.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def describe(url: str) -> dict:
             with client.stream("GET", url, headers={"Range": "bytes=0-0"}) as response:
                 _check(response, shown)
                 partial = response.status_code == 206
-                return _description(response.headers, _total(response.headers) if partial else _length(response.headers))
+                length = _total(response.headers) if partial else _length(response.headers)
+                return _description(response.headers, length)
     except httpx.HTTPError as error:
         raise Unavailable(f"{shown}: {type(error).__name__}") from None
 
@@ -109,10 +110,10 @@ def _one_try(client: httpx.Client, url: str, part: Path, progress: Callable[...,
     with client.stream("GET", url, headers=headers) as response:
         _check(response, shown)
         if response.status_code == 206:
-            wanted = f"bytes {offset}-"
-            if not response.headers.get("content-range", "").startswith(wanted) or _total(response.headers) != known["length"]:
+            given, wanted = response.headers.get("content-range", ""), f"bytes {offset}-"
+            if not given.startswith(wanted) or _total(response.headers) != known["length"]:
                 part.unlink()
-                raise Unavailable(f"{shown}: asked for {wanted}, got {response.headers.get('content-range')}; beginning again")
+                raise Unavailable(f"{shown}: asked for {wanted}, got {given}; beginning again")
             log.info("%s: going on at %.1f MB", shown, offset / 1e6)
         elif response.status_code == 416:
             part.unlink()
@@ -159,8 +160,8 @@ def fetch(
                 reason = str(error) if isinstance(error, Unavailable) else f"{shown}: {type(error).__name__}"
                 if wait_s is None:
                     kept = part.stat().st_size / 1e6 if part.exists() else 0
-                    tries = len(waits_s) + 1
-                    raise Unavailable(f"{reason}, after {tries} tries; {kept:.1f} MB are kept, run again to go on") from None
+                    kept_text = f"{kept:.1f} MB are kept, run again to go on"
+                    raise Unavailable(f"{reason}, after {len(waits_s) + 1} tries; {kept_text}") from None
                 log.warning("%s; trying again in %g s", reason, wait_s)
                 time.sleep(wait_s)
     found = file_hash(part)

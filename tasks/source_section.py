@@ -1,8 +1,7 @@
-"""The params section of a step that reads the world outside: it has a `source:`, and no secret may be written out in it."""
+"""The params section of a step that reads the world outside: it has a `source:`, and no secret is written out in it."""
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
@@ -26,7 +25,7 @@ def secret_in(uri: str) -> str | None:
 
 
 class FromSource(Section):
-    source: Annotated[str, Field(min_length=1, description="synth://..., a folder, https://, s3:// or a SharePoint share link")]
+    source: str = Field(min_length=1, description="synth://..., a folder, https://, s3:// or a SharePoint share link")
 
     @model_validator(mode="after")  # of the section, not of the field: the error of a field would show the value
     def _no_secret_written_out(self) -> FromSource:

@@ -1,7 +1,7 @@
-"""What a `source:` URI says, as text: where it points, which part of it is nobody's business. Touches no network and no disk.
+"""What a `source:` URI says, as text: where it points, and which part of it is nobody's business.
 
-`${NAME}` in a URI is taken from the environment, so that a password or a signed query stays out of params.yaml, and with
-it out of dvc.lock, MLflow and git.
+`${NAME}` in a URI is taken from the environment, so that a password or a signed query stays out of params.yaml, and
+with it out of dvc.lock, MLflow and git.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def local(
         return _web(uri, cache, progress, waits_s)
     if kind in LISTED:
         return _listed(uri, cache, progress)
-    raise BadInput(f"source {shown}: {kind}:// is not known here; use a folder, https://, s3:// or synth://<a world of this line>")
+    raise BadInput(f"source {shown}: {kind}:// is not known; use a folder, https://, s3:// or this line's synth://")
 
 
 def fingerprint(uri: str) -> str:

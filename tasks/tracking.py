@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,7 +205,10 @@ def _log_model(store: MlflowClient, run_id: str, stage: Stage, served: Callable)
         return
     loader, data_path, inputs = model
     predictor = sys.modules[loader]._load_pyfunc(str(data_path))
-    with mlflow.start_run(run_id=run_id):
+    for name in ("mlflow.tracking._model_registry.fluent", "mlflow.store.model_registry"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the signature is given; what MLflow would rather have is an example beside it
         mlflow.pyfunc.log_model(
             name="model",
             loader_module=loader,
