@@ -1,0 +1,120 @@
+"""A dashcam video, sampled at 2 Hz; `<same name>.csv` beside it may hold the telemetry.
+
+That CSV has a Time, in seconds from the first frame or as native stamps (the first row is then taken for the first
+frame), and any of the columns of the native layout; what it has not is unknown. Without it the drive has frames
+only: it can be annotated, not learnt from. A video named YYYY-MM-DD_HH-MM-SS begins at that local time, any other at
+2000-01-01.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+
+from tasks.brake_coast import recording
+from tasks.brake_coast.importers import drivetrain
+from tasks.files import replacing
+from tasks.step import BadInput
+
+CLOCK, DERIVED = "relative", ()
+FRAME_MS = 500
+NEAR_MS = 250  # a row or a frame stands for a moment if it is at most this far from it
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm")
+JPEG_QUALITY = 95
+STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}-\d{2}-\d{2}")
+
+
+def drives(folder: Path, names: list[str]) -> list[Path]:
+    return [folder / name for name in names if name.lower().endswith(SUFFIXES)]
+
+
+def files(path: Path) -> list[Path]:
+    return [path, *([path.with_suffix(".csv")] if path.with_suffix(".csv").exists() else [])]
+
+
+def start_ms(path: Path) -> int:
+    found = STAMP.search(path.stem)
+    parsed = recording.parse_times(pd.Series([f"{found[0].replace('_', ' ')}-0"]))[0] if found else pd.NA
+    return recording.NO_DATE_MS if parsed is pd.NA else int(parsed)
+
+
+def _duration_s(path: Path) -> float:
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise BadInput(f"{path}: no video in it")
+            stream = container.streams.video[0]
+            if stream.duration is not None:
+                return float(stream.duration * stream.time_base)
+            if container.duration is not None:
+                return container.duration / av.time_base
+    except av.FFmpegError as error:
+        raise BadInput(f"{path}: not a readable video ({error.strerror})") from None
+    raise BadInput(f"{path}: says nothing of its duration; remux it with `ffmpeg -i in -c copy out.mp4`")
+
+
+def _telemetry(path: Path, t_ms: np.ndarray) -> pd.DataFrame:
+    """Rows of the CSV beside the video that are nearest to `t_ms` from its first frame, blank where none is near."""
+    raw = recording.read_table(path)
+    if "Time" not in raw:
+        raise BadInput(f"{path}: missing column Time, in seconds from the first frame or as native stamps")
+    given = 1000 * pd.to_numeric(raw["Time"], errors="coerce")
+    if given.isna().all():
+        stamps = recording.parse_times(raw["Time"]).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        given = pd.Series(stamps - stamps[np.isfinite(stamps)][0] if np.isfinite(stamps).any() else stamps)
+    if given.isna().all():
+        raise BadInput(f"{path}: no row has a usable Time")
+    raw = raw.assign(given=given).dropna(subset="given").sort_values("given", kind="stable")
+    wanted = pd.DataFrame({"given": t_ms.astype(np.float64)})
+    return pd.merge_asof(wanted, raw, on="given", direction="nearest", tolerance=NEAR_MS).fillna("")
+
+
+def table(path: Path) -> pd.DataFrame:
+    t_ms = np.arange(0, max(1000 * _duration_s(path), 1), FRAME_MS).astype(np.int64)
+    rows = pd.DataFrame({"Time": [recording.format_time(start_ms(path) + t) for t in t_ms]})
+    beside = path.with_suffix(".csv")
+    told = _telemetry(beside, t_ms) if beside.exists() else pd.DataFrame(index=rows.index)
+    for column in recording.COLUMNS[1:]:
+        rows[column] = told[column] if column in told else ""
+    if "GEAR" not in told:
+        inputs = (pd.to_numeric(rows[c], errors="coerce") for c in ("SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD"))
+        gear = pd.Series(drivetrain.gear(*inputs)).astype("Int64")
+        rows["GEAR"] = gear.astype(str).mask(gear.isna(), "")
+    return rows
+
+
+def write_frames(path: Path, times: list[str], folder: Path) -> None:
+    """`<Time>.jpg` of the first frame at or after each of the ascending `times`, if it comes within 250 ms.
+
+    A video that breaks off gives the frames up to there. Frames that are here already are kept.
+    """
+    stamps = recording.parse_times(pd.Series(times)).to_numpy(np.int64)
+    offsets_s = (stamps - start_ms(path)) / 1000
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        begin = float((stream.start_time or 0) * stream.time_base)
+        container.seek(int((begin + offsets_s[0]) / stream.time_base), stream=stream)
+        wanted = 0
+        try:
+            for frame in container.decode(stream):
+                late_s = frame.time - begin - offsets_s[wanted] + 0.001  # stamps of the container are rounded
+                while late_s > NEAR_MS / 1000 and wanted + 1 < len(times):
+                    wanted += 1
+                    late_s = frame.time - begin - offsets_s[wanted] + 0.001
+                if 0 <= late_s <= NEAR_MS / 1000:
+                    target = folder / f"{times[wanted]}.jpg"
+                    if not target.exists():
+                        with replacing(target) as part:
+                            picture = frame.to_ndarray(format="bgr24")
+                            cv2.imwrite(str(part), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                    wanted += 1
+                if wanted == len(times):
+                    break
+        except av.FFmpegError:
+            return

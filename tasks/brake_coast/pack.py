@@ -1,0 +1,178 @@
+"""Windows of telemetry and detections with their labels, split by day or trip, as the files that training reads.
+
+Reads    download/<name>/{telemetry.csv,recording.json}, annotate/<name>/annotations.{csv,json}, label/<name>/labels.csv
+Writes   pack/{train,val,test}.h5 (laid out as windows.py says), pack/dataset_config.json
+Alone    python -m tasks brake_coast-pack
+
+How a recording becomes features is said in features.py. No recording is in two splits, nor is a day or trip if there
+are three of them; labels never look past their recording, so no second is shared either.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.brake_coast import label, recording, splits, windows
+from tasks.brake_coast.features import DETECTION_FEATURES, Drive, features, read_drive
+from tasks.brake_coast.params import Pack
+from tasks.files import replacing, write_json
+from tasks.step import BadInput, Context
+
+log = logging.getLogger(__name__)
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def groups_of(drives: list[Drive], params: Pack) -> list[str]:
+    """The group (day, trip) of each drive, or if that gives fewer than three groups its own name.
+
+    Drives that share a window's worth of identical moving frames (copies, overlapping cuts) are one group either way.
+    """
+    tables = [pd.DataFrame(d.telemetry).assign(t_ms=d.t_ms)[d.telemetry[:, 0] > 0] for d in drives]
+    hashes = [pd.util.hash_pandas_object(table, index=False) for table in tables]
+    rows = pd.concat(pd.DataFrame({"drive": index, "key": keys}) for index, keys in enumerate(hashes))
+    rows = rows[rows.duplicated("key", keep=False)]
+    pairs = rows.merge(rows, on="key").query("drive_x < drive_y").groupby(["drive_x", "drive_y"]).size()
+    same = [pair for pair, shared in pairs.items() if shared >= params.window_frames]
+    for group in ([d.group for d in drives], [d.name for d in drives]):
+        for a, b in same:
+            group = [group[a] if g == group[b] else g for g in group]
+        if len(set(group)) >= len(splits.SPLITS):
+            break
+    for a, b in same:
+        log.warning("%s and %s hold the same frames: kept in one split", drives[a].name, drives[b].name)
+    return group
+
+
+def joined(drives: list[Drive], params: Pack) -> windows.Frames:
+    offsets = np.cumsum([0, *(int(d.segment[-1]) + 1 for d in drives[:-1])])
+    stacked = ("telemetry", "detections", "detection_masks", "labels", "t_ms", "image_ok")
+    return windows.Frames(
+        **{name: np.concatenate([getattr(d, name) for d in drives]) for name in stacked},
+        recording=np.repeat(np.arange(len(drives), dtype=np.int32), [len(d.t_ms) for d in drives]),
+        segment=np.concatenate([d.segment + offset for d, offset in zip(drives, offsets)]).astype(np.int32),
+        label_names=label.NAMES,
+        telemetry_features=features(params),
+        recordings=[d.name for d in drives],
+        window_frames=params.window_frames,
+        window_stride=params.window_stride,
+    )
+
+
+def statistics(frames: windows.Frames, drives: list[Drive]) -> dict:
+    """What a split holds; label counts are of the windows that the h5 lists."""
+    starts = windows.window_starts(frames.segment, frames.window_frames, frames.window_stride)
+    last = frames.labels[starts + frames.window_frames - 1]
+    counts: dict[str, int] = {}
+    for drive in drives:
+        for key, n in drive.counts.items():
+            counts[key] = counts.get(key, 0) + n
+    return {
+        "num_sequences": len(starts),
+        "num_sequences_stride_1": len(windows.window_starts(frames.segment, frames.window_frames)),
+        "segments": int(frames.segment[-1]) + 1,
+        "image_ok_share": round(float(frames.image_ok.mean()), 6),
+        "detections_per_frame": round(float(frames.detection_masks.sum(axis=1).mean()), 4),
+        "labels": {name: label.tally(last[:, index]) for index, name in enumerate(frames.label_names)},
+        "counts": counts,
+    }
+
+
+def assign(drives: list[Drive], params: Pack, reasons: str) -> tuple[list[str], list[str], float]:
+    """Group and split of each drive, and the error; sizes and rates are of windows at every frame."""
+    groups = groups_of(drives, params) if drives else []
+    if len(set(groups)) < len(splits.SPLITS):
+        raise BadInput(f"{len(set(groups))} usable recordings that differ, three splits need three or more{reasons}")
+    future = len(label.FUTURE)
+    ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
+    last = [d.labels[end, :future] for d, end in zip(drives, ends)]
+    positives = np.array([(values == 1).sum(axis=0) for values in last])
+    known = np.array([(values >= 0).sum(axis=0) for values in last])
+    sizes = np.array([len(end) for end in ends])
+    shares = [getattr(params.shares, name) for name in splits.SPLITS]
+    chosen, error = splits.assign(groups, sizes, positives, known, shares, params.seed)
+    return groups, chosen, error
+
+
+def write(out: Path, images: dict[str, bytes], config: dict) -> None:
+    """All files or none: they get their names once all of them are on the disk."""
+    try:
+        with ExitStack() as stack:
+            for split, image in images.items():
+                stack.enter_context(replacing(out / f"{split}.h5")).write_bytes(image)
+            write_json(stack.enter_context(replacing(out / "dataset_config.json")), config)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        size = f"{sum(map(len, images.values())) / 1e6:.1f} MB"
+        raise BadInput(f"{out}: no room for {size} ({error.strerror}); free some space. Nothing was changed") from None
+
+
+def run(
+    params: Pack, out: Path, ctx: Context = Context(), *, download: Path, annotate: Path, label: Path
+) -> dict[str, float]:
+    """Returns per split the windows, frames and brake and coast rates, and what saturated or was left out."""
+    drives, left_out = [], {}
+    for name in ctx.progress(sorted(recording.recordings(download)), desc="pack", unit="recording"):
+        missing = [step.name for step in (annotate, label) if not (step / name).is_dir()]
+        try:
+            if missing:
+                raise BadInput(f"nothing from {' and '.join(missing)}; see quarantine.json there")
+            drives.append(read_drive(name, download, annotate, label, params))
+        except BadInput as error:
+            log.warning("left out %s: %s", name, error)
+            left_out[name] = str(error)
+            for step in (download, annotate, label):  # where the project lies is nobody's business in an output
+                left_out[name] = left_out[name].replace(str(step), step.name)
+    reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
+    groups, chosen, error = assign(drives, params, reasons)
+    by_day = [drive.group for drive in drives]
+    torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day) if other == g}) > 1})
+    if torn:
+        log.warning("fewer than three days or trips: the recordings of %s are split one by one", ", ".join(torn))
+
+    images, per_split, metrics = {}, {}, {"recordings": len(drives), "left_out": len(left_out), "split_error": error}
+    for split in splits.SPLITS:
+        members = [drive for drive, choice in zip(drives, chosen) if choice == split]
+        frames = joined(members, params)
+        assert np.isfinite(frames.telemetry).all() and np.isfinite(frames.detections).all()
+        images[split] = windows.file_image(frames)
+        held = statistics(frames, members)
+        absent = {drive.name: drive.absent for drive in members if drive.absent}
+        per_split[split] = {
+            "recordings": frames.recordings,
+            "groups": sorted({group for group, choice in zip(groups, chosen) if choice == split}),
+            "absent_sensors": absent,
+            "statistics": held,
+        }
+        metrics |= {f"{split}_windows": held["num_sequences"], f"{split}_frames": held["counts"]["frames"]}
+        for task, counts in held["labels"].items():
+            metrics |= {f"{split}_{task}_rate": counts["rate"]} if counts["rate"] is not None else {}
+    counts = [held["statistics"]["counts"] for held in per_split.values()]
+    metrics["saturated_values"] = sum(n for held in counts for key, n in held.items() if "saturated" in key)
+    metrics["bytes"] = sum(map(len, images.values()))
+    config = {
+        "sequence_length": params.window_frames,
+        "sequence_stride": params.window_stride,
+        "max_detections": params.max_detections,
+        "telemetry_features": features(params),
+        "telemetry_dim": len(features(params)),
+        "telemetry_ranges": params.ranges.model_dump(),
+        "detection_features": DETECTION_FEATURES,
+        "detection_dim_per_box": len(DETECTION_FEATURES),
+        "detection_order": "area, largest first",
+        "label_names": frames.label_names,
+        "random_seed": params.seed,
+        "split_error": round(error, 6),
+        "split_by": "recording" if torn else "group",
+        "splits": per_split,
+        "left_out": left_out,
+    }
+    write(out, images, config)
+    return metrics

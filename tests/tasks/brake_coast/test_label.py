@@ -1,0 +1,210 @@
+"""Labels by time: against hand-made answers, against a slow reference on random drives, and through the step."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.brake_coast import label
+from tasks.step import BadInput
+from tests.tasks.brake_coast import drives
+
+PARAMS = drives.section("label")
+CAR_OBD = drives.REPO.parent / "shared" / "real" / "car_obd"
+
+
+def labelled(brake: list, t_ms: list[int] | None = None, pedal: list | None = None, params=PARAMS) -> pd.DataFrame:
+    """Labels of rows every 500 ms unless stamps are given; None is a missing reply."""
+    stamps = np.array(t_ms if t_ms is not None else 500 * np.arange(len(brake)), dtype=np.int64)
+    pedal = [50.0] * len(brake) if pedal is None else pedal
+    rows = pd.DataFrame({"time": stamps.astype(str), "t_ms": stamps, "brake": brake, "pedal_pct": pedal})
+    rows = rows.astype({"brake": float, "pedal_pct": float})
+    return label.labels(rows, label.pedal_of(rows["pedal_pct"].to_numpy(), params), params)
+
+
+def test_labels_look_ahead_by_time():
+    table = labelled([0, 0, 0, 1, 1, 0, 0])
+    assert table["brake_1s"].tolist() == [0, 1, 1, 0, 0, -1, -1]
+    assert table["brake_2s"].tolist() == [1, 0, 0, -1, -1, -1, -1]
+    assert table["braking"].tolist() == [0, 0, 0, 1, 1, 0, 0]
+    assert table["time_to_brake_s"].tolist()[:5] == [1.5, 1.0, 0.5, 0.0, 0.0]
+    assert table["time_to_brake_s"].isna().tolist()[5:] == [True, True]
+
+
+def test_an_onset_counts_once_it_was_seen_and_its_absence_needs_every_reply():
+    table = labelled([0, 0, 0, 1, 1, None, 0])
+    assert table["brake_onset_1s"].tolist() == [0, 1, 1, -1, -1, -1, -1]
+    assert table["brake_onset_5s"].tolist() == [1, 1, 1, -1, -1, -1, -1]  # seen, though the drive ends before t + 5 s
+
+
+def test_staying_on_the_brake_is_no_onset():
+    assert labelled([1, 1, 1, 1])["brake_onset_1s"].tolist() == [0, 0, -1, -1]
+
+
+def test_an_onset_behind_a_missing_reply_is_somewhere_in_between():
+    table = labelled([0, None, 1, 1, 1])
+    assert table["brake_onset_1s"].tolist() == [1, -1, 0, -1, -1]
+
+
+def test_nothing_is_known_across_a_gap():
+    table = labelled([0, 0, 1, 1], t_ms=[0, 500, 1102, 1602])  # 602 ms between the second row and the third
+    assert table["segment"].tolist() == [0, 0, 1, 1]
+    assert table["brake_1s"].tolist() == [-1, -1, -1, -1]
+    assert table["brake_onset_1s"].tolist() == [-1, -1, -1, -1]
+    assert labelled([0, 0, 1, 1], t_ms=[0, 500, 1101, 1601])["brake_1s"].tolist() == [1, 1, -1, -1]
+
+
+def test_jittered_rows_answer_within_the_tolerance_only():
+    assert labelled([0, 0, 1], t_ms=[0, 600, 1200])["brake_1s"].tolist()[0] == 1  # 200 ms late
+    strict = drives.section("label", tolerance_ms=199)
+    assert labelled([0, 0, 1], t_ms=[0, 600, 1200], params=strict)["brake_1s"].tolist()[0] == -1
+
+
+def test_the_earlier_of_two_rows_as_near_answers():
+    assert labelled([0, 0, 1, 0], t_ms=[0, 400, 800, 1200])["brake_1s"].tolist()[0] == 1
+
+
+@pytest.mark.parametrize("rest", [0.0, 16.078432])
+def test_coasting_is_a_pedal_at_its_rest_wherever_that_is(rest):
+    pedal = np.array([rest] * 30 + [rest + 20, rest + 30, rest + 40] * 20 + [None] + [rest] * 10, dtype=float)
+    table = labelled([None] * len(pedal), pedal=pedal)
+    assert (table["coasting"] == np.where(np.isnan(pedal), -1, pedal == rest)).all()
+    assert (table[[name for name in label.NAMES if "brak" in name]] == -1).all(axis=None)
+
+
+def test_a_calibrated_pedal_is_released_below_the_threshold_of_the_seed():
+    table = labelled([0] * 42, pedal=[0.0] * 20 + [7.49] + [7.5] + [60.0] * 20)
+    assert table["coasting"].tolist() == [1] * 20 + [1, 0] + [0] * 20
+
+
+def test_resting_level_ignores_glitches_below_and_flicker_of_one_code():
+    rng = np.random.default_rng(0)
+    pedal = np.concatenate([[0, 0, 3], rng.choice([16.08, 16.47], 60), rng.uniform(20, 60, 900), [np.nan] * 40])
+    assert label.resting_level(rng.permutation(pedal), 20) == pytest.approx(16.3, abs=0.3)
+
+
+def test_a_pedal_that_never_rests_leaves_open_only_what_depends_on_its_rest():
+    pedal = np.random.default_rng(0).triangular(12, 30, 48, 600)
+    table = labelled([0] * 600, pedal=pedal)
+    assert label.resting_level(pedal, 20) is None
+    assert (table["coasting"] == np.where(pedal >= 27.5, 0, -1)).all()
+    told = drives.section("label", pedal_rest_pct=14.0, pedal_travel_pct=80.0)
+    assert (labelled([0] * 600, pedal=pedal, params=told)["coasting"] == (pedal < 20)).all()
+
+
+def test_cruising_at_a_constant_pedal_is_not_rest():
+    assert label.resting_level(np.full(600, 28.0), 20) is None
+    assert label.resting_level(np.array([np.nan] * 5), 20) is None
+
+
+stamps_and_replies = st.lists(
+    st.tuples(st.sampled_from([0, 100, 300, 400, 500, 600, 601, 602, 900, 3000]), st.sampled_from([0, 0, 1, 1, None])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(stamps_and_replies)
+def test_labels_equal_a_row_by_row_reference(steps):
+    t_ms, brake = [], []
+    for step, reply in steps:  # a step of 0 is a duplicate stamp, which reading drops
+        if step or not t_ms:
+            t_ms.append((t_ms[-1] if t_ms else 0) + step)
+            brake.append(reply)
+    table = labelled(brake, t_ms=t_ms)
+    for i, row in table.iterrows():
+        for h in label.HORIZONS_S:
+            value, onset = reference(t_ms, brake, i, 1000 * h)
+            assert (row[f"brake_{h}s"], row[f"brake_onset_{h}s"]) == (value, onset), (h, i)
+            if row["braking"] == 0 and row[f"brake_{h}s"] == 1:
+                assert row[f"brake_onset_{h}s"] == 1
+        np.testing.assert_equal(row["time_to_brake_s"], reference_time_to_brake(t_ms, brake, i))
+
+
+def reference(t_ms: list[int], brake: list, i: int, ahead_ms: int) -> tuple[int, int]:
+    """brake_<h>s and brake_onset_<h>s of row i, by looking at one row after the other."""
+    run = [i]
+    while run[-1] + 1 < len(t_ms) and t_ms[run[-1] + 1] - t_ms[run[-1]] <= PARAMS.max_gap_ms:
+        run.append(run[-1] + 1)
+    off = {j: abs(t_ms[j] - t_ms[i] - ahead_ms) for j in run}
+    target = min(run, key=lambda j: (off[j], j))
+    observed = off[target] <= PARAMS.tolerance_ms
+    value = brake[target] if observed and brake[target] is not None else -1
+    span = [j for j in run if (j <= target if observed else t_ms[j] <= t_ms[i] + ahead_ms)]
+    known = [brake[j] for j in span if brake[j] is not None]
+    if any(a == 0 and b == 1 for a, b in zip(known, known[1:])):
+        return value, 1
+    return value, 0 if observed and len(known) == len(span) else -1
+
+
+def reference_time_to_brake(t_ms: list[int], brake: list, i: int) -> float:
+    for j in range(i, len(t_ms)):
+        if brake[j] is None or (j > i and t_ms[j] - t_ms[j - 1] > PARAMS.max_gap_ms):
+            return np.nan
+        if brake[j]:
+            return (t_ms[j] - t_ms[i]) / 1000
+    return np.nan
+
+
+def test_the_step_counts_bad_rows_and_their_neighbours_keep_their_labels(tmp_path):
+    table = drives.drive(200)
+    clean, dirty = tmp_path / "clean", tmp_path / "dirty"
+    drives.write_drive(clean, "2025-04-03_a", table)
+    no_data = pd.DataFrame([["No Frame", *["No Data"] * 6]], columns=table.columns)
+    drives.write_drive(dirty, "2025-04-03_a", pd.concat([table[:50], no_data, table[49:]], ignore_index=True))
+    for name in (clean, dirty):
+        metrics = label.run(PARAMS, name / "label", download=name)
+    assert (metrics["error_rows"], metrics["duplicate_rows"], metrics["rows"]) == (1, 1, 200)
+    one, other = (folder / "label" / "2025-04-03_a" / "labels.csv" for folder in (clean, dirty))
+    assert one.read_bytes() == other.read_bytes()
+    written = pd.read_csv(one)
+    assert written.columns.tolist() == ["Time", "t_ms", "segment", *label.NAMES, "time_to_brake_s"]
+    assert written["brake_1s"].isna().sum() == 2
+    assert metrics["brake_1s_rate"] == pytest.approx((table["BRAKE_SIGNAL"][2:] == "True").mean())
+
+
+def test_a_drive_that_cannot_be_read_is_quarantined_with_file_and_fault(tmp_path):
+    for name in ("2025-a", "2025-b", "2025-c"):
+        drives.write_drive(tmp_path / "download", name)
+    (tmp_path / "download" / "2025-a" / "telemetry.csv").write_text("")
+    broken = tmp_path / "download" / "2025-b" / "telemetry.csv"
+    broken.write_text(pd.read_csv(broken).drop(columns="BRAKE_SIGNAL").to_csv(index=False))
+    metrics = label.run(PARAMS, tmp_path / "label", download=tmp_path / "download")
+    reasons = json.loads((tmp_path / "label" / "quarantine.json").read_text())
+    assert (metrics["recordings"], metrics["quarantined"]) == (1, 2)
+    assert "2025-a/telemetry.csv: the file is empty" in reasons["2025-a"]
+    assert "missing column BRAKE_SIGNAL" in reasons["2025-b"]
+    (tmp_path / "download" / "2025-c" / "telemetry.csv").write_text("")
+    with pytest.raises(BadInput, match="no recording could be labelled"):
+        label.run(PARAMS, tmp_path / "label", download=tmp_path / "download")
+
+
+def test_only_what_changed_is_labelled_again(tmp_path):
+    download, out = tmp_path / "download", tmp_path / "label"
+    for seed, name in enumerate(("2025-a", "2025-b")):
+        drives.write_drive(download, name, seed=seed)
+    label.run(PARAMS, out, download=download)
+    before = {name: (out / name / "labels.csv").stat().st_ino for name in ("2025-a", "2025-b")}
+    drives.write_drive(download, "2025-b", drives.drive(seed=9))
+    drives.write_drive(download, "2025-c", seed=3)
+    assert label.run(PARAMS, out, download=download)["recordings"] == 3
+    assert (out / "2025-a" / "labels.csv").stat().st_ino == before["2025-a"]
+    assert (out / "2025-b" / "labels.csv").stat().st_ino != before["2025-b"]
+
+
+@pytest.mark.skipif(not CAR_OBD.is_dir(), reason="../shared/real/car_obd is not here")
+def test_a_real_car_coasts_while_its_pedal_rests_at_16_percent():
+    log = pd.read_csv(CAR_OBD / "drive4.csv", index_col=False).rename(columns=lambda name: name.split()[0])
+    pedal = label.pedal_of(log["PEDAL_D"].to_numpy(), PARAMS)
+    assert pedal.rest_pct == pytest.approx(16.078432)
+    moving = log["VEHICLE_SPEED"] > 5
+    coasting = log["PEDAL_D"] < pedal.yes_below_pct
+    assert 0.2 < coasting[moving].mean() < 0.6
+    speed_change = log["VEHICLE_SPEED"].diff()
+    assert speed_change[moving & coasting].mean() < 0 < speed_change[moving & ~coasting].mean()

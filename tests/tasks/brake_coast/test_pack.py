@@ -1,0 +1,243 @@
+"""Packing through the step: what is in the files, what never is, and what happens on bad input and a full disk."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.brake_coast import label, pack, windows
+from tasks.step import BadInput
+from tests.tasks.brake_coast import drives
+
+PARAMS = drives.section("pack")
+SPLITS = ("train", "val", "test")
+DAY_MS = 86_400_000
+
+
+def yard(root: Path, tables: dict[str, pd.DataFrame | None], **kwargs) -> None:
+    for seed, (name, table) in enumerate(tables.items()):
+        table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS) if table is None else table
+        drives.write_drive(root / "download", name, table, annotate=root / "annotate", seed=seed, **kwargs)
+
+
+def packed(root: Path, params=PARAMS) -> dict[str, float]:
+    label.run(drives.section("label"), root / "label", download=root / "download")
+    upstream = {step: root / step for step in ("download", "annotate", "label")}
+    return pack.run(params, root / "pack", **upstream)
+
+
+def config(root: Path) -> dict:
+    return json.loads((root / "pack" / "dataset_config.json").read_text())
+
+
+def frames_of(root: Path, name: str) -> windows.Frames:
+    """One recording's frames, from whichever split holds it."""
+    for split in SPLITS:
+        frames = windows.load(root / "pack" / f"{split}.h5")
+        if name in frames.recordings:
+            keep = frames.recording == frames.recordings.index(name)
+            return type(frames)(**{**vars(frames), **{key: getattr(frames, key)[keep] for key in windows.ARRAYS}})
+    raise KeyError(name)
+
+
+NAMES = [f"2025-04-0{day}_10-00-00" for day in range(1, 6)]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("plain")
+    gappy = drives.drive(seed=1, start_ms=drives.START_MS + DAY_MS).drop(index=[60, 61, 130])
+    yard(root, {**dict.fromkeys(NAMES), NAMES[1]: gappy})
+    packed(root)
+    return root
+
+
+def test_windows_are_the_seeds_tensors_over_frames_stored_once(plain):
+    for split in SPLITS:
+        frames = windows.load(plain / "pack" / f"{split}.h5")
+        starts = windows.window_starts(frames.segment, 20, 5)
+        with h5py.File(plain / "pack" / f"{split}.h5") as file:
+            for name, shape in (("telemetry", (20, 10)), ("detections", (20, 12, 6)), ("detection_masks", (20, 12))):
+                assert file[name].shape == (len(starts), *shape) and file[name].is_virtual
+                expected = getattr(frames, name)[starts[:, None] + np.arange(20)]
+                np.testing.assert_array_equal(file[name][:], expected)
+            for index, name in enumerate(frames.label_names):
+                np.testing.assert_array_equal(file[f"labels/{name}"], frames.labels[starts + 19, index])
+            assert file["metadata/end_indices"][0] - file["metadata/start_indices"][0] == 20
+            assert file["frames/telemetry"].chunks is None
+        assert frames.telemetry.min() >= 0 and frames.telemetry.max() <= 1
+        assert (frames.telemetry[:, 4:10].sum(axis=1) == 1).all()
+
+
+def test_the_windows_survive_a_rename(plain, tmp_path):
+    copy = tmp_path / "elsewhere.h5"
+    copy.write_bytes((plain / "pack" / "train.h5").read_bytes())
+    with h5py.File(copy) as file:
+        assert file["telemetry"][0].any()
+
+
+def test_no_split_shares_a_frame_or_a_label_second_with_another(plain):
+    seconds: dict[str, set] = {}
+    for split in SPLITS:
+        frames = windows.load(plain / "pack" / f"{split}.h5")
+        starts = windows.window_starts(frames.segment, 20)
+        spans = zip(starts, starts + 19)
+        seconds[split] = {
+            (frames.recordings[frames.recording[first]], t_ms)
+            for first, last in spans
+            for t_ms in range(frames.t_ms[first], frames.t_ms[last] + 1000 * max(label.HORIZONS_S) + 251, 100)
+        }
+        assert (np.diff(frames.t_ms)[np.diff(frames.segment) == 0] <= 601).all()
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert not seconds[one] & seconds[other]
+        assert not {t for _, t in seconds[one]} & {t for _, t in seconds[other]}  # nor under another name
+
+
+def test_a_day_is_never_torn_apart(tmp_path):
+    for seed in range(8):
+        table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)
+        yard(tmp_path, {f"d-{seed}": table}, group=f"day {seed // 2}")
+    packed(tmp_path)
+    held = [set(config(tmp_path)["splits"][split]["recordings"]) for split in SPLITS]
+    assert set.union(*held) == {f"d-{seed}" for seed in range(8)}
+    assert all({f"d-{seed ^ 1}" for seed in map(int, (n[2:] for n in names))} == names for names in held)
+    assert config(tmp_path)["split_by"] == "group"
+
+
+def test_recordings_of_one_day_are_split_one_by_one_and_copies_stay_together(tmp_path, caplog):
+    tables = {f"d-{seed}": drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS) for seed in range(3)}
+    yard(tmp_path, {**tables, "d-copy": tables["d-1"][100:]}, group="one day")
+    packed(tmp_path)
+    held = [config(tmp_path)["splits"][split]["recordings"] for split in SPLITS]
+    assert sorted(map(sorted, held)) == [["d-0"], ["d-1", "d-copy"], ["d-2"]]
+    assert config(tmp_path)["split_by"] == "recording"
+    assert "fewer than three days or trips" in caplog.text and "hold the same frames" in caplog.text
+
+
+def test_the_same_input_gives_the_same_bytes(plain):
+    before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
+    assert sorted(before) == ["dataset_config.json", "test.h5", "train.h5", "val.h5"]
+    time.sleep(1.1)  # HDF5 stamps whole seconds where it stamps at all
+    packed(plain)
+    assert {path.name: path.read_bytes() for path in (plain / "pack").iterdir()} == before
+
+
+def test_detections_are_the_largest_first_in_fractions_of_the_roi(tmp_path):
+    yard(tmp_path, dict.fromkeys(NAMES[:3]))
+    times = drives.drive()["Time"]  # of the first recording
+    boxes = [drives.box_row(times[0], 0.5, 10 * i, 0, 10 * i + 5 + i, 57.5) for i in range(14)]
+    boxes.append({"Time": times[1], "filename": "", "status": "unreadable"})
+    boxes.append({"Time": times[2], "filename": "", "status": "empty"})
+    boxes.append({"Time": "2001-01-01 00-00-00-0", "filename": "", "status": "empty"})
+    drives.write_annotations(tmp_path / "annotate", NAMES[0], pd.DataFrame(boxes))
+    packed(tmp_path)
+    frames = frames_of(tmp_path, NAMES[0])
+    expected = [0.5, 130 / 1920, 0, 148 / 1920, 0.1, 18 * 57.5 / (1920 * 575)]
+    np.testing.assert_allclose(frames.detections[0, 0], expected, rtol=1e-5)
+    assert frames.detection_masks[0].all() and (np.diff(frames.detections[0, :, 5]) < 0).all()
+    assert frames.image_ok[:4].tolist() == [True, False, True, False]
+    assert not frames.detection_masks[1:].any() and not frames.detections[1:].any()
+    counts = [config(tmp_path)["splits"][split]["statistics"]["counts"] for split in SPLITS]
+    assert sum(c["boxes_beyond_slots"] for c in counts) == 2
+    assert sum(c["images_without_telemetry"] for c in counts) == 1
+
+
+def test_missing_replies_are_filled_for_two_seconds_and_no_nan_gets_through(tmp_path):
+    table = drives.drive().astype({"RPM": object, "GEAR": object})
+    table.loc[50:53, "RPM"] = ""  # 2.0 s: filled
+    table.loc[100:104, "RPM"] = "No Data"  # the fifth is 2.5 s old: out
+    table.loc[150:160, "GEAR"] = ""
+    yard(tmp_path, {NAMES[0]: table, NAMES[1]: None, NAMES[2]: None})
+    packed(tmp_path)
+    frames = frames_of(tmp_path, NAMES[0])
+    missing = set(((frames.t_ms - drives.START_MS) // 500).tolist()) ^ set(range(200))
+    assert missing == {104}
+    assert np.isfinite(frames.telemetry).all()
+    assert (frames.telemetry[50:54, 1] == frames.telemetry[49, 1]).all()
+    assert np.unique(frames.segment).size == 2
+    hot = frames.telemetry[:, 4:10].sum(axis=1)
+    assert np.flatnonzero(hot == 0).tolist() == [153, 154, 155, 156, 157, 158, 159]  # rows 154 to 160: one frame is out
+
+
+def test_values_outside_their_range_saturate_and_are_counted(tmp_path):
+    table = drives.drive()
+    table.loc[:9, "SPEED"], table.loc[5, "GEAR"] = 260.0, 7
+    yard(tmp_path, {NAMES[0]: table, NAMES[1]: None, NAMES[2]: None})
+    packed(tmp_path)
+    frames = frames_of(tmp_path, NAMES[0])
+    assert frames.telemetry[:10, 0].tolist() == [1.0] * 10 and frames.telemetry[5, 9] == 1
+    counts = [config(tmp_path)["splits"][split]["statistics"]["counts"] for split in SPLITS]
+    assert sum(c.get("saturated_SPEED", 0) for c in counts) == 10
+    assert sum(c.get("saturated_gear_5", 0) for c in counts) == 1
+
+
+def test_a_car_without_camera_and_brake_signal_has_only_coast_labels(tmp_path):
+    tables = {name: drives.drive(seed=seed) for seed, name in enumerate(NAMES[:3])}
+    yard(tmp_path, {name: t.assign(BRAKE_SIGNAL="", GEAR="") for name, t in tables.items()}, has_images=False)
+    metrics = packed(tmp_path, drives.section("pack", brake_signal=True))
+    frames = frames_of(tmp_path, NAMES[0])
+    assert frames.telemetry.shape[1] == 11 and np.isfinite(frames.telemetry).all()
+    assert not frames.image_ok.any() and not frames.detection_masks.any()
+    assert (frames.labels[:, [name.startswith("brak") for name in frames.label_names]] == -1).all()
+    assert metrics["train_coast_1s_rate"] > 0 and "train_brake_1s_rate" not in metrics
+    absent = {k: v for split in SPLITS for k, v in config(tmp_path)["splits"][split]["absent_sensors"].items()}
+    assert absent == {name: ["GEAR", "BRAKE_SIGNAL"] for name in NAMES[:3]}
+
+
+def test_the_brake_signal_of_now_is_the_eleventh_feature(tmp_path):
+    yard(tmp_path, dict.fromkeys(NAMES[:3]))
+    packed(tmp_path, drives.section("pack", brake_signal=True))
+    frames = frames_of(tmp_path, NAMES[0])
+    assert frames.telemetry_features[10] == "BRAKE_SIGNAL"
+    np.testing.assert_array_equal(frames.telemetry[:, 10], frames.labels[:, frames.label_names.index("braking")])
+
+
+def test_what_cannot_be_packed_is_left_out_by_name_and_three_have_to_remain(tmp_path):
+    yard(tmp_path, {**dict.fromkeys(NAMES[:4]), "2025-04-09_short": drives.drive(19)})
+    (tmp_path / "annotate" / NAMES[3] / "annotations.csv").write_text("Time,filename\n")
+    assert packed(tmp_path)["left_out"] == 2
+    left_out = config(tmp_path)["left_out"]
+    assert "no 20 frames in a row" in left_out["2025-04-09_short"]
+    assert "annotations.csv: not annotations" in left_out[NAMES[3]]
+    (tmp_path / "annotate" / NAMES[2] / "annotations.csv").write_text("")
+    with pytest.raises(BadInput, match=f"2 usable recordings(.|\n)*left out {NAMES[2]}"):
+        packed(tmp_path)
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_the_earlier_files(plain):
+    before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sizes = sorted(map(len, before.values()))
+    upstream = {step: plain / step for step in ("download", "annotate", "label")}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (sizes[-1] - 1, limits[1]))  # all but the largest file fit
+    try:
+        with pytest.raises(BadInput, match=r"no room for .* MB \(File too large\)"):
+            pack.run(PARAMS, plain / "pack", **upstream)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in (plain / "pack").iterdir()} == before
+
+
+def test_a_file_that_is_not_a_split_is_named(tmp_path):
+    (tmp_path / "train.h5").write_bytes(b"not HDF5")
+    with pytest.raises(BadInput, match="train.h5: not a split"):
+        windows.load(tmp_path / "train.h5")
+
+
+@given(st.lists(st.integers(1, 12), max_size=8), st.integers(1, 6), st.integers(1, 4))
+def test_windows_never_cross_a_segment_and_none_is_forgotten(lengths, window, stride):
+    segment = np.repeat(np.arange(len(lengths)), lengths)
+    expected, begin = [], 0
+    for length in lengths:
+        expected += range(begin, begin + length - window + 1, stride)
+        begin += length
+    assert windows.window_starts(segment, window, stride).tolist() == expected
