@@ -1,0 +1,104 @@
+"""What several parts of the networks share: dropout, attention, positions, and work on the filled slots only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dropout(nn.Module):
+    """Dropout whose CPU masks take one random byte a value instead of one random number.
+
+    torch's CPU generator is serial, at 8 ns a number: 80 ms of a transformer's step at batch 256. The rate is rounded
+    to 1/256 (.15 -> .1484) and the scale follows the rounded rate, so that the mean is kept exactly.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        if not x.is_cpu:
+            return F.dropout(x, self.rate)
+        dropped = min(round(self.rate * 256), 255)
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        keep = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
+        return x * keep.to(x.dtype).mul_(256 / (256 - dropped))
+
+    def extra_repr(self) -> str:
+        return str(self.rate)
+
+
+class Attention(nn.Module):
+    """Multi-head attention. The weights themselves are not dropped, so that the fused kernels serve training too."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, query: Tensor, keys: Tensor, keep: Tensor | None = None) -> Tensor:
+        """query (N, Q, D), keys (N, K, D) -> (N, Q, D); keep (N, K): keys that may be looked at, at least one a row."""
+
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        q = split(self.query(query))
+        k, v = (split(x) for x in self.key_value(keys).chunk(2, dim=-1))
+        mask = None if keep is None else keep[:, None, None, :]
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+
+
+class SlotAttention(nn.Module):
+    """Attention over the boxes of a frame and one learned "no object" token, which an empty frame attends to.
+
+    Without that token the softmax of an empty frame has nothing to sum over and is NaN, which is why 10 of the original
+    system's 12 networks never took a training step.
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.no_object = nn.Parameter(torch.randn(dim) * 0.02)
+        self.attend = Attention(dim, heads)
+
+    def forward(self, query: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+        """query (N, Q, D), slots (N, S, D), mask (N, S) -> (N, Q, D)."""
+        token = self.no_object.to(slots.dtype).expand(len(slots), 1, -1)
+        keep = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        return self.attend(query, torch.cat([token, slots], dim=1), keep)
+
+
+def on_filled(function: Callable[[Tensor], Tensor], slots: Tensor, mask: Tensor) -> Tensor:
+    """`function` on every filled slot, zeros in the others: what padding holds cannot matter.
+
+    slots (..., S, D), mask (..., S). On a CPU only the filled slots (about a quarter) are computed; on a GPU all are,
+    because counting them would make the host wait.
+    """
+    if not slots.is_cpu:
+        return function(slots.masked_fill(~mask[..., None], 0)) * mask[..., None]
+    filled = mask.flatten().nonzero().squeeze(1)
+    values = function(slots.flatten(0, -2)[filled])
+    return values.new_zeros(mask.numel(), values.shape[-1]).index_copy(0, filled, values).unflatten(0, mask.shape)
+
+
+def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the filled slots, zeros for an empty frame: (..., S, D), (..., S) -> (..., D)."""
+    return (slots * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
+
+
+def positions(length: int, dim: int) -> Tensor:
+    """Sinusoidal position code (length, dim) of Vaswani et al. 2017."""
+    steps = torch.arange(length)[:, None]
+    rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
+    code = torch.zeros(length, dim)
+    code[:, 0::2] = torch.sin(steps * rates)
+    code[:, 1::2] = torch.cos(steps * rates[: dim // 2])
+    return code

@@ -1,0 +1,273 @@
+"""The training engine: a model, a loss of named terms, an order of rows and a judge in; the best checkpoint out.
+
+Writes under `out`:
+
+    best.pt, best.json     the weights that validation liked best, and the line's config: enough to rebuild the model
+    last.pt, last.json     everything to go on from: a run killed at any step ends with the bits of an uninterrupted one
+    history.jsonl          one line an epoch: losses, validation scores, learning rate
+    curves.png             the same as a picture
+
+Data that fits stays on the device: the loss is handed row ids and gathers them. The host waits for the device once a
+step, to see that the gradient is finite. Under torchrun or SLURM every process takes its share of each batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from tasks.step import Context
+from tasks.training import checkpoint, history
+from tasks.training.sections import Engine, Optimizer
+from tasks.training.sampling import seed_of
+from tasks.training.schedule import share_of_peak
+
+log = logging.getLogger(__name__)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr each time
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class Diverged(RuntimeError):
+    """The loss or its gradient stayed infinite or NaN."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a line brings to the engine."""
+
+    name: str
+    model: nn.Module
+    loss: Callable[[nn.Module, Tensor], dict[str, Tensor]]  # (model, row ids) -> terms, each a mean over these rows
+    order: Callable[[int], Tensor]  # epoch -> row ids as they are used; depends on nothing but the epoch
+    evaluate: Callable[[nn.Module], dict[str, float | None]]  # has "score": higher is better, None: cannot tell
+    config: dict[str, Any]  # JSON-able; stands in every checkpoint
+    fingerprint: str  # of data, params and code: a checkpoint with another one is not resumed
+
+
+@dataclass
+class Progress:
+    """Where training stands: with the weights, all that a resumed run has to know."""
+
+    epoch: int = 0
+    batch: int = 0  # steps of this epoch already taken
+    step: int = 0  # steps taken in all: the seed of dropout
+    stale: int = 0  # epochs since the best one
+    cuts: int = 0  # plateaus met
+    cut_epoch: int = 0  # of the last cut
+    bad_steps: int = 0  # in a row
+    best: float | None = None
+    finished: bool = False
+    rows: int = 0  # in the sums
+    sums: dict[str, Tensor] = field(default_factory=dict)  # term -> sum over this epoch's rows, on the device
+    history: list[dict] = field(default_factory=list)
+
+
+def start(params: Engine) -> Fabric:
+    """The device, the precision and the processes; under torchrun or SLURM this one joins the others."""
+    world = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    nodes = int(os.environ.get("SLURM_NNODES", 1)) if "WORLD_SIZE" not in os.environ else 1
+    nodes = max(nodes, world // int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    fabric = Fabric(
+        accelerator=params.accelerator,
+        devices=world // nodes,
+        num_nodes=nodes,
+        strategy="ddp" if world > 1 else "auto",
+        precision=PRECISION[params.precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def repeatable(params: Engine) -> Iterator[None]:
+    """Torch's global random state and switches, put back afterwards: steps of other stages may share this process."""
+    random = torch.get_rng_state()
+    switches = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(params.deterministic)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(random)
+        torch.use_deterministic_algorithms(switches[0], warn_only=switches[1])
+
+
+def fit(fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context) -> list[dict]:
+    """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch."""
+    with repeatable(params):
+        return Trainer(fabric, job, params, optimizer, out, ctx).run()
+
+
+def decayed(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay is for matrices: shrinking biases, norms and lone tokens only takes away what they are for."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+class Trainer:
+    def __init__(self, fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context):
+        self.fabric, self.job, self.params, self.rate, self.out, self.ctx = fabric, job, params, optimizer, out, ctx
+        self.raw = job.model.to(fabric.device)
+        self.averaged = copy.deepcopy(self.raw).requires_grad_(False) if params.ema_decay else None
+        fused = params.precision != "fp16"  # a fused AdamW unscales by itself, which leaves nothing to clip by
+        adamw = torch.optim.AdamW(decayed(self.raw, optimizer.weight_decay), lr=optimizer.learning_rate, fused=fused)
+        self.model, self.optimizer = fabric.setup(torch.compile(self.raw) if params.compile else self.raw, adamw)
+        self.adamw = adamw
+        self.at = Progress()
+        self.saved_at = time.monotonic()
+
+    def run(self) -> list[dict]:
+        self.resume()
+        at, job, params = self.at, self.job, self.params
+        total = sum(self.steps_in(job.order(epoch)) for epoch in range(params.epochs))
+        with self.ctx.progress(total=total, initial=at.step, desc=job.name, unit="step") as bar:
+            while not at.finished:
+                ids = job.order(at.epoch)
+                steps = self.steps_in(ids)
+                ids = ids.to(self.fabric.device)
+                self.model.train()
+                for batch in range(at.batch, steps):
+                    self.set_rate(batch / steps)
+                    self.step(ids[batch * params.batch : (batch + 1) * params.batch])
+                    at.batch, at.step = batch + 1, at.step + 1
+                    bar.update()
+                    if at.batch < steps and params.checkpoint_every_s is not None:
+                        if time.monotonic() - self.saved_at >= params.checkpoint_every_s:
+                            self.save_last()
+                self.end_epoch()
+                bar.set_postfix(epoch=at.epoch, score=at.best)
+        if self.fabric.is_global_zero:
+            history.write(self.out, at.history)
+            history.draw(self.out, at.history, job.name)
+        return at.history
+
+    def steps_in(self, ids: Tensor) -> int:
+        return -(-len(ids) // self.params.batch)
+
+    def set_rate(self, share_of_epoch: float) -> None:
+        done = (self.at.epoch + share_of_epoch) / self.params.epochs
+        rate = self.rate.learning_rate * share_of_peak(self.rate, self.at.step, done, self.at.cuts)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+
+    def step(self, ids: Tensor) -> None:
+        """One optimizer step on the global batch `ids`."""
+        fabric, at = self.fabric, self.at
+        rank, world = fabric.global_rank, fabric.world_size
+        torch.manual_seed(seed_of(self.params.seed, at.step, rank))
+        mine = ids[rank::world]
+        parts = [part for part in mine.tensor_split(self.params.accumulate) if len(part)]
+        parts = parts or [ids[:1]]  # fewer rows than processes: take part with weight 0, the others wait for us
+        sums: dict[str, Tensor] = {}
+        for i, part in enumerate(parts):
+            with fabric.no_backward_sync(self.model, enabled=i < len(parts) - 1):
+                terms = self.job.loss(self.model, part)
+                weight = len(part) if len(mine) else 0
+                fabric.backward(sum(terms.values()) * (weight * world / len(ids)))
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach() * weight
+        limit = self.params.clip_norm or float("inf")
+        norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        finite = bool(norm.isfinite())  # the one place where the host waits
+        if finite or self.params.precision == "fp16":  # fp16's scaler leaves a bad step out itself, and learns from it
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        if not finite:
+            self.bad_step(sums, len(mine), norm)
+            return
+        at.bad_steps = 0
+        at.rows += len(mine)
+        for name, value in sums.items():
+            at.sums[name] = at.sums.get(name, 0) + value
+        if self.averaged is not None:
+            averaged, latest = list(self.averaged.parameters()), list(self.raw.parameters())
+            torch._foreach_lerp_(averaged, latest, 1 - self.params.ema_decay)
+
+    def bad_step(self, sums: dict[str, Tensor], rows: int, norm: Tensor) -> None:
+        self.at.bad_steps += 1
+        values = {name: float(value) / max(rows, 1) for name, value in sums.items()}
+        bad = [f"{name} = {value}" for name, value in values.items() if value - value != 0]
+        why = f"loss terms that are not finite: {', '.join(bad)}" if bad else f"every loss term is finite: {values}"
+        message = f"{self.job.name}, step {self.at.step}: gradient norm {float(norm)}; {why}"
+        if self.at.bad_steps >= self.params.max_bad_steps:
+            raise Diverged(
+                f"{message}; that is {self.at.bad_steps} steps in a row: lower optimizer.learning_rate, "
+                "set engine.precision to 32, or look for NaN in the data"
+            )
+        log.warning("%s; step left out", message)
+
+    def end_epoch(self) -> None:
+        at, params = self.at, self.params
+        judged = self.averaged if self.averaged is not None else self.raw
+        judged.eval()
+        with torch.no_grad(), self.fabric.autocast():
+            scores = self.job.evaluate(judged)
+        train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
+        better = at.best is None or scores["score"] is None or scores["score"] > at.best  # unjudged: the newest is kept
+        at.history.append({
+            "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": self.adamw.param_groups[0]["lr"],
+            "train": {"loss": sum(train.values()), **train} if train else {}, "val": scores,
+        })  # fmt: skip
+        at.stale = 0 if better else at.stale + 1
+        if min(at.stale, at.epoch - at.cut_epoch) >= self.rate.plateau_patience:
+            at.cuts, at.cut_epoch = at.cuts + 1, at.epoch
+        at.epoch, at.batch, at.rows, at.sums = at.epoch + 1, 0, 0, {}
+        at.finished = at.epoch == params.epochs or (params.patience is not None and at.stale >= params.patience)
+        if better:
+            at.best = scores["score"]
+            state = {"model": judged.state_dict(), "config": self.job.config, "epoch": at.epoch - 1, "scores": scores}
+            self.save("best", state, {"epoch": at.epoch - 1, "step": at.step, "scores": scores})
+        self.save_last()
+        if self.fabric.is_global_zero:
+            history.write(self.out, at.history)
+
+    def mean_over_processes(self, total: Tensor) -> float:
+        both = torch.stack([total.double().cpu(), torch.tensor(float(self.at.rows), dtype=torch.float64)])
+        total, rows = self.fabric.all_reduce(both.to(self.fabric.device), reduce_op="sum").tolist()
+        return total / rows
+
+    def save_last(self) -> None:
+        state = {
+            "model": self.raw.state_dict(), "optimizer": self.adamw.state_dict(),
+            "average": self.averaged.state_dict() if self.averaged is not None else None,
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "progress": {**vars(self.at)}, "fingerprint": self.job.fingerprint, "config": self.job.config,
+        }  # fmt: skip
+        plain = {name: value for name, value in vars(self.at).items() if name not in ("sums", "history")}
+        self.save("last", state, {**plain, "scores": self.at.history[-1]["val"] if self.at.history else None})
+        self.saved_at = time.monotonic()
+
+    def save(self, name: str, state: dict, readable: dict) -> None:
+        if self.fabric.is_global_zero:
+            about = {"seed": self.params.seed, "fingerprint": self.job.fingerprint, "config": self.job.config}
+            checkpoint.save(self.out, name, state, {**readable, **about})
+
+    def resume(self) -> None:
+        state = checkpoint.resumable(self.out / "last.pt", self.job.fingerprint)
+        self.fabric.barrier()  # nobody deletes what another process has yet to read
+        if state is None:
+            if self.fabric.is_global_zero:
+                for name in ("best.pt", "best.json", "last.pt", "last.json", "history.jsonl", "curves.png"):
+                    (self.out / name).unlink(missing_ok=True)
+            return
+        self.raw.load_state_dict(state["model"])
+        self.adamw.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.at = Progress(**state["progress"])
+        self.at.sums = {name: value.to(self.fabric.device) for name, value in self.at.sums.items()}
+        if not self.at.finished:
+            log.info("%s: going on at epoch %d, step %d", self.job.name, self.at.epoch, self.at.step)
