@@ -1,0 +1,139 @@
+"""Judge every trained run on the held-out drives, beside the baselines it has to beat.
+
+Reads   pack/{val,test}.h5 and train/<run>/best.pt of every run.
+Writes  metrics.json       {run: {task: main numbers}}, small, for `dvc metrics show`; the baselines are runs among them
+        details.json       all numbers: counts, intervals, confusion, reliability, events, and the reason of each null
+        thresholds.json    {run: {task: threshold}}, chosen on validation
+        plots/*.csv        precision-recall and calibration curves, for `dvc plots show`
+        predictions/<recording>.csv   Time, t_ms, and one column "<run>/<task>" of probabilities
+Alone   python -m tasks brake_coast-evaluate
+
+Every window that fits a held-out drive is judged (stride 1, by the labels of its last frame; unknown labels are left
+out and counted), once over all windows and once over those `not_yet` doing what the task foretells: braking goes on for
+seconds, so most positives of brake_1s are already braking, and foreseeing those is no art.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks import metrics
+from tasks.brake_coast import windows
+from tasks.brake_coast.inference import load_model, predict
+from tasks.brake_coast.judge import Split, baseline_scores, judge, lead
+from tasks.brake_coast.params import Evaluate
+from tasks.brake_coast.recording import format_time
+from tasks.brake_coast.runs import BASELINES, BLIND, SUBSETS
+from tasks.files import replacing, write_json
+from tasks.step import BadInput, Context
+
+log = logging.getLogger(__name__)
+MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
+
+
+def rounded(value):
+    """Six decimals: more than the data can tell, and the same text from every BLAS."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(float(value), 6) if isinstance(value, float) else value
+
+
+def curves(run: str, task: str, found: dict, y: np.ndarray, p: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    key, known = {"variant": run, "task": task}, y >= 0
+    bins = pd.DataFrame(found["all"]["reliability"], columns=["mean_predicted", "fraction_positive", "count"])
+    return pd.DataFrame({**key, **metrics.pr_curve(y[known], p[known])}), pd.DataFrame({**key, **bins})
+
+
+def main_numbers(found: dict) -> dict[str, float | int | None]:
+    """What stands in metrics.json for one run and task."""
+    return {
+        **{name: found["all"][name] for name in ("windows", "positives", "prevalence", *MAIN)},
+        "pr_auc_not_yet": found["not_yet"]["pr_auc"],
+        "prevalence_not_yet": found["not_yet"]["prevalence"],
+        **{f"event_{name}": found["events"].get(name) for name in ("recall", "chance_recall")},
+        **{name: found["events"].get(name) for name in ("events", "false_alarms_per_hour", "lead_s_median")},
+    }
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def write_predictions(out: Path, test: Split, scores: dict[str, dict[str, np.ndarray]]) -> None:
+    t_ms, recording = test.frames.t_ms[test.ends], test.frames.recording[test.ends]
+    digits = 1 if not np.any(t_ms % 100) else 3
+    table = pd.DataFrame({"Time": [format_time(int(t), digits) for t in t_ms], "t_ms": t_ms, **scores})
+    for index in np.unique(recording):
+        write_table(out / "predictions" / f"{test.frames.recordings[index]}.csv", table[recording == index])
+
+
+def run(params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]) -> dict[str, float]:
+    """Returns the main metrics, flat: {"<run>/<task>/pr_auc": ...}; what cannot be computed is left out of them."""
+    runs = [folder for _, folder in sorted(train.items()) if (folder / "best.pt").exists()]
+    if not runs:
+        raise BadInput(f"none of {', '.join(train)} has a best.pt to evaluate; run brake_coast-train first")
+    val, test = (Split(windows.load(pack / f"{name}.h5")) for name in ("val", "test"))
+    if not len(test.starts):
+        raise BadInput(f"{pack / 'test.h5'}: holds no window to test on; add recordings")
+
+    scores: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # run -> task -> split -> (N)
+    tasks: list[str] = []
+    for folder in ctx.progress(runs, desc="predict", unit="run"):
+        model, config = load_model(folder / "best.pt")
+        tasks += [task for task in config["tasks"] if task not in tasks]
+        both = {
+            name: np.round(predict(model, split.frames, split.starts, params.batch).astype(float), 6)
+            for name, split in (("val", val), ("test", test))
+        }
+        scores[folder.name] = {t: {n: p[:, i] for n, p in both.items()} for i, t in enumerate(config["tasks"])}
+    predictions = {f"{name}/{task}": s["test"] for name, of in scores.items() for task, s in of.items()}
+    write_predictions(out, test, predictions)
+    for name in BASELINES:
+        scores[name] = {task: baseline_scores(task, val, test)[name] for task in tasks}
+
+    recordings = np.unique(test.frames.recording[test.ends])
+    draws = metrics.resamples(len(recordings), params.bootstrap_replicates, params.bootstrap_seed)
+    details: dict[str, dict[str, dict]] = {}
+    drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    plots = []
+    for name in ctx.progress(list(scores), desc="judge", unit="run"):
+        details[name] = {}
+        for task, split in scores[name].items():
+            y = val.labels(task)
+            threshold = metrics.best_threshold(y[y >= 0], split["val"][y >= 0])
+            found, drawn[name, task] = judge(params, test, task, split["test"], threshold, draws)
+            known = {"windows": int((y >= 0).sum()), "positives": int((y == 1).sum())}
+            on_val = {**known, **metrics.scores(y[y >= 0], split["val"][y >= 0], params.calibration_bins)}
+            details[name][task] = {"threshold": threshold, "validation": on_val, **found}
+            plots.append(curves(name, task, found, test.labels(task), split["test"]))
+    for name, task in drawn:
+        for blind in BLIND:
+            if (other := (f"{name}-{blind}", task)) in drawn:
+                for subset in SUBSETS:
+                    over = lead(details, drawn, (name, task), other, subset)
+                    details[name][task][subset][f"pr_auc_over_{blind}"] = over
+
+    for path in (out / "predictions").glob("*.csv"):
+        if path.stem not in test.frames.recordings:
+            path.unlink()  # of an earlier split
+    for name, tables in zip(("pr", "calibration"), zip(*plots)):
+        write_table(out / "plots" / f"{name}.csv", pd.concat([t for t in tables if len(t)] or tables[:1]))
+    main = {name: {task: main_numbers(found) for task, found in of.items()} for name, of in details.items()}
+    write_json(out / "details.json", rounded(details))
+    write_json(out / "metrics.json", rounded(main))
+    thresholds = {name: {task: found["threshold"] for task, found in of.items()} for name, of in details.items()}
+    write_json(out / "thresholds.json", rounded(thresholds))
+    return {
+        f"{name}/{task}/{key}": round(float(value), 6)
+        for name, of in main.items()
+        for task, numbers in of.items()
+        for key, value in numbers.items()
+        if value is not None
+    }

@@ -1,0 +1,131 @@
+"""From scores per frame to what a driver would notice: warnings, and the brake (or coast) onsets they come before.
+
+A window's metrics count one braking up to twenty times and call a warning that comes half a second early an error. So
+besides them:
+
+- An *event* is an onset: a frame on which the state (braking, coasting) is on, known to be off one frame earlier in the
+  same gap-free segment, and off or unknown through the `refractory_s` before it: a pumped brake is one event.
+- An *alarm* is raised on a frame whose score reaches the threshold while the state is not on. For `refractory_s` after
+  an alarm, and after each frame with the state on, none is raised. A score that stays up raises again after that, so
+  that crying wolf without pause is counted as often as it would be heard.
+- An event is *recalled* if an alarm came in the `max_lead_s` before it (the onset's own frame is too late); its *lead
+  time* runs from the earliest such alarm. An alarm with no onset in the `max_lead_s` after it is *false*.
+- What cannot be judged is counted apart: an event without a scored frame in the `max_lead_s` before it; an alarm
+  without an onset whose segment ends, or whose state is unknown on some frame, in the `max_lead_s` after it.
+- *Chance recall* is the baseline: the share of scored frames, state not on, with an alarm in the `max_lead_s` before
+  them, which is the recall the same alarms would have for events that fall anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Frames of one recording in time order, (F) each. State: 1 on, 0 off, -1 unknown; score: NaN where none."""
+
+    t_ms: np.ndarray
+    segment: np.ndarray
+    state: np.ndarray
+    score: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was counted on one recording; `leads_s` holds one lead time per recalled event."""
+
+    events: int
+    events_unjudged: int
+    alarms: int
+    alarms_unjudged: int
+    false_alarms: int
+    leads_s: list[float]
+    warned_frames: int
+    open_frames: int  # scored, state not on: the frames on which an alarm could matter
+    hours: float  # of scored driving
+
+    @property
+    def recalled(self) -> int:
+        return len(self.leads_s)
+
+
+def onsets(t_ms: np.ndarray, state: np.ndarray, refractory_s: float) -> np.ndarray:
+    """Indices of the events in one segment."""
+    on = np.flatnonzero(state == 1)
+    quiet = np.diff(t_ms[on], prepend=-np.inf) > 1000 * refractory_s
+    starts = on[quiet]
+    return starts[(starts > 0) & (state[starts - 1] == 0)]
+
+
+def alarms(t_ms: np.ndarray, state: np.ndarray, score: np.ndarray, threshold: float, refractory_s: float) -> np.ndarray:
+    """Indices of the frames in one segment on which an alarm is raised."""
+    raised, quiet_until = [], -np.inf
+    for i in np.flatnonzero((score >= threshold) | (state == 1)):
+        if state[i] == 1:
+            quiet_until = t_ms[i] + 1000 * refractory_s
+        elif t_ms[i] > quiet_until:
+            raised.append(i)
+            quiet_until = t_ms[i] + 1000 * refractory_s
+    return np.array(raised, int)
+
+
+def tally(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: float) -> Tally:
+    """Count events and alarms of one recording; the definitions are in the module docstring."""
+    lead_ms = 1000 * max_lead_s
+    leads_s: list[float] = []
+    count = dict.fromkeys(("events", "events_unjudged", "alarms", "alarms_unjudged", "false_alarms"), 0)
+    warned_frames = open_frames = scored_ms = 0
+    for segment in np.unique(drive.segment):
+        rows = drive.segment == segment
+        t_ms, state, score = drive.t_ms[rows], drive.state[rows], drive.score[rows]
+        scored = np.isfinite(score)
+        if not scored.any():
+            continue
+        event_ms = t_ms[onsets(t_ms, state, refractory_s)]
+        alarm_ms = t_ms[alarms(t_ms, state, score, threshold, refractory_s)]
+        ahead = event_ms[:, None] - alarm_ms[None, :]  # (events, alarms), how long the alarm came before
+        paired = (ahead > 0) & (ahead <= lead_ms)
+        to_event = event_ms[:, None] - t_ms[scored][None, :]
+        judged = np.any((to_event > 0) & (to_event <= lead_ms), axis=1)
+        hopeless = ~paired.any(axis=0)
+        unknown_in = t_ms[state == -1][:, None] - alarm_ms[None, :]
+        unseen = hopeless & (
+            (t_ms[-1] - alarm_ms < lead_ms) | np.any((unknown_in > 0) & (unknown_in <= lead_ms), axis=0)
+        )
+
+        leads_s += [float(row.max() / 1000) for row in np.where(paired, ahead, -np.inf) if row.max(initial=-np.inf) > 0]
+        count["events"] += int(judged.sum())
+        count["events_unjudged"] += int((~judged).sum())
+        count["alarms"] += len(alarm_ms)
+        count["alarms_unjudged"] += int(unseen.sum())
+        count["false_alarms"] += int((hopeless & ~unseen).sum())
+        open_ms = t_ms[scored & (state != 1)]
+        since = open_ms[:, None] - alarm_ms[None, :]
+        warned_frames += int(np.any((since > 0) & (since <= lead_ms), axis=1).sum())
+        open_frames += len(open_ms)
+        scored_ms += scored.sum() * (np.median(np.diff(t_ms)) if len(t_ms) > 1 else 0)
+    hours = float(scored_ms) / 3.6e6
+    return Tally(**count, leads_s=leads_s, warned_frames=warned_frames, open_frames=open_frames, hours=hours)
+
+
+def summary(tallies: list[Tally]) -> dict[str, float | int | None]:
+    """Event recall, chance recall, false alarms an hour and lead times over recordings, with the counts behind them."""
+    total = {
+        name: sum(getattr(t, name) for t in tallies)
+        for name in ("events", "events_unjudged", "recalled", "alarms", "alarms_unjudged", "false_alarms", "hours")
+    }
+    leads_s = [lead for t in tallies for lead in t.leads_s]
+    low, median, high = np.quantile(leads_s, [0.1, 0.5, 0.9]).tolist() if leads_s else (None, None, None)
+    warned, opened = sum(t.warned_frames for t in tallies), sum(t.open_frames for t in tallies)
+    return {
+        **total,
+        "recall": total["recalled"] / total["events"] if total["events"] else None,
+        "chance_recall": warned / opened if opened else None,
+        "false_alarms_per_hour": total["false_alarms"] / total["hours"] if total["hours"] else None,
+        "lead_s_p10": low,
+        "lead_s_median": median,
+        "lead_s_p90": high,
+    }

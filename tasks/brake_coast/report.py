@@ -1,0 +1,228 @@
+"""The line's result on one page that needs nothing but a browser, its pictures and a film of a test drive beside it.
+
+Reads   download, annotate, label, pack, train_detector, train and evaluate, each in the formats those steps state; a
+        part that is not there (no camera, no detector of our own, no brake signal) is left out of the page
+Writes  report.html (self-contained), *.png, drive.mp4, summary.json, table.md (the same to print)
+Alone   python -m tasks brake_coast-report
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from tasks.brake_coast import charts, data_card, recording, video
+from tasks.brake_coast.data_card import read_if_there
+from tasks.brake_coast.params import Report
+from tasks.brake_coast.runs import BASELINES, SUBSETS, split_name
+from tasks.files import read_json, write_json, write_text
+from tasks.step import Context
+
+log = logging.getLogger(__name__)
+MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
+
+
+def data_uri(path: Path) -> str:
+    return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def ranked_runs(details: dict) -> list[str]:
+    """Runs as they stand in tables: baselines, then each network with its blind versions above it."""
+    trained = [run for run in details if run not in BASELINES]
+    return [*BASELINES, *sorted(trained, key=lambda run: (split_name(run)[0], split_name(run)[1] == "", run))]
+
+
+def leader(details: dict) -> str:
+    """The network that sees everything and has the best mean PR-AUC on validation: the test drives choose nothing."""
+    whole = [run for run in details if run not in BASELINES and not split_name(run)[1]]
+    candidates = whole or [run for run in details if run not in BASELINES]
+
+    def score(run: str) -> float:
+        areas = [area for task in details[run].values() if (area := task["validation"]["pr_auc"]) is not None]
+        return float(np.mean(areas)) if areas else -1.0
+
+    return max(candidates, key=lambda run: (score(run), run))
+
+
+def summarise(details: dict) -> dict:
+    """The small table: per task and subset how much there was to judge, and the PR-AUC of every run and baseline."""
+    runs = ranked_runs(details)
+    found: dict = {"runs": runs, "leader": leader(details), "tasks": {}}
+    counts = ("windows", "positives", "recordings", "prevalence", "null_because")
+    for task in details[found["leader"]]:
+        found["tasks"][task] = {}
+        for subset in SUBSETS:
+            of = {run: details[run][task][subset] for run in runs if task in details[run]}
+            found["tasks"][task][subset] = {
+                **{key: of["prevalence"][key] for key in counts},
+                "pr_auc": {run: held["pr_auc"] for run, held in of.items()},
+                "interval": {run: held["intervals"]["pr_auc"] for run, held in of.items()},
+            }
+    return found
+
+
+def worth(details: dict) -> list[dict]:
+    """What the camera, and what the telemetry, adds to a run that has a blind version beside it."""
+    added = {"telemetry": "the camera", "detections": "telemetry"}
+    rows = []
+    for run in details:
+        for blind, what in added.items():
+            for subset in SUBSETS:
+                over = {task: found[subset].get(f"pr_auc_over_{blind}") for task, found in details[run].items()}
+                if any(over.values()):
+                    title = f"{what} to {run}-{blind}"
+                    rows.append({"title": title, "windows": subset.replace("_", " "), "over": over})
+    return rows
+
+
+def table(summary: dict) -> str:
+    """The summary as markdown, for the console and for Prefect: PR-AUC by run and task, best of a column in bold."""
+    text = []
+    titles = {"all": "All test windows", "not_yet": "Windows not yet braking (brake tasks) or coasting (coast tasks)"}
+    for subset, title in titles.items():
+        cells = [["PR-AUC", *summary["tasks"]]]
+        held = [task[subset] for task in summary["tasks"].values()]
+        for run in summary["runs"]:
+            row = [run]
+            for task in held:
+                value = task["pr_auc"].get(run)
+                best = max((v for v in task["pr_auc"].values() if v is not None), default=None)
+                shown = "-" if value is None else f"{value:.3f}"
+                row.append(f"**{shown}**" if value is not None and value == best else shown)
+            cells.append(row)
+        cells.append(["positives / windows", *(f"{task['positives']} / {task['windows']}" for task in held)])
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
+        text += [f"{title}:", "", lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:], ""]
+    return "\n".join(text)
+
+
+def stretch(
+    params: Report, details: dict, run: str, *, download: Path, annotate: Path, label: Path, evaluate: Path
+) -> video.Stretch:
+    """The busiest stretch of the test drives, one with a camera if there is any."""
+    tasks = list(details[run])
+    best: tuple[tuple, str, pd.DataFrame] | None = None
+    for path in sorted((evaluate / "predictions").glob("*.csv")):
+        scores = pd.read_csv(path)[["t_ms", *(f"{run}/{task}" for task in tasks)]].set_axis(["t_ms", *tasks], axis=1)
+        labels = pd.read_csv(label / path.stem / "labels.csv")[["t_ms", "segment", "braking", "coasting"]]
+        labels[["braking", "coasting"]] = labels[["braking", "coasting"]].fillna(-1).astype(int)
+        telemetry = recording.read_telemetry(download / path.stem).rows
+        rows = telemetry.merge(labels, on="t_ms", validate="1:1").merge(scores, on="t_ms", validate="1:1")
+        rows = rows.rename(columns={"time": "Time"})
+        rows = rows.iloc[video.busiest(rows, params.video_frames)].reset_index(drop=True)
+        braking = rows["braking"] == 1
+        onsets = braking & (rows["braking"].shift() == 0)
+        key = (recording.description(download / path.stem)["has_images"], int(onsets.sum()), int(braking.sum()))
+        if best is None or key > best[0]:
+            best = key, path.stem, rows
+    _, name, rows = best
+    about, boxes, images = read_if_there(annotate / name / "annotations.json"), {}, recording.images(download / name)
+    if about.get("roi_px"):
+        x, y = about["roi_px"][:2]
+        found = pd.read_csv(annotate / name / "annotations.csv", dtype={"Time": str})
+        unreadable = set(found.loc[found["status"] == "unreadable", "Time"])
+        images = {time: path for time, path in images.items() if time not in unreadable}
+        found = found[(found["status"] == "ok") & found["Time"].isin(rows["Time"])].reset_index(drop=True)
+        corners = found[["confidence", "x1", "y1", "x2", "y2"]].to_numpy(float) + [0, x, y, x, y]
+        boxes = {time: corners[index] for time, index in found.groupby("Time").indices.items()}
+    thresholds = {task: details[run][task]["threshold"] for task in tasks}
+    return video.Stretch(name, run, rows, thresholds, images, boxes, about.get("roi_px"))
+
+
+def history(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def run(
+    params: Report,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    download: Path,
+    annotate: Path,
+    label: Path,
+    pack: Path,
+    train_detector: Path,
+    train: dict[str, Path],
+    evaluate: Path,
+) -> dict[str, float]:
+    """Returns the PR-AUC of the leading run and what the page weighs."""
+    details = read_json(evaluate / "details.json")
+    config = read_json(pack / "dataset_config.json")
+    summary = summarise(details)
+    tasks, run_shown = list(summary["tasks"]), summary["leader"]
+    details = {name: details[name] for name in summary["runs"]}
+    judged = [task for task in tasks if summary["tasks"][task]["all"]["pr_auc"][run_shown] is not None]
+
+    for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
+        stale.unlink()
+    figures = {}
+    if judged:
+        curves = pd.read_csv(evaluate / "plots" / "pr.csv")
+        figures["leaderboard"] = charts.leaderboard(out / "leaderboard.png", details, judged, "all")
+        figures["leaderboard_not_yet"] = charts.leaderboard(out / "leaderboard_not_yet.png", details, judged, "not_yet")
+        figures["pr"] = charts.pr(out / "pr.png", curves, details, judged)
+        figures["reliability"] = charts.reliability(out / "reliability.png", details, judged)
+    histories = {name: rows for name, folder in sorted(train.items()) if (rows := history(folder / "history.jsonl"))}
+    if histories:
+        figures["learning"] = charts.learning(out / "learning.png", histories)
+
+    shown = stretch(
+        params, details, run_shown, download=download, annotate=annotate, label=label, evaluate=evaluate
+    )
+    film = out / "drive.mp4"
+    poster = video.write(shown, film, params.video_fps, ctx.progress)
+    poster.save(out / "drive.png")
+
+    embedded = film.stat().st_size <= params.embed_mb * 1e6
+    pictures = sorted(train_detector.glob("*.png"))
+    page = {
+        "summary": summary,
+        "details": details,
+        "tasks": tasks,
+        "worth": worth(details),
+        "runs": summary["runs"],
+        "shown": run_shown,
+        "drives": data_card.drive_rows(download, annotate, label, config),
+        "findings": data_card.findings(download),
+        "refused": data_card.refused(config, download, annotate, label),
+        "splits": data_card.split_rows(config),
+        "saturation": data_card.saturation(config),
+        "detector": {k: v for k, v in read_if_there(train_detector / "metrics.json").items() if isinstance(v, dict)},
+        "detector_pictures": [{"name": p.stem.replace("_", " "), "uri": data_uri(p)} for p in pictures],
+        "figures": figures,
+        "film": {
+            "src": data_uri(film) if embedded else film.name,
+            "poster": data_uri(out / "drive.png"),
+            "recording": shown.recording,
+            "seconds": len(shown.rows) / params.video_fps,
+            "has_camera": bool(shown.images),
+        },
+    }
+    write_json(out / "summary.json", summary)
+    write_text(out / "table.md", table(summary))
+    write_text(out / "report.html", render(page))
+    leading = {f"{task}/pr_auc": summary["tasks"][task]["all"]["pr_auc"][run_shown] for task in judged}
+    return {**leading, "page_mb": (out / "report.html").stat().st_size / 1e6, "film_mb": film.stat().st_size / 1e6}
+
+
+def render(page: dict) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": lambda value, digits=3: "–" if value is None else f"{value:,.{digits}f}",
+        "percent": lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%",
+        "best": lambda values, low=False: (min if low else max)((v for v in values if v is not None), default=None),
+        "blind": lambda run: split_name(run)[1],
+    }
+    environment.globals |= {"BASELINES": BASELINES}
+    return environment.get_template("report.html.j2").render(page)
