@@ -1,0 +1,161 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tasks.brake_coast import detector_data
+from tasks.brake_coast.params import DetectorData
+from tasks.files import folder_hash, read_json
+from tasks.step import BadInput
+
+BASE = {
+    "label_scale": 2.0,
+    "roi_px": None,
+    "min_box_px": 4.0,
+    "min_inside_share": 0.25,
+    "max_broken_share": 0.5,
+    "shares": {"train": 0.6, "val": 0.2, "test": 0.2},
+    "seed": 0,
+}
+
+
+def box(x1, y1, x2, y2):
+    return {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+
+
+def write_boxy(folder, entries, size=(100, 200)):
+    """A Boxy-layout folder; images are half the size that labels are given for."""
+    for name in entries:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), np.full((*size, 3), 90, np.uint8))
+    (folder / "labels.json").write_text(json.dumps({f"./{name}": entry for name, entry in entries.items()}))
+
+
+@pytest.fixture
+def boxy(tmp_path):
+    """Five sequences; the vehicles of s0/a.png cover every rule."""
+    vehicles = [
+        {"rear": box(40, 40, 80, 80), "AABB": box(40, 40, 120, 80)},  # the rear counts
+        {"rear": None, "AABB": box(200, 40, 240, 60)},  # no rear: the whole
+        {"rear": box(380, 100, 420, 140), "AABB": None},  # half beyond the right edge: clipped
+        {"rear": box(160, 180, 240, 200), "AABB": None},  # own bonnet
+        {"rear": box(300, 40, 304, 44), "AABB": None},  # too small
+    ]
+    entries = {"s0/a.png": {"vehicles": vehicles}}
+    entries |= {f"s{n}/{k}.png": {"vehicles": []} for n in range(1, 5) for k in range(3)}
+    write_boxy(tmp_path / "boxy", entries)
+    return tmp_path / "boxy"
+
+
+def run(source, out, **changes):
+    return detector_data.run(DetectorData.model_validate({**BASE, "source": str(source), **changes}), out)
+
+
+def labels(out, stem):
+    (path,) = out.glob(f"labels/*/{stem}.txt")
+    return np.loadtxt(path, ndmin=2) if path.read_text() else np.empty((0, 5))
+
+
+def test_rear_else_whole_clipped_and_without_the_own_bonnet(boxy, tmp_path):
+    run(boxy, tmp_path / "out")
+    rows = labels(tmp_path / "out", "s0__a")
+    # class, centre x, centre y, width, height as shares of 200x100
+    expected = [[0, 0.15, 0.3, 0.1, 0.2], [0, 0.55, 0.25, 0.1, 0.1], [0, 0.975, 0.6, 0.05, 0.2]]
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    assert read_json(tmp_path / "out/report.json")["boxes_dropped"] == {"bonnet": 1, "outside": 0, "small": 1}
+
+
+def test_the_crop_moves_and_clips_boxes_and_pictures(boxy, tmp_path):
+    run(boxy, tmp_path / "out", roi_px=[0, 30, 200, 50])
+    rows = labels(tmp_path / "out", "s0__a")
+    # 20..40 x 20..40 keeps its lower half; 100..120 x 20..30 lies above the crop; 190..200 x 50..70 moves up by 30.
+    np.testing.assert_allclose(rows, [[0, 0.15, 0.1, 0.1, 0.2], [0, 0.975, 0.6, 0.05, 0.4]], atol=1e-6)
+    (image,) = (tmp_path / "out").glob("images/*/s0__a.jpg")
+    assert cv2.imread(str(image)).shape == (50, 200, 3)
+
+
+def test_a_sequence_is_in_one_split_and_empty_images_stay(boxy, tmp_path):
+    metrics = run(boxy, tmp_path / "out")
+    found = {}
+    for path in (tmp_path / "out/images").glob("*/*.jpg"):
+        found.setdefault(path.name.split("__")[0], set()).add(path.parent.name)
+        assert (tmp_path / "out/labels" / path.parent.name / f"{path.stem}.txt").is_file()
+    assert all(len(splits) == 1 for splits in found.values())
+    assert {split for splits in found.values() for split in splits} == {"train", "val", "test"}
+    assert sum(metrics[f"{split}_images"] for split in ("train", "val", "test")) == 13
+    assert sum(s["background_images"] for s in read_json(tmp_path / "out/report.json")["splits"].values()) == 12
+
+
+def test_dataset_yaml_names_folders_beside_it(boxy, tmp_path):
+    run(boxy, tmp_path / "out")
+    dataset = yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())
+    assert dataset["names"] == {0: "vehicle"}
+    assert all((tmp_path / "out" / dataset[split]).is_dir() for split in ("train", "val", "test"))
+    assert "path" not in dataset
+
+
+def test_a_second_run_leaves_the_same_bytes_and_nothing_old(boxy, tmp_path):
+    run(boxy, tmp_path / "a", seed=1)
+    run(boxy, tmp_path / "a")
+    run(boxy, tmp_path / "b")
+    assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"vehicles": [{"rear": box(9, 4, 9, 8)}]}, "vehicle 0: the box .* has no area"),
+        ({"vehicles": [{"rear": None, "AABB": None}]}, "vehicle 0 has neither rear nor AABB"),
+        ({"vehicles": [{"rear": {"x1": 1, "y1": "top", "x2": 2, "y2": 3}}]}, "vehicle 0: y1 of a box is no number"),
+        ({"cars": []}, "no list 'vehicles'"),
+    ],
+)
+def test_a_broken_entry_is_left_out_and_named_and_too_many_stop(boxy, tmp_path, entry, says):
+    path = boxy / "labels.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"./s1/0.png": entry}))
+    metrics = run(boxy, tmp_path / "out")
+    assert metrics["broken_entries"] == 1
+    assert list(read_json(tmp_path / "out/report.json")["broken"]) == ["labels.json: ./s1/0.png"]
+    with pytest.raises(BadInput, match=rf"1 of 13 .*labels.json: ./s1/0.png: {says}"):
+        run(boxy, tmp_path / "strict", max_broken_share=0.0)
+
+
+def test_images_that_are_missing_or_unreadable_are_left_out(boxy, tmp_path):
+    (boxy / "s1/0.png").unlink()
+    (boxy / "s1/1.png").write_bytes(b"not a picture")
+    run(boxy, tmp_path / "out")
+    assert read_json(tmp_path / "out/report.json")["broken"] == {
+        "labels.json: ./s1/0.png": "there is no such image",
+        "s1/1.png": "not a readable image",
+    }
+
+
+def test_what_cannot_be_read_at_all_is_said(boxy, tmp_path):
+    with pytest.raises(BadInput, match=r"roi_px = \[0, 60, 200, 50\] reaches beyond s0/a.png, which is 200x100"):
+        run(boxy, tmp_path / "out", roi_px=[0, 60, 200, 50])
+    with pytest.raises(BadInput, match="expected synth://highway.* or a folder"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    (boxy / "labels.json").write_text('{"./s0/a.png": ')
+    with pytest.raises(BadInput, match=r"labels\.json: not JSON"):
+        run(boxy, tmp_path / "out")
+    (boxy / "labels.json").unlink()
+    with pytest.raises(BadInput, match="no .*json label file"):
+        run(boxy, tmp_path / "out")
+
+
+def test_two_sequences_are_too_few(tmp_path):
+    write_boxy(tmp_path / "boxy", {f"s{n}/a.png": {"vehicles": []} for n in range(2)})
+    with pytest.raises(BadInput, match="2 sequences; three splits need three"):
+        run(tmp_path / "boxy", tmp_path / "out")
+
+
+def test_the_highway_world_is_a_source(tmp_path):
+    metrics = run("synth://highway?detector_images=66", tmp_path / "out", roi_px=[0, 104, 640, 192])
+    assert sum(metrics[f"{split}_images"] for split in ("train", "val", "test")) == 66
+    assert metrics["train_boxes"] > 30
+    for path in (tmp_path / "out").glob("labels/*/*.txt"):
+        rows = np.loadtxt(path, ndmin=2) if path.read_text() else np.empty((0, 5))
+        assert (rows[:, 1:3] - rows[:, 3:] / 2 > -1e-5).all()
+        assert (rows[:, 1:3] + rows[:, 3:] / 2 < 1 + 1e-5).all()
