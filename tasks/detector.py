@@ -14,7 +14,9 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,21 @@ def names(weights: Path) -> list[str]:
     return list(load_network(weights).names.values())
 
 
+@contextmanager
+def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads (null: one a core) of which each runs a network on one core, and so gives the same bits on any number.
+
+    Four batches on a core each take less time than one after the other on four cores: no layer waits for its last part.
+    """
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # a thread's call also changed what later threads begin with
+
+
 @dataclass(frozen=True)
 class Frame:
     """An image as the network takes it, and the way back to its own pixels."""
@@ -313,7 +330,7 @@ class Frame:
 
 
 class Detector:
-    """Weights ready to run. `frame` belongs in reader threads, `detect` in one thread.
+    """Weights ready to run, by several threads at once if they like.
 
     `classes` maps the network's class names to ours, `confidence` holds the threshold of each of ours; a class that is
     not mapped is dropped. Overlaps are suppressed among our classes: what it calls a car and a truck is one vehicle.
@@ -362,7 +379,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in its own pixels, confidence, class index."""
+        """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in its own pixels, confidence, class."""
         if not frames:
             return []
         batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(self.device)
