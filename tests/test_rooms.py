@@ -46,7 +46,10 @@ def closure(path: Path) -> set[Path]:
         if path in files or path.name == "params.py":
             continue
         files.add(path)
-        todo += [f for name in imports(path) if name.split(".")[0] in ("tasks", "models", "flows") and (f := module_file(name))]
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] in ("tasks", "models", "flows"):  # an import also runs the __init__.py of every package above
+                todo += [f for i in range(len(parts)) if (f := module_file(".".join(parts[: i + 1])))]
     return {f for f in files if f.name != "__init__.py" or len(ast.parse(f.read_text()).body) > 1}
 
 
