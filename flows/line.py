@@ -103,8 +103,12 @@ run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
 def device_budget() -> int:
-    """How many stages that want the device may run at once. TRAINYARD_DEVICE_SLOTS, or one: a stage uses all cores."""
-    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS", "1"))
+    """How many stages that want the device may run at once: TRAINYARD_DEVICE_SLOTS, or one a core.
+
+    A training uses one CPU thread: two side by side take two thirds of the time that they take one after the other with two
+    threads each. A GPU has room for several of such networks too.
+    """
+    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or os.cpu_count() or 1)
 
 
 def forced_stages(graph: Graph, steps: list[str]) -> set[str]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.brake_coast.decoders import DECODERS, Heads
 from models.brake_coast.encoders import ENCODERS
 from models.brake_coast.fusion import FUSIONS
+from models.brake_coast.layers import Standardise, perspective
 from models.brake_coast.variants import parse
 
 
@@ -48,6 +49,7 @@ class Network(nn.Module):
         c, variant = config, parse(config.variant)
         self.config = config
         self.modality = variant.modality
+        self.scale_telemetry, self.scale_boxes = Standardise(c.telemetry_dim), Standardise(c.box_dim)
         self.encoder = ENCODERS[variant.encoder](c.telemetry_dim, c.box_dim, c.embedding, c.heads, c.window, c.dropout)
         self.fusion = FUSIONS[variant.fusion](c.embedding, c.hidden, c.heads, c.dropout, c.queries)
         self.decoder = DECODERS[variant.decoder](c.hidden, c.layers, c.heads, c.dropout)
@@ -57,12 +59,19 @@ class Network(nn.Module):
         """telemetry (B, T, F), boxes (B, T, S, 6) in [0, 1], mask (B, T, S) bool, T <= window -> logits (B, tasks)."""
         if telemetry.shape[1] > self.config.window:
             raise ValueError(f"windows of {telemetry.shape[1]} frames; this network was built for {self.config.window}")
+        telemetry, boxes = self.scale_telemetry(telemetry), self.scale_boxes(perspective(boxes))
         if self.modality == "telemetry":
             boxes, mask = boxes.new_zeros(boxes.shape), mask.new_zeros(mask.shape)
         elif self.modality == "detections":
             telemetry = telemetry.new_zeros(telemetry.shape)
         steps, slots = self.encoder(telemetry, boxes, mask)
         return self.heads(self.decoder(self.fusion(steps, slots, mask)))
+
+
+    def fit_scales(self, telemetry: Tensor, boxes: Tensor) -> None:
+        """Learn the input scales from training frames: telemetry (N, F) and filled boxes (M, 6), both in [0, 1]."""
+        self.scale_telemetry.fit(telemetry, least=0.05)
+        self.scale_boxes.fit(perspective(boxes), least=0.05)
 
 
 def build(config: Config) -> Network:

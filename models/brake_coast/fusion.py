@@ -5,18 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.brake_coast.layers import Attention, Dropout, SlotAttention, masked_mean
+from models.brake_coast.layers import Attention, Dropout, Pool, SlotAttention, masked_mean
 
 
 class ConcatFusion(nn.Module):
-    """Telemetry beside the mean box."""
+    """Telemetry beside the boxes' weighted mean."""
 
     def __init__(self, embedding: int, hidden: int, heads: int, dropout: float, queries: int):
         super().__init__()
+        self.pool = Pool(embedding)
         self.mix = nn.Sequential(nn.Linear(2 * embedding, hidden), nn.ReLU(), Dropout(dropout), nn.LayerNorm(hidden))
 
     def forward(self, steps: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
-        return self.mix(torch.cat([steps, masked_mean(slots, mask)], dim=-1))
+        return self.mix(torch.cat([steps, self.pool(slots, mask)], dim=-1))
 
 
 class CrossAttentionFusion(nn.Module):

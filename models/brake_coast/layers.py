@@ -94,6 +94,23 @@ def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
     return (slots * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
 
 
+class Pool(nn.Module):
+    """Weighted mean over the filled slots, zeros for an empty frame: (..., S, D), (..., S) -> (..., D).
+
+    It starts as the plain mean and learns which boxes count: the car ahead is one of a dozen, and in a plain mean it moves
+    less than the others come and go.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, slots: Tensor, mask: Tensor) -> Tensor:
+        scores = (slots @ self.weight).masked_fill(~mask, -1e4)
+        shares = scores.softmax(-1) * mask
+        return (shares[..., None] * slots).sum(-2)
+
+
 def positions(length: int, dim: int) -> Tensor:
     """Sinusoidal position code (length, dim) of Vaswani et al. 2017."""
     steps = torch.arange(length)[:, None]
@@ -102,3 +119,32 @@ def positions(length: int, dim: int) -> Tensor:
     code[:, 0::2] = torch.sin(steps * rates)
     code[:, 1::2] = torch.cos(steps * rates[: dim // 2])
     return code
+
+
+def perspective(boxes: Tensor) -> Tensor:
+    """The same six numbers of a box (..., 6), said the way a driver sees: confidence, middle, foot, log of width, height, area.
+
+    A camera shows distance as 1 / width, so a change of log width in a second is 1 / time to collision (Lee 1976, "tau"):
+    closing is a difference of two frames, at any distance, and not a curve that a network has to find first.
+    """
+    confidence, x1, y1, x2, y2, area = boxes.unbind(-1)
+    sizes = ((x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), area.clamp(min=1e-6))
+    return torch.stack([confidence, (x1 + x2) / 2, y2, *(size.log() for size in sizes)], dim=-1)
+
+
+class Standardise(nn.Module):
+    """(x - mean) / deviation of the training data; part of the weights, so a checkpoint holds it."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def fit(self, rows: Tensor, least: float) -> None:
+        """From rows (N, F); a feature that hardly varies is not blown up: its deviation counts as `least`."""
+        if len(rows) > 1:
+            self.mean.copy_(rows.mean(0))
+            self.deviation.copy_(rows.std(0).clamp(min=least))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation

@@ -24,6 +24,7 @@ from tasks import metrics
 from tasks.brake_coast import windows
 from tasks.brake_coast.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
+from tasks.brake_coast.runs import split_name
 from tasks.files import digest, file_hash, read_json
 from tasks.step import BadInput, Context
 from tasks.training import engine
@@ -176,9 +177,11 @@ def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) 
 
     files = [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
     torch.manual_seed(params.engine.seed)
+    model = build(network)
+    model.fit_scales(torch.from_numpy(train.telemetry), torch.from_numpy(train.detections[train.detection_masks]))
     return engine.Job(
         name=variant,
-        model=build(network),
+        model=model,
         loss=loss,
         order=Order(train, train.labels[:, columns], params),
         evaluate=evaluate,
@@ -199,8 +202,10 @@ def run(params: Train, out: Path, ctx: Context = Context(), *, variant: str, pac
     return {**scores, "best_epoch": best["epoch"], "epochs": len(history), "parameters": parameters}
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:
-    """For MLflow: the module that loads the model, its file, and an example of its inputs."""
+def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]] | None:
+    """For MLflow: the module that loads the model, its file, and an example of its inputs; a blind one is no product."""
+    if split_name(item)[1]:
+        return None
     network = load_model(out / "best.pt")[0].config
     steps = (1, network.window)
     example = {

@@ -78,6 +78,7 @@ def start(params: Engine) -> Fabric:
     world = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
     nodes = int(os.environ.get("SLURM_NNODES", 1)) if "WORLD_SIZE" not in os.environ else 1
     nodes = max(nodes, world // int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    torch.set_num_threads(params.threads)  # sums are split by thread: another number of them, other last bits
     fabric = Fabric(
         accelerator=params.accelerator,
         devices=world // nodes,

@@ -112,7 +112,7 @@ class Foot:
         self.rest_s = 0.0  # left of a pause of the foot, likewise
 
     def draw_move(self) -> float:
-        return float(np.clip(0.75 * np.exp(0.45 * self.rng.standard_normal()), 0.3, 2.0))
+        return float(np.clip(0.4 * np.exp(0.45 * self.rng.standard_normal()), 0.2, 1.5))
 
     def enter(self, state: int) -> None:
         self.state, self.since_s = state, 0.0

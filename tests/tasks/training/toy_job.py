@@ -18,7 +18,7 @@ from tasks.training.sampling import shuffled
 from tasks.training.sections import Engine, Optimizer
 
 ENGINE = {
-    "seed": 3, "epochs": 4, "batch": 16, "accumulate": 1, "precision": "32", "accelerator": "cpu", "clip_norm": 1.0,
+    "seed": 3, "epochs": 4, "batch": 16, "accumulate": 1, "precision": "32", "threads": 1, "accelerator": "cpu", "clip_norm": 1.0,
     "patience": None, "ema_decay": 0.0, "max_bad_steps": 3, "checkpoint_every_s": None, "compile": False,
     "deterministic": True,
 }  # fmt: skip
