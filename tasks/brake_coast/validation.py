@@ -136,5 +136,5 @@ def image_size(path: Path) -> tuple[int, int] | None:
         with Image.open(path) as image, path.open("rb") as file:
             file.seek(-min(TAIL_BYTES, path.stat().st_size), 2)
             return image.size if IMAGE_END[path.suffix.lower()] in file.read() else None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        return None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ImportError):
+        return None  # ImportError: where ultralytics is loaded too, it has PIL ask for HEIF support before giving up
