@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from models.brake_coast.decoders import DECODERS, Heads
 from models.brake_coast.encoders import ENCODERS
 from models.brake_coast.fusion import FUSIONS
-from models.brake_coast.layers import Standardise, perspective
+from models.brake_coast.layers import PERSPECTIVE, Standardise, perspective
 from models.brake_coast.variants import parse
 
 
@@ -20,7 +21,6 @@ class Config:
     variant: str
     priors: dict[str, float]  # task -> share of positives in the training split; the heads start there
     telemetry_dim: int = 10
-    box_dim: int = 6
     window: int = 20  # frames
     embedding: int = 64
     hidden: int = 128
@@ -31,7 +31,7 @@ class Config:
 
     def __post_init__(self):
         parse(self.variant)
-        for name in ("telemetry_dim", "box_dim", "window", "embedding", "hidden", "heads", "layers", "queries"):
+        for name in ("telemetry_dim", "window", "embedding", "hidden", "heads", "layers", "queries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
         for name in ("embedding", "hidden"):
@@ -49,8 +49,8 @@ class Network(nn.Module):
         c, variant = config, parse(config.variant)
         self.config = config
         self.modality = variant.modality
-        self.scale_telemetry, self.scale_boxes = Standardise(c.telemetry_dim), Standardise(c.box_dim)
-        self.encoder = ENCODERS[variant.encoder](c.telemetry_dim, c.box_dim, c.embedding, c.heads, c.window, c.dropout)
+        self.scale_telemetry, self.scale_boxes = Standardise(c.telemetry_dim), Standardise(len(PERSPECTIVE))
+        self.encoder = ENCODERS[variant.encoder](c.telemetry_dim, len(PERSPECTIVE), c.embedding, c.heads, c.window, c.dropout)
         self.fusion = FUSIONS[variant.fusion](c.embedding, c.hidden, c.heads, c.dropout, c.queries)
         self.decoder = DECODERS[variant.decoder](c.hidden, c.layers, c.heads, c.dropout)
         self.heads = Heads(c.hidden, list(c.priors.values()), c.dropout)
@@ -59,19 +59,19 @@ class Network(nn.Module):
         """telemetry (B, T, F), boxes (B, T, S, 6) in [0, 1], mask (B, T, S) bool, T <= window -> logits (B, tasks)."""
         if telemetry.shape[1] > self.config.window:
             raise ValueError(f"windows of {telemetry.shape[1]} frames; this network was built for {self.config.window}")
-        telemetry, boxes = self.scale_telemetry(telemetry), self.scale_boxes(perspective(boxes))
         if self.modality == "telemetry":
-            boxes, mask = boxes.new_zeros(boxes.shape), mask.new_zeros(mask.shape)
-        elif self.modality == "detections":
-            telemetry = telemetry.new_zeros(telemetry.shape)
+            mask = torch.zeros_like(mask)
+        boxes = boxes.masked_fill(~mask[..., None], 0)  # what padding holds cannot matter
+        telemetry, boxes = self.scale_telemetry(telemetry), self.scale_boxes(perspective(boxes, mask))
+        if self.modality == "detections":
+            telemetry = torch.zeros_like(telemetry)
         steps, slots = self.encoder(telemetry, boxes, mask)
-        return self.heads(self.decoder(self.fusion(steps, slots, mask)))
+        return self.heads(self.decoder(self.fusion(steps, slots, boxes, mask)))
 
-
-    def fit_scales(self, telemetry: Tensor, boxes: Tensor) -> None:
-        """Learn the input scales from training frames: telemetry (N, F) and filled boxes (M, 6), both in [0, 1]."""
-        self.scale_telemetry.fit(telemetry, least=0.05)
-        self.scale_boxes.fit(perspective(boxes), least=0.05)
+    def fit_scales(self, telemetry: Tensor, boxes: Tensor, mask: Tensor) -> None:
+        """Learn the input scales from training windows: telemetry (N, T, F), boxes (N, T, S, 6), mask (N, T, S)."""
+        self.scale_telemetry.fit(telemetry.flatten(0, -2), least=0.05)
+        self.scale_boxes.fit(perspective(boxes, mask)[mask], least=0.02)
 
 
 def build(config: Config) -> Network:

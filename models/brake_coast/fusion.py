@@ -1,4 +1,4 @@
-"""Fusions: encoded telemetry (B, T, E) and slots (B, T, S, E) with mask (B, T, S) -> one vector a step (B, T, H)."""
+"""Fusions: telemetry (B, T, E) and slots (B, T, S, E), both encoded, boxes and mask (B, T, S) -> one vector a step (B, T, H)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ConcatFusion(nn.Module):
         self.pool = Pool(embedding)
         self.mix = nn.Sequential(nn.Linear(2 * embedding, hidden), nn.ReLU(), Dropout(dropout), nn.LayerNorm(hidden))
 
-    def forward(self, steps: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
-        return self.mix(torch.cat([steps, self.pool(slots, mask)], dim=-1))
+    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+        return self.mix(torch.cat([steps, self.pool(slots, boxes, mask)], dim=-1))
 
 
 class CrossAttentionFusion(nn.Module):
@@ -31,7 +31,7 @@ class CrossAttentionFusion(nn.Module):
         self.skip = nn.Identity() if 2 * embedding == hidden else nn.Linear(2 * embedding, hidden)
         self.norm = nn.LayerNorm(hidden)
 
-    def forward(self, steps: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
         answer = self.ask(steps.flatten(0, 1)[:, None], slots.flatten(0, 1), mask.flatten(0, 1))
         both = torch.cat([steps, self.ask_norm(answer).view_as(steps)], dim=-1)
         return self.norm(self.skip(both) + self.mix(both))
@@ -50,7 +50,7 @@ class QueryFusion(nn.Module):
         self.weigh_norm = nn.LayerNorm(embedding)
         self.mix = nn.Sequential(nn.Linear(3 * embedding, hidden), nn.ReLU(), Dropout(dropout), nn.LayerNorm(hidden))
 
-    def forward(self, steps: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
         step = steps.flatten(0, 1)
         queries = self.queries + self.wording(step).unflatten(-1, self.queries.shape)
         answers = self.ask_norm(queries + self.ask(queries, slots.flatten(0, 1), mask.flatten(0, 1)))

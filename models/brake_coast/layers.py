@@ -97,16 +97,19 @@ def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
 class Pool(nn.Module):
     """Weighted mean over the filled slots, zeros for an empty frame: (..., S, D), (..., S) -> (..., D).
 
-    It starts as the plain mean and learns which boxes count: the car ahead is one of a dozen, and in a plain mean it moves
-    less than the others come and go.
+    The weights are learned from the slots and from the boxes (..., S, 8) that they encode, and start on the car ahead: near the
+    middle of the picture in its own widths, and tall. In a plain mean it moves less than a dozen others come and go, and
+    the 150 brakings of a small training set do not suffice to find it.
     """
 
     def __init__(self, dim: int):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(dim))
+        start = {"aside": -2.0, "log_height": 1.5}
+        self.where = nn.Parameter(torch.tensor([start.get(name, 0.0) for name in PERSPECTIVE]))
 
-    def forward(self, slots: Tensor, mask: Tensor) -> Tensor:
-        scores = (slots @ self.weight).masked_fill(~mask, -1e4)
+    def forward(self, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+        scores = (slots @ self.weight + boxes @ self.where).masked_fill(~mask, -1e4)
         shares = scores.softmax(-1) * mask
         return (shares[..., None] * slots).sum(-2)
 
@@ -121,15 +124,39 @@ def positions(length: int, dim: int) -> Tensor:
     return code
 
 
-def perspective(boxes: Tensor) -> Tensor:
-    """The same six numbers of a box (..., 6), said the way a driver sees: confidence, middle, foot, log of width, height, area.
+PERSPECTIVE = ["confidence", "middle", "aside", "foot", "log_width", "log_height", "growth_1s", "growth_2s"]
+GROWTH_FRAMES = (2, 4)  # 1 s and 2 s at 2 Hz: over a single frame closing drowns in the detector's jitter of 4 % of a width
+SAME_CAR_IOU = 0.3
 
-    A camera shows distance as 1 / width, so a change of log width in a second is 1 / time to collision (Lee 1976, "tau"):
-    closing is a difference of two frames, at any distance, and not a curve that a network has to find first.
+
+def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
+    """Boxes (B, T, S, 6) said the way a driver sees, (B, T, S, 8): see PERSPECTIVE.
+
+    A camera shows distance as 1 / width, so the growth of log size in a second is 1 / time to collision, at any distance
+    (Lee 1976, "tau"). `aside` is the distance from the middle in the box's own widths, which is metres over 1.8.
     """
-    confidence, x1, y1, x2, y2, area = boxes.unbind(-1)
-    sizes = ((x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), area.clamp(min=1e-6))
-    return torch.stack([confidence, (x1 + x2) / 2, y2, *(size.log() for size in sizes)], dim=-1)
+    confidence, x1, y1, x2, y2, _ = boxes.unbind(-1)
+    width, height, middle = (x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), (x1 + x2) / 2
+    aside = torch.asinh((middle - 0.5).abs() / width)
+    seen = torch.stack([confidence, middle, aside, y2, width.log(), height.log()], dim=-1)
+    return torch.cat([seen, *(growth(boxes, mask, frames)[..., None] for frames in GROWTH_FRAMES)], dim=-1)
+
+
+def growth(boxes: Tensor, mask: Tensor, frames: int) -> Tensor:
+    """(B, T, S): log size of each box over that of the same car `frames` ago, the one it overlaps most; 0 if none does."""
+    sizes = (boxes[..., 3:5] - boxes[..., 1:3]).clamp(min=1e-3)
+    log_size, area = sizes.log().mean(-1), sizes.prod(-1)
+    grown = torch.zeros_like(log_size)
+    if boxes.shape[1] <= frames:
+        return grown
+    now, then = boxes[:, frames:, :, None], boxes[:, :-frames, None]
+    overlap = torch.minimum(now[..., 3:5], then[..., 3:5]) - torch.maximum(now[..., 1:3], then[..., 1:3])
+    shared = overlap.clamp(min=0).prod(-1)
+    iou = shared / (area[:, frames:, :, None] + area[:, :-frames, None] - shared) * mask[:, :-frames, None]
+    best, same = iou.max(-1)
+    change = (log_size[:, frames:] - log_size[:, :-frames].gather(-1, same)).clamp(-0.6, 0.6)
+    grown[:, frames:] = torch.where((best > SAME_CAR_IOU) & mask[:, frames:], change, 0)
+    return grown
 
 
 class Standardise(nn.Module):

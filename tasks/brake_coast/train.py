@@ -32,6 +32,7 @@ from tasks.training.sampling import drawn, seed_of, shuffled
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 512
+SCALE_WINDOWS = 2000  # enough to learn the inputs' scales from
 # Of dataset_config.json: what turns telemetry and detections into inputs, and so belongs into the checkpoint.
 DATA_KEYS = ("telemetry_features", "telemetry_ranges", "detection_features", "detection_order")
 
@@ -153,7 +154,6 @@ def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) 
         variant=variant,
         priors={task.name: float(prior) for task, prior in zip(tasks, priors)},
         telemetry_dim=train.telemetry.shape[1],
-        box_dim=train.detections.shape[2],
         window=train.window_frames,
         **params.model.model_dump(),
     )
@@ -178,7 +178,8 @@ def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) 
     files = [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
     torch.manual_seed(params.engine.seed)
     model = build(network)
-    model.fit_scales(torch.from_numpy(train.telemetry), torch.from_numpy(train.detections[train.detection_masks]))
+    some = train_starts[:: -(-len(train_starts) // SCALE_WINDOWS)]
+    model.fit_scales(*gather(torch.from_numpy(some).to(device)))
     return engine.Job(
         name=variant,
         model=model,
@@ -206,11 +207,12 @@ def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]
     """For MLflow: the module that loads the model, its file, and an example of its inputs; a blind one is no product."""
     if split_name(item)[1]:
         return None
-    network = load_model(out / "best.pt")[0].config
+    model, config = load_model(out / "best.pt")
+    network = model.config
     steps = (1, network.window)
     example = {
         "telemetry": np.zeros((*steps, network.telemetry_dim), np.float32),
-        "detections": np.zeros((*steps, 1, network.box_dim), np.float32),
+        "detections": np.zeros((*steps, 1, len(config["data"]["detection_features"])), np.float32),
         "detection_masks": np.zeros((*steps, 1), bool),
     }
     return load_model.__module__, out / "best.pt", example

@@ -29,6 +29,7 @@ EGO_MASS_KG, DRAG_AREA_M2, ROLLING = 1250.0, 0.66, 0.012
 ENGINE_BRAKE_N = 260.0
 GRAVITY = 9.81
 GAS, COAST, BRAKE = 0, 1, 2
+ALERT_STEPS = 5  # a foot that has left the pedal answers within half a second; before, a driver is surprised
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,15 @@ class Foot:
         self.rng = rng
         self.state, self.since_s, self.pressure = COAST, 0.0, 0.0
         self.pedal = 0.0
-        self.seen = deque([0.0] * int(round(rng.uniform(0.6, 1.0) / STEP_S)))
-        self.lift_at, self.press_at = rng.uniform(1.05, 1.3), rng.uniform(1.3, 1.6)
+        self.seen = deque([0.0] * int(round(rng.uniform(1.2, 1.7) / STEP_S)))
+        self.lift_at, self.press_at = rng.uniform(1.2, 1.4), rng.uniform(1.4, 1.6)
         self.noise = smooth_noise(rng, steps, 2.0) * rng.uniform(0.05, 0.1)
         self.move_s = self.draw_move()
         self.whim_s = 0.0  # left of a braking that nothing in view explains
         self.rest_s = 0.0  # left of a pause of the foot, likewise
 
     def draw_move(self) -> float:
-        return float(np.clip(0.4 * np.exp(0.45 * self.rng.standard_normal()), 0.2, 1.5))
+        return float(np.clip(0.25 * np.exp(0.4 * self.rng.standard_normal()), 0.1, 0.8))
 
     def enter(self, state: int) -> None:
         self.state, self.since_s = state, 0.0
@@ -122,7 +123,8 @@ class Foot:
     def step(self, demand: float, speed: float, too_fast: bool, slope_n: float, i: int) -> float:
         """From the wanted acceleration to the longitudinal force of pedals in N."""
         self.seen.append(demand)
-        wanted = self.seen.popleft() + self.noise[i]
+        surprised = self.seen.popleft()
+        wanted = (surprised if self.state == GAS else self.seen[-ALERT_STEPS]) + self.noise[i]
         if self.whim_s > 0:
             self.whim_s -= STEP_S
             wanted = min(wanted, -1.6)
@@ -268,12 +270,12 @@ def simulate(rng: np.random.Generator, times_s: np.ndarray) -> tuple[Drive, Trac
         leader = int(front[0])
 
         if now >= next_wave_s:
-            next_wave_s = now + 10 + rng.exponential(14)
+            next_wave_s = now + 16 + rng.exponential(24)
             first = leader if leader < 0 or rng.random() < 0.7 else int(front[leader])
             if first > 0 and traffic.x[first] - traffic.x[0] < 110 and traffic.v[first] > 14:
-                traffic.slow_s[first], traffic.slow_mps2[first] = rng.uniform(0.6, 1.4), rng.uniform(2.0, 4.2)
+                traffic.slow_s[first], traffic.slow_mps2[first] = rng.uniform(1.0, 2.0), rng.uniform(2.5, 4.5)
         if now >= next_cut_in_s:
-            next_cut_in_s = now + rng.exponential(30)
+            next_cut_in_s = now + rng.exponential(60)
             ahead = traffic.x - traffic.x[0] - LENGTH_M[CAR]
             near = (np.abs(traffic.lane - traffic.lane[0]) == 1) & (ahead > 9) & (ahead < 32) & (traffic.kind != TRUCK)
             near &= (traffic.v < traffic.v[0] + 2) & (ahead > 9 + 1.5 * (traffic.v[0] - traffic.v))
@@ -284,7 +286,7 @@ def simulate(rng: np.random.Generator, times_s: np.ndarray) -> tuple[Drive, Trac
             next_whim_s, foot.whim_s = now + rng.exponential(240), rng.uniform(1.5, 2.6)
 
         if now >= next_rest_s:
-            next_rest_s, foot.rest_s = now + rng.exponential(50), rng.uniform(0.5, 1.6)
+            next_rest_s, foot.rest_s = now + rng.exponential(30), rng.uniform(0.5, 1.6)
 
         accel = wish.copy()
         slowed = traffic.slow_s > 0
