@@ -1,7 +1,7 @@
 """Judge every trained run on the held-out drives, beside the baselines it has to beat.
 
 Reads   pack/{val,test}.h5 and train/<run>/best.pt of every run.
-Writes  metrics.json       {run: {task: main numbers}}, small, for `dvc metrics show`; the baselines are runs among them
+Writes  metrics/<run>.json {task: four numbers}, a row a run in `dvc metrics show`; the baselines are runs among them
         details.json       all numbers: counts, intervals, confusion, reliability, events, and the reason of each null
         thresholds.json    {run: {task: threshold}}, chosen on validation
         plots/*.csv        precision-recall and calibration curves, for `dvc plots show`
@@ -32,6 +32,7 @@ from tasks.files import replacing, write_json
 from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
+SHOWN = ("pr_auc", "pr_auc_not_yet", "brier", "event_recall")  # as many as `dvc metrics show` has room for
 MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
 
 
@@ -51,7 +52,7 @@ def curves(run: str, task: str, found: dict, y: np.ndarray, p: np.ndarray) -> tu
 
 
 def main_numbers(found: dict) -> dict[str, float | int | None]:
-    """What stands in metrics.json for one run and task."""
+    """What MLflow shows of one run and task."""
     return {
         **{name: found["all"][name] for name in ("windows", "positives", "prevalence", *MAIN)},
         "pr_auc_not_yet": found["not_yet"]["pr_auc"],
@@ -120,14 +121,16 @@ def run(params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, tr
                     over = lead(details, drawn, (name, task), other, subset)
                     details[name][task][subset][f"pr_auc_over_{blind}"] = over
 
-    for path in (out / "predictions").glob("*.csv"):
-        if path.stem not in test.frames.recordings:
-            path.unlink()  # of an earlier split
+    for path in [*(out / "predictions").glob("*.csv"), *(out / "metrics").glob("*.json")]:
+        if path.stem not in {*test.frames.recordings, *details}:
+            path.unlink()  # of an earlier split, of a run no longer asked for
     for name, tables in zip(("pr", "calibration"), zip(*plots)):
         write_table(out / "plots" / f"{name}.csv", pd.concat([t for t in tables if len(t)] or tables[:1]))
     main = {name: {task: main_numbers(found) for task, found in of.items()} for name, of in details.items()}
     write_json(out / "details.json", rounded(details))
-    write_json(out / "metrics.json", rounded(main))
+    for name, of in main.items():
+        shown = {task: {key: numbers[key] for key in SHOWN} for task, numbers in of.items()}
+        write_json(out / "metrics" / f"{name}.json", rounded(shown))
     thresholds = {name: {task: found["threshold"] for task, found in of.items()} for name, of in details.items()}
     write_json(out / "thresholds.json", rounded(thresholds))
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -83,18 +84,23 @@ def test_metrics_can_be_computed_again_from_the_predictions(project):
                 assert 0 <= span["low"] <= held["pr_auc"] <= span["high"] <= 1
 
 
+def shown(evaluated: Path) -> dict:
+    """The numbers of `dvc metrics show`, by run."""
+    return {path.stem: read_json(path) for path in (evaluated / "metrics").glob("*.json")}
+
+
 def test_baselines_stand_beside_the_runs(project):
     root, flat = project
-    found = read_json(root / "evaluate" / "metrics.json")
+    found = shown(root / "evaluate")
     assert set(found) == {*RUNS, "prevalence", "persistence"}  # and not the unfinished run
     y, now = dense_labels(root / "pack", "brake_1s")
     assert found["prevalence"]["brake_1s"]["pr_auc"] == pytest.approx(y[y >= 0].mean(), abs=1e-6)
-    assert found["prevalence"]["brake_1s"]["roc_auc"] == 0.5
+    assert flat["prevalence/brake_1s/roc_auc"] == 0.5
     persistence = average_precision_score(y[y >= 0], now[y >= 0])
     assert flat["persistence/brake_1s/pr_auc"] == pytest.approx(persistence, abs=1e-6)
     # the brake of now says nothing where it is off
     not_yet = found["persistence"]["brake_1s"]
-    assert not_yet["pr_auc_not_yet"] == not_yet["prevalence_not_yet"]
+    assert not_yet["pr_auc_not_yet"] == flat["persistence/brake_1s/prevalence_not_yet"]
     assert not_yet["event_recall"] == 0
 
 
@@ -112,7 +118,7 @@ def test_thresholds_never_see_the_test_labels(project, tmp_path):
     rng = np.random.default_rng(0)
     pack = copy_with_test_labels(root, tmp_path, rng.permutation)
     evaluate.run(PARAMS, tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
-    before, after = (read_json(folder / "evaluate" / "metrics.json") for folder in (root, tmp_path))
+    before, after = (shown(folder / "evaluate") for folder in (root, tmp_path))
     assert before[RUNS[0]]["brake_1s"]["pr_auc"] != after[RUNS[0]]["brake_1s"]["pr_auc"]
     assert read_json(root / "evaluate" / "thresholds.json") == read_json(tmp_path / "evaluate" / "thresholds.json")
 
