@@ -1,4 +1,4 @@
-"""The highway world, `synth://highway?recordings=16&minutes=5&seed=0&detector_images=600`: drives made, not recorded.
+"""The highway world, `synth://highway?recordings=16&minutes=5&seed=0&detector_images=900`: drives made, not recorded.
 
 A drive is a pure function of the seed and its own number: asking for more recordings changes none of the earlier ones,
 and the drives of the detector's images are others than those of the recordings.
@@ -37,7 +37,7 @@ class Highway:
     recordings: int = 16
     minutes: float = 5.0
     seed: int = 0
-    detector_images: int = 600
+    detector_images: int = 900
 
 
 LIMITS = {"recordings": (1, 10_000), "minutes": (0.25, 90), "seed": (0, 2**31), "detector_images": (1, 100_000)}
