@@ -27,14 +27,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tasks.step import Context
+from tasks.step import BadInput, Context
 from tasks.training import checkpoint, history
+from tasks.training.cuda_graph import StepGraph
 from tasks.training.sections import Engine, Optimizer
 from tasks.training.sampling import seed_of
 from tasks.training.schedule import share_of_peak
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr each time
+NORM = "gradient norm"
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -122,10 +124,18 @@ class Trainer:
         self.fabric, self.job, self.params, self.rate, self.out, self.ctx = fabric, job, params, optimizer, out, ctx
         self.raw = job.model.to(fabric.device)
         self.averaged = copy.deepcopy(self.raw).requires_grad_(False) if params.ema_decay else None
+        graphed = params.cuda_graph and fabric.device.type == "cuda"
+        if graphed and (params.precision == "fp16" or params.accumulate > 1 or fabric.world_size > 1):
+            raise BadInput(
+                "engine.cuda_graph is for one process, accumulate 1 and precision 32 or bf16; set it to false"
+            )
         fused = params.precision != "fp16"  # a fused AdamW unscales by itself, which leaves nothing to clip by
-        adamw = torch.optim.AdamW(decayed(self.raw, optimizer.weight_decay), lr=optimizer.learning_rate, fused=fused)
+        rate = torch.tensor(optimizer.learning_rate) if graphed else optimizer.learning_rate  # a graph reads it anew
+        groups = decayed(self.raw, optimizer.weight_decay)
+        adamw = torch.optim.AdamW(groups, lr=rate, fused=fused, capturable=graphed)
         self.model, self.optimizer = fabric.setup(torch.compile(self.raw) if params.compile else self.raw, adamw)
         self.adamw = adamw
+        self.graph = StepGraph(self.learn, params.batch, fabric.device) if graphed else None
         self.at = Progress()
         self.saved_at = time.monotonic()
 
@@ -161,13 +171,36 @@ class Trainer:
         done = (self.at.epoch + share_of_epoch) / self.params.epochs
         rate = self.rate.learning_rate * share_of_peak(self.rate, self.at.step, done, self.at.cuts)
         for group in self.adamw.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def step(self, ids: Tensor) -> None:
         """One optimizer step on the global batch `ids`."""
-        fabric, at = self.fabric, self.at
-        rank, world = fabric.global_rank, fabric.world_size
+        at, rank = self.at, self.fabric.global_rank
         torch.manual_seed(seed_of(self.params.seed, at.step, rank))
+        if self.graph is not None and len(ids) == self.params.batch:
+            sums = self.graph(ids)
+        else:
+            sums = self.learn(ids)
+        sums, rows = dict(sums), len(ids[rank :: self.fabric.world_size])
+        norm = sums.pop(NORM)
+        if not bool(norm.isfinite()):  # the one place where the host waits
+            self.bad_step(sums, rows, norm)
+            return
+        at.bad_steps = 0
+        at.rows += rows
+        for name, value in sums.items():
+            at.sums[name] = at.sums.get(name, 0) + value
+        if self.averaged is not None:
+            averaged, latest = list(self.averaged.parameters()), list(self.raw.parameters())
+            torch._foreach_lerp_(averaged, latest, 1 - self.params.ema_decay)
+
+    def learn(self, ids: Tensor) -> dict[str, Tensor]:
+        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as NORM."""
+        fabric = self.fabric
+        rank, world = fabric.global_rank, fabric.world_size
         mine = ids[rank::world]
         parts = [part for part in mine.tensor_split(self.params.accumulate) if len(part)]
         parts = parts or [ids[:1]]  # fewer rows than processes: take part with weight 0, the others wait for us
@@ -181,20 +214,11 @@ class Trainer:
                 sums[name] = sums.get(name, 0) + term.detach() * weight
         limit = self.params.clip_norm or float("inf")
         norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-        finite = bool(norm.isfinite())  # the one place where the host waits
-        if finite or self.params.precision == "fp16":  # fp16's scaler leaves a bad step out itself, and learns from it
-            self.optimizer.step()
+        if self.params.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
+            self.adamw.grad_scale, self.adamw.found_inf = None, (~norm.isfinite()).float()  # and so does the fused kernel
+        self.optimizer.step()
         self.optimizer.zero_grad()
-        if not finite:
-            self.bad_step(sums, len(mine), norm)
-            return
-        at.bad_steps = 0
-        at.rows += len(mine)
-        for name, value in sums.items():
-            at.sums[name] = at.sums.get(name, 0) + value
-        if self.averaged is not None:
-            averaged, latest = list(self.averaged.parameters()), list(self.raw.parameters())
-            torch._foreach_lerp_(averaged, latest, 1 - self.params.ema_decay)
+        return {**sums, NORM: norm.detach()}
 
     def bad_step(self, sums: dict[str, Tensor], rows: int, norm: Tensor) -> None:
         self.at.bad_steps += 1
@@ -218,7 +242,7 @@ class Trainer:
         train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
         better = at.best is None or scores["score"] is None or scores["score"] > at.best  # unjudged: the newest is kept
         at.history.append({
-            "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": self.adamw.param_groups[0]["lr"],
+            "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": float(self.adamw.param_groups[0]["lr"]),
             "train": {"loss": sum(train.values()), **train} if train else {}, "val": scores,
         })  # fmt: skip
         at.stale = 0 if better else at.stale + 1

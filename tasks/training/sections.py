@@ -33,4 +33,5 @@ class Engine(Section):
     max_bad_steps: int = Field(ge=1, description="steps in a row without a finite gradient before training gives up")
     checkpoint_every_s: float | None = Field(ge=0, description="between checkpoints within an epoch; null: none")
     compile: bool = Field(description="torch.compile: pays on long runs, costs a minute at the start")
+    cuda_graph: bool = Field(description="launch a whole step at once: small networks on a large GPU wait for launches else")
     deterministic: bool = Field(description="refuse kernels whose result varies from run to run")

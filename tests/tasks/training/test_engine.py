@@ -119,6 +119,21 @@ def test_it_learns_on_a_gpu(tmp_path, precision):
     assert history[-1]["val"]["loss"] < 0.25
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_graph_of_launches_takes_the_same_steps(tmp_path):
+    settings = {"accelerator": "cuda", "epochs": 6, "ema_decay": 0.9}
+    plain, graphed = (fit(tmp_path / str(graph), cuda_graph=graph, **settings) for graph in (False, True))
+    for a, b in zip(plain, graphed, strict=True):
+        assert b["train"] == pytest.approx(a["train"], rel=1e-4)
+        assert b["val"] == pytest.approx(a["val"], rel=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_graph_leaves_a_bad_step_out(tmp_path):
+    with pytest.raises(Diverged, match=r"right = nan"):
+        fit(tmp_path, accelerator="cuda", cuda_graph=True, bad_from=0)
+
+
 def test_the_learning_rate_follows_its_schedule():
     def at(schedule: str, step: int, done: float, cuts: int = 0) -> float:
         params = Optimizer(**{**OPTIMIZER, "schedule": schedule, "warmup_steps": 4, "final_share": 0.1})

@@ -20,7 +20,7 @@ from tasks.training.sections import Engine, Optimizer
 ENGINE = {
     "seed": 3, "epochs": 4, "batch": 16, "accumulate": 1, "precision": "32", "threads": 1, "accelerator": "cpu", "clip_norm": 1.0,
     "patience": None, "ema_decay": 0.0, "max_bad_steps": 3, "checkpoint_every_s": None, "compile": False,
-    "deterministic": True,
+    "cuda_graph": False, "deterministic": True,
 }  # fmt: skip
 OPTIMIZER = {
     "learning_rate": 0.01, "weight_decay": 0.01, "schedule": "cosine", "warmup_steps": 3, "final_share": 0.1,
@@ -39,6 +39,7 @@ def fit(
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, 6, generator=generator)
     y = torch.stack([x[:, :3].sum(1) > 0, x[:, 3:].sum(1) > 0], dim=1).float()
+    x, y = x.to(fabric.device), y.to(fabric.device)
     calls = iter(range(10**9))
 
     def loss(model, ids):
