@@ -26,7 +26,7 @@ from flows import lock, notify, results, source, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from tasks import params as params_file
-from tasks import runner, tracking
+from tasks import champion, runner, tracking
 from tasks.step import BadInput
 
 NETWORK_RETRIES = 2
@@ -69,22 +69,25 @@ class LineRun:
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
         if name in self.forced:
             self.graph.discard(name)
-        elif source.NEWS not in reasons and self.graph.restore(name):
+        elif not source.is_open(stage) and self.graph.restore(name):
             return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
+        self.graph.refuse_if_missing(name)
+        seen = source.look(stage)
         with self._device if stage.uses_device else contextlib.nullcontext(), self.graph.busy(name):
             parent = self.parent if stage.tracked else None
             self.made[name] = worker.run_in_process(name, parent, self.tags)
         self.graph.record(name)
-        source.remember(stage)
+        source.remember(stage, seen)
         return Completed(message="; ".join(reasons))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The name of each stage's final state, and what the steps of those that ran have returned."""
+    """The name of each stage's final state, what the steps of those that ran have returned, and who is champion."""
 
     states: dict[str, str]
     made: dict[str, worker.Made]
+    champion: str | None = None  # what became of the challenge, and why
 
 
 _current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task belongs to")
@@ -162,17 +165,24 @@ def run_line(
 def _run(run: LineRun) -> Outcome | State:
     line = run.graph.line
     run.graph.pull()
-    states = _run_stages(run)
+    try:
+        states = _run_stages(run)
+    except BaseException:  # Ctrl-C, cancelled, crashed: the parent must not stand as running for ever
+        if run.parent:
+            tracking.end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
+        raise
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
-        status = "FAILED" if failed else "FINISHED"
-        tracking.end_flow_run(run.parent, status, results.metrics(run.made), results.pages(line))
+        pages = [] if failed else results.pages(line)  # those of an earlier run else
+        tracking.end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
         return Failed(message="\n".join(f"{name}: {state.message or state.name}" for name, state in failed.items()))
     run.graph.push()
+    verdict = champion.settle(line) if run.made else None
     key = f"{line.replace('_', '-')}-result"
-    create_markdown_artifact(results.markdown(line, run.parent), key=key, description=f"{line}: result")
-    return Outcome({name: state.name for name, state in states.items()}, run.made)
+    text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
+    create_markdown_artifact(text, key=key, description=f"{line}: result")
+    return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
 
 
 def _run_stages(run: LineRun) -> dict[str, State]:

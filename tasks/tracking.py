@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 DEFAULT_STORE = "sqlite:///mlflow.db"
 STATE = Path(".trainyard")
 SHOWN = (".png", ".html", ".mp4", ".json")  # what people look at; weights go in with the model, data stay in DVC
+CHAMPION = "champion"
 METRICS_A_BATCH = 1000  # MLflow's limit for one call
 
 
@@ -57,7 +58,8 @@ def experiment(store: MlflowClient, line: str) -> str:
     """The id of the line's experiment: one a line."""
     with FileLock(STATE / "mlflow.lock"):
         found = store.get_experiment_by_name(line)
-        return found.experiment_id if found else store.create_experiment(line)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for language models
+        return found.experiment_id if found else store.create_experiment(line, tags=kind)
 
 
 def experiment_id(line: str) -> str:
@@ -218,3 +220,34 @@ def _log_model(store: MlflowClient, run_id: str, stage: Stage, served: Callable)
             pip_requirements="requirements.lock",
             registered_model_name=stage.line,
         )
+
+
+def versions_of(line: str, stage: str, out: Path) -> list[str]:
+    """The registered versions of the model that a stage made as it lies in `out` now, the newest first."""
+    store, here = client(), dvc_hash(out)
+    found = []
+    for version in store.search_model_versions(f"name = '{line}'", order_by=["version_number DESC"]):
+        tags = store.get_run(version.run_id).data.tags
+        if tags.get("stage") == stage and tags.get(f"dvc.out.{out}") == here:
+            found.append(str(version.version))
+    return found
+
+
+def champion(line: str) -> tuple[str, Path] | None:
+    """Version and checkpoint of the registered model that has the alias `champion`, None if none has."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    store = client()
+    try:
+        found = store.get_model_version_by_alias(line, CHAMPION)
+    except MlflowException:
+        return None
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{line}@{CHAMPION}"))
+    return str(found.version), next(folder.rglob("*.pt"))
+
+
+def crown(line: str, version: str, reason: str) -> None:
+    store = client()
+    store.set_registered_model_alias(line, CHAMPION, version)
+    store.set_model_version_tag(line, version, "champion.because", reason)

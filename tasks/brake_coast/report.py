@@ -20,7 +20,7 @@ import pandas as pd
 from tasks.brake_coast import charts, data_card, recording, video
 from tasks.brake_coast.data_card import read_if_there
 from tasks.brake_coast.params import Report
-from tasks.brake_coast.runs import BASELINES, SUBSETS, split_name
+from tasks.brake_coast.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
 from tasks.files import read_json, write_json, write_text
 from tasks.step import Context
 
@@ -30,24 +30,6 @@ MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
 
 def data_uri(path: Path) -> str:
     return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def ranked_runs(details: dict) -> list[str]:
-    """Runs as they stand in tables: baselines, then each network with its blind versions above it."""
-    trained = [run for run in details if run not in BASELINES]
-    return [*BASELINES, *sorted(trained, key=lambda run: (split_name(run)[0], split_name(run)[1] == "", run))]
-
-
-def leader(details: dict) -> str:
-    """The network that sees everything and has the best mean PR-AUC on validation: the test drives choose nothing."""
-    whole = [run for run in details if run not in BASELINES and not split_name(run)[1]]
-    candidates = whole or [run for run in details if run not in BASELINES]
-
-    def score(run: str) -> float:
-        areas = [area for task in details[run].values() if (area := task["validation"]["pr_auc"]) is not None]
-        return float(np.mean(areas)) if areas else -1.0
-
-    return max(candidates, key=lambda run: (score(run), run))
 
 
 def summarise(details: dict) -> dict:
@@ -194,6 +176,7 @@ def run(
         "findings": data_card.findings(download),
         "refused": data_card.refused(config, download, annotate, label),
         "splits": data_card.split_rows(config),
+        "split_note": data_card.split_note(config, download),
         "saturation": data_card.saturation(config),
         "detector": {k: v for k, v in read_if_there(train_detector / "metrics.json").items() if isinstance(v, dict)},
         "detector_pictures": [{"name": p.stem.replace("_", " "), "uri": data_uri(p)} for p in pictures],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 BASELINES = ("prevalence", "persistence")
 BLIND = ("telemetry", "detections")  # <run>-telemetry sees no camera, <run>-detections no telemetry
 SUBSETS = ("all", "not_yet")  # all windows, and those on which what the task foretells is not the case yet
@@ -21,3 +23,21 @@ def family(task: str) -> str:
 def state_of(task: str) -> str:
     """The label column that says whether what `task` foretells is the case now."""
     return {"brake": "braking", "coast": "coasting"}[family(task)]
+
+
+def ranked_runs(details: dict) -> list[str]:
+    """Runs as they stand in tables: baselines, then each network with its blind versions above it."""
+    trained = [run for run in details if run not in BASELINES]
+    return [*BASELINES, *sorted(trained, key=lambda run: (split_name(run)[0], split_name(run)[1] == "", run))]
+
+
+def leader(details: dict) -> str:
+    """The network that sees everything and has the best mean PR-AUC on validation: the test drives choose nothing."""
+    whole = [run for run in details if run not in BASELINES and not split_name(run)[1]]
+    candidates = whole or [run for run in details if run not in BASELINES]
+
+    def score(run: str) -> float:
+        areas = [area for task in details[run].values() if (area := task["validation"]["pr_auc"]) is not None]
+        return mean(areas) if areas else -1.0
+
+    return max(candidates, key=lambda run: (score(run), run))

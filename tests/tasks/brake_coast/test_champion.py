@@ -1,0 +1,86 @@
+"""The challenge, on real networks, a real registry and held-out drives."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks import champion, params, tracking
+from tasks.brake_coast import evaluate, train
+from tests.tasks.brake_coast import drives
+from tests.tasks.brake_coast.test_evaluate import cells
+from tests.tasks.brake_coast.tiny_pack import write_pack
+
+ITEM = "simple_concat_lstm"
+FOLDER = Path("data/brake_coast/train") / ITEM
+
+
+def train_and_judge(epochs: int) -> None:
+    section = drives.section("train")
+    values = section.model_dump()
+    values["model"] |= {"embedding": 16, "hidden": 32, "heads": 2, "layers": 1}
+    values["engine"] |= {"epochs": epochs, "accelerator": "cpu", "batch": 32}
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    train.run(type(section).model_validate(values), FOLDER, variant=ITEM, pack=Path("data/brake_coast/pack"))
+    data = Path("data/brake_coast")
+    evaluate.run(drives.section("evaluate"), data / "evaluate", pack=data / "pack", train=cells(data / "train"))
+
+
+def register(tmp_path: Path) -> None:
+    """As a flow run leaves it: a run with the stage and the hash of its output, and a version with the checkpoint."""
+    store = tracking.client()
+    tags = {"stage": f"brake_coast-train@{ITEM}", f"dvc.out.{FOLDER}": tracking.dvc_hash(FOLDER)}
+    run = store.create_run(tracking.experiment_id("brake_coast"), tags=tags).info.run_id
+    store.log_artifact(run, str(FOLDER / "best.pt"), "model")
+    source = store.get_run(run).info.artifact_uri + "/model"
+    try:
+        store.create_registered_model("brake_coast")
+    except Exception as error:
+        assert "exists" in str(error)
+    store.create_model_version("brake_coast", source, run)
+
+
+def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monkeypatch):
+    root = Path(params.__file__).parents[1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copy(root / "params.yaml", tmp_path)
+    write_pack(Path("data/brake_coast/pack"), {"train": 6, "val": 2, "test": 5}, frames=200)
+
+    def version() -> str:
+        return tracking.champion("brake_coast")[0]
+
+    train_and_judge(epochs=1)
+    assert "not registered" in champion.settle("brake_coast")
+    register(tmp_path)
+    assert "first of its line" in champion.settle("brake_coast") and version() == "1"
+    register(tmp_path)  # the same weights once more
+    assert "stays champion" in champion.settle("brake_coast") and version() == "1"
+
+    train_and_judge(epochs=25)
+    register(tmp_path)
+    said = champion.settle("brake_coast")
+    assert "new champion" in said and "lead +" in said and version() == "3", said
+
+    train_and_judge(epochs=1)
+    register(tmp_path)
+    said = champion.settle("brake_coast")
+    assert "version 3 stays champion" in said and "lead -" in said and version() == "3", said
+
+    state = torch.load(FOLDER / "best.pt", weights_only=True)
+    state["config"]["network"]["telemetry_dim"] = 11
+    state["model"] = {}
+    torch.save(state, FOLDER / "best.pt")
+    register(tmp_path)
+    assert "cannot be compared" in champion.settle("brake_coast") and version() == "3"
+
+
+@pytest.fixture(autouse=True)
+def forget_the_store():
+    yield
+    import mlflow
+
+    mlflow.set_tracking_uri(None)
