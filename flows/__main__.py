@@ -1,14 +1,21 @@
-"""Run a line, see what is out of date, serve the UIs and the schedules."""
+"""Run a line, see what is out of date, view a recording, serve the UIs and the schedules."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
+import os
 import sys
 import time
+import webbrowser
+from pathlib import Path
+
+from tqdm import tqdm
 
 from flows import environment, lock
 from tasks import params
-from tasks.step import BadInput
+from tasks.step import BadInput, Context
 
 HELD = 3  # exit status: another run holds this checkout
 
@@ -23,11 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
     status = commands.add_parser("status", help="what is up to date, and why the rest is not", description=_status.__doc__)
     status.add_argument("line", nargs="?", help="all lines if not given")
+    view = commands.add_parser("view", help="play a recording in the browser", description=_view.__doc__)
+    view.add_argument("line", help="a line that has a viewer")
+    view.add_argument("recording", help="its name, as the folder in data/<line>/download")
+    view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html if not given")
+    view.add_argument("--no-open", action="store_true", help="only write the page")
     commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
     chosen = parser.parse_args(arguments)
     environment.prepare()
     try:
-        return {"run": _run, "status": _status, "serve": _serve}[chosen.command](chosen)
+        return {"run": _run, "status": _status, "view": _view, "serve": _serve}[chosen.command](chosen)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +73,8 @@ def _run(chosen: argparse.Namespace) -> int:
         return HELD if state.name == "Held" else 1
     wall_s, inside_s = time.monotonic() - began, results.inside_steps_s(outcome.made)
     print(f"\n{results.table(chosen.line)}")
+    if outcome.champion:
+        print(f"Champion: {outcome.champion}.")
     print(f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, {inside_s:.0f} s of it in steps.")
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
     return 0
@@ -80,6 +94,24 @@ def _status(chosen: argparse.Namespace) -> int:
         for name in graph.stages:
             reasons = [*graph.why(name), *source.news(runner.stage(name))]
             print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
+    return 0
+
+
+def _view(chosen: argparse.Namespace) -> int:
+    """Write a page that plays one recording, with what the runs foretell, and open it where there is a display."""
+    module = f"tasks.{chosen.line}.view"
+    if chosen.line not in params.lines():
+        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    if importlib.util.find_spec(module) is None:
+        raise BadInput(f"the line {chosen.line} has no viewer; it would be tasks/{chosen.line}/view.py")
+    section = getattr(params.load(), chosen.line)
+    out = chosen.out or Path("data", chosen.line, "view", f"{Path(chosen.recording).name}.html")
+    notes = importlib.import_module(module).write(
+        chosen.recording, out, section, Path("data", chosen.line), Context(progress=lambda *of, **how: tqdm(*of, leave=False, **how))
+    )
+    print("\n".join([*notes, f"{out} ({out.stat().st_size / 1e6:.1f} MB)"]))
+    if not chosen.no_open and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open(out.resolve().as_uri())
     return 0
 
 

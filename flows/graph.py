@@ -16,10 +16,13 @@ from pathlib import Path
 
 import networkx
 from dvc.dependency import ParamsDependency
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
+
+from tasks.step import BadInput
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Graph:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self._lock, self.repo.lock:
+        with self._lock, _plainly(), self.repo.lock:
             yield
 
     def before(self, name: str) -> list[str]:
@@ -59,10 +62,18 @@ class Graph:
                 return ["never run"]
             return [*_params(stage), *_files(stage.status().get(stage.addressing, []))] or ["not recorded in dvc.lock"]
 
+    def refuse_if_missing(self, name: str) -> None:
+        """Raises `BadInput` if a file or folder that the stage reads is not there."""
+        missing = [str(dep) for dep in self.stages[name].deps if not isinstance(dep, ParamsDependency) and not dep.exists]
+        if missing:
+            raise BadInput(f"{name} reads {', '.join(missing)}: no such file; weights and the like have to be paths of files")
+
     def restore(self, name: str) -> bool:
         """Bring the outs back from DVC's run cache if this very run was made before."""
         stage = self.stages[name]
         with self.locked():
+            if any(not dep.exists for dep in stage.deps):
+                return False
             stage.remove_outs(ignore_remove=False, force=False)
             try:
                 stage.repo.stage_cache.restore(stage)
@@ -79,7 +90,7 @@ class Graph:
         outs = [out.fs_path for out in stage.outs]
         # DVC knows a holder by its pid and its command line, and lets the holder itself pass.
         taken = rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), deps, outs, False)
-        with self._lock:
+        with self._lock, _plainly():
             taken.__enter__()
         try:
             yield
@@ -118,6 +129,14 @@ class Graph:
 
     def _has_remote(self) -> bool:
         return bool(self.repo.config["core"].get("remote"))
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except LockError as error:
+        raise BadInput(f"DVC is at work in this checkout: {error}. Wait for it, and run again") from None
 
 
 def _params(stage: PipelineStage) -> Iterator[str]:

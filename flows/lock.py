@@ -31,8 +31,12 @@ def refuse_if_held(state: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise Held(f"another run holds this checkout ({_holder(state)}); wait for it, or run again with --wait") from None
+        raise _held(state) from None
     lock.release()
+
+
+def _held(state: Path) -> Held:
+    return Held(f"another run holds this checkout ({_holder(state)}); wait for it, or run again with --wait")
 
 
 def _holder(state: Path) -> str:
@@ -50,6 +54,8 @@ def checkout(state: Path, *, wait: bool) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not wait:  # it began in this moment
+            raise _held(state) from None
         log.warning("waiting for another run (%s)", _holder(state))
         lock.acquire()
     try:

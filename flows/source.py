@@ -37,14 +37,27 @@ def news(stage: Stage) -> list[str]:
         log.warning("%s: cannot look at its source now (%s)", stage.name, error)
         return []
     memory = _memory(stage)
-    if not memory.exists():  # made at DVC's door: take what is there for what it read
-        remember(stage)
+    before = read_json(memory) if memory.exists() else {}
+    if before.get("uri") != uri:  # made at DVC's door: take what is there for what it read
+        write_json(memory, {"uri": uri, "fingerprint": now})
         return []
-    before = read_json(memory)
-    return [NEWS] if before["uri"] == uri and before["fingerprint"] != now else []
+    return [NEWS] if before["fingerprint"] != now else []
 
 
-def remember(stage: Stage) -> None:
+def is_open(stage: Stage) -> bool:
+    """Does the stage read a source that may hold something else tomorrow? What was made from it before may be out of date."""
     uri = _uri(stage)
-    if uri is not None and not uri.startswith("synth://"):
-        write_json(_memory(stage), {"uri": uri, "fingerprint": sources.fingerprint(uri)})
+    return uri is not None and not uri.startswith("synth://")
+
+
+def look(stage: Stage) -> dict | None:
+    """What the source holds now: taken before the stage runs, so that what comes meanwhile is news to the next run."""
+    if not is_open(stage):
+        return None
+    uri = _uri(stage)
+    return {"uri": uri, "fingerprint": sources.fingerprint(uri)}
+
+
+def remember(stage: Stage, seen: dict | None) -> None:
+    if seen is not None:
+        write_json(_memory(stage), seen)

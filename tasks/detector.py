@@ -162,6 +162,11 @@ class _Trainer(DetectionTrainer):
     draws at random is a function of (seed, epoch), and the full state is kept after each.
     """
 
+    def __init__(self, overrides: dict[str, Any]) -> None:
+        super().__init__(overrides=overrides)
+        # On a CPU ultralytics would augment in this process, from the global random state that other threads draw from too.
+        self.args.workers = max(1, overrides["workers"])
+
     def _setup_train(self) -> None:
         super()._setup_train()
         if self.device.type == "cpu":  # ultralytics does this on GPUs only; a fifth less time for these small networks

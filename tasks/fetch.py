@@ -21,7 +21,7 @@ import httpx
 from tqdm import tqdm
 
 from tasks import source_uri
-from tasks.files import file_hash, read_json, write_json
+from tasks.files import FULL_DISK, file_hash, read_json, write_json
 from tasks.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,10 @@ def fetch(
                     raise Unavailable(f"{reason}, after {len(waits_s) + 1} tries; {kept_text}") from None
                 log.warning("%s; trying again in %g s", reason, wait_s)
                 time.sleep(wait_s)
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    raise
+                raise BadInput(f"{shown}: the disk is full ({part.parent}); make room and run again to go on") from None
     found = file_hash(part)
     if sha256 and found != sha256:
         part.unlink()

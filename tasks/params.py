@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from tasks.files import write_text
 from tasks.step import BadInput
@@ -83,10 +83,10 @@ def validate(values: Any, where: str = "params.yaml") -> Section:
 
 def load(path: Path = Path("params.yaml")) -> Section:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # of YAML 1.2: 1e-3 is a number
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the project's folder") from None
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         raise ParamsError(f"{path} is not YAML: {error}") from None
     return validate(values, str(path))
 
@@ -96,6 +96,7 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096
+    load(path)  # a file that is not usable as it is says so first
     document = round_trip.load(path.read_text(encoding="utf-8"))
     keys = []
     for assignment in assignments:
@@ -114,10 +115,10 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
             if depth < len(keys[-1]) - 1:
                 node = node[part]
         try:
-            node[keys[-1][-1]] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            node[keys[-1][-1]] = YAML(typ="safe").load(text)
+        except YAMLError as error:
             raise ParamsError(f"--set {assignment}: the value is not YAML: {error}") from None
-    plain = json.loads(json.dumps(document))
+    plain = json.loads(json.dumps(document, default=str))
     valid = validate(plain, "--set").model_dump(mode="json")
     for key in keys:  # what validation made of the value (`all` becomes the list of names) is what DVC has to see
         node, value = document, valid

@@ -1,7 +1,7 @@
 """A `source:` URI becomes a local folder; every line uses this and nothing else to reach the world outside.
 
-    a path                   the folder itself, or a zip file
-    https://...[#sha256=]    a zip, resumed where it was cut; SharePoint and OneDrive share links too
+    a path                   the folder itself, or a zip, tar, tgz or tar.gz file
+    https://...[#sha256=]    the same archives, resumed where they were cut; SharePoint and OneDrive share links too
     s3://bucket/prefix       every object below it through fsspec; only new and changed ones are fetched
     synth://<world>?...      no folder: the line's own world makes it
 
@@ -45,7 +45,7 @@ def local(
     uri = source_uri.expanded(uri)
     if kind == "":
         path = Path(uri).expanduser()
-        if path.is_file() and path.suffix.lower() == ".zip":
+        if path.is_file() and path.name.lower().endswith(archives.SUFFIXES):
             return _unpacked(path, cache, progress)
         if not path.exists():
             raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")
@@ -100,12 +100,19 @@ def _web(uri: str, cache: Path, progress: Callable[..., Any], waits_s: Sequence[
             return archives.without_single_top(files)
         if now == {key: known[key] for key in now}:
             return archives.without_single_top(files)
-    known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
+    fetched = home / "archive.json"  # written when archive.zip is whole: a killed extraction does not cost the download
+    known = read_json(fetched) if archive.exists() and fetched.exists() else {}
+    if not known or (known["sha256"] != sha256 if sha256 else fetch.describe(url).items() - known.items()):
+        known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
+        write_json(fetched, known)
     try:
         archives.extract(archive, files, shown, progress)
-    finally:
-        archive.unlink()  # extracted it is of no more use, and damaged it never was
+    except archives.Damaged:
+        archive.unlink()
+        raise
     write_json(memory, known)
+    archive.unlink()
+    fetched.unlink()
     return archives.without_single_top(files)
 
 

@@ -1,4 +1,4 @@
-"""Encoders: telemetry (B, T, F) -> (B, T, E) and boxes (B, T, S, 6) with mask (B, T, S) -> (B, T, S, E)."""
+"""Encoders: telemetry (B, T, F) -> (B, T, E) and boxes (B, T, S, 8) with mask (B, T, S) -> (B, T, S, E)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Pool(nn.Module):
 
     The weights are learned from the slots and from the boxes (..., S, 8) that they encode, and start on the car ahead: near the
     middle of the picture in its own widths, and tall. In a plain mean it moves less than a dozen others come and go, and
-    the 150 brakings of a small training set do not suffice to find it.
+    the 80 brakings of a small training set do not suffice to find it.
     """
 
     def __init__(self, dim: int):
@@ -133,7 +133,7 @@ def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
     """Boxes (B, T, S, 6) said the way a driver sees, (B, T, S, 8): see PERSPECTIVE.
 
     A camera shows distance as 1 / width, so the growth of log size in a second is 1 / time to collision, at any distance
-    (Lee 1976, "tau"). `aside` is the distance from the middle in the box's own widths, which is metres over 1.8.
+    (Lee 1976, "tau"). `aside` is the distance from the middle in the box's own widths (metres / 1.8 for a car), asinh of it: far aside is far aside.
     """
     confidence, x1, y1, x2, y2, _ = boxes.unbind(-1)
     width, height, middle = (x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), (x1 + x2) / 2

@@ -38,13 +38,26 @@ def drive_rows(download: Path, annotate: Path, label: Path, config: dict) -> lis
             "segments": labelled.get("segments"),
             "error_rows": labelled.get("error_rows"),
             "missing": sum(labelled.get("missing_replies", {}).values()),
-            "pedal_rest_pct": labelled.get("pedal_rest_pct"),
+            "pedal_rest_pct": labelled.get("pedal", {}).get("rest_pct"),
             "braking": rates.get("braking", {}).get("rate"),
             "coasting": rates.get("coasting", {}).get("rate"),
             "boxes_per_frame": annotated["boxes"] / annotated["frames"] if annotated.get("frames") else None,
             "unreadable": annotated.get("unreadable"),
         })
     return rows
+
+
+def split_note(config: dict, download: Path) -> str:
+    """What keeps the splits apart, and what does not."""
+    if config["split_by"] == "recording":
+        return "By recording: there are too few days or trips for three splits of whole ones, so a day may be in two."
+    names = [name for split in config["splits"].values() for name in split["recordings"]]
+    if any(recording.description(download / name).get("piece") for name in names):
+        return (
+            "By piece of a drive, with a gap between pieces so that they share no window and no label. Car, driver and day "
+            "are the same in every split: new drives will be harder."
+        )
+    return "By recording; recordings of one day or trip are never in two splits."
 
 
 def findings(download: Path) -> list[dict]:

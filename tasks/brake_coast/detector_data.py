@@ -1,11 +1,12 @@
 """Labelled vehicle images as a YOLO dataset, cropped to what `annotate` will show the detector, split by sequence.
 
-Reads    params.source: synth://highway?... or a folder in Boxy's layout (boxy.py)
+Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data (labelled/),
+         or a .txt that lists several of them
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
 Alone    python -m tasks brake_coast-detector_data
 
-Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits. Boxes are clipped to the crop;
-an image left without any stays, as background.
+Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split stays
+so. Boxes are clipped to the crop; an image left without any stays, as background.
 """
 
 from __future__ import annotations
@@ -13,34 +14,51 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-import cv2
 import numpy as np
 
-from tasks.brake_coast import boxy
+from tasks import source_uri, sources
+from tasks.brake_coast.labelled import boxy, coco, nuimages, yolo
+from tasks.brake_coast.labelled.example import Labelled, Labels
+from tasks.brake_coast.labelled.writing import Made, draw, make_all, paths, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.files import replacing, write_json, write_text
+from tasks.files import write_json, write_text
 from tasks.step import BadInput, Context
 from tasks.worlds import highway
 
 log = logging.getLogger(__name__)
 
+LAYOUTS: dict[str, ModuleType] = {"nuimages": nuimages, "yolo": yolo, "coco": coco, "boxy": boxy}
 SPLITS = ("train", "val", "test")
-JPEG_QUALITY = 95  # a second compression should add nothing to the first
-DATASET = "train: images/train\nval: images/val\ntest: images/test\nnames:\n  0: vehicle\n"
+BATCH = 100  # images that a worker makes at a time
+
+
+def listed(source: str) -> list[str]:
+    """The sources that a .txt names, one a line; any other source is itself."""
+    file = Path(source)
+    if source_uri.scheme(source) or file.suffix.lower() != ".txt" or not file.is_file():
+        return [source]
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    for line in found:
+        if source_uri.scheme(line) == "synth":
+            raise BadInput(f"{source}: {line} is a world, which is a source of its own")
+    if not found:
+        raise BadInput(f"{source}: names no source; one a line is expected")
+    return found
 
 
 @contextmanager
-def source_folder(source: str, ctx: Context) -> Iterator[Path]:
-    """The folder in Boxy's layout that a source stands for; that of a synthetic world is gone afterwards."""
-    if not source.startswith("synth://"):
-        if "://" in source or not Path(source).is_dir():
-            raise BadInput(f"brake_coast.detector_data.source = {source!r}: expected synth://highway?... or a folder")
-        yield Path(source)
+def source_folders(source: str, ctx: Context) -> Iterator[list[Path]]:
+    """The folders that a source stands for; that of a synthetic world is gone afterwards."""
+    if source_uri.scheme(source) != "synth":
+        yield [sources.local(uri, progress=ctx.progress) for uri in listed(source)]
         return
     world = highway.parse(source)
     numbers = list(range(highway.detector_sequences(world)))
@@ -50,7 +68,21 @@ def source_folder(source: str, ctx: Context) -> Iterator[Path]:
         for _, result in ctx.progress(results, total=len(numbers), desc="detector images", unit="drive"):
             if isinstance(result, Exception):
                 raise result
-        yield Path(name)
+        yield [Path(name)]
+
+
+def layout_of(roots: list[Path], params: DetectorData) -> ModuleType:
+    if params.layout != "auto":
+        return LAYOUTS[params.layout]
+    for layout in LAYOUTS.values():
+        if layout.found(roots):
+            return layout
+    known = "".join(f"\n  {name}: {layout.WHAT}" for name, layout in LAYOUTS.items())
+    inside = sorted(path.name for root in roots if root.is_dir() for path in root.iterdir())[:8]
+    raise BadInput(
+        f"{source_uri.redacted(params.source)}: holds {', '.join(inside) or 'nothing'}, which is no known layout of labelled "
+        f"images:{known}"
+    )
 
 
 def split_of(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict[str, str]:
@@ -66,28 +98,56 @@ def split_of(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict
     return chosen
 
 
-def cropped(
-    boxes: np.ndarray, params: DetectorData, width_px: int, height_px: int
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Boxes in pixels of the crop, clipped to it, and how many were let go for which reason."""
-    x, y, w, h = params.roi_px or (0, 0, width_px, height_px)
-    bonnet = boxy.own_bonnet(boxes, width_px, height_px)
-    moved = boxes - [x, y, x, y]
-    inside = np.clip(moved, 0, [w, h, w, h])
-    sides, whole = inside[:, 2:] - inside[:, :2], moved[:, 2:] - moved[:, :2]
-    outside = ~bonnet & (sides.prod(1) < params.min_inside_share * whole.prod(1))
-    small = ~bonnet & ~outside & (sides.min(1) < params.min_box_px)
-    dropped = {"bonnet": int(bonnet.sum()), "outside": int(outside.sum()), "small": int(small.sum())}
-    return inside[~(bonnet | outside | small)], dropped
+def with_splits(labels: Labels, params: DetectorData) -> tuple[list[tuple[Labelled, str]], dict[str, str]]:
+    """Each image with its split, and the split of each sequence: the source's own if it has train and val."""
+    if all(item.split for item in labels.images) and {"train", "val"} <= {item.split for item in labels.images}:
+        return [(item, item.split) for item in labels.images], {item.sequence: item.split for item in labels.images}
+    splits = split_of(Counter(item.sequence for item in labels.images), params.shares.model_dump(), params.seed)
+    return [(item, splits[item.sequence]) for item in labels.images], splits
 
 
-def write_example(picture: np.ndarray, boxes: np.ndarray, image: Path, label: Path) -> None:
-    height, width = picture.shape[:2]
-    with replacing(image) as temporary:
-        cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    rows = np.hstack([centres, sides]) / [width, height, width, height]
-    write_text(label, "".join("0 " + " ".join(f"{value:.6f}" for value in row) + "\n" for row in rows))
+def without_doubles(labels: Labels) -> None:
+    """Two images whose names differ in the suffix only would overwrite each other."""
+    first: dict[str, str] = {}
+    for item in list(labels.images):
+        if (other := first.setdefault(stem_of(item), item.name)) != item.name:
+            labels.broken[item.name] = f"{other} has the same name but for its suffix"
+            labels.images.remove(item)
+
+
+def make_examples(items: list[tuple[Labelled, str]], params: DetectorData, out: Path, ctx: Context) -> list[Made]:
+    """In the order of the items, whatever the order in which workers end."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    names = [f"images from {BATCH * number}" for number in range(len(batches))]
+    made: dict[int, list[Made] | Exception] = {}
+    results = ctx.map(partial(make_all, params=params, out=out), batches, names=names)
+    with ctx.progress(total=len(items), desc="detector data", unit="image") as bar:
+        for index, result in results:
+            made[index] = result
+            bar.update(len(batches[index]))
+    for _, result in sorted(made.items()):
+        if isinstance(result, Exception):
+            raise result
+    return [one for _, batch in sorted(made.items()) for one in batch]
+
+
+def surplus_background(made: list[Made], params: DetectorData) -> set[str]:
+    """Stems of training images without a box beyond `background_share`; which ones does not depend on their order."""
+    train = [one for one in made if one.split == "train" and one.fault is None]
+    empty = sorted((one.stem for one in train if not one.boxes), key=lambda stem: draw(params.seed, "background", stem))
+    if params.background_share is None:
+        return set()
+    share = params.background_share
+    return set(empty[int(share * (len(train) - len(empty)) / (1 - share) + 1e-9) :])
+
+
+def check_broken(broken: dict[str, str], entries: int, params: DetectorData) -> None:
+    if len(broken) > params.max_broken_share * entries:
+        where, why = next(iter(broken.items()))
+        raise BadInput(
+            f"{source_uri.redacted(params.source)}: {len(broken)} of {entries} label entries cannot be used, first "
+            f"{where}: {why}. Mend them, or raise brake_coast.detector_data.max_broken_share ({params.max_broken_share:g})"
+        )
 
 
 def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, float]:
@@ -98,52 +158,39 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     """
     for folder in (out / "images", out / "labels"):
         shutil.rmtree(folder, ignore_errors=True)
-    counts = {s: {"sequences": 0, "images": 0, "boxes": 0, "background_images": 0} for s in SPLITS}
-    dropped = {"bonnet": 0, "outside": 0, "small": 0}
-    with source_folder(params.source, ctx) as folder:
-        labelled, broken = boxy.read(folder, params.label_scale)
-        entries = len(labelled) + len(broken)
+    with source_folders(params.source, ctx) as roots:
+        labels = layout_of(roots, params).read(roots, params)
+        without_doubles(labels)
+        broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
-        sizes: dict[str, int] = {}
-        for item in labelled:
-            sizes[item.sequence] = sizes.get(item.sequence, 0) + 1
-        splits = split_of(sizes, params.shares.model_dump(), params.seed)
-        for split in splits.values():
-            counts[split]["sequences"] += 1
-        for item in ctx.progress(labelled, desc="detector data", unit="image"):
-            picture = cv2.imread(str(folder / item.name))
-            if picture is None:
-                broken[item.name] = "not a readable image"
-                continue
-            height, width = picture.shape[:2]
-            x, y, w, h = params.roi_px or (0, 0, width, height)
-            if x + w > width or y + h > height:
-                raise BadInput(
-                    f"brake_coast.detector_data.roi_px = {params.roi_px} reaches beyond {item.name}, which is "
-                    f"{width}x{height}; make it smaller, or null for whole images"
-                )
-            boxes, gone = cropped(item.boxes, params, width, height)
-            dropped = {reason: dropped[reason] + n for reason, n in gone.items()}
-            split, stem = splits[item.sequence], Path(item.name).with_suffix("").as_posix().replace("/", "__")
-            paths = out / "images" / split / f"{stem}.jpg", out / "labels" / split / f"{stem}.txt"
-            write_example(picture[y : y + h, x : x + w], boxes, *paths)
-            count = counts[split]
-            count["images"] += 1
-            count["boxes"] += len(boxes)
-            count["background_images"] += not len(boxes)
+        items, splits = with_splits(labels, params)
+        made = make_examples(items, params, out, ctx)
+    broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
     check_broken(broken, entries, params)
+    surplus = surplus_background(made, params)
+    for path in (path for stem in surplus for path in paths(out, "train", stem)):
+        path.unlink()
+
+    counts = {s: {"sequences": 0, "images": 0, "boxes": 0, "background_images": 0} for s in SPLITS}
+    dropped = Counter({"bonnet": 0, "outside": 0, "small": 0})
+    for split in splits.values():
+        counts[split]["sequences"] += 1
+    for one in (one for one in made if one.fault is None and one.stem not in surplus):
+        dropped.update(dict(one.dropped))
+        count = counts[one.split]
+        count["images"] += 1 + one.negative
+        count["boxes"] += one.boxes
+        count["background_images"] += (not one.boxes) + one.negative
     for where, why in broken.items():
         log.warning("left out %s: %s", where, why)
-    write_text(out / "dataset.yaml", DATASET)
-    write_json(out / "report.json", {"splits": counts, "boxes_dropped": dropped, "broken": broken, "sequences": splits})
+    if labels.absent:
+        log.warning("labelled but not in the source: %s", ", ".join(labels.absent))
+    shown = [split for split in SPLITS if counts[split]["images"]]
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(labels.names))
+    write_text(out / "dataset.yaml", "".join(f"{split}: images/{split}\n" for split in shown) + "names:\n" + names)
+    options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
+    options |= {"backgrounds_left_out": len(surplus), "hard_negatives": sum(one.negative for one in made)}
+    report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken, "sequences": splits}
+    write_json(out / "report.json", report | {key: value for key, value in options.items() if value})
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in ("images", "boxes")}
     return {**metrics, "broken_entries": len(broken)}
-
-
-def check_broken(broken: dict[str, str], entries: int, params: DetectorData) -> None:
-    if len(broken) > params.max_broken_share * entries:
-        where, why = next(iter(broken.items()))
-        raise BadInput(
-            f"{params.source}: {len(broken)} of {entries} label entries cannot be used, first {where}: {why}. "
-            f"Mend them, or raise brake_coast.detector_data.max_broken_share ({params.max_broken_share:g})"
-        )

@@ -133,4 +133,10 @@ def plan(root: Path, params: Download) -> dict[str, Drive]:
         drives = [piece for d in whole for piece in cut(d, params.guard_s, pieces=pieces)]
         if len(drives) > len(whole):
             log.info("too few drives (%d): cut into %d recordings, %g s apart", len(whole), len(drives), params.guard_s)
+    wheres: dict[str, list[str]] = {}
+    for drive in drives:
+        wheres.setdefault(drive.name, []).append(drive.where)
+    for name, same in wheres.items():
+        if len(same) > 1:
+            raise BadInput(f"{root}: {' and '.join(same)} would both be the recording {name}; rename one of them")
     return {drive.name: drive for drive in drives}

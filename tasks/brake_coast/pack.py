@@ -10,7 +10,6 @@ are three of them; labels never look past their recording, so no second is share
 
 from __future__ import annotations
 
-import errno
 import logging
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +20,11 @@ import pandas as pd
 from tasks.brake_coast import label, recording, splits, windows
 from tasks.brake_coast.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
-from tasks.files import replacing, write_json
+from tasks.files import FULL_DISK, replacing, write_json
 from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def groups_of(drives: list[Drive], params: Pack) -> list[str]:
@@ -111,7 +109,7 @@ def write(out: Path, images: dict[str, bytes], config: dict) -> None:
         if error.errno not in FULL_DISK:
             raise
         size = f"{sum(map(len, images.values())) / 1e6:.1f} MB"
-        raise BadInput(f"{out}: no room for {size} ({error.strerror}); free some space. Nothing was changed") from None
+        raise BadInput(f"{out}: no room for {size} ({error.strerror}); free some space. Nothing half-written is left") from None
 
 
 def run(

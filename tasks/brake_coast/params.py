@@ -206,15 +206,53 @@ class Augment(Section):
 Crop = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
 
 
-class DetectorData(Section):
-    source: str = Field(description="synth://highway?... or a folder in the layout of the Boxy dataset")
+class Boxy(Section):
+    """What only the layout of the Boxy dataset, and with it the highway world, needs."""
+
     label_scale: float = Field(gt=0, description="labels are given at this multiple of the images' size; Boxy's at 2")
+    side_px: float | None = Field(
+        ge=0,
+        description="classes left, front and right instead of vehicle: front where rear and outline agree within so many "
+        "label pixels (the original's: 10); null: one class",
+    )
+
+
+class NuImages(Section):
+    cameras: list[str] = Field(min_length=1, description="channels of the sensor table, such as CAM_FRONT")
+
+
+class DetectorData(FromSource):
+    source: str = Field(
+        min_length=1,
+        description="synth://highway?..., a folder or an archive, https://, s3://, or a .txt with one of these a line: "
+        "an archive a sequence, and the labels",
+    )
+    layout: Literal["auto", "boxy", "nuimages", "coco", "yolo"] = Field(description="of what the source holds; auto looks")
+    boxy: Boxy
+    nuimages: NuImages
+    classes: dict[str, str | None] = Field(
+        description="class of nuImages, COCO or YOLO data -> ours; of a name with dots the longest part that is here decides; "
+        "what is null or not here is dropped"
+    )
     roi_px: Crop | None = Field(description="x, y, width, height of the crop that annotate will show the detector; null: whole image")
     min_box_px: float = Field(ge=0, description="a box with a shorter side in the crop is no example")
+    min_area_share: Share = Field(description="a smaller box, as share of the whole image, is no example; the original's: 0.015 squared")
     min_inside_share: Share = Field(description="of a box's area that the crop must hold")
+    background_share: float | None = Field(
+        ge=0, lt=1, description="largest share of the training images without a vehicle; null: all are kept"
+    )
+    hard_negative_share: Share = Field(
+        description="of the training images with vehicles that also give a crop without any, as near to one as can be"
+    )
     max_broken_share: Share = Field(description="of the label entries that may be unusable and are left out; more is an error")
-    shares: Shares = Field(description="share of the images in each split; a sequence is never divided")
-    seed: int = Field(ge=0, description="of the split")
+    shares: Shares = Field(description="share of the images in each split; a sequence is never divided, splits of the source stay")
+    seed: int = Field(ge=0, description="of the split, and of the draw of backgrounds and hard negatives")
+
+    @model_validator(mode="after")
+    def _some_class_is_ours(self) -> DetectorData:
+        if not any(self.classes.values()):
+            raise ValueError("classes maps nothing to a class of ours")
+        return self
 
     @model_validator(mode="after")
     def _crop_has_an_area(self) -> DetectorData:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 EVALUATION_BATCH = 512
 SCALE_WINDOWS = 2000  # enough to learn the inputs' scales from
 # Of dataset_config.json: what turns telemetry and detections into inputs, and so belongs into the checkpoint.
-DATA_KEYS = ("telemetry_features", "telemetry_ranges", "detection_features", "detection_order")
+DATA_KEYS = ("telemetry_features", "telemetry_ranges", "detection_features", "detection_order", "max_detections")
 
 
 def trainable(frames: windows.Frames, targets: np.ndarray, tasks: list[Task], where: Path) -> list[Task]:
@@ -208,11 +208,11 @@ def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]
     if split_name(item)[1]:
         return None
     model, config = load_model(out / "best.pt")
-    network = model.config
-    steps = (1, network.window)
+    network, data = model.config, config["data"]
+    steps, slots = (1, network.window), data["max_detections"]
     example = {
         "telemetry": np.zeros((*steps, network.telemetry_dim), np.float32),
-        "detections": np.zeros((*steps, 1, len(config["data"]["detection_features"])), np.float32),
-        "detection_masks": np.zeros((*steps, 1), bool),
+        "detections": np.zeros((*steps, slots, len(data["detection_features"])), np.float32),
+        "detection_masks": np.zeros((*steps, slots), bool),
     }
     return load_model.__module__, out / "best.pt", example

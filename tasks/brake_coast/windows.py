@@ -1,4 +1,4 @@
-"""The file of one split: frames once, contiguous; sliding windows as HDF5 virtual datasets over them.
+"""The file of one split: frames once; sliding windows as HDF5 virtual datasets over them.
 
 Written by the pack step, read whole by train and evaluate, which gather windows from the frames by their start:
 

@@ -6,6 +6,9 @@ import hashlib
 import io
 import logging
 import os
+import resource
+import signal
+import tarfile
 import threading
 import zipfile
 from dataclasses import dataclass, field
@@ -199,6 +202,47 @@ def test_offline_what_was_downloaded_stays_usable(site, tmp_path):
         get(site.url, tmp_path / "another place")
 
 
+def tarred(files: dict[str, bytes], kind: bytes = tarfile.REGTYPE, mode: str = "w:gz") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = len(content), kind, "/etc/passwd"
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_a_tgz_is_resumed_checked_and_unpacked(site, tmp_path):
+    site.content, site.cuts = tarred(DRIVES), [150_000]
+    uri = f"{site.url}#sha256={hashlib.sha256(site.content).hexdigest()}"
+    assert held(get(uri, tmp_path)) == FLAT
+    assert len(gets(site)) == 2
+    (tmp_path / "plain.tar").write_bytes(tarred(DRIVES, mode="w"))
+    assert held(sources.local(str(tmp_path / "plain.tar"), tmp_path)) == FLAT
+
+
+def test_a_damaged_or_cut_tgz_is_fetched_anew(site, tmp_path):
+    good = tarred(DRIVES)
+    for bad in (good[:100_000] + b"\0\0\0\0" + good[100_004:], good[:300_000], good[:-8] + b"\0" * 8):
+        site.content, site.etag = bad, f'"{len(site.asked)}"'
+        with pytest.raises(BadInput, match="damaged"):
+            get(site.url, tmp_path)
+        assert not list(tmp_path.rglob("*.csv"))
+    site.content = good
+    assert held(get(site.url, tmp_path)) == FLAT
+
+
+@pytest.mark.parametrize(
+    "content",
+    [tarred({"../outside.csv": b"2"}), tarred({"/etc/outside.csv": b"2"}), tarred({"a.csv": b""}, tarfile.SYMTYPE)],
+)
+def test_a_tar_never_writes_outside_of_its_folder(site, tmp_path, content):
+    site.content = content
+    with pytest.raises(BadInput, match="nothing was extracted"):
+        get(site.url, tmp_path / "cache")
+    assert not [path for path in tmp_path.rglob("*.csv")]
+
+
 OUTSIDE = ["../outside.csv", "a/../../outside.csv", "/etc/outside.csv", "C:\\outside.csv", "..\\outside.csv"]
 
 
@@ -226,6 +270,26 @@ def test_a_damaged_archive_is_fetched_anew(site, tmp_path):
         get(site.url, tmp_path)
     site.content = good
     assert held(get(site.url, tmp_path)) == FLAT
+
+
+def test_a_download_is_not_lost_when_there_was_no_room_to_extract_it(site, tmp_path):
+    drive = {"drive-1/telemetry.csv": bytes(1_000_000), "drive-2/telemetry.csv": b"2"}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in drive.items():
+            archive.writestr(name, content)
+    site.content = buffer.getvalue()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        with pytest.raises(BadInput, match="disk is full"):
+            get(site.url, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert held(get(site.url, tmp_path)) == drive
+    assert len(gets(site)) == 1
 
 
 def test_what_is_no_zip_is_said_to_be_none(site, tmp_path):

@@ -176,6 +176,6 @@ def write_sequence(world: Highway, number: int, folder: Path) -> None:
 
 
 def write_detector_images(world: Highway, folder: Path) -> None:
-    """`world.detector_images` labelled images in Boxy's layout, as tasks/brake_coast/boxy.py describes it."""
+    """`world.detector_images` labelled images in Boxy's layout, as tasks/brake_coast/labelled/boxy.py says."""
     for number in range(detector_sequences(world)):
         write_sequence(world, number, folder)

@@ -1,4 +1,10 @@
+"""The step on Boxy's layout: which boxes and images become examples, and how they are split."""
+
+from __future__ import annotations
+
 import json
+import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -6,12 +12,12 @@ import pytest
 import yaml
 
 from tasks.brake_coast import detector_data
-from tasks.brake_coast.params import DetectorData
 from tasks.files import folder_hash, read_json
 from tasks.step import BadInput
+from tests.tasks.brake_coast import drives, labelled_images
+from tests.tasks.brake_coast.labelled_images import edit, labels, stems
 
 BASE = {
-    "label_scale": 2.0,
     "roi_px": None,
     "min_box_px": 4.0,
     "min_inside_share": 0.25,
@@ -50,12 +56,7 @@ def boxy(tmp_path):
 
 
 def run(source, out, **changes):
-    return detector_data.run(DetectorData.model_validate({**BASE, "source": str(source), **changes}), out)
-
-
-def labels(out, stem):
-    (path,) = out.glob(f"labels/*/{stem}.txt")
-    return np.loadtxt(path, ndmin=2) if path.read_text() else np.empty((0, 5))
+    return detector_data.run(drives.section("detector_data", **{**BASE, "source": str(source), **changes}), out)
 
 
 def test_rear_else_whole_clipped_and_without_the_own_bonnet(boxy, tmp_path):
@@ -135,14 +136,16 @@ def test_images_that_are_missing_or_unreadable_are_left_out(boxy, tmp_path):
 def test_what_cannot_be_read_at_all_is_said(boxy, tmp_path):
     with pytest.raises(BadInput, match=r"roi_px = \[0, 60, 200, 50\] reaches beyond s0/a.png, which is 200x100"):
         run(boxy, tmp_path / "out", roi_px=[0, 60, 200, 50])
-    with pytest.raises(BadInput, match="expected synth://highway.* or a folder"):
+    with pytest.raises(BadInput, match="nowhere: no such folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
     (boxy / "labels.json").write_text('{"./s0/a.png": ')
     with pytest.raises(BadInput, match=r"labels\.json: not JSON"):
         run(boxy, tmp_path / "out")
     (boxy / "labels.json").unlink()
-    with pytest.raises(BadInput, match="no .*json label file"):
+    with pytest.raises(BadInput, match="holds s0, s1, s2, s3, s4, which is no known layout"):
         run(boxy, tmp_path / "out")
+    with pytest.raises(BadInput, match="no .*json label file"):
+        run(boxy, tmp_path / "out", layout="boxy")
 
 
 def test_two_sequences_are_too_few(tmp_path):
@@ -159,3 +162,111 @@ def test_the_highway_world_is_a_source(tmp_path):
         rows = np.loadtxt(path, ndmin=2) if path.read_text() else np.empty((0, 5))
         assert (rows[:, 1:3] - rows[:, 3:] / 2 > -1e-5).all()
         assert (rows[:, 1:3] + rows[:, 3:] / 2 < 1 + 1e-5).all()
+
+
+def test_sides_of_vehicles(tmp_path):
+    outlines = {  # of label pixels; the image is 400 of them wide
+        "front": {"rear": box(100, 40, 150, 80), "AABB": box(92, 40, 158, 88)},  # they agree within 10
+        "right": {"rear": box(100, 40, 150, 80), "AABB": box(60, 40, 150, 80)},  # its left side is seen
+        "left": {"rear": box(100, 40, 150, 80), "AABB": box(100, 40, 190, 80)},
+        "front, as far both ways": {"rear": box(100, 40, 150, 80), "AABB": box(80, 40, 170, 80)},
+        "left, by its place": {"rear": None, "AABB": box(100, 40, 150, 80)},
+        "front, by its place": {"rear": None, "AABB": box(180, 40, 220, 80)},
+        "right, by its place": {"rear": box(300, 40, 350, 80), "AABB": None},
+    }
+    entries = {"s0/a.png": {"vehicles": list(outlines.values())}}
+    write_boxy(tmp_path / "boxy", entries | {f"s{n}/a.png": {"vehicles": []} for n in (1, 2)})
+    run(tmp_path / "boxy", tmp_path / "out", boxy={"label_scale": 2.0, "side_px": 10.0})
+    names = yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())["names"]
+    found = [names[int(number)] for number in labels(tmp_path / "out", "s0__a")[:, 0]]
+    assert found == [name.partition(",")[0] for name in outlines]
+
+
+def test_a_box_may_be_too_small_a_share_of_the_image(boxy, tmp_path):
+    run(boxy, tmp_path / "out", min_area_share=0.015)  # of 200x100: 300 px
+    np.testing.assert_allclose(labels(tmp_path / "out", "s0__a")[:, 1], [0.15, 0.975], atol=1e-6)  # 20x10 is gone
+    assert read_json(tmp_path / "out/report.json")["boxes_dropped"] == {"bonnet": 1, "outside": 0, "small": 2}
+
+
+@pytest.fixture
+def traffic(tmp_path):
+    """Eight sequences of six images: a vehicle on the even ones, at another place each time."""
+    entries = {}
+    for n in range(8):
+        for k in range(6):
+            x, y = 40 * n + 20, 20 * k + 10
+            vehicles = [] if k % 2 else [{"rear": box(x, y, x + 60, y + 40), "AABB": None}]
+            entries[f"s{n}/{k}.png"] = {"vehicles": vehicles}
+    write_boxy(tmp_path / "traffic", entries)
+    return tmp_path / "traffic"
+
+
+def test_background_is_kept_up_to_its_share_of_the_training_images(traffic, tmp_path):
+    everything = run(traffic, tmp_path / "all")
+    metrics = run(traffic, tmp_path / "out", background_share=0.25)
+    train = [labels(tmp_path / "out", stem) for stem in stems(tmp_path / "out", "train")]
+    with_vehicle = sum(len(rows) > 0 for rows in train)
+    assert with_vehicle == everything["train_images"] / 2  # none of these is lost
+    assert len(train) - with_vehicle == with_vehicle // 3  # a quarter of all
+    assert metrics["train_images"] == len(train)
+    for split in ("val", "test"):  # what is judged stays as it was seen
+        assert stems(tmp_path / "out", split) == stems(tmp_path / "all", split)
+    run(traffic, tmp_path / "none", background_share=0.0)
+    assert all(len(labels(tmp_path / "none", stem)) for stem in stems(tmp_path / "none", "train"))
+
+
+def test_hard_negatives_are_crops_that_no_vehicle_touches(tmp_path):
+    """On pictures that are black but for white vehicles."""
+    rng = np.random.default_rng(0)
+    entries = {}
+    for n in range(12):
+        corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3))]
+        entries[f"s{n}/a.png"] = {"vehicles": [{"rear": box(x, y, x + 60, y + 40)} for x, y in corners]}
+    write_boxy(tmp_path / "boxy", entries)
+    for name, entry in entries.items():
+        picture = np.zeros((100, 200, 3), np.uint8)
+        for vehicle in entry["vehicles"]:
+            x1, y1, x2, y2 = (value // 2 for value in vehicle["rear"].values())
+            picture[y1 : y2 + 1, x1 : x2 + 1] = 255
+        cv2.imwrite(str(tmp_path / "boxy" / name), picture)
+    run(tmp_path / "boxy", tmp_path / "without")
+    metrics = run(tmp_path / "boxy", tmp_path / "out", hard_negative_share=1.0, roi_px=[0, 10, 200, 80])
+    negatives = [stem for stem in stems(tmp_path / "out") if stem.endswith("__negative")]
+    assert len(negatives) > 2
+    assert set(negatives) <= set(stems(tmp_path / "out", "train"))
+    assert read_json(tmp_path / "out/report.json")["hard_negatives"] == len(negatives)
+    assert metrics["train_images"] == len(stems(tmp_path / "without", "train")) + len(negatives)
+    for stem in negatives:
+        picture = cv2.imread(str(tmp_path / f"out/images/train/{stem}.jpg"))
+        assert picture.shape == (40, 100, 3)
+        assert (picture > 128).mean() < 0.02  # no more than the edge of a vehicle that it borders on
+        assert len(labels(tmp_path / "out", stem)) == 0
+    some = run(tmp_path / "boxy", tmp_path / "some", hard_negative_share=0.5, roi_px=[0, 10, 200, 80])
+    assert len(stems(tmp_path / "without", "train")) < some["train_images"] < metrics["train_images"]
+
+
+def test_sequences_come_one_by_one_and_the_others_are_not_missed(traffic, tmp_path, monkeypatch):
+    run(traffic, tmp_path / "whole", max_broken_share=0.0)
+    monkeypatch.chdir(tmp_path)  # where sources keep what they unpack
+    (tmp_path / "labels").mkdir()
+    shutil.move(traffic / "labels.json", tmp_path / "labels")
+    for n in range(8):
+        with zipfile.ZipFile(tmp_path / f"s{n}.zip", "w") as archive:
+            for image in sorted((traffic / f"s{n}").iterdir()):
+                archive.write(image, f"s{n}/{image.name}")
+    (tmp_path / "all.txt").write_text("\n".join(["labels", *(f"s{n}.zip" for n in range(8))]))
+    run("all.txt", tmp_path / "archives", max_broken_share=0.0)
+    assert folder_hash(tmp_path / "whole") == folder_hash(tmp_path / "archives")
+    (tmp_path / "some.txt").write_text("labels\ns1.zip\ns4.zip\ns6.zip\n")
+    metrics = run("some.txt", tmp_path / "some", max_broken_share=0.0)
+    assert sum(metrics[f"{split}_images"] for split in ("train", "val", "test")) == 18
+    report = read_json(tmp_path / "some/report.json")
+    assert sorted(report["sequences"]) == ["s1", "s4", "s6"]
+    assert report["sequences_without_images"] == ["s0", "s2", "s3", "s5", "s7"]
+
+
+def test_images_that_would_overwrite_each_other_are_told(boxy, tmp_path):
+    labelled_images.blank(boxy / "s1/0.jpg")
+    edit(boxy / "labels.json", lambda entries: entries.update({"./s1/0.jpg": {"vehicles": []}}))
+    run(boxy, tmp_path / "out")
+    assert read_json(tmp_path / "out/report.json")["broken"] == {"s1/0.png": "s1/0.jpg has the same name but for its suffix"}

@@ -75,6 +75,7 @@ def write_pack(folder: Path, drives: dict[str, int], frames: int, unknown: tuple
             )
     config = {
         "sequence_length": 20,
+        "max_detections": SLOTS,
         "telemetry_features": FEATURES,
         "telemetry_ranges": {"speed_kmh": [0, 250], "rpm": [0, 7000], "pedal_pct": [0, 100], "load_pct": [0, 100]},
         "detection_features": ["confidence", "x1", "y1", "x2", "y2", "area"],

@@ -1,0 +1,286 @@
+"""One drive as a page that plays: frames with boxes, curves with a cursor, what each run foretells and what came true.
+
+Reads   download/<recording>; annotate, label, pack, train and evaluate as far as they are there: what is missing is left
+        out of the page, which says so
+Writes  <out>.html, which needs nothing but a browser; pictures of more than `embed_bytes` lie in <out>_frames beside it
+Alone   python -m flows view brake_coast <recording>
+
+Probabilities of a test drive are those that `evaluate` judged. Those of any other drive are predicted now, from its
+packed frames, by the run that is best on validation.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tasks.brake_coast import events, label, recording, windows
+from tasks.brake_coast.data_card import read_if_there
+from tasks.brake_coast.params import Evaluate, Line
+from tasks.brake_coast.report import leader, ranked_runs
+from tasks.brake_coast.runs import family, state_of
+from tasks.files import read_json, replacing, write_text
+from tasks.step import BadInput, Context
+
+WIDTH_PX, QUALITY = 640, 70
+EMBED_BYTES = 40_000_000  # base64 in the page; browsers open that in about a second
+CURVES = ("speed_kmh", "rpm", "pedal_pct", "load_pct", "gear", "brake")
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """Probabilities of one drive: "<run>/<task>" columns over t_ms; the notes say whose they are, or why there are none."""
+
+    table: pd.DataFrame
+    thresholds: dict[str, dict[str, float | None]]
+    best: str | None
+    notes: list[str]
+
+
+def find(name: str, download: Path) -> Path:
+    """The recording's folder. Raises `BadInput` that names the nearest ones."""
+    known = recording.recordings(download)
+    name = Path(name).name  # a path to it will do, too
+    if not known:
+        raise BadInput(f"{download}: no recording to view; run the line first: python -m flows run brake_coast")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)[:3]
+        raise BadInput(f"no recording {name!r} in {download} ({len(known)} there); nearest: {', '.join(near)}")
+    return known[name]
+
+
+def listed(values: Any, digits: int = 2) -> list:
+    """A column for JSON: None where it is NaN, whole numbers without a point."""
+    rounded = np.round(np.asarray(values, float), digits).tolist()
+    return [None if v != v else int(v) if v == int(v) else v for v in rounded]
+
+
+def jpeg(path: Path | None) -> bytes | None:
+    """A frame as the page shows it, at most 640 px wide; None where there is none or it cannot be read."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (WIDTH_PX, WIDTH_PX))  # a large JPEG is decoded at a half or a quarter
+            picture = picture.convert("RGB")
+    except OSError:
+        return None
+    if picture.width > WIDTH_PX:
+        size = WIDTH_PX, max(1, round(picture.height * WIDTH_PX / picture.width))
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    held = io.BytesIO()
+    picture.save(held, "JPEG", quality=QUALITY)
+    return held.getvalue()
+
+
+def pictures(paths: list[Path | None], out: Path, embed_bytes: int, ctx: Context) -> list[str | None]:
+    """What each frame's <img> has as its source: the picture itself, or a file beside the page if they are too many."""
+    with ThreadPoolExecutor() as pool:  # PIL lets go of the interpreter while it codes
+        made = list(ctx.progress(pool.map(jpeg, paths), total=len(paths), desc="frames", unit="frame"))
+    folder = out.with_name(f"{out.stem}_frames")
+    beside = sum(len(data) for data in made if data) * 4 / 3 > embed_bytes
+    names = [f"{i:06d}.jpg" if data and beside else None for i, data in enumerate(made)]
+    for stale in folder.glob("[0-9]*.jpg"):
+        if stale.name not in names:
+            stale.unlink()
+    if not beside:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        return [data and f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in made]
+    for name, data in zip(names, made):
+        if name:
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(data)
+    return [name and f"{folder.name}/{name}" for name in names]
+
+
+def camera(folder: Path, annotate: Path, times: pd.Series, out: Path, embed_bytes: int, ctx: Context) -> dict | None:
+    """Pictures and, in fractions of the picture, boxes [confidence, x1, y1, x2, y2] and ROI; None without a camera."""
+    images = recording.images(folder)
+    paths = [images.get(time) for time in times]
+    if not any(paths):
+        return None
+    about, boxes, roi = read_if_there(annotate / "annotations.json"), [[] for _ in times], None
+    if about.get("roi_px"):
+        size = np.array([about["image_width_px"], about["image_height_px"]] * 2, float)
+        x, y, width, height = about["roi_px"]
+        roi = listed(np.array([x, y, x + width, y + height]) / size, 4)
+        found = pd.read_csv(annotate / "annotations.csv", dtype={"Time": str, "status": str})
+        found = found[found["status"] == "ok"]
+        corners = (found[["x1", "y1", "x2", "y2"]].to_numpy(float) + [x, y, x, y]) / size
+        rows = np.column_stack([found["confidence"], corners])
+        for frame, row in zip(pd.Index(times).get_indexer(found["Time"]).tolist(), rows):
+            if frame >= 0:
+                boxes[frame].append(listed(row, 4))
+    return {"pictures": pictures(paths, out, embed_bytes, ctx), "boxes": boxes, "roi": roi}
+
+
+def packed(name: str, pack: Path) -> tuple[str | None, windows.Frames | None]:
+    """The split that a recording is in and its frames there, (None, None) if it is in none."""
+    splits = read_if_there(pack / "dataset_config.json").get("splits", {})
+    split = next((split for split, held in splits.items() if name in held["recordings"]), None)
+    if split is None:
+        return None, None
+    frames = windows.load(pack / f"{split}.h5")
+    mine = frames.recording == frames.recordings.index(name)
+    arrays = [f.name for f in fields(frames) if isinstance(getattr(frames, f.name), np.ndarray)]
+    return split, replace(frames, **{key: getattr(frames, key)[mine] for key in arrays})
+
+
+def predicted(frames: windows.Frames, checkpoint: Path) -> pd.DataFrame:
+    """Columns "<run>/<task>" as in evaluate/predictions, from a checkpoint alone."""
+    from tasks.brake_coast.inference import load_model, predict  # torch takes seconds, which a test drive does not need
+
+    model, config = load_model(checkpoint)
+    starts = windows.window_starts(frames.segment, frames.window_frames)
+    columns = [f"{checkpoint.parent.name}/{task}" for task in config["tasks"]]
+    table = pd.DataFrame(predict(model, frames, starts), columns=columns)
+    return table.assign(t_ms=frames.t_ms[starts + frames.window_frames - 1])
+
+
+def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | None) -> Foretold:
+    """The probabilities that `evaluate` judged, or if the drive is not among its, those of the best run now."""
+    evaluated, nothing = data / "evaluate", pd.DataFrame({"t_ms": []})
+    details = read_if_there(evaluated / "details.json")
+    if not details:
+        return Foretold(nothing, {}, None, ["No probabilities: evaluate has not run yet, so there is no best run."])
+    best, thresholds = leader(details), read_json(evaluated / "thresholds.json")
+    path = evaluated / "predictions" / f"{name}.csv"
+    if path.exists():
+        table, note = pd.read_csv(path).drop(columns="Time"), "Test drive: no run has learned from it."
+        columns = {run: [c for c in table if c.rpartition("/")[0] == run] for run in ranked_runs(details)}
+        return Foretold(table[["t_ms", *sum(columns.values(), [])]], thresholds, best, [note])
+    if frames is None:
+        left_out = read_if_there(data / "pack" / "dataset_config.json").get("left_out", {})
+        why = left_out.get(name, "it came after the last run of the line")
+        return Foretold(nothing, {}, None, [f"No probabilities: this drive is not in the pack ({why})."])
+    checkpoint = data / "train" / best / "best.pt"
+    if not checkpoint.exists():
+        return Foretold(nothing, {}, None, [f"No probabilities: {best} has no checkpoint; run the line again."])
+    means = {
+        "train": "which has learned from this drive: they look better than they are.",
+        "val": "which was chosen, and its thresholds set, by drives of which this is one.",
+        "test": "which has not learned from it.",
+    }
+    note = f"Drive of the {split} split, which evaluate does not judge: predicted now by the best run, {best}, {means[split]}"
+    return Foretold(predicted(frames, checkpoint), thresholds, best, [note])
+
+
+def outcomes(drive: events.Drive, threshold: float | None, params: Evaluate) -> dict[str, list]:
+    """Which alarm and which onset is which, counted as `events.tally` does: frames of alarms, of false ones, of missed
+    onsets, and [frame, lead time in s] of those warned of."""
+    found: dict[str, list] = {"alarms": [], "false": [], "missed": [], "warned": []}
+    lead_ms = 1000 * params.max_lead_s
+    for segment in np.unique(drive.segment) if threshold is not None else ():
+        frame = np.flatnonzero(drive.segment == segment)
+        t_ms, state, score = drive.t_ms[frame], drive.state[frame], drive.score[frame]
+        onset = events.onsets(t_ms, state, params.refractory_s)
+        alarm = events.alarms(t_ms, state, score, threshold, params.refractory_s)
+
+        def ahead(of: np.ndarray, what: np.ndarray, t_ms=t_ms) -> tuple[np.ndarray, np.ndarray]:
+            """How long `what` comes before each `of`, and whether that is in the time of a warning."""
+            before_ms = t_ms[of][:, None] - t_ms[what][None, :]
+            return before_ms, (before_ms > 0) & (before_ms <= lead_ms)
+
+        before_ms, paired = ahead(onset, alarm)
+        judged = ahead(onset, np.flatnonzero(np.isfinite(score)))[1].any(axis=1)
+        unseen = (t_ms[-1] - t_ms[alarm] < lead_ms) | ahead(np.flatnonzero(state == -1), alarm)[1].any(axis=0)
+        leads_s = np.where(paired, before_ms, 0).max(axis=1, initial=0) / 1000
+        found["alarms"] += frame[alarm].tolist()
+        found["false"] += frame[alarm[~paired.any(axis=0) & ~unseen]].tolist()
+        found["missed"] += frame[onset[judged & (leads_s == 0)]].tolist()
+        found["warned"] += [[f, s] for f, s in zip(frame[onset].tolist(), listed(leads_s)) if s]
+    return found
+
+
+def onset_frames(t_ms: np.ndarray, segment: np.ndarray, state: np.ndarray, refractory_s: float) -> list[int]:
+    frames = (np.flatnonzero(segment == s) for s in np.unique(segment))
+    return [i for f in frames for i in f[events.onsets(t_ms[f], state[f], refractory_s)].tolist()]
+
+
+def judge(states: pd.DataFrame, foretold: Foretold, params: Evaluate, t_ms: np.ndarray) -> tuple[dict, dict]:
+    """Onsets per family, and per run and task its probabilities and outcomes; frames are numbered as in `t_ms`."""
+    table = foretold.table[foretold.table["t_ms"].isin(t_ms)]
+    at, rows = pd.Index(t_ms).get_indexer(states["t_ms"]), pd.Index(t_ms).get_indexer(table["t_ms"])
+    stamps, segment = states["t_ms"].to_numpy(), states["segment"].to_numpy()
+    onsets = {
+        kind: at[onset_frames(stamps, segment, states[state_of(kind)].to_numpy(), params.refractory_s)].tolist()
+        for kind in ("brake", "coast")
+    }
+    runs: dict[str, dict] = {}
+    for column in table.columns.drop("t_ms"):
+        run, _, task = column.rpartition("/")
+        p = np.full(len(t_ms), np.nan)
+        p[rows] = table[column]
+        threshold = foretold.thresholds.get(run, {}).get(task)
+        drive = events.Drive(stamps, segment, states[state_of(task)].to_numpy(), p[at])
+        found = outcomes(drive, threshold, params)
+        found = {key: [[int(at[v[0]]), v[1]] if key == "warned" else int(at[v]) for v in of] for key, of in found.items()}
+        runs.setdefault(run, {})[task] = {"p": listed(p, 4), "threshold": threshold, **found}
+    return onsets, runs
+
+
+def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int, ctx: Context) -> dict:
+    """Everything the page shows, as JSON-able values; lists are as long as the drive has telemetry rows."""
+    name, rows = folder.name, recording.read_telemetry(folder).rows
+    t_ms, notes = rows["t_ms"].to_numpy(), []
+    split, frames = packed(name, data / "pack")
+    foretold = foretell(name, data, split, frames)
+    path, labels = data / "label" / name / "labels.csv", pd.DataFrame(columns=["t_ms", "segment", *label.NAMES])
+    if path.exists():
+        labels = pd.read_csv(path)
+        labels = labels[labels["t_ms"].isin(t_ms)]
+    else:
+        notes.append("No labels, and so no events: label has not run on this drive, or its quarantine.json says why.")
+    if frames is None:
+        states = labels[["t_ms", "segment", "braking", "coasting"]].fillna(label.UNKNOWN).astype(int)
+    else:
+        of = {state: frames.labels[:, frames.label_names.index(state)] for state in ("braking", "coasting")}
+        states = pd.DataFrame({"t_ms": frames.t_ms, "segment": frames.segment, **of})
+        states = states[states["t_ms"].isin(t_ms)]
+    onsets, runs = judge(states, foretold, params.evaluate, t_ms)
+    shown = camera(folder, data / "annotate" / name, rows["time"], out, embed_bytes, ctx)
+    if shown is None:
+        notes.append("This drive has no pictures: telemetry only.")
+    elif shown["roi"] is None:
+        notes.append("No boxes: annotate has not run on this drive, or its quarantine.json says why.")
+    tasks = list(dict.fromkeys(task for of in runs.values() for task in of))
+    wanted = [*tasks, "braking", "coasting"] if tasks else ["brake_1s", "coast_1s", "braking", "coasting"]
+    known = labels.set_index("t_ms").reindex(t_ms)
+    return {
+        "name": name,
+        "split": split,
+        "notes": [*foretold.notes, *notes],
+        "start_ms": int(t_ms[0]),
+        "t_s": listed((t_ms - t_ms[0]) / 1000, 3),
+        **{curve: listed(rows[curve]) for curve in CURVES},
+        "labels": {task: listed(known[task]) for task in wanted},
+        "tasks": [{"name": task, "family": family(task)} for task in (tasks or wanted[:2])],
+        "onsets": onsets,
+        "runs": runs,
+        "best": foretold.best if foretold.best in runs else None,
+        "camera": shown,
+    }
+
+
+def write(name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_bytes: int = EMBED_BYTES) -> list[str]:
+    """The page of recording `name` of the line whose folders lie in `data`. Returns what a person should know of it."""
+    folder = find(name, data / "download")
+    drive = drive_of(folder, out, params, data, embed_bytes, ctx)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
+    write_text(out, environment.get_template("view.html.j2").render(drive=drive))
+    return drive["notes"]

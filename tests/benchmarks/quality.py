@@ -1,0 +1,117 @@
+"""The original system's network, loss and settings against ours, on the same windows: `python -m tests.benchmarks quality`.
+
+Needs a finished run of brake_coast (`make demo`). Both sides see the pack's windows for as many epochs, three seeds each. The
+other side is the original's simple_concat_transformer: boxes as they are and their plain mean, focal loss, AdamW at 5e-5
+after 8 epochs of warm-up, cut on plateaus, batch 256, the epoch with the least validation loss kept.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from models.brake_coast.losses import focal
+from tasks import metrics
+from tasks import params as params_file
+from tasks.brake_coast import train, windows
+from tasks.brake_coast.inference import Windows, load_model, predict
+from tasks.brake_coast.params import Train
+from tasks.step import Context
+from tests.benchmarks.train import Plain
+
+PACK = Path("data/brake_coast/pack")
+SEEDS, BATCH, WARM_EPOCHS = (0, 1, 2), 256, 8
+OURS = ("simple_concat_lstm", "simple_concat_transformer")
+
+
+class Split:
+    def __init__(self, name: str, stride: int, tasks: list[str]):
+        self.frames = windows.load(PACK / f"{name}.h5")
+        self.starts = windows.window_starts(self.frames.segment, self.frames.window_frames, stride)
+        self.labels = self.frames.labels[self.starts + self.frames.window_frames - 1]
+        self.targets = torch.from_numpy(self.labels[:, [self.frames.label_names.index(task) for task in tasks]])
+        self.inputs = Windows(self.frames, self.frames.window_frames)(torch.from_numpy(self.starts))
+
+
+def logits_of(model: nn.Module, split: Split) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        parts = zip(*(x.split(512) for x in split.inputs))
+        return torch.cat([model(*part) for part in parts])
+
+
+def original(params: Train, seed: int, splits: dict[str, Split]) -> np.ndarray:
+    """Probabilities (N, tasks) of the test windows."""
+    torch.manual_seed(seed)
+    model = Plain("transformer", len(params.tasks))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=1.125e-5)
+    plateau = ReduceLROnPlateau(optimizer, factor=0.85, patience=6, min_lr=5e-7)
+    weight, alpha, gamma = (torch.tensor([getattr(t, name) for t in params.tasks]) for name in ("weight", "alpha", "gamma"))
+    known, data, val = torch.ones(len(params.tasks)), splits["train"], splits["val"]
+    least, best = float("inf"), None
+    for epoch in range(params.engine.epochs):
+        if epoch < WARM_EPOCHS:
+            for group in optimizer.param_groups:
+                group["lr"] = 2.5e-6 + 4.75e-5 * (epoch + 1) / WARM_EPOCHS
+        model.train()
+        for ids in torch.randperm(len(data.starts)).split(BATCH):
+            loss = (weight * focal(model(*(x[ids] for x in data.inputs)), data.targets[ids], alpha, gamma, known)).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        judged = float((weight * focal(logits_of(model, val), val.targets, alpha, gamma, known)).sum())
+        plateau.step(judged)
+        if judged < least:
+            least, best = judged, {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(best)
+    return torch.sigmoid(logits_of(model, splits["test"])).numpy()
+
+
+def ours(params: Train, variant: str, seed: int, splits: dict[str, Split]) -> np.ndarray:
+    params = params.model_copy(update={"engine": params.engine.model_copy(update={"seed": seed})})
+    with tempfile.TemporaryDirectory() as out:
+        train.run(params, Path(out), Context(), variant=variant, pack=PACK)
+        test = splits["test"]
+        return predict(load_model(Path(out) / "best.pt")[0], test.frames, test.starts)
+
+
+def main() -> None:
+    if not (PACK / "test.h5").exists():
+        sys.exit(f"{PACK}/test.h5: not there; `make demo` makes it")
+    params = params_file.load(Path("params.yaml")).brake_coast.train
+    stride, tasks = windows.load(PACK / "train.h5").window_stride, [task.name for task in params.tasks]
+    splits = {"train": Split("train", stride, tasks), "val": Split("val", 1, tasks), "test": Split("test", 1, tasks)}
+    test = splits["test"]
+    y = test.targets[:, tasks.index("brake_1s")].numpy()
+    now = test.labels[:, test.frames.label_names.index("braking")]
+    group = np.unique(test.frames.recording[test.starts], return_inverse=True)[1]
+    draws = metrics.resamples(len(np.unique(group)), 1000, 0)
+    sides = {"the original": lambda seed: original(params, seed, splits)}
+    sides |= {variant: lambda seed, v=variant: ours(params, v, seed, splits) for variant in OURS}
+    print(f"brake_1s PR-AUC, {params.engine.epochs} epochs of {len(splits['train'].starts)} windows, seeds {SEEDS}")
+    base: dict[str, float] = {}
+    for name, side in sides.items():
+        scores = [side(seed)[:, tasks.index("brake_1s")].astype(float) for seed in SEEDS]
+        for subset, use in (("all windows", y >= 0), ("not yet braking", (y >= 0) & (now == 0))):
+            areas = [metrics.scores(y[use], p[use])["pr_auc"] for p in scores]
+            spread = metrics.interval(metrics.bootstrap(y[use], scores[0][use], group[use], draws)["pr_auc"])
+            middle = median(areas)
+            base.setdefault(subset, middle)
+            each = " ".join(f"{area:.3f}" for area in areas)
+            print(
+                f"{name:27s} {subset:16s} median {middle:.3f} ({each}; seed 0 over drives {spread['low']:.3f}.."
+                f"{spread['high']:.3f})   {middle / base[subset]:4.1f} x   prevalence {y[use].mean():.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
