@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import webbrowser
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -106,11 +107,11 @@ def _view(chosen: argparse.Namespace) -> int:
         raise BadInput(f"the line {chosen.line} has no viewer; it would be tasks/{chosen.line}/view.py")
     section = getattr(params.load(), chosen.line)
     out = chosen.out or Path("data", chosen.line, "view", f"{Path(chosen.recording).name}.html")
-    notes = importlib.import_module(module).write(
-        chosen.recording, out, section, Path("data", chosen.line), Context(progress=lambda *of, **how: tqdm(*of, leave=False, **how))
-    )
+    ctx = Context(progress=partial(tqdm, leave=False))
+    notes = importlib.import_module(module).write(chosen.recording, out, section, Path("data", chosen.line), ctx)
     print("\n".join([*notes, f"{out} ({out.stat().st_size / 1e6:.1f} MB)"]))
-    if not chosen.no_open and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if display and not chosen.no_open:
         webbrowser.open(out.resolve().as_uri())
     return 0
 

@@ -67,15 +67,16 @@ class LineRun:
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
-        if name in self.forced:
-            self.graph.discard(name)
-        elif not source.is_open(stage) and self.graph.restore(name):
-            return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
-        self.graph.refuse_if_missing(name)
-        seen = source.look(stage)
-        with self._device if stage.uses_device else contextlib.nullcontext(), self.graph.busy(name):
-            parent = self.parent if stage.tracked else None
-            self.made[name] = worker.run_in_process(name, parent, self.tags)
+        with self.graph.busy(name):  # before anything is touched: `dvc repro` may be at work on it
+            if name in self.forced:
+                self.graph.discard(name)
+            elif not source.is_open(stage) and self.graph.restore(name):
+                return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
+            self.graph.refuse_if_missing(name)
+            seen = source.look(stage)
+            with self._device if stage.uses_device else contextlib.nullcontext():
+                parent = self.parent if stage.tracked else None
+                self.made[name] = worker.run_in_process(name, parent, self.tags)
         self.graph.record(name)
         source.remember(stage, seen)
         return Completed(message="; ".join(reasons))

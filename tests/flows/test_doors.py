@@ -127,6 +127,19 @@ def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(ne
     assert "up to date" in new_yard.dvc("status").stdout
 
 
+def test_a_flow_beside_dvc_at_work_says_so(new_yard):
+    params = new_yard.root / "params.yaml"
+    params.write_text(params.read_text().replace("pause_s: 0.0", "pause_s: 12.0"))
+    repro = new_yard.start("dvc", "repro")
+    wait_for(new_yard.root / "data/toy/collect/one")
+    beside = new_yard.flow("run", "toy")
+    assert beside.returncode == 1 and "DVC is at work" in beside.stderr, beside.stderr
+    assert "Traceback" not in beside.stderr
+    assert "data/toy/collect" in beside.stderr and repro.poll() is None
+    _, errors = repro.communicate(timeout=120)
+    assert repro.returncode == 0, errors  # what it was making was left alone
+
+
 def test_mlflow_knows_where_a_result_came_from(finished_yard):
     database = sqlite3.connect(finished_yard.root / "mlflow.db")
     query = "select run_uuid, key, value from tags"

@@ -1,4 +1,4 @@
-"""Frames of the highway world with whole-pixel boxes that are known, and writers of the schemas that such data come in."""
+"""Frames of the highway world with known boxes in whole pixels, and writers of the schemas that such data come in."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Frame:
 
     def rows(self, numbers=None, keep=None) -> np.ndarray:
         """YOLO label rows of the boxes."""
-        found = [
-            [0 if numbers is None else numbers[i], (x1 + x2) / 2 / 640, (y1 + y2) / 2 / 360, (x2 - x1) / 640, (y2 - y1) / 360]
-            for i, (x1, y1, x2, y2) in enumerate(self.boxes)
-            if keep is None or keep(i)
-        ]
+        found = []
+        for i, (x1, y1, x2, y2) in enumerate(self.boxes):
+            if keep is None or keep(i):
+                number = 0 if numbers is None else numbers[i]
+                found.append([number, (x1 + x2) / 1280, (y1 + y2) / 720, (x2 - x1) / 640, (y2 - y1) / 360])
         return np.array(found).reshape(-1, 5)
 
 
@@ -65,18 +65,19 @@ def category_of(number: int) -> str:
 
 
 def write_nuimages(root: Path, frames: list[Frame], version: str = "v1.0-mini", logs: int = 4) -> None:
-    """All that the official schema has but masks and poses: frame i is of camera i % 3 and log i % logs, with a sweep each."""
+    """The official schema but for poses: frame i is of camera i % 3 and log i % logs, each with a sweep beside it."""
     tables: dict[str, list] = {name: [] for name in ("sample", "sample_data", "object_ann", "surface_ann")}
-    tables["category"] = [{"token": f"c-{name}", "name": name, "description": ""} for name in [*CATEGORIES, "vehicle.ego"]]
+    names = [*CATEGORIES, "vehicle.ego"]
+    tables["category"] = [{"token": f"c-{name}", "name": name, "description": ""} for name in names]
     tables["sensor"] = [{"token": f"s-{name}", "channel": name, "modality": "camera"} for name in CHANNELS]
     tables["sensor"].append({"token": "s-lidar", "channel": "LIDAR_TOP", "modality": "lidar"})
-    pose = {"translation": [1.7, 0.0, 1.5], "rotation": [0.5, -0.5, 0.5, -0.5]}
+    pose = {"translation": [1.7, 0.0, 1.5], "rotation": [0.5, -0.5, 0.5, -0.5], "camera_distortion": []}
     tables["calibrated_sensor"] = [
-        {"token": f"k-{row['channel']}", "sensor_token": row["token"], "camera_intrinsic": [], "camera_distortion": [], **pose}
+        {"token": f"k-{row['channel']}", "sensor_token": row["token"], "camera_intrinsic": [], **pose}
         for row in tables["sensor"]
     ]
     tables["log"] = [
-        {"token": f"l-{n}", "logfile": f"n013-2018-08-0{n}", "vehicle": "n013", "date_captured": "2018-08-01", "location": "x"}
+        {"token": f"l-{n}", "logfile": f"n013-2018-08-0{n}", "vehicle": "n013", "date_captured": "", "location": ""}
         for n in range(logs)
     ]
     tables["attribute"] = [{"token": "a-0", "name": "vehicle.moving", "description": ""}]
@@ -86,21 +87,21 @@ def write_nuimages(root: Path, frames: list[Frame], version: str = "v1.0-mini", 
             name = f"{kind}/{channel}/n013__{channel}__{i:04d}.jpg"
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(frame.image, root / name)
-            row = {"token": f"d-{i}-{kind}", "sample_token": f"t-{i}", "ego_pose_token": "e", "filename": name, "fileformat": "jpg"}
-            row |= {"calibrated_sensor_token": f"k-{channel}", "width": 640, "height": 360, "timestamp": i, "is_key_frame": is_key}
-            tables["sample_data"].append(row | {"prev": "", "next": ""})
+            row = {"token": f"d-{i}-{kind}", "sample_token": f"t-{i}", "ego_pose_token": "", "filename": name}
+            row |= {"calibrated_sensor_token": f"k-{channel}", "fileformat": "jpg", "width": 640, "height": 360}
+            tables["sample_data"].append(row | {"timestamp": i, "is_key_frame": is_key, "prev": "", "next": ""})
         sample = {"token": f"t-{i}", "timestamp": i, "log_token": f"l-{i % logs}"}
         tables["sample"].append(sample | {"key_camera_token": f"d-{i}-samples", "key_lidar_token": ""})
         for number, box in enumerate(frame.boxes):
-            ann = {"token": f"o-{i}-{number}", "sample_data_token": f"d-{i}-samples", "bbox": box, "attribute_tokens": ["a-0"]}
-            mask = {"size": [360, 640], "counts": "PgZ0"}
-            tables["object_ann"].append(ann | {"category_token": f"c-{category_of(number)}", "mask": mask})
+            row = {"token": f"o-{i}-{number}", "sample_data_token": f"d-{i}-samples", "bbox": box}
+            row |= {"category_token": f"c-{category_of(number)}", "attribute_tokens": ["a-0"]}
+            tables["object_ann"].append(row | {"mask": {"size": [360, 640], "counts": "PgZ0"}})
     for name, rows in tables.items():
         dump(root / version / f"{name}.json", rows)
 
 
 def write_coco(root: Path, parts: dict[str, list[Frame]], names: tuple[str, ...] = ("person", "car", "bus")) -> None:
-    """annotations/instances_<part>2017.json and <part>2017/; box k is a car or a bus in turn; one person and one crowd each."""
+    """annotations/instances_<part>2017.json and <part>2017/; cars and buses in turn, and a person and a crowd each."""
     for part, frames in parts.items():
         ids = {name: number for number, name in enumerate(names, start=1)}
         content: dict = {"info": {"year": 2017}, "licenses": [], "images": [], "annotations": []}
@@ -112,10 +113,12 @@ def write_coco(root: Path, parts: dict[str, list[Frame]], names: tuple[str, ...]
             content["images"].append({"id": 100 + i, "file_name": file, "width": 640, "height": 360})
             boxes = [(["car", "bus"][k % 2], box, 0) for k, box in enumerate(frame.boxes)]
             for name, (x1, y1, x2, y2), crowd in [*boxes, ("person", [1, 1, 5, 9], 0), ("car", [0, 0, 200, 40], 1)]:
-                ann = {"id": len(content["annotations"]), "image_id": 100 + i, "category_id": ids[name], "iscrowd": crowd}
-                content["annotations"].append(ann | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": 1.0, "segmentation": []})
+                row = {"id": len(content["annotations"]), "image_id": 100 + i, "category_id": ids[name], "area": 1.0}
+                row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": crowd, "segmentation": []}
+                content["annotations"].append(row)
         dump(root / "annotations" / f"instances_{part}2017.json", content)
-        dump(root / "annotations" / f"captions_{part}2017.json", {"info": {}, "images": content["images"], "annotations": []})
+        captions = {"info": {}, "images": content["images"], "annotations": []}
+        dump(root / "annotations" / f"captions_{part}2017.json", captions)
 
 
 def write_yolo(root: Path, parts: dict[str, list[Frame]]) -> None:

@@ -221,12 +221,13 @@ def test_hard_negatives_are_crops_that_no_vehicle_touches(tmp_path):
     entries = {}
     for n in range(12):
         corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3))]
-        entries[f"s{n}/a.png"] = {"vehicles": [{"rear": box(x, y, x + 60, y + 40)} for x, y in corners]}
+        seen = [(box(x, y, x + 30, y + 40), box(x, y, x + 60, y + 40)) for x, y in corners]  # rear and side
+        entries[f"s{n}/a.png"] = {"vehicles": [{"rear": rear, "AABB": whole} for rear, whole in seen]}
     write_boxy(tmp_path / "boxy", entries)
     for name, entry in entries.items():
         picture = np.zeros((100, 200, 3), np.uint8)
         for vehicle in entry["vehicles"]:
-            x1, y1, x2, y2 = (value // 2 for value in vehicle["rear"].values())
+            x1, y1, x2, y2 = (value // 2 for value in vehicle["AABB"].values())
             picture[y1 : y2 + 1, x1 : x2 + 1] = 255
         cv2.imwrite(str(tmp_path / "boxy" / name), picture)
     run(tmp_path / "boxy", tmp_path / "without")
@@ -269,4 +270,5 @@ def test_images_that_would_overwrite_each_other_are_told(boxy, tmp_path):
     labelled_images.blank(boxy / "s1/0.jpg")
     edit(boxy / "labels.json", lambda entries: entries.update({"./s1/0.jpg": {"vehicles": []}}))
     run(boxy, tmp_path / "out")
-    assert read_json(tmp_path / "out/report.json")["broken"] == {"s1/0.png": "s1/0.jpg has the same name but for its suffix"}
+    broken = read_json(tmp_path / "out/report.json")["broken"]
+    assert broken == {"s1/0.png": "s1/0.jpg has the same name but for its suffix"}

@@ -87,8 +87,8 @@ def test_the_door_writes_the_page_and_opens_nothing_without_a_display(data):
 
 def test_an_unknown_recording_names_the_nearest_and_a_line_without_a_viewer_says_so(data, tmp_path):
     name = in_split(data, "test")[0]
-    done = flows_view(data.parents[1], "brake_coast", name[:-1], "--no-open")
-    assert done.returncode == 2 and f"no recording '{name[:-1]}'" in done.stderr and name in done.stderr
+    with pytest.raises(BadInput, match=f"no recording '{name[:-1]}' .* nearest: {name}"):
+        view.write(name[:-1], tmp_path / "page.html", LINE, data)
     with pytest.raises(BadInput, match="run the line first"):
         view.write(name, tmp_path / "page.html", LINE, tmp_path)
     toy = make_yard(tmp_path / "yard").flow("view", "toy", "one")
@@ -123,6 +123,16 @@ def test_probabilities_and_labels_stand_at_their_frames(data, page):
             assert np.allclose(numbers(of["p"]), foretold[f"{run}/{task}"], atol=1e-4, equal_nan=True)
             assert np.array_equal(numbers(shown["labels"][task]), labels[task], equal_nan=True)
     assert all(shown["labels"]["braking"][i] == 1 for i in shown["onsets"]["brake"]) and shown["onsets"]["brake"]
+
+
+def test_boxes_lie_in_the_picture_where_the_detector_found_them_in_its_part(data, page):
+    name, shown = in_split(data, "test")[0], held(page)["camera"]
+    about = read_json(data / "annotate" / name / "annotations.json")
+    found = pd.read_csv(data / "annotate" / name / "annotations.csv").query("status == 'ok'")
+    x, y, width, height = about["roi_px"]
+    in_px = np.array(sum(shown["boxes"], [])) * [1, *SIZE_PX, *SIZE_PX]
+    assert np.allclose(in_px, found[["confidence", "x1", "y1", "x2", "y2"]] + [0, x, y, x, y], atol=0.02) and y > 0
+    assert np.allclose(np.array(shown["roi"]) * [*SIZE_PX, *SIZE_PX], [x, y, x + width, y + height], atol=0.02)
 
 
 def test_a_drive_that_evaluate_did_not_judge_is_predicted_now_and_says_by_what(data, page, tmp_path):
@@ -178,21 +188,13 @@ def test_the_page_plays(page):
     assert float(shown["cursor"]) == held(page)["t_s"][frame]
 
 
-@browser
-def test_the_address_leads_to_an_event_of_a_run_and_task(page):
-    shown, run = held(page), RUNS[1]
-    of = shown["runs"][run]["brake_1s"]
-    frames = sorted([*shown["onsets"]["brake"], *shown["onsets"]["coast"], *of["false"]])
-    there = opened(page, f"#run={run}&task=brake_1s&event=2")
-    assert there["event"] == "2" and int(there["frame"]) == int(there["painted"]) == frames[1]
-    assert float(there["cursor"]) == shown["t_s"][frames[1]]
-
-
 DRIVEN = """<script>
 const seen = {}, press = (key, shiftKey = false) => dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey }));
 const record = name => { seen[name] = state.frame; };
 setTimeout(() => {
-  press('Home'); press('b'); record('first brake onset'); press('b'); record('second'); press('b', true); record('back');
+  seen.address = [state.frame, +document.body.dataset.event, +document.querySelector('line.cursor').getAttribute('x1')];
+  press('Home'); press('b'); record('first brake onset');
+  press('b'); record('second'); press('b', true); record('back');
   press('Home'); press('m'); record('first miss');
   press('Home'); press('f'); record('first false alarm');
   press('ArrowRight'); record('right of it');
@@ -216,17 +218,18 @@ setTimeout(() => {
 
 
 @browser
-def test_keys_buttons_and_the_mouse_move_it_and_boxes_are_drawn_over_the_picture(page, tmp_path):
+def test_the_address_keys_buttons_and_the_mouse_move_it_and_boxes_are_drawn_over_the_picture(page, tmp_path):
     shown = held(page)
     boxes = shown["camera"]["boxes"]
     boxed = next(i for i, of in enumerate(boxes) if len(of) == 1 and 0.05 < of[0][1] and of[0][4] < 0.72)
     driven = tmp_path / "driven.html"
     driven.write_text(page.read_text().replace("</body>", DRIVEN.replace("BOXED", str(boxed))))
-    missed = next(((run, task) for run, of in shown["runs"].items() for task, t in of.items() if t["missed"] and t["false"]), None)
-    assert missed, "no run of this small project has both a miss and a false alarm"
-    run, task = missed
-    seen = json.loads(opened(driven, f"#run={run}&task={task}")["seen"])
+    every = {(run, task): found for run, tasks in shown["runs"].items() for task, found in tasks.items()}
+    run, task = next(key for key, found in every.items() if found["missed"] and found["false"])
+    seen = json.loads(opened(driven, f"#run={run}&task={task}&event=2")["seen"])
     of, onsets = shown["runs"][run][task], shown["onsets"]
+    second = sorted([*onsets["brake"], *onsets["coast"], *of["false"]])[1]
+    assert seen["address"] == [second, 2, shown["t_s"][second]]
     assert [seen["first brake onset"], seen["second"], seen["back"]] == [*onsets["brake"][:2], onsets["brake"][0]]
     assert seen["first miss"] == of["missed"][0] and seen["first false alarm"] == of["false"][0]
     assert seen["right of it"] == of["false"][0] + 1
