@@ -22,6 +22,7 @@ from tasks.step import BadInput
 IGNORED = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 CHUNK_BYTES = 1 << 20
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 
 
 class Damaged(BadInput):
@@ -100,7 +101,8 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
                 raise BadInput(f"{shown}: member {member.name!r} is {member.fault}; nothing was extracted")
         needed, free = sum(member.size for member in members), shutil.disk_usage(folder.parent).free
         if needed > free:
-            raise BadInput(f"{shown}: {needed / 1e9:.2f} GB do not fit, {free / 1e9:.2f} GB are free in {folder.parent}")
+            sizes = f"{needed / 1e9:.2f} GB do not fit, {free / 1e9:.2f} GB are free"
+            raise BadInput(f"{shown}: {sizes} in {folder.parent}")
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +122,9 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
                 if target.stat().st_size != member.size:
                     raise EOFError(f"{member.name} ends too early")
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise Damaged(f"{shown}: the archive is damaged or no zip or tar ({error}); run again to fetch it anew") from None
+    except DAMAGED as error:
+        reason = f"the archive is damaged or no zip or tar ({error}); run again to fetch it anew"
+        raise Damaged(f"{shown}: {reason}") from None
     except FileExistsError as error:
         name = Path(error.filename).name
         raise BadInput(f"{shown}: two members share the name {name!r}; nothing was extracted") from None

@@ -1,12 +1,12 @@
 """Labelled vehicle images as a YOLO dataset, cropped to what `annotate` will show the detector, split by sequence.
 
-Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data (labelled/),
-         or a .txt that lists several of them
+Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data, or a .txt
+         that lists several of them; labelled/ says what each holds
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
 Alone    python -m tasks brake_coast-detector_data
 
-Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split stays
-so. Boxes are clipped to the crop; an image left without any stays, as background.
+Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split
+stays so. Boxes are clipped to the crop; an image left without any stays, as background.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def layout_of(roots: list[Path], params: DetectorData) -> ModuleType:
     known = "".join(f"\n  {name}: {layout.WHAT}" for name, layout in LAYOUTS.items())
     inside = sorted(path.name for root in roots if root.is_dir() for path in root.iterdir())[:8]
     raise BadInput(
-        f"{source_uri.redacted(params.source)}: holds {', '.join(inside) or 'nothing'}, which is no known layout of labelled "
-        f"images:{known}"
+        f"{source_uri.redacted(params.source)}: holds {', '.join(inside) or 'nothing'}, which is no known layout of "
+        f"labelled images:{known}"
     )
 
 
@@ -146,7 +146,8 @@ def check_broken(broken: dict[str, str], entries: int, params: DetectorData) -> 
         where, why = next(iter(broken.items()))
         raise BadInput(
             f"{source_uri.redacted(params.source)}: {len(broken)} of {entries} label entries cannot be used, first "
-            f"{where}: {why}. Mend them, or raise brake_coast.detector_data.max_broken_share ({params.max_broken_share:g})"
+            f"{where}: {why}. "
+            f"Mend them, or raise brake_coast.detector_data.max_broken_share ({params.max_broken_share:g})"
         )
 
 
@@ -189,7 +190,8 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(labels.names))
     write_text(out / "dataset.yaml", "".join(f"{split}: images/{split}\n" for split in shown) + "names:\n" + names)
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
-    options |= {"backgrounds_left_out": len(surplus), "hard_negatives": sum(one.negative for one in made)}
+    options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
+    options |= {"hard_negatives": sum(one.negative for one in made)}
     report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken, "sequences": splits}
     write_json(out / "report.json", report | {key: value for key, value in options.items() if value})
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in ("images", "boxes")}

@@ -1,7 +1,7 @@
 """One drive as a page that plays: frames with boxes, curves with a cursor, what each run foretells and what came true.
 
-Reads   download/<recording>; annotate, label, pack, train and evaluate as far as they are there: what is missing is left
-        out of the page, which says so
+Reads   download/<recording>; annotate, label, pack, train and evaluate as far as they are there: what is missing is
+        left out of the page, which says so
 Writes  <out>.html, which needs nothing but a browser; pictures of more than `embed_bytes` lie in <out>_frames beside it
 Alone   python -m flows view brake_coast <recording>
 
@@ -39,7 +39,7 @@ CURVES = ("speed_kmh", "rpm", "pedal_pct", "load_pct", "gear", "brake")
 
 @dataclass(frozen=True)
 class Foretold:
-    """Probabilities of one drive: "<run>/<task>" columns over t_ms; the notes say whose they are, or why there are none."""
+    """Probabilities of one drive, "<run>/<task>" columns over t_ms; the notes say whose they are, or why there are none."""
 
     table: pd.DataFrame
     thresholds: dict[str, dict[str, float | None]]
@@ -172,8 +172,8 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
         "val": "which was chosen, and its thresholds set, by drives of which this is one.",
         "test": "which has not learned from it.",
     }
-    note = f"Drive of the {split} split, which evaluate does not judge: predicted now by the best run, {best}, {means[split]}"
-    return Foretold(predicted(frames, checkpoint), thresholds, best, [note])
+    note = f"Drive of the {split} split, which evaluate does not judge: predicted now by the best run, {best},"
+    return Foretold(predicted(frames, checkpoint), thresholds, best, [f"{note} {means[split]}"])
 
 
 def outcomes(drive: events.Drive, threshold: float | None, params: Evaluate) -> dict[str, list]:
@@ -225,7 +225,7 @@ def judge(states: pd.DataFrame, foretold: Foretold, params: Evaluate, t_ms: np.n
         threshold = foretold.thresholds.get(run, {}).get(task)
         drive = events.Drive(stamps, segment, states[state_of(task)].to_numpy(), p[at])
         found = outcomes(drive, threshold, params)
-        found = {key: [[int(at[v[0]]), v[1]] if key == "warned" else int(at[v]) for v in of] for key, of in found.items()}
+        found = {key: at[of].tolist() if key != "warned" else [[int(at[i]), s] for i, s in of] for key, of in found.items()}
         runs.setdefault(run, {})[task] = {"p": listed(p, 4), "threshold": threshold, **found}
     return onsets, runs
 
@@ -273,7 +273,9 @@ def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int
     }
 
 
-def write(name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_bytes: int = EMBED_BYTES) -> list[str]:
+def write(
+    name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_bytes: int = EMBED_BYTES
+) -> list[str]:
     """The page of recording `name` of the line whose folders lie in `data`. Returns what a person should know of it."""
     folder = find(name, data / "download")
     drive = drive_of(folder, out, params, data, embed_bytes, ctx)

@@ -1,13 +1,13 @@
 """The Boxy vehicle dataset's layout: one folder of images a sequence, and JSON label files beside the folders.
 
-A label file maps "./<sequence>/<file>" to {"vehicles": [{"rear": {x1, y1, x2, y2} or null, "side": four corners or null,
-"AABB": {x1, y1, x2, y2} or null}], "flaws": [...]}. Boxes are given at a multiple of the size of the images that one
-downloads (2464x2056 for 1232x1028): `boxy.label_scale` = 2. The box of a vehicle is its rear, else its whole outline.
+A label file maps "./<sequence>/<file>" to {"vehicles": [{"rear": {x1, y1, x2, y2} or null, "side": four corners or
+null, "AABB": {x1, y1, x2, y2} or null}], "flaws": [...]}. Boxes are given at a multiple of the size of the images that
+one downloads (2464x2056 for 1232x1028): `boxy.label_scale` = 2. The box of a vehicle is its rear, else its outline.
 
 With `boxy.side_px` a vehicle is `left`, `front` or `right` of the recording car: `front` where rear and outline agree
-within so many label pixels on all four sides. Else the outline reaches further where the vehicle's side is seen: further
-to the left means that the vehicle is on the right, and the other way round. A vehicle with only one of the two boxes goes
-by the third of the image that its centre is in.
+within so many label pixels on all four sides. Else the outline reaches further where the vehicle's side is seen:
+further to the left means that the vehicle is on the right, and the other way round. A vehicle with only one of the two
+boxes goes by the third of the image that its centre is in.
 """
 
 from __future__ import annotations
@@ -58,28 +58,36 @@ def side_of(rear: list[float], outline: list[float], side_px: float) -> int:
     return RIGHT if further_left > further_right else LEFT
 
 
-def vehicles_of(entry: Any, side_px: float | None) -> tuple[list[list[float]], list[int]]:
-    """Boxes in label pixels, and their classes."""
+def outline_of(vehicle: dict) -> list[float] | None:
+    try:
+        return corners(vehicle.get("AABB"))
+    except ValueError:
+        return None
+
+
+def vehicles_of(entry: Any, side_px: float | None) -> tuple[list[list[float]], list[int], list[list[float]]]:
+    """Boxes in label pixels, their classes, and the outlines of those that have a rear besides."""
     if not isinstance(entry, dict) or not isinstance(entry.get("vehicles"), list):
         raise ValueError("no list 'vehicles'")
-    boxes, classes = [], []
+    boxes, classes, outlines = [], [], []
     for number, vehicle in enumerate(entry["vehicles"]):
         if not isinstance(vehicle, dict):
             raise ValueError(f"vehicle {number} is {vehicle!r}")
-        given = {key: vehicle[key] for key in ("rear", "AABB") if vehicle.get(key)}
-        if not given:
+        box = vehicle.get("rear") or vehicle.get("AABB")
+        if box is None:
             raise ValueError(f"vehicle {number} has neither rear nor AABB")
         try:
-            box = corners(given.get("rear") or given["AABB"])
-            outline = corners(given["AABB"]) if side_px is not None and len(given) == 2 else None
+            boxes.append(corners(box))
         except ValueError as error:
             raise ValueError(f"vehicle {number}: {error}") from None
-        boxes.append(box)
+        outline = outline_of(vehicle) if vehicle.get("rear") else None
+        if outline:
+            outlines.append(outline)
         if side_px is None:
             classes.append(0)
         else:
-            classes.append(side_of(box, outline, side_px) if outline else BY_PLACE)
-    return boxes, classes
+            classes.append(side_of(boxes[-1], outline, side_px) if outline else BY_PLACE)
+    return boxes, classes, outlines
 
 
 def read(roots: list[Path], params: DetectorData) -> Labels:
@@ -104,9 +112,10 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
                     continue
                 if (path := locate(roots, name)) is None:
                     raise ValueError("there is no such image")
-                boxes, classes = vehicles_of(entry, params.boxy.side_px)
-                boxes = rows(boxes) / params.boxy.label_scale
-                images[name] = Labelled(name, path, sequence, boxes, np.array(classes, int), bonnet=True)
+                boxes, classes, outlines = vehicles_of(entry, params.boxy.side_px)
+                boxes, outlines = (rows(given) / params.boxy.label_scale for given in (boxes, outlines))
+                about = {"occupied": outlines, "bonnet": True}
+                images[name] = Labelled(name, path, sequence, boxes, np.array(classes, int), **about)
             except ValueError as error:
                 labels.broken[f"{file.name}: {key}"] = str(error)
     labels.images, labels.absent = list(images.values()), sorted(name for name, is_here in here.items() if not is_here)

@@ -1,8 +1,8 @@
-"""COCO: JSON files of {"images", "annotations", "categories"}, at the top of the folder, in annotations/ or beside images.
+"""COCO: JSON files of {"images", "annotations", "categories"}, at the top, in annotations/ or beside the images.
 
-bbox = x, y, width, height in pixels of an image of the stated size. A crowd (iscrowd: 1) is one box around many: it is no
-example, but hard negatives keep off it. A file that says train, val or test in its name is that split; where not all do,
-images are split by their folder, and those without one each for itself.
+bbox = x, y, width, height in pixels of an image of the stated size. A crowd (iscrowd: 1) is one box around many: it is
+no example, but hard negatives keep off it. A file that says train, val or test in its name is that split; where not all
+do, images are split by their folder, and those without one each for itself.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def read_file(root: Path, file: Path, split: str | None, params: DetectorData, l
         raise BadInput(f"{file}: a COCO label file has the lists {', '.join(KEYS)}")
     names = {entry["id"]: str(entry["name"]) for _, entry in entries(file, content, "categories", ("id", "name"))}
     classes = Classes(params.classes, names.values(), file)
-    images = {entry["id"]: entry for _, entry in entries(file, content, "images", ("id", "file_name", "width", "height"))}
+    needed = ("id", "file_name", "width", "height")
+    images = {entry["id"]: entry for _, entry in entries(file, content, "images", needed)}
     boxes: dict[Any, list] = {key: [] for key in images}
     crowds: dict[Any, list] = {key: [] for key in images}
     faults: dict[Any, tuple[str, str]] = {}
@@ -110,7 +111,8 @@ def read_file(root: Path, file: Path, split: str | None, params: DetectorData, l
         mine, size_px = boxes[key], (entry["width"], entry["height"])
         numbers = np.array([number for _, number in mine], int)
         sequence = name if alone else folder.as_posix()
-        about = {"ignored": rows(crowds[key]), "size_px": size_px, "split": split}
+        labels.crowds += len(crowds[key])
+        about = {"occupied": rows(crowds[key]), "size_px": size_px, "split": split}
         labels.images.append(Labelled(name, path, sequence, rows(box for box, _ in mine), numbers, **about))
 
 

@@ -1,4 +1,4 @@
-"""One labelled image as every layout gives it, and what the readers share: finding files, checking boxes, mapping classes."""
+"""One labelled image as every layout gives it, and what readers share: finding files, checking boxes, mapping names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Labelled:
     sequence: str  # what must not be divided between splits: a drive, or the image itself
     boxes: np.ndarray
     classes: np.ndarray  # (n,) place in Labels.names; -1: by the third of the image that holds the box's centre
-    ignored: np.ndarray = field(default_factory=rows)  # (m, 4) where vehicles are that are no examples: crowds
+    occupied: np.ndarray = field(default_factory=rows)  # (m, 4) where vehicles are too: crowds, whole outlines
     size_px: tuple[float, float] | None = None  # (width, height); None: the image's own
     split: str | None = None  # the one it is in already
     bonnet: bool = False  # the recording car's own may be among the boxes
@@ -44,6 +44,7 @@ class Labels:
     broken: dict[str, str] = field(default_factory=dict)  # {"<label file>: <entry>": why it cannot be used}
     absent: list[str] = field(default_factory=list)  # sequences that are labelled, and not in the source
     dropped: dict[str, int] = field(default_factory=dict)  # boxes by class of the source that is none of ours
+    crowds: int = 0  # boxes around many, which are no examples
 
     def sorted(self) -> Labels:
         self.images.sort(key=lambda image: image.name)

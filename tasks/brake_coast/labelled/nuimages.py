@@ -1,4 +1,4 @@
-"""nuImages in its official schema: one folder of JSON tables a version, v1.0-mini or v1.0-train, and samples/ beside it.
+"""nuImages in its official schema: a folder of JSON tables a version, v1.0-mini or v1.0-train, and samples/ beside it.
 
     sample.key_camera_token   -> sample_data: the key frame, the only kind of image that is annotated
     sample.log_token          -> log.logfile: the drive
@@ -95,7 +95,9 @@ def boxes_of(folder: Path, annotations: list[dict], classes: Classes) -> tuple[d
     return boxes, faults, dropped
 
 
-def read_version(folder: Path, annotations: list[dict], roots: list[Path], params: DetectorData, labels: Labels) -> None:
+def read_version(
+    folder: Path, annotations: list[dict], roots: list[Path], params: DetectorData, labels: Labels
+) -> None:
     """Add the key frames of one version to `labels`."""
     categories = [row["name"] for row in table(folder, "category", ("token", "name"))]
     classes = Classes(params.classes, categories, folder / "category.json")

@@ -1,8 +1,8 @@
 """Labelled images become YOLO examples: cropped to what `annotate` will show the detector, boxes clipped, some dropped.
 
-A hard negative is one more training image, without any vehicle, that is made of an image with some: the crop of half its
-width and height that no labelled box touches, be it an example or not, and of all such crops the one nearest to a vehicle.
-So it shows what a detector takes for vehicles (the road, barriers and trees beside them) rather than sky.
+A hard negative is one more training image, without any vehicle, that is made of an image with some: the crop of half
+its width and height that touches nothing labelled, be it an example, a crowd or a vehicle's outline, and of all such
+crops the one nearest to a vehicle. So it shows what surrounds vehicles (road, barriers, trees), rather than sky.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def draw(seed: int, purpose: str, name: str) -> float:
 
 
 def in_pixels(boxes: np.ndarray, item: Labelled, width_px: int, height_px: int) -> np.ndarray:
-    """Boxes in pixels of the image as it is. Raises `ValueError` if the label file speaks of an image of another shape."""
+    """Boxes in pixels of the image as it is. Raises `ValueError` if the labels are for an image of another shape."""
     if item.size_px is None:
         return boxes
     width, height = item.size_px
@@ -122,7 +122,7 @@ def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
             f"{width}x{height}; make it smaller, or null for whole images"
         )
     try:
-        boxes, crowds = (in_pixels(found, item, width, height) for found in (item.boxes, item.ignored))
+        boxes, occupied = (in_pixels(given, item, width, height) for given in (item.boxes, item.occupied))
     except ValueError as error:
         return Made(stem, split, fault=str(error))
     seen, kept, dropped = cropped(boxes, params, width, height, item.bonnet)
@@ -135,10 +135,8 @@ def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
     else:
         write_image(view, image)
     write_label(seen[kept], classes[kept], w, h, label)
-    if len(crowds):
-        dropped["crowd"] = len(crowds)
     negative = split == "train" and kept.any() and draw(params.seed, "negative", item.name) < params.hard_negative_share
-    corner = negative_corner(np.vstack([boxes, crowds]) - [x, y, x, y], w, h) if negative else None
+    corner = negative_corner(np.vstack([boxes, occupied]) - [x, y, x, y], w, h) if negative else None
     if corner is not None:
         left, top = corner
         image, label = paths(out, split, f"{stem}__negative")

@@ -1,8 +1,8 @@
 """A YOLO dataset: a data.yaml with `names` and the images of `train`, `val` and perhaps `test`; its splits are kept.
 
 Each of them is a folder, a list of folders, or a .txt with an image a line. The labels of .../images/x.jpg are in
-.../labels/x.txt: `class cx cy w h` as shares of the image, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, of which the box
-is taken. An image without a label file is background, as it is to the trainer.
+.../labels/x.txt: `class cx cy w h` as shares of the image, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, of which the
+box is taken. An image without a label file is background, as it is to the trainer.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
     if not known:
         raise BadInput(f"{roots[0]}: no description of a YOLO dataset; expected {WHAT}")
     if len(known) > 1:
-        raise BadInput(f"{roots[0]}: {', '.join(file.name for file, _ in known)} each describe a dataset; keep one of them")
+        files = ", ".join(file.name for file, _ in known)
+        raise BadInput(f"{roots[0]}: {files} each describe a dataset; keep one of them")
     file, content = known[0]
     if "val" not in content:
         raise BadInput(f"{file}: no key 'val', the folder of the validation images")
