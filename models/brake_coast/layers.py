@@ -133,7 +133,7 @@ def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
     """Boxes (B, T, S, 6) said the way a driver sees, (B, T, S, 8): see PERSPECTIVE.
 
     A camera shows distance as 1 / width, so the growth of log size in a second is 1 / time to collision, at any distance
-    (Lee 1976, "tau"). `aside` is the distance from the middle in the box's own widths (metres / 1.8 for a car), asinh of it: far aside is far aside.
+    (Lee 1976, "tau"). `aside` is asinh of the distance from the middle in the box's own widths, which are 1.8 m for a car.
     """
     confidence, x1, y1, x2, y2, _ = boxes.unbind(-1)
     width, height, middle = (x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), (x1 + x2) / 2

@@ -88,7 +88,7 @@ class Roi(Section):
 
 
 class Annotate(Section):
-    weights: str = Field(description="a .pt file of any YOLO detector, or the name of published weights such as yolo12n.pt")
+    weights: str = Field(description="path of the .pt file of any YOLO detector")
     imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
     roi: list[Roi] = Field(description="the first rule that fits a recording holds; whole image if none does")
     classes: dict[str, str] = Field(min_length=1, description="the network's class -> ours; one that is not here is dropped")

@@ -169,6 +169,24 @@ def test_the_step_counts_bad_rows_and_their_neighbours_keep_their_labels(tmp_pat
     assert metrics["brake_1s_rate"] == pytest.approx((table["BRAKE_SIGNAL"][2:] == "True").mean())
 
 
+@pytest.mark.parametrize("cell", ["", "nan", "No Data"])
+def test_a_pedal_that_did_not_answer_leaves_coasting_unknown_and_braking_known(tmp_path, cell):
+    table = drives.drive(200).astype({"ACCELERATOR_POS_D": object})
+    drives.write_drive(tmp_path / "whole", "2025-04-03_a", table)
+    gone = table.copy()
+    gone.loc[60:63, "ACCELERATOR_POS_D"] = cell
+    drives.write_drive(tmp_path / "holed", "2025-04-03_a", gone)
+    for name in ("whole", "holed"):
+        label.run(PARAMS, tmp_path / name / "label", download=tmp_path / name)
+    whole, holed = (pd.read_csv(tmp_path / name / "label/2025-04-03_a/labels.csv") for name in ("whole", "holed"))
+    for column in whole.columns[3:]:
+        lost = np.flatnonzero(holed[column].isna() & whole[column].notna()).tolist()
+        assert lost == {"coasting": [60, 61, 62, 63], "coast_1s": [58, 59, 60, 61]}.get(column, lost)
+        assert "coast" in column or not lost
+        kept = holed[column].notna()
+        assert (holed[column][kept] == whole[column][kept]).all()
+
+
 def test_a_drive_that_cannot_be_read_is_quarantined_with_file_and_fault(tmp_path):
     for name in ("2025-a", "2025-b", "2025-c"):
         drives.write_drive(tmp_path / "download", name)

@@ -19,7 +19,7 @@ from tasks import params as params_file
 from tasks.brake_coast import inference, windows
 from tasks.brake_coast.inference import load_model, predict
 from tasks.brake_coast.params import Augment, Train
-from tasks.brake_coast.train import Order, augment, run, served_model
+from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, run, served_model
 from tasks.step import BadInput
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 
@@ -75,7 +75,7 @@ def test_best_pt_alone_gives_the_probabilities_that_were_judged(trained, pack, t
     assert config["tasks"] == ["brake_1s", "brake_2s", "coast_1s", "coast_2s"]
     assert config["data"]["telemetry_ranges"]["speed_kmh"] == [0, 250]
     frames = windows.load(pack / "val.h5")
-    starts = windows.window_starts(frames.segment, 20)
+    starts = windows.window_starts(frames.segment, 20, JUDGED_STRIDE)
     p = predict(model, frames, starts, batch=100)
     assert p.shape == (len(starts), 4) and ((p > 0) & (p < 1)).all()
     np.testing.assert_allclose(p, predict(model, frames, starts, batch=7), atol=1e-6)
