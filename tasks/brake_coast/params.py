@@ -297,6 +297,45 @@ class Report(Section):
     embed_mb: float = Field(ge=0, description="a larger video stays beside the page instead of inside it")
 
 
+ANALYSES = ("misses", "attention", "calibration", "horizons", "ablation", "cost")
+
+
+class Misses(Section):
+    shown: Positive = Field(description="pictures on a contact sheet, at most")
+    refractory_s: float = Field(ge=0, description="as in evaluate: the events counted there are the ones looked at")
+    max_lead_s: float = Field(gt=0, description="as in evaluate")
+
+
+class Attention(Section):
+    windows: Positive = Field(description="true positives, and as many negatives, that a mean is over, at most")
+    frames: Positive = Field(description="camera pictures on which the weights of the boxes are drawn")
+
+
+class Calibration(Section):
+    batch: Positive = Field(description="windows predicted at once; no influence on the results")
+    bins: int = Field(ge=2, description="equally wide bins of probability, for ECE and the reliability curve")
+    bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
+    bootstrap_seed: int = Field(ge=0)
+
+
+class Horizons(Section):
+    bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
+    bootstrap_seed: int = Field(ge=0)
+
+
+class Cost(Section):
+    windows: Positive = Field(description="test windows, one at a time, that the latencies are of")
+
+
+class Analyse(Section):
+    items: list[Literal[ANALYSES]] = Field(description=f"which are made: {', '.join(ANALYSES)}")
+    misses: Misses
+    attention: Attention
+    calibration: Calibration
+    horizons: Horizons
+    cost: Cost
+
+
 class Line(Section):
     download: Download
     detector_data: DetectorData
@@ -307,6 +346,15 @@ class Line(Section):
     train: Train
     evaluate: Evaluate
     report: Report
+    analyse: Analyse
+
+    @model_validator(mode="after")
+    def _the_same_events_are_looked_at(self) -> Line:
+        for key in ("refractory_s", "max_lead_s"):
+            judged, looked_at = getattr(self.evaluate, key), getattr(self.analyse.misses, key)
+            if judged != looked_at:
+                raise ValueError(f"analyse.misses.{key} = {looked_at} must be evaluate.{key} = {judged}: set both")
+        return self
 
     @model_validator(mode="after")
     def _pieces_share_nothing(self) -> Line:

@@ -120,7 +120,7 @@ run(Train(**yaml.safe_load(values.read_text())), out, variant={NAME!r}, pack=pac
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "train.yaml"), str(killed), str(pack)])
     deadline = time.monotonic() + 200
-    while not (killed / "last.pt").exists() and time.monotonic() < deadline:
+    while not (killed / "last.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
