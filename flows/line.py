@@ -177,7 +177,11 @@ def _run(run: LineRun) -> Outcome | State:
         pages = [] if failed else results.pages(line)  # those of an earlier run else
         tracking.end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
-        return Failed(message="\n".join(f"{name}: {state.message or state.name}" for name, state in failed.items()))
+        own = {name: state for name, state in failed.items() if state.name != "NotReady"}
+        lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
+        if waiting := [name for name in failed if name not in own]:
+            lines.append(f"not begun, since they read what these make: {', '.join(waiting)}")
+        return Failed(message="\n".join(lines))
     run.graph.push()
     verdict = champion.settle(line) if run.made else None
     key = f"{line.replace('_', '-')}-result"
