@@ -59,7 +59,7 @@ def settle(line: str) -> str | None:
     if found.low is None:
         return f"version {champion} stays champion: too few test recordings to tell ({item}, version {version}: {lead})"
     reason = f"{lead}; lead {found.challenger - found.champion:+.3f}, 95 % from {found.low:+.3f} to {found.high:+.3f}"
-    if found.low < 0:
+    if found.low < 0 or found.challenger == found.champion:
         return f"version {champion} stays champion against {item} (version {version}): {reason}"
     tracking.crown(line, version, reason)
     return f"{item} (version {version}) is the new champion, after version {champion}: {reason}"

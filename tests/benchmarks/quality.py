@@ -28,7 +28,7 @@ from tests.benchmarks.train import Plain
 
 PACK = Path("data/brake_coast/pack")
 SEEDS, BATCH, WARM_EPOCHS = (0, 1, 2), 256, 8
-OURS = ("simple_concat_lstm", "simple_concat_transformer")
+OURS = ("simple_concat_lstm-telemetry", "simple_concat_lstm", "simple_concat_transformer")
 
 
 class Split:
@@ -107,7 +107,7 @@ def main() -> None:
             base.setdefault(subset, middle)
             each = " ".join(f"{area:.3f}" for area in areas)
             print(
-                f"{name:27s} {subset:16s} median {middle:.3f} ({each}; seed 0 over drives {spread['low']:.3f}.."
+                f"{name:29s} {subset:16s} median {middle:.3f} ({each}; seed 0 over drives {spread['low']:.3f}.."
                 f"{spread['high']:.3f})   {middle / base[subset]:4.1f} x   prevalence {y[use].mean():.3f}",
                 flush=True,
             )
