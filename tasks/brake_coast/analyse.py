@@ -1,0 +1,62 @@
+"""One question asked of the finished runs, answered in pictures and numbers; each is in analyses/<analysis>.py.
+
+Reads    download, annotate, pack, train and evaluate, as far as the question needs them
+Writes   analyse/<analysis>/*.png and <analysis>.json; ablation also ablation.md
+Alone    python -m tasks brake_coast-analyse@misses
+
+A question that the data cannot answer (no camera, no positives) leaves its picture out and says why in the json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.brake_coast.analyses.held import Held
+from tasks.brake_coast.params import Analyse
+from tasks.step import BadInput, Context
+
+
+def maker(analysis: str) -> Callable[[Analyse, Path, Held], dict[str, float]]:
+    """The `make` of an analysis; only that one is imported, because three of the six do without torch."""
+    if analysis == "misses":
+        from tasks.brake_coast.analyses import misses as chosen
+    elif analysis == "attention":
+        from tasks.brake_coast.analyses import attention as chosen
+    elif analysis == "calibration":
+        from tasks.brake_coast.analyses import calibration as chosen
+    elif analysis == "horizons":
+        from tasks.brake_coast.analyses import horizons as chosen
+    elif analysis == "ablation":
+        from tasks.brake_coast.analyses import ablation as chosen
+    elif analysis == "cost":
+        from tasks.brake_coast.analyses import cost as chosen
+    else:
+        raise BadInput(f"no analysis {analysis!r}; brake_coast.analyse.items of params.yaml names those there are")
+    return chosen.make
+
+
+def run(
+    params: Analyse,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    analysis: str,
+    download: Path,
+    annotate: Path,
+    pack: Path,
+    train: dict[str, Path],
+    evaluate: Path,
+) -> dict[str, float]:
+    """Returns the few numbers of the answer that are worth a curve over runs."""
+    make = maker(analysis)
+    held = Held(download, annotate, pack, train, evaluate)
+    if not held.runs:
+        raise BadInput(
+            f"{evaluate}/details.json: no trained run was judged; run brake_coast-train and brake_coast-evaluate first"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for pattern in ("*.png", "*.json", "*.md"):
+        for stale in out.glob(pattern):
+            stale.unlink()
+    return {name: round(float(value), 6) for name, value in make(params, out, held).items()}
