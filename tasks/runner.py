@@ -2,7 +2,7 @@
 
 A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in `tasks/<line>/<step>.py`. It is handed
 `data/<line>/<upstream>` for every upstream step named in its signature ({item: folder} where that is a matrix), its own
-item under the matrix's key, and writes `data/<line>/<step>[/<item>]`.
+item under the matrix's key, the section of another step for a `<step>_params`, and writes `data/<line>/<step>[/<item>]`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tasks.step import BadInput, Context
 
 DVC_YAML = Path("dvc.yaml")
 CODE_ROOMS = ("tasks/", "models/")
+BORROWED = "_params"
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,12 @@ def stage(name: str) -> Stage:
     return Stage(name, line, step, item or None, entries[base])
 
 
-def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path]:
+def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] | params_file.Section:
     """What a step's keyword argument stands for."""
     if name in this.entry.get("matrix", {}):
         return this.item
+    if name.endswith(BORROWED):
+        return getattr(getattr(params, this.line), name.removesuffix(BORROWED))
     folder = Path("data", this.line, name)
     matrix = _stages(DVC_YAML.read_text(encoding="utf-8"))[f"{this.line}-{name}"].get("matrix")
     if not matrix:

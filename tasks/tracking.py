@@ -2,7 +2,8 @@
 
 Steps never log. What a run carries is read from what a step was given and what it wrote: its params, its metrics, `history.jsonl`
 (curves), pictures, pages and videos, the stage's dependencies with their DVC hashes, the git commit, and, where the step's
-module offers `served_model(out, item)`, the model itself, registered under the line's name.
+module offers `served_model(out, item)`, the model itself, registered under the line's name. A folder `runs/<name>` with a
+params.json is a child run of its own, with metrics.json, history.jsonl and pictures where they are.
 
 The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` in the project with artifacts under `mlruns/`.
 """
@@ -35,6 +36,7 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 STATE = Path(".trainyard")
 SHOWN = (".png", ".html", ".mp4", ".json")  # what people look at; weights go in with the model, data stay in DVC
 CHAMPION = "champion"
+CHILDREN = "runs"
 METRICS_A_BATCH = 1000  # MLflow's limit for one call
 
 
@@ -126,10 +128,29 @@ def _log_outcome(store: MlflowClient, run_id: str, stage: Stage, params: Mapping
     _log_datasets(store, run_id, stage)
     store.set_tag(run_id, f"dvc.out.{stage.out}", dvc_hash(stage.out))
     for path in sorted(stage.out.rglob("*")):
-        if path.suffix in SHOWN and not path.name.startswith("."):
-            store.log_artifact(run_id, str(path), str(path.parent.relative_to(stage.out)).removeprefix("."))
+        folder = path.parent.relative_to(stage.out)
+        if path.suffix in SHOWN and not path.name.startswith(".") and folder.parts[:1] != (CHILDREN,):
+            store.log_artifact(run_id, str(path), str(folder).removeprefix("."))
+    for described in sorted((stage.out / CHILDREN).glob("*/params.json")):
+        _log_child(store, run_id, stage, described.parent)
     if served := getattr(stage.module(), "served_model", None):
         _log_model(store, run_id, stage, served)
+
+
+def _log_child(store: MlflowClient, parent: str, stage: Stage, folder: Path) -> None:
+    """One of the runs that a step made itself, such as a trial of a search."""
+    from mlflow.entities import Param
+
+    tags = {"mlflow.runName": folder.name, "mlflow.parentRunId": parent, "line": stage.line, "stage": f"{stage.name}/{folder.name}"}
+    run_id = store.create_run(experiment(store, stage.line), tags=tags).info.run_id
+    params = json.loads((folder / "params.json").read_text(encoding="utf-8"))
+    store.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in _flatten(params)])
+    metrics = folder / "metrics.json"
+    _log_metrics(store, run_id, json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {})
+    _log_history(store, run_id, folder / "history.jsonl")
+    for picture in sorted(folder.glob("*.png")):
+        store.log_artifact(run_id, str(picture))
+    store.set_terminated(run_id, "FINISHED")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tasks import params
+from tasks.runner import BORROWED
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -108,21 +109,28 @@ def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
     tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
     run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
     matrix = set(STAGES[name].get("matrix", {}))
-    asked = {f"data/{line}/{argument.arg}" for argument in run.args.kwonlyargs if argument.arg not in matrix}
+    wanted = [argument.arg for argument in run.args.kwonlyargs if argument.arg not in matrix]
+    asked = {f"data/{line}/{step}" for step in wanted if not step.endswith(BORROWED)}
     steps = {dep.split("/${")[0] for dep in STAGES[name]["deps"] if dep.startswith("data/")}
     assert {path for path in steps if not path.endswith(".pt")} == asked
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_param_of_a_step_is_tracked(name):
-    """Either the whole section is listed, or all of its keys but the one that makes the matrix."""
-    section = name.replace("-", ".", 1)
+    """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it borrows."""
+    line, _, step = name.partition("-")
     tracked = set(STAGES[name]["params"])
-    line, _, step = section.partition(".")
-    keys = {f"{section}.{key}" for key in getattr(getattr(params.load(ROOT / "params.yaml"), line), step).model_fields}
-    extra = {key for key in tracked if not key.startswith(f"{section}.") and key != section}
-    assert section in tracked or keys - tracked <= MATRIX_KEYS
-    assert extra <= MATRIX_KEYS
+    tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    borrowed = [argument.arg.removesuffix(BORROWED) for argument in run.args.kwonlyargs if argument.arg.endswith(BORROWED)]
+    seen = set()
+    for step in [step, *borrowed]:
+        section = f"{line}.{step}"
+        model = type(getattr(getattr(params.load(ROOT / "params.yaml"), line), step))
+        keys = {f"{section}.{key}" for key in model.model_fields}
+        assert section in tracked or keys - tracked <= MATRIX_KEYS
+        seen |= {section, *keys}
+    assert tracked - seen <= MATRIX_KEYS
 
 
 def test_every_deployed_line_exists():

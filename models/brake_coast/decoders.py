@@ -60,7 +60,8 @@ class Heads(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         features = self.drop(F.relu(self.first(state))).unflatten(-1, self.weight.shape)
-        return (features * self.weight).sum(-1) + self.bias
+        sums = (features * self.weight).flatten(0, 1).sum(-1)  # flat, because OpenVINO 2026.4 adds a wrong bias else
+        return sums.view(-1, len(self.bias)) + self.bias
 
 
 DECODERS = {"lstm": LSTMDecoder, "transformer": TransformerDecoder}

@@ -71,8 +71,8 @@ class SlotAttention(nn.Module):
 
     def forward(self, query: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
         """query (N, Q, D), slots (N, S, D), mask (N, S) -> (N, Q, D)."""
-        token = self.no_object.to(slots.dtype).expand(len(slots), 1, -1)
-        keep = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        token = self.no_object.to(slots.dtype).expand(slots.shape[0], 1, -1)
+        keep = torch.cat([mask.new_ones(mask.shape[0], 1), mask], dim=1)
         return self.attend(query, torch.cat([token, slots], dim=1), keep)
 
 
@@ -80,9 +80,9 @@ def on_filled(function: Callable[[Tensor], Tensor], slots: Tensor, mask: Tensor)
     """`function` on every filled slot, zeros in the others: what padding holds cannot matter.
 
     slots (..., S, D), mask (..., S). On a CPU only the filled slots (about a quarter) are computed; on a GPU all are,
-    because counting them would make the host wait.
+    because counting them would make the host wait, and so are they in an exported graph, whose shapes are then known.
     """
-    if not slots.is_cpu:
+    if not slots.is_cpu or torch.onnx.is_in_onnx_export():
         return function(slots.masked_fill(~mask[..., None], 0)) * mask[..., None]
     filled = mask.flatten().nonzero().squeeze(1)
     values = function(slots.flatten(0, -2)[filled])
@@ -154,7 +154,8 @@ def growth(boxes: Tensor, mask: Tensor, frames: int) -> Tensor:
     shared = overlap.clamp(min=0).prod(-1)
     iou = shared / (area[:, frames:, :, None] + area[:, :-frames, None] - shared) * mask[:, :-frames, None]
     best, same = iou.max(-1)
-    change = (log_size[:, frames:] - log_size[:, :-frames].gather(-1, same)).clamp(-0.6, 0.6)
+    before = log_size[:, :-frames].flatten(0, 1)  # flat, because OpenVINO 2026.4 loses a slice right before a gather
+    change = (log_size[:, frames:] - before.gather(-1, same.flatten(0, 1)).view_as(same)).clamp(-0.6, 0.6)
     grown[:, frames:] = torch.where((best > SAME_CAR_IOU) & mask[:, frames:], change, 0)
     return grown
 

@@ -10,6 +10,7 @@ from models.brake_coast.variants import VARIANTS, parse
 from tasks.params import Section
 from tasks.source_section import FromSource
 from tasks.training.sections import Engine, Optimizer
+from tasks.tuning_section import Tuning
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -336,6 +337,24 @@ class Analyse(Section):
     cost: Cost
 
 
+class Export(Section):
+    batch: Positive = Field(description="windows predicted at once where the exported network is checked")
+    max_difference: float = Field(gt=0, description="of a probability from torch's, at most; more is an error")
+    detector_max_difference_px: float = Field(gt=0, description="of a box's side from torch's, at most; more is an error")
+    int8_max_loss: float = Field(ge=0, description="of mean PR-AUC on validation that the int8 network may lose and still be kept")
+    frames: Positive = Field(description="test frames, one at a time, that the latencies are of")
+    threads: Positive = Field(description="of each runtime while it is timed")
+
+
+class Tune(Tuning):
+    variant: str = Field(description="the network that is trained in every trial")
+
+    @model_validator(mode="after")
+    def _known_variant(self) -> Tune:
+        parse(self.variant)
+        return self
+
+
 class Line(Section):
     download: Download
     detector_data: DetectorData
@@ -347,6 +366,8 @@ class Line(Section):
     evaluate: Evaluate
     report: Report
     analyse: Analyse
+    export: Export
+    tune: Tune
 
     @model_validator(mode="after")
     def _the_same_events_are_looked_at(self) -> Line:

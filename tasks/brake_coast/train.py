@@ -192,15 +192,22 @@ def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) 
     )
 
 
-def run(params: Train, out: Path, ctx: Context = Context(), *, variant: str, pack: Path) -> dict[str, float]:
-    """Returns the validation scores of the kept epoch, and which one that is."""
+def fit(
+    params: Train, variant: str, pack: Path, out: Path, ctx: Context, until: int | None = None
+) -> tuple[nn.Module, list[dict]]:
+    """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
     fabric = engine.start(params.engine)
     with engine.repeatable(params.engine):
         job = prepare(params, variant, pack, fabric, ctx.code)
-        history = engine.fit(fabric, job, params.engine, params.optimizer, out, ctx)
+        return job.model, engine.fit(fabric, job, params.engine, params.optimizer, out, ctx, until)
+
+
+def run(params: Train, out: Path, ctx: Context = Context(), *, variant: str, pack: Path) -> dict[str, float]:
+    """Returns the validation scores of the kept epoch, and which one that is."""
+    model, history = fit(params, variant, pack, out, ctx)
     best = [row for row in history if row["best"]][-1]
     scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
-    parameters = sum(p.numel() for p in job.model.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
     return {**scores, "best_epoch": best["epoch"], "epochs": len(history), "parameters": parameters}
 
 

@@ -106,10 +106,16 @@ def repeatable(params: Engine) -> Iterator[None]:
         torch.use_deterministic_algorithms(switches[0], warn_only=switches[1])
 
 
-def fit(fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context) -> list[dict]:
-    """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch."""
+def fit(
+    fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context, until: int | None = None
+) -> list[dict]:
+    """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch.
+
+    `until` stops after so many epochs in all and leaves a run that the next call takes up: the schedule is that of
+    `params.epochs` all the same, so that pieces end with the bits of a run in one go.
+    """
     with repeatable(params):
-        return Trainer(fabric, job, params, optimizer, out, ctx).run()
+        return Trainer(fabric, job, params, optimizer, out, ctx).run(params.epochs if until is None else until)
 
 
 def decayed(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -139,12 +145,12 @@ class Trainer:
         self.at = Progress()
         self.saved_at = time.monotonic()
 
-    def run(self) -> list[dict]:
+    def run(self, until: int) -> list[dict]:
         self.resume()
         at, job, params = self.at, self.job, self.params
         total = sum(self.steps_in(job.order(epoch)) for epoch in range(params.epochs))
         with self.ctx.progress(total=total, initial=at.step, desc=job.name, unit="step") as bar:
-            while not at.finished:
+            while not at.finished and at.epoch < until:
                 ids = job.order(at.epoch)
                 steps = self.steps_in(ids)
                 ids = ids.to(self.fabric.device)
