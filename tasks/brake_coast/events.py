@@ -18,6 +18,7 @@ besides them:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,39 +73,65 @@ def alarms(t_ms: np.ndarray, state: np.ndarray, score: np.ndarray, threshold: fl
     return np.array(raised, int)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The events and alarms of one gap-free segment, as frames of the drive."""
+
+    frames: np.ndarray  # of the segment
+    events: np.ndarray  # (E)
+    lead_s: np.ndarray  # (E) from the earliest alarm in time; NaN: none came
+    judged: np.ndarray  # (E)
+    alarms: np.ndarray  # (A)
+    false: np.ndarray  # (A)
+    unjudged: np.ndarray  # (A)
+
+
+def pairs(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: float) -> Iterator[Pairs]:
+    """Which alarm came before which event, segment by segment; those without a score are left out."""
+    for segment in np.unique(drive.segment):
+        frames = np.flatnonzero(drive.segment == segment)
+        t_ms, state, score = drive.t_ms[frames], drive.state[frames], drive.score[frames]
+        if not np.isfinite(score).any():
+            continue
+        event = onsets(t_ms, state, refractory_s)
+        alarm = alarms(t_ms, state, score, threshold, refractory_s)
+
+        def before(what: np.ndarray, of: np.ndarray, t_ms: np.ndarray = t_ms) -> np.ndarray:
+            """(of, what) how many seconds `what` comes before each `of`, NaN where not in the time of a warning."""
+            ahead_s = (t_ms[of][:, None] - t_ms[what][None, :]) / 1000
+            return np.where((ahead_s > 0) & (ahead_s <= max_lead_s), ahead_s, np.nan)
+
+        ahead_s = before(alarm, event)
+        hopeless = np.isnan(ahead_s).all(axis=0)
+        unknown_follows = np.isfinite(before(alarm, np.flatnonzero(state == -1))).any(axis=0)
+        unjudged = hopeless & ((t_ms[-1] - t_ms[alarm] < 1000 * max_lead_s) | unknown_follows)
+        yield Pairs(
+            frames=frames,
+            events=frames[event],
+            lead_s=np.fmax.reduce(ahead_s, axis=1, initial=np.nan),
+            judged=np.isfinite(before(np.flatnonzero(np.isfinite(score)), event)).any(axis=1),
+            alarms=frames[alarm],
+            false=hopeless & ~unjudged,
+            unjudged=unjudged,
+        )
+
+
 def tally(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: float) -> Tally:
     """Count events and alarms of one recording; the definitions are in the module docstring."""
-    lead_ms = 1000 * max_lead_s
     leads_s: list[float] = []
     count = dict.fromkeys(("events", "events_unjudged", "alarms", "alarms_unjudged", "false_alarms"), 0)
     warned_frames = open_frames = scored_ms = 0
-    for segment in np.unique(drive.segment):
-        rows = drive.segment == segment
-        t_ms, state, score = drive.t_ms[rows], drive.state[rows], drive.score[rows]
-        scored = np.isfinite(score)
-        if not scored.any():
-            continue
-        event_ms = t_ms[onsets(t_ms, state, refractory_s)]
-        alarm_ms = t_ms[alarms(t_ms, state, score, threshold, refractory_s)]
-        ahead = event_ms[:, None] - alarm_ms[None, :]  # (events, alarms), how long the alarm came before
-        paired = (ahead > 0) & (ahead <= lead_ms)
-        to_event = event_ms[:, None] - t_ms[scored][None, :]
-        judged = np.any((to_event > 0) & (to_event <= lead_ms), axis=1)
-        hopeless = ~paired.any(axis=0)
-        unknown_in = t_ms[state == -1][:, None] - alarm_ms[None, :]
-        unseen = hopeless & (
-            (t_ms[-1] - alarm_ms < lead_ms) | np.any((unknown_in > 0) & (unknown_in <= lead_ms), axis=0)
-        )
-
-        leads_s += [float(row.max() / 1000) for row in np.where(paired, ahead, -np.inf) if row.max(initial=-np.inf) > 0]
-        count["events"] += int(judged.sum())
-        count["events_unjudged"] += int((~judged).sum())
-        count["alarms"] += len(alarm_ms)
-        count["alarms_unjudged"] += int(unseen.sum())
-        count["false_alarms"] += int((hopeless & ~unseen).sum())
-        open_ms = t_ms[scored & (state != 1)]
-        since = open_ms[:, None] - alarm_ms[None, :]
-        warned_frames += int(np.any((since > 0) & (since <= lead_ms), axis=1).sum())
+    for found in pairs(drive, threshold, refractory_s=refractory_s, max_lead_s=max_lead_s):
+        leads_s += found.lead_s[np.isfinite(found.lead_s)].tolist()
+        count["events"] += int(found.judged.sum())
+        count["events_unjudged"] += int((~found.judged).sum())
+        count["alarms"] += len(found.alarms)
+        count["alarms_unjudged"] += int(found.unjudged.sum())
+        count["false_alarms"] += int(found.false.sum())
+        t_ms, scored = drive.t_ms[found.frames], np.isfinite(drive.score[found.frames])
+        open_ms = t_ms[scored & (drive.state[found.frames] != 1)]
+        since = open_ms[:, None] - drive.t_ms[found.alarms][None, :]
+        warned_frames += int(np.any((since > 0) & (since <= 1000 * max_lead_s), axis=1).sum())
         open_frames += len(open_ms)
         scored_ms += scored.sum() * (np.median(np.diff(t_ms)) if len(t_ms) > 1 else 0)
     hours = float(scored_ms) / 3.6e6

@@ -339,6 +339,7 @@ class Analyse(Section):
 
 class Export(Section):
     batch: Positive = Field(description="windows predicted at once where the exported network is checked")
+    compared_windows: Positive = Field(description="test windows, spread evenly, on which the runtimes are held to torch")
     max_difference: float = Field(gt=0, description="of a probability from torch's, at most; more is an error")
     detector_max_difference_px: float = Field(gt=0, description="of a box's side from torch's, at most; more is an error")
     int8_max_loss: float = Field(ge=0, description="of mean PR-AUC on validation that the int8 network may lose and still be kept")

@@ -177,29 +177,16 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
 
 
 def outcomes(drive: events.Drive, threshold: float | None, params: Evaluate) -> dict[str, list]:
-    """Which alarm and which onset is which, counted as `events.tally` does: frames of alarms, of false ones, of missed
-    onsets, and [frame, lead time in s] of those warned of."""
+    """Frames of alarms, of false ones, of missed onsets, and [frame, lead time in s] of those warned of."""
     found: dict[str, list] = {"alarms": [], "false": [], "missed": [], "warned": []}
-    lead_ms = 1000 * params.max_lead_s
-    for segment in np.unique(drive.segment) if threshold is not None else ():
-        frame = np.flatnonzero(drive.segment == segment)
-        t_ms, state, score = drive.t_ms[frame], drive.state[frame], drive.score[frame]
-        onset = events.onsets(t_ms, state, params.refractory_s)
-        alarm = events.alarms(t_ms, state, score, threshold, params.refractory_s)
-
-        def ahead(of: np.ndarray, what: np.ndarray, t_ms=t_ms) -> tuple[np.ndarray, np.ndarray]:
-            """How long `what` comes before each `of`, and whether that is in the time of a warning."""
-            before_ms = t_ms[of][:, None] - t_ms[what][None, :]
-            return before_ms, (before_ms > 0) & (before_ms <= lead_ms)
-
-        before_ms, paired = ahead(onset, alarm)
-        judged = ahead(onset, np.flatnonzero(np.isfinite(score)))[1].any(axis=1)
-        unseen = (t_ms[-1] - t_ms[alarm] < lead_ms) | ahead(np.flatnonzero(state == -1), alarm)[1].any(axis=0)
-        leads_s = np.where(paired, before_ms, 0).max(axis=1, initial=0) / 1000
-        found["alarms"] += frame[alarm].tolist()
-        found["false"] += frame[alarm[~paired.any(axis=0) & ~unseen]].tolist()
-        found["missed"] += frame[onset[judged & (leads_s == 0)]].tolist()
-        found["warned"] += [[f, s] for f, s in zip(frame[onset].tolist(), listed(leads_s)) if s]
+    if threshold is None:
+        return found
+    for pairs in events.pairs(drive, threshold, refractory_s=params.refractory_s, max_lead_s=params.max_lead_s):
+        warned = np.isfinite(pairs.lead_s)
+        found["alarms"] += pairs.alarms.tolist()
+        found["false"] += pairs.alarms[pairs.false].tolist()
+        found["missed"] += pairs.events[pairs.judged & ~warned].tolist()
+        found["warned"] += [list(pair) for pair in zip(pairs.events[warned].tolist(), listed(pairs.lead_s[warned]))]
     return found
 
 

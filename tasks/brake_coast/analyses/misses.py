@@ -53,22 +53,14 @@ class Event:
 def find(drive: events.Drive, threshold: float, horizon: int, params: Misses) -> list[Event]:
     """The events of all segments that `events.tally` would judge."""
     found = []
-    for segment in np.unique(drive.segment):
-        first, stop = np.searchsorted(drive.segment, [segment, segment + 1])
-        t_ms, state, score = (x[first:stop] for x in (drive.t_ms, drive.state, drive.score))
-        alarm_ms = t_ms[events.alarms(t_ms, state, score, threshold, params.refractory_s)]
-        scored_ms = t_ms[np.isfinite(score)]
-        for onset in events.onsets(t_ms, state, params.refractory_s):
-            begin, at = t_ms[onset] - 1000 * params.max_lead_s, t_ms[onset]
-            if not np.any((scored_ms >= begin) & (scored_ms < at)):
-                continue
-            warned = alarm_ms[(alarm_ms >= begin) & (alarm_ms < at)]
+    for pairs in events.pairs(drive, threshold, refractory_s=params.refractory_s, max_lead_s=params.max_lead_s):
+        first, t_ms, state = pairs.frames[0], drive.t_ms[pairs.frames], drive.state[pairs.frames]
+        for onset, lead_s in zip((pairs.events - first)[pairs.judged], pairs.lead_s[pairs.judged]):
             ends = np.flatnonzero(state[onset:] != 1)
             last = onset + (ends[0] if len(ends) else len(state) - onset) - 1
-            off_ms = np.abs(t_ms - (at - 1000 * horizon))
+            off_ms = np.abs(t_ms - (t_ms[onset] - 1000 * horizon))
             moment = first + int(off_ms.argmin()) if off_ms.min() <= 300 else -1  # rows come every 400 to 600 ms
-            lead_s = float(at - warned.min()) / 1000 if len(warned) else None
-            found.append(Event(int(first + onset), int(first + last), moment, lead_s))
+            found.append(Event(int(first + onset), int(first + last), int(moment), float(lead_s) if lead_s > 0 else None))
     return found
 
 
