@@ -1,0 +1,75 @@
+"""One network for all tasks against one for each, and against one that has auxiliary tasks besides.
+
+`python -m tests.benchmarks joint`. Needs a finished run of brake_coast (`make demo`). The same network, windows and
+epochs each time, three seeds. Auxiliary, at a small weight: the longer horizons, which together say when the event
+comes; the onsets. The original's joint network lost to its single ones (.203 against .342 on brake_1s).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from tasks import metrics
+from tasks import params as params_file
+from tasks.brake_coast import train, windows
+from tasks.brake_coast.inference import load_model, predict
+from tasks.brake_coast.params import Task, Train
+from tasks.step import Context
+
+PACK = Path("data/brake_coast/pack")
+SEEDS, VARIANT = (0, 1, 2), "simple_concat_lstm"
+LONGER = [f"{kind}_{horizon}s" for kind in ("brake", "coast") for horizon in (3, 4, 5)]
+ONSETS = ["brake_onset_1s", "brake_onset_2s"]
+AUXILIARY_WEIGHT = 0.3
+
+
+def probabilities(params: Train, tasks: list[Task], seed: int, test: windows.Frames, starts: np.ndarray) -> dict:
+    """{task: (windows)} of a network trained on these tasks."""
+    engine = params.engine.model_copy(update={"seed": seed})
+    params = params.model_copy(update={"tasks": tasks, "engine": engine})
+    with tempfile.TemporaryDirectory() as out:
+        train.run(params, Path(out), Context(), variant=VARIANT, pack=PACK)
+        p = predict(load_model(Path(out) / "best.pt")[0], test, starts).astype(float)
+    return {task.name: p[:, k] for k, task in enumerate(tasks)}
+
+
+def main() -> None:
+    if not (PACK / "test.h5").exists():
+        print(f"{PACK}/test.h5: not there; `make demo` makes it")
+        return
+    params = params_file.load(Path("params.yaml")).brake_coast.train
+    test = windows.load(PACK / "test.h5")
+    starts = windows.window_starts(test.segment, test.window_frames)
+    labels = test.labels[starts + test.window_frames - 1]
+
+    def beside(names: list[str]) -> list[Task]:
+        like = params.tasks[0]
+        return [*params.tasks, *(like.model_copy(update={"name": name, "weight": AUXILIARY_WEIGHT}) for name in names)]
+
+    sides = {"each alone": [[task] for task in params.tasks], "jointly": [params.tasks]}
+    sides |= {"with 3 to 5 s": [beside(LONGER)], "with onsets": [beside(ONSETS)]}
+    areas: dict[tuple[str, str], list[float]] = {}
+    for seed in SEEDS:  # the sides take turns
+        for side, groups in sides.items():
+            found = {}
+            for tasks in groups:
+                found |= probabilities(params, tasks, seed, test, starts)
+            for task in params.tasks:
+                y = labels[:, test.label_names.index(task.name)]
+                area = metrics.scores(y[y >= 0], found[task.name][y >= 0])["pr_auc"]
+                areas.setdefault((task.name, side), []).append(area)
+    print(f"{VARIANT}, PR-AUC on {len(starts)} test windows, {params.engine.epochs} epochs, seeds {SEEDS}: median (each)")
+    for task in params.tasks:
+        alone = median(areas[task.name, "each alone"])
+        for side in sides:
+            each, middle = areas[task.name, side], median(areas[task.name, side])
+            listed = " ".join(f"{area:.3f}" for area in each)
+            print(f"{task.name:10s} {side:15s} {middle:.3f} ({listed})   {middle / alone:4.2f} x alone", flush=True)
+
+
+if __name__ == "__main__":
+    main()
