@@ -199,6 +199,9 @@ class Loss(Section):
 class Augment(Section):
     random_shift: bool = Field(description="begin the strided training windows 0..stride-1 frames later, anew each epoch")
     positive_share: float | None = Field(gt=0, lt=1, description="draw so that this share holds an event; null: as it comes")
+    balance_by: Literal["window", "event"] = Field(
+        description="what has an equal part in positive_share: each window with an event, or each event, long or short"
+    )
     flip: Share = Field(description="share of windows whose boxes are mirrored left to right")
     detection_dropout: float = Field(ge=0, lt=1, description="share of detections taken away")
     speed_jitter: float = Field(ge=0, lt=1, description="a window's speed is scaled by 1 - this .. 1 + this")

@@ -80,7 +80,10 @@ class Order:
         dense = windows.window_starts(frames.segment, frames.window_frames)
         first = np.searchsorted(frames.segment, frames.segment[dense])
         self.dense, self.phase = torch.from_numpy(dense), torch.from_numpy((dense - first) % self.stride)
-        self.positive = torch.from_numpy((labels[dense + frames.window_frames - 1] == 1).any(axis=1))
+        positive = (labels[dense + frames.window_frames - 1] == 1).any(axis=1)
+        goes_on = positive[1:] & positive[:-1] & (first[1:] == first[:-1])
+        event = np.cumsum(np.r_[True, ~goes_on])  # windows in a row that foretell the same
+        self.positive, self.event = torch.from_numpy(positive), torch.from_numpy(event)
 
     def __call__(self, epoch: int) -> Tensor:
         seed, shift = self.params.engine.seed, 0
@@ -93,7 +96,12 @@ class Order:
         share = self.params.augment.positive_share
         if share is None or positive.all() or not positive.any():
             return shuffled(starts, seed, epoch)
-        weights = torch.where(positive, share / positive.sum(), (1 - share) / (~positive).sum())
+        part = 1 / positive.sum()
+        if self.params.augment.balance_by == "event":
+            _, event, windows_of = self.event[chosen][positive].unique(return_inverse=True, return_counts=True)
+            part = torch.zeros(len(starts))
+            part[positive] = 1 / windows_of[event] / len(windows_of)
+        weights = torch.where(positive, share * part, (1 - share) / (~positive).sum())
         return drawn(starts, weights, seed, epoch)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -183,13 +184,27 @@ def test_windows_of_an_epoch_are_the_strided_ones_shifted(pack):
     assert share == pytest.approx(0.5, abs=0.05)
 
 
+def test_events_long_and_short_are_drawn_alike():
+    segment = np.repeat([0, 1], 400)
+    labels = np.zeros((800, 1), np.int8)
+    labels[100:110] = labels[500:560] = 1
+    frames = SimpleNamespace(segment=segment, window_frames=20, window_stride=1)
+    augment = {"positive_share": 0.5, "random_shift": False}
+    for balance, short in (("event", 0.5), ("window", 10 / 70)):
+        order = Order(frames, labels, settings(augment={**augment, "balance_by": balance}))
+        ends = torch.cat([order(epoch) for epoch in range(10)]) + 19
+        positive = ends[labels[ends, 0] == 1]
+        assert len(positive) / len(ends) == pytest.approx(0.5, abs=0.05)
+        assert (positive < 400).float().mean() == pytest.approx(short, abs=0.05)
+
+
 def test_augmentations_do_what_they_say():
     torch.manual_seed(0)
     telemetry, boxes = torch.full((400, 2, 10), 0.5), torch.zeros(400, 2, 3, 6)
     boxes[:, :, 0] = torch.tensor([0.9, 0.1, 0.3, 0.4, 0.6, 0.09])
     mask = torch.zeros(400, 2, 3, dtype=torch.bool)
     mask[:, :, 0] = True
-    off = {"random_shift": False, "positive_share": None, "flip": 0.0, "detection_dropout": 0.0, "speed_jitter": 0.0}
+    off = {"random_shift": False, "positive_share": None, "balance_by": "window", "flip": 0.0, "detection_dropout": 0.0, "speed_jitter": 0.0}
 
     def changed(**on):
         return augment(telemetry, boxes, mask, Augment(**{**off, **on}), speed=0)
