@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,7 +147,11 @@ def _params(stage: PipelineStage) -> Iterator[str]:
             before, now = dict(_flatten(dep.hash_info.value or {})), dict(_flatten(dep.read_params()))
             for key in sorted(before.keys() | now.keys()):
                 if before.get(key) != now.get(key):
-                    yield f"param {key} {before.get(key)} -> {now.get(key)}"
+                    yield f"param {key} {_short(before.get(key))} -> {_short(now.get(key))}"
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(str(value), 80, placeholder=" ...")
 
 
 def _flatten(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -122,6 +122,9 @@ def _log_outcome(store: MlflowClient, run_id: str, stage: Stage, params: Mapping
     flat = dict(_flatten(params))
     if stage.item:
         flat["item"] = stage.item
+        for items in stage.entry["matrix"].values():
+            if isinstance(items, str):  # ${line.step.key}, which names all items, not this one
+                flat.pop(items.strip("${}").removeprefix(f"{stage.line}.{stage.step}."), None)
     store.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in flat.items()])
     _log_metrics(store, run_id, metrics)
     _log_history(store, run_id, stage.out / "history.jsonl")

@@ -161,11 +161,14 @@ class Pack(Section):
 
 
 def _known_variants(names: list[str] | str) -> list[str]:
-    if names == "all" or names == ["all"]:
-        return list(VARIANTS)
-    for name in names if isinstance(names, list) else []:
+    """`all`, alone or in a list beside others, stands for the twelve that see everything."""
+    names = ["all"] if names == "all" else names
+    if not isinstance(names, list):
+        return names
+    every = [name for item in names for name in (VARIANTS if item == "all" else [item])]
+    for name in every:
         parse(str(name))
-    return names
+    return list(dict.fromkeys(every))
 
 
 class Task(Section):

@@ -234,5 +234,6 @@ def test_mistakes_are_named(pack, tmp_path):
 
 def test_the_word_all_means_twelve():
     assert settings(variants="all").variants == list(VARIANTS)
+    assert settings(variants=[f"{NAME}-telemetry", "all", NAME]).variants == [f"{NAME}-telemetry", *VARIANTS]
     with pytest.raises(ValueError, match="attention_query_transformer"):
         settings(variants=["simple_sum_lstm"])
