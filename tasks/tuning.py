@@ -326,6 +326,8 @@ def _tell(search: Search, base: Section, params: Tuning, trials: list[dict], out
     }  # fmt: skip
     write_json(out / "best.json", found)
     write_text(out / "trials.csv", table(trials, list(params.space)))
+    log.info("best of %d trials: %.4f%s; %s", len(trials), best["score"],
+             "" if stands is None else f", the values that stand: {stands:.4f}", found["write_back"])  # fmt: skip
     from tasks import tuning_charts
 
     tuning_charts.history(out / "history.png", trials, stands, params.pruner)
