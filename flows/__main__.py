@@ -26,15 +26,21 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="bring a line up to date", description=_run.__doc__)
     run.add_argument("line", help=f"one of: {', '.join(params.lines())}")
-    run.add_argument("--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="write a value into params.yaml")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="write a value into params.yaml"
+    )
     run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step anew, from scratch")
     run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
-    status = commands.add_parser("status", help="what is up to date, and why the rest is not", description=_status.__doc__)
+    status = commands.add_parser(
+        "status", help="what is up to date, and why the rest is not", description=_status.__doc__
+    )
     status.add_argument("line", nargs="?", help="all lines if not given")
     view = commands.add_parser("view", help="play a recording in the browser", description=_view.__doc__)
     view.add_argument("line", help="a line that has a viewer")
     view.add_argument("recording", help="its name, as the folder in data/<line>/download")
-    view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html if not given")
+    view.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html if not given"
+    )
     view.add_argument("--no-open", action="store_true", help="only write the page")
     commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
     chosen = parser.parse_args(arguments)
@@ -50,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    """Bring a line up to date: each stage of dvc.yaml that has changed runs as a Prefect task, the rest is shown as up to date."""
+    """Bring a line up to date: each stage of dvc.yaml that has changed runs as a Prefect task, the rest is shown as
+    up to date."""
     if chosen.line not in params.lines():
         raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
     if not chosen.wait:
@@ -76,13 +83,16 @@ def _run(chosen: argparse.Namespace) -> int:
     print(f"\n{results.table(chosen.line)}")
     if outcome.champion:
         print(f"Champion: {outcome.champion}.")
-    print(f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, {inside_s:.0f} s of it in steps.")
+    print(
+        f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, {inside_s:.0f} s of it in steps."
+    )
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
     return 0
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    """Say of each stage whether it is up to date, or what has changed (param, code, dependency, output), or that it never ran."""
+    """Say of each stage whether it is up to date, or what has changed (param, code, dependency, output), or that it
+    never ran."""
     from flows import source
     from flows.graph import Graph
     from tasks import runner

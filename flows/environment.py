@@ -1,7 +1,7 @@
 """Where Prefect keeps its state and which server it talks to; to be called before prefect is imported.
 
-`PREFECT_API_URL` if it is set; else the server that `make serve` keeps running for this checkout; else an embedded one for
-the time of the command, with its database under `.trainyard/prefect`.
+`PREFECT_API_URL` if it is set; else the server that `make serve` keeps running for this checkout; else an embedded one
+for the time of the command, with its database under `.trainyard/prefect`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def check_port_is_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise BadInput(f"{host}:{port} cannot be used ({error.strerror}); free it or set TRAINYARD_*_PORT") from None
+            raise BadInput(
+                f"{host}:{port} cannot be used ({error.strerror}); free it or set TRAINYARD_*_PORT"
+            ) from None
 
 
 def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subprocess.Popen:
@@ -108,8 +110,8 @@ def stop(process: subprocess.Popen) -> None:
 
 @contextmanager
 def server() -> Iterator[None]:
-    """`PREFECT_API_URL` points to a running server inside the block. An embedded one is starting while the block begins:
-    call `wait()` of this module before the first request."""
+    """`PREFECT_API_URL` points to a running server inside the block. An embedded one is starting while the block
+    begins: call `wait()` of this module before the first request."""
     global _starting
     if os.environ.get("PREFECT_API_URL"):
         yield

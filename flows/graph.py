@@ -65,9 +65,13 @@ class Graph:
 
     def refuse_if_missing(self, name: str) -> None:
         """Raises `BadInput` if a file or folder that the stage reads is not there."""
-        missing = [str(dep) for dep in self.stages[name].deps if not isinstance(dep, ParamsDependency) and not dep.exists]
+        missing = [
+            str(dep) for dep in self.stages[name].deps if not isinstance(dep, ParamsDependency) and not dep.exists
+        ]
         if missing:
-            raise BadInput(f"{name} reads {', '.join(missing)}: no such file; weights and the like have to be paths of files")
+            raise BadInput(
+                f"{name} reads {', '.join(missing)}: no such file; weights and the like have to be paths of files"
+            )
 
     def restore(self, name: str) -> bool:
         """Bring the outs back from DVC's run cache if this very run was made before."""
@@ -171,5 +175,11 @@ def _files(status: list) -> Iterator[str]:
         for kind, changes in entry.items():
             for path, state in changes.items():
                 if isinstance(state, str) and not path.startswith("params.yaml"):
-                    what = "output" if kind == "changed outs" else "code" if path.startswith(("tasks/", "models/")) else "dep"
+                    what = (
+                        "output"
+                        if kind == "changed outs"
+                        else "code"
+                        if path.startswith(("tasks/", "models/"))
+                        else "dep"
+                    )
                     yield f"{what} {path} {state}"

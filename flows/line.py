@@ -2,8 +2,8 @@
 
     python -m flows run <line> [--set line.step.key=value] [--force STEP] [--wait]
 
-What a build system cannot do is added around the graph: pull and push where a DVC remote is configured, one MLflow parent
-run, a result artifact, and a word to someone when it fails.
+What a build system cannot do is added around the graph: pull and push where a DVC remote is configured, one MLflow
+parent run, a result artifact, and a word to someone when it fails.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ RETRY_DELAYS_S = [10, 60]
 
 
 class LineRun:
-    """What the stages of one flow run share: the graph, the device budget and, if anything is to run, the MLflow parent."""
+    """What the stages of one flow run share: the graph, the device budget and, if anything is to run, the MLflow
+    parent."""
 
     def __init__(self, graph: Graph, forced: set[str]) -> None:
         self.graph = graph
@@ -101,16 +102,16 @@ def bring_up_to_date(name: str) -> State:
         return Failed(message=str(error))
 
 
-# Not a decorator: Prefect pickles the running task for the worker process, and only a function that a module still holds
-# under its own name goes by reference.
+# Not a decorator: Prefect pickles the running task for the worker process, and only a function that a module still
+# holds under its own name goes by reference.
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
 def device_budget() -> int:
     """How many stages that want the device may run at once: TRAINYARD_DEVICE_SLOTS, or one a core.
 
-    A training uses one CPU thread: two side by side take two thirds of the time that they take one after the other with two
-    threads each. A GPU has room for several of such networks too.
+    A training uses one CPU thread: two side by side take two thirds of the time that they take one after the other with
+    two threads each. A GPU has room for several of such networks too.
     """
     return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or os.cpu_count() or 1)
 
@@ -122,7 +123,9 @@ def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
         wanted = step if step.startswith(f"{graph.line}-") else f"{graph.line}-{step}"
         found = {name for name in graph.stages if wanted in (name, name.partition("@")[0])}
         if not found:
-            names = ", ".join(dict.fromkeys(name.removeprefix(f"{graph.line}-").partition("@")[0] for name in graph.stages))
+            names = ", ".join(
+                dict.fromkeys(name.removeprefix(f"{graph.line}-").partition("@")[0] for name in graph.stages)
+            )
             raise BadInput(f"--force {step}: {graph.line} has no such step; its steps: {names}")
         forced |= found
     return forced

@@ -42,7 +42,9 @@ def _held(state: Path) -> Held:
 def _holder(state: Path) -> str:
     path = state / "run.json"
     who = read_json(path) if path.exists() else {}
-    return f"pid {who.get('pid', '?')} of {who.get('user', '?')} since {who.get('since', '?')}: {who.get('command', '?')}"
+    return (
+        f"pid {who.get('pid', '?')} of {who.get('user', '?')} since {who.get('since', '?')}: {who.get('command', '?')}"
+    )
 
 
 @contextmanager

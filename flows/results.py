@@ -1,4 +1,5 @@
-"""What a flow run leaves for people to look at: the report step's table, pictures and page, and where MLflow has the runs."""
+"""What a flow run leaves for people to look at: the report step's table, pictures and page, and where MLflow has the
+runs."""
 
 from __future__ import annotations
 
@@ -59,5 +60,11 @@ def markdown(line: str, run_id: str | None) -> str:
     pictures = [path for path in pages(line) if path.suffix == ".png" and path.stat().st_size <= PICTURE_LIMIT_B]
     shown = [f"![{p.stem}](data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()})" for p in pictures]
     return "\n\n".join(
-        [f"# {line}", table(line), f"MLflow: {mlflow_url(line, run_id)}", f"Report: `{report(line) / 'report.html'}`", *shown]
+        [
+            f"# {line}",
+            table(line),
+            f"MLflow: {mlflow_url(line, run_id)}",
+            f"Report: `{report(line) / 'report.html'}`",
+            *shown,
+        ]
     )

@@ -1,7 +1,7 @@
 """`make serve`: the Prefect server with its UI, the MLflow UI, and a process that runs the deployments of prefect.yaml.
 
-Ports: TRAINYARD_PREFECT_PORT (4200), TRAINYARD_MLFLOW_PORT (5000), TRAINYARD_RUNNER_PORT (8080). TRAINYARD_HOST (127.0.0.1) is
-the address they listen on.
+Ports: TRAINYARD_PREFECT_PORT (4200), TRAINYARD_MLFLOW_PORT (5000), TRAINYARD_RUNNER_PORT (8080). TRAINYARD_HOST
+(127.0.0.1) is the address they listen on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> int:
     for number in (prefect_port, mlflow_port, runner_port):
         environment.check_port_is_free(host, number)
     tracking.client()  # creates the store once, before two processes look at it
-    # SIGTERM (docker stop, systemd) ends it as Ctrl-C does. Set after the imports: one of them replaces Python's own handler.
+    # SIGTERM (docker stop, systemd) ends it as Ctrl-C does. Set after the imports: one of them replaces Python's own
+    # handler.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     api_url = f"http://127.0.0.1:{prefect_port}/api"
@@ -74,7 +75,18 @@ def running(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
 
 def start_mlflow(host: str, number: int) -> subprocess.Popen:
     store = os.environ["MLFLOW_TRACKING_URI"]
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", host, "--port", str(number)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        store,
+        "--host",
+        host,
+        "--port",
+        str(number),
+    ]
     with (STATE / "mlflow.log").open("ab") as log:
         # Its job executor is for evaluating language models: seven processes of 270 MB that this yard has no use for.
         settings = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -86,7 +98,11 @@ def start_runner(host: str, number: int) -> subprocess.Popen:
     settings = {"PREFECT_RUNNER_SERVER_HOST": host, "PREFECT_RUNNER_SERVER_PORT": str(number)}
     with (STATE / "runner.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.serve"], stdout=log, stderr=log, env={**os.environ, **settings}, start_new_session=True
+            [sys.executable, "-m", "flows.serve"],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **settings},
+            start_new_session=True,
         )
 
 

@@ -1,4 +1,5 @@
-"""Has a source something new? DVC cannot see behind a URI, so the flow remembers what a source held when it was last read.
+"""Has a source something new? DVC cannot see behind a URI, so the flow remembers what a source held when it was last
+read.
 
 A nightly run over a folder, a bucket or a download that has gained one recording is how new data come in.
 """
@@ -45,7 +46,8 @@ def news(stage: Stage) -> list[str]:
 
 
 def is_open(stage: Stage) -> bool:
-    """Does the stage read a source that may hold something else tomorrow? What was made from it before may be out of date."""
+    """Does the stage read a source that may hold something else tomorrow? What was made from it before may be out of
+    date."""
     uri = _uri(stage)
     return uri is not None and not uri.startswith("synth://")
 

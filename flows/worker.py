@@ -67,7 +67,9 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
         kind, value = ours.recv()
     except EOFError:
         process.join()
-        raise StepFailed(f"{stage}: its process ended with exit code {process.exitcode} (-9: killed, or out of memory)") from None
+        raise StepFailed(
+            f"{stage}: its process ended with exit code {process.exitcode} (-9: killed, or out of memory)"
+        ) from None
     except BaseException:  # Ctrl-C, or the run was cancelled: the step goes with it
         process.terminate()
         raise
@@ -167,7 +169,9 @@ def progress_bars(stage: str) -> Callable[..., tqdm]:
             percent = round(100 * min(1.0, self.n / self.total), 1)
             if self._artifact is None:
                 key = stage.replace("_", "-").replace("@", "-").lower()
-                self._artifact = create_progress_artifact(percent, key=key, description=f"{stage}: {self.desc or 'progress'}")
+                self._artifact = create_progress_artifact(
+                    percent, key=key, description=f"{stage}: {self.desc or 'progress'}"
+                )
             else:
                 update_progress_artifact(self._artifact, percent)
 

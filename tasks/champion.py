@@ -1,9 +1,10 @@
-"""The champion of a line: the registered model that is served until a better one has proved itself on the same test data.
+"""The champion of a line: the registered model that is served until a better one has proved itself on the same test
+data.
 
 A line takes part with a module tasks/<line>/champion.py:
 
-    challenger(data: Path) -> str | None          the item of the train stage that is to be judged, None if there is none
-    compare(challenger: Path, champion: Path, data: Path, section) -> Comparison     two checkpoints
+    challenger(data: Path) -> str | None          the item of the train stage that is to be judged, None if there is
+    none compare(challenger: Path, champion: Path, data: Path, section) -> Comparison     two checkpoints
 
 The alias `champion` moves when the lower end of the challenger's lead, from paired bootstrap draws, is not below zero.
 """
@@ -32,7 +33,8 @@ class Comparison:
 
 
 def settle(line: str) -> str | None:
-    """Let the newest model of the line challenge its champion. Returns what became of it and why; None: not a line for it."""
+    """Let the newest model of the line challenge its champion. Returns what became of it and why; None: not a line
+    for it."""
     if importlib.util.find_spec(f"tasks.{line}.champion") is None:
         return None
     module, data = importlib.import_module(f"tasks.{line}.champion"), Path("data", line)

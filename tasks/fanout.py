@@ -1,6 +1,7 @@
 """One unit of work per recording: unchanged ones are kept, a bad one is quarantined, a killed one is resumed.
 
-Reads nothing of its own. Writes, under a step's `out` folder (a `persist: true` out of DVC, so that it survives a rerun):
+Reads nothing of its own. Writes, under a step's `out` folder (a `persist: true` out of DVC, so that it survives a
+rerun):
 
     <key>/...            what `work` wrote for that recording
     <key>/.done.json     fingerprint of everything it was made from, and the summary that `work` returned

@@ -1,4 +1,5 @@
-"""Files are written to a temporary name and renamed: a reader, or a hard link in DVC's cache, never sees half a file."""
+"""Files are written to a temporary name and renamed: a reader, or a hard link in DVC's cache, never sees half a
+file."""
 
 from __future__ import annotations
 

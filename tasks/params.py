@@ -1,4 +1,5 @@
-"""params.yaml, read once at the edge into validated, frozen models; an error names the key, the value and the nearest key.
+"""params.yaml, read once at the edge into validated, frozen models; an error names the key, the value and the nearest
+key.
 
 A line brings `tasks/<line>/params.py` with a model named `Line`, one `Section` per step. No field has a default: the
 file is complete, so that what DVC tracks by value is all there is to track.
@@ -92,7 +93,8 @@ def load(path: Path = Path("params.yaml")) -> Section:
 
 
 def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None:
-    """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are valid."""
+    """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are
+    valid."""
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096

@@ -1,8 +1,10 @@
-"""Runs one stage's step, the same way at both doors: its section of params.yaml, its folders, its context, its MLflow run.
+"""Runs one stage's step, the same way at both doors: its section of params.yaml, its folders, its context, its MLflow
+run.
 
 A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in `tasks/<line>/<step>.py`. It is handed
 `data/<line>/<upstream>` for every upstream step named in its signature ({item: folder} where that is a matrix), its own
-item under the matrix's key, the section of another step for a `<step>_params`, and writes `data/<line>/<step>[/<item>]`.
+item under the matrix's key, the section of another step for a `<step>_params`, and writes
+`data/<line>/<step>[/<item>]`.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def stage(name: str) -> Stage:
     base, _, item = name.partition("@")
     if base not in entries:
         near = difflib.get_close_matches(base, entries, n=1, cutoff=0.4)
-        raise BadInput(f"no stage {name!r} in dvc.yaml; {'did you mean ' + near[0] if near else 'there are'}: {', '.join(entries)}")
+        raise BadInput(
+            f"no stage {name!r} in dvc.yaml; {'did you mean ' + near[0] if near else 'there are'}: {', '.join(entries)}"
+        )
     line, _, step = base.partition("-")
     if bool(item) != ("matrix" in entries[base]):
         wanted = f"{base}@<item>" if "matrix" in entries[base] else base
@@ -101,7 +105,8 @@ def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] 
 
 
 def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is one."""
+    """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is
+    one."""
     this = stage(name)
     params = params_file.load()
     section = getattr(getattr(params, this.line), this.step)

@@ -1,9 +1,11 @@
 """MLflow: where a model came from. The only module that imports mlflow.
 
-Steps never log. What a run carries is read from what a step was given and what it wrote: its params, its metrics, `history.jsonl`
-(curves), pictures, pages and videos, the stage's dependencies with their DVC hashes, the git commit, and, where the step's
-module offers `served_model(out, item)`, the model itself, registered under the line's name. A folder `runs/<name>` with a
-params.json is a child run of its own, with metrics.json, history.jsonl and pictures where they are.
+Steps never log. What a run carries is read from what a step was given and what it wrote: its params, its metrics,
+`history.jsonl`
+(curves), pictures, pages and videos, the stage's dependencies with their DVC hashes, the git commit, and, where the
+step's
+module offers `served_model(out, item)`, the model itself, registered under the line's name. A folder `runs/<name>` with
+a params.json is a child run of its own, with metrics.json, history.jsonl and pictures where they are.
 
 The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` in the project with artifacts under `mlruns/`.
 """
@@ -94,7 +96,8 @@ def end_flow_run(run_id: str, status: str, metrics: Mapping[str, Any], artifacts
 def stage_run(
     stage: Stage, params: Mapping[str, Any], parent_run: str | None, tags: Mapping[str, str]
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """One stage's run; call what it yields with the metrics once the step is done. A failed step leaves a FAILED run."""
+    """One stage's run; call what it yields with the metrics once the step is done. A failed step leaves a FAILED
+    run."""
     store = client()
     tags = {
         **tags,
@@ -108,7 +111,9 @@ def stage_run(
     run_id = store.create_run(experiment(store, stage.line), tags=tags).info.run_id
     began = time.monotonic()
     try:
-        yield lambda metrics: _log_outcome(store, run_id, stage, params, {**metrics, "wall_s": time.monotonic() - began})
+        yield lambda metrics: _log_outcome(
+            store, run_id, stage, params, {**metrics, "wall_s": time.monotonic() - began}
+        )
     except BaseException as error:
         store.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])
         store.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -144,7 +149,12 @@ def _log_child(store: MlflowClient, parent: str, stage: Stage, folder: Path) -> 
     """One of the runs that a step made itself, such as a trial of a search."""
     from mlflow.entities import Param
 
-    tags = {"mlflow.runName": folder.name, "mlflow.parentRunId": parent, "line": stage.line, "stage": f"{stage.name}/{folder.name}"}
+    tags = {
+        "mlflow.runName": folder.name,
+        "mlflow.parentRunId": parent,
+        "line": stage.line,
+        "stage": f"{stage.name}/{folder.name}",
+    }
     run_id = store.create_run(experiment(store, stage.line), tags=tags).info.run_id
     params = json.loads((folder / "params.json").read_text(encoding="utf-8"))
     store.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in _flatten(params)])

@@ -3,8 +3,8 @@
 A line's tune step hands over how one trial trains. Written under `out`:
 
     runs/<trial>/params.json    the values tried
-    runs/<trial>/metrics.json   its score (of the best epoch) and epochs; also history.jsonl, curves.png: an MLflow child run
-    runs/<trial>/trial.json     what the search has to know of it: state, the score at each rung
+    runs/<trial>/metrics.json   its score (of the best epoch) and epochs; also history.jsonl, curves.png: an MLflow
+    child run runs/<trial>/trial.json     what the search has to know of it: state, the score at each rung
     trials.csv                  a row a trial
     best.json                   the best values, and the command that writes them back
     history.png, importance.png, space.png

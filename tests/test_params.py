@@ -31,7 +31,11 @@ def test_the_committed_params_are_valid_and_the_schema_is_theirs():
 @pytest.mark.parametrize(
     ("line", "replacement", "expected"),
     [
-        ("tolerance_ms: 250", "tolerance_msec: 250", ["brake_coast.label.tolerance_msec", "did you mean 'tolerance_ms'"]),
+        (
+            "tolerance_ms: 250",
+            "tolerance_msec: 250",
+            ["brake_coast.label.tolerance_msec", "did you mean 'tolerance_ms'"],
+        ),
         ("tolerance_ms: 250", "tolerance_ms: many", ["brake_coast.label.tolerance_ms = 'many'", "integer"]),
         ("tolerance_ms: 250", "tolerance_ms: -1", ["brake_coast.label.tolerance_ms = -1", "greater than"]),
         ("tolerance_ms: 250", "", ["brake_coast.label.tolerance_ms: missing"]),
@@ -66,7 +70,9 @@ def test_set_keeps_comments_and_every_other_value(copy):
     assert copy.read_text().count("#") == (ROOT / "params.yaml").read_text().count("#")
 
 
-@pytest.mark.parametrize("assignment", ["brake_coast.label", "brake_coast.label.x=1", "brake_coast.label.tolerance_ms=[", "a.b.c=1"])
+@pytest.mark.parametrize(
+    "assignment", ["brake_coast.label", "brake_coast.label.x=1", "brake_coast.label.tolerance_ms=[", "a.b.c=1"]
+)
 def test_a_set_that_cannot_be_used_leaves_the_file_alone(copy, assignment):
     before = copy.read_bytes()
     with pytest.raises(params.ParamsError, match="--set"):

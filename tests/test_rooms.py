@@ -1,4 +1,5 @@
-"""The house rules that a machine can hold: which room may import what, and that dvc.yaml lists the code its stages use."""
+"""The house rules that a machine can hold: which room may import what, and that dvc.yaml lists the code its stages
+use."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def imports(path: Path) -> frozenset[str]:
 def closure(path: Path) -> set[Path]:
     """All files of this project that a file needs, itself included; empty __init__.py files do not count.
 
-    Nor does what only describes params: they are tracked by value, and no field has a default that its code could change.
+    Nor does what only describes params: they are tracked by value, and no field has a default that its code could
+    change.
     """
     files, todo = set(), [path]
     while todo:
@@ -61,12 +63,31 @@ def python_files(room: str) -> list[Path]:
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [
-        ("models", {"flows", "tasks", "prefect", "dvc", "mlflow", "ultralytics", "pandas", "h5py", "cv2", "logging", "argparse"}),
+        (
+            "models",
+            {
+                "flows",
+                "tasks",
+                "prefect",
+                "dvc",
+                "mlflow",
+                "ultralytics",
+                "pandas",
+                "h5py",
+                "cv2",
+                "logging",
+                "argparse",
+            },
+        ),
         ("tasks", {"flows", "prefect", "dvc"}),
     ],
 )
 def test_imports_run_one_way(room, forbidden):
-    wrong = {str(p.relative_to(ROOT)): bad for p in python_files(room) if (bad := {n.split(".")[0] for n in imports(p)} & forbidden)}
+    wrong = {
+        str(p.relative_to(ROOT)): bad
+        for p in python_files(room)
+        if (bad := {n.split(".")[0] for n in imports(p)} & forbidden)
+    }
     assert not wrong
 
 
@@ -92,7 +113,8 @@ def test_a_stage_depends_on_the_code_it_uses_and_on_no_other(name):
 
 
 def test_every_other_file_in_the_rooms_belongs_to_a_stage():
-    """Templates and network descriptions are code too. The viewer's, view.*, is of no stage: nothing depends on its page."""
+    """Templates and network descriptions are code too. The viewer's, view.*, is of no stage: nothing depends on its
+    page."""
     others = {
         str(p.relative_to(ROOT))
         for room in ("tasks", "models")
@@ -117,12 +139,15 @@ def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_param_of_a_step_is_tracked(name):
-    """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it borrows."""
+    """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it
+    borrows."""
     line, _, step = name.partition("-")
     tracked = set(STAGES[name]["params"])
     tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
     run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
-    borrowed = [argument.arg.removesuffix(BORROWED) for argument in run.args.kwonlyargs if argument.arg.endswith(BORROWED)]
+    borrowed = [
+        argument.arg.removesuffix(BORROWED) for argument in run.args.kwonlyargs if argument.arg.endswith(BORROWED)
+    ]
     seen = set()
     for step in [step, *borrowed]:
         section = f"{line}.{step}"

@@ -50,7 +50,9 @@ class Network(nn.Module):
         self.config = config
         self.modality = variant.modality
         self.scale_telemetry, self.scale_boxes = Standardise(c.telemetry_dim), Standardise(len(PERSPECTIVE))
-        self.encoder = ENCODERS[variant.encoder](c.telemetry_dim, len(PERSPECTIVE), c.embedding, c.heads, c.window, c.dropout)
+        self.encoder = ENCODERS[variant.encoder](
+            c.telemetry_dim, len(PERSPECTIVE), c.embedding, c.heads, c.window, c.dropout
+        )
         self.fusion = FUSIONS[variant.fusion](c.embedding, c.hidden, c.heads, c.dropout, c.queries)
         self.decoder = DECODERS[variant.decoder](c.hidden, c.layers, c.heads, c.dropout)
         self.heads = Heads(c.hidden, list(c.priors.values()), c.dropout)

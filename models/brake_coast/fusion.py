@@ -1,4 +1,5 @@
-"""Fusions: telemetry (B, T, E) and slots (B, T, S, E), both encoded, boxes and mask (B, T, S) -> one vector a step (B, T, H)."""
+"""Fusions: telemetry (B, T, E) and slots (B, T, S, E), both encoded, boxes and mask (B, T, S) -> one vector a step
+(B, T, H)."""
 
 from __future__ import annotations
 

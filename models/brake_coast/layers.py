@@ -97,9 +97,9 @@ def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
 class Pool(nn.Module):
     """Weighted mean over the filled slots, zeros for an empty frame: (..., S, D), (..., S) -> (..., D).
 
-    The weights are learned from the slots and from the boxes (..., S, 8) that they encode, and start on the car ahead: near the
-    middle of the picture in its own widths, and tall. In a plain mean it moves less than a dozen others come and go, and
-    the 80 brakings of a small training set do not suffice to find it.
+    The weights are learned from the slots and from the boxes (..., S, 8) that they encode, and start on the car ahead:
+    near the middle of the picture in its own widths, and tall. In a plain mean it moves less than a dozen others come
+    and go, and the 80 brakings of a small training set do not suffice to find it.
     """
 
     def __init__(self, dim: int):
@@ -125,15 +125,17 @@ def positions(length: int, dim: int) -> Tensor:
 
 
 PERSPECTIVE = ["confidence", "middle", "aside", "foot", "log_width", "log_height", "growth_1s", "growth_2s"]
-GROWTH_FRAMES = (2, 4)  # 1 s and 2 s at 2 Hz: over a single frame closing drowns in the detector's jitter of 4 % of a width
+# 1 s and 2 s at 2 Hz: over a single frame closing drowns in the detector's jitter of 4 % of a width.
+GROWTH_FRAMES = (2, 4)
 SAME_CAR_IOU = 0.3
 
 
 def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
     """Boxes (B, T, S, 6) said the way a driver sees, (B, T, S, 8): see PERSPECTIVE.
 
-    A camera shows distance as 1 / width, so the growth of log size in a second is 1 / time to collision, at any distance
-    (Lee 1976, "tau"). `aside` is asinh of the distance from the middle in the box's own widths, which are 1.8 m for a car.
+    A camera shows distance as 1 / width, so the growth of log size in a second is 1 / time to collision, at any
+    distance (Lee 1976, "tau"). `aside` is asinh of the distance from the middle in the box's own widths, which are
+    1.8 m for a car.
     """
     confidence, x1, y1, x2, y2, _ = boxes.unbind(-1)
     width, height, middle = (x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3), (x1 + x2) / 2
@@ -143,7 +145,8 @@ def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
 
 
 def growth(boxes: Tensor, mask: Tensor, frames: int) -> Tensor:
-    """(B, T, S): log size of each box over that of the same car `frames` ago, the one it overlaps most; 0 if none does."""
+    """(B, T, S): log size of each box over that of the same car `frames` ago, the one it overlaps most; 0 if none
+    does."""
     sizes = (boxes[..., 3:5] - boxes[..., 1:3]).clamp(min=1e-3)
     log_size, area = sizes.log().mean(-1), sizes.prod(-1)
     grown = torch.zeros_like(log_size)

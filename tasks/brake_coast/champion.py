@@ -1,4 +1,5 @@
-"""The challenge in brake_coast: mean PR-AUC over the tasks that both networks foretell, on the test drives as they are now."""
+"""The challenge in brake_coast: mean PR-AUC over the tasks that both networks foretell, on the test drives as they
+are now."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
         if None in once:
             raise BadInput("the test drives have no positive of a task")
         areas.append(float(np.mean(once)))
-        drawn = [metrics.bootstrap(test.labels(t)[known[t]], columns[t][known[t]], group[known[t]], draws) for t in tasks]
+        drawn = [
+            metrics.bootstrap(test.labels(t)[known[t]], columns[t][known[t]], group[known[t]], draws) for t in tasks
+        ]
         replicates.append(np.mean([values["pr_auc"] for values in drawn], axis=0))
     spread = metrics.interval(replicates[0] - replicates[1]) if draws.shape[1] > 1 else None
     low, high = (spread["low"], spread["high"]) if spread else (None, None)

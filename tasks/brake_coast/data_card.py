@@ -27,23 +27,25 @@ def drive_rows(download: Path, annotate: Path, label: Path, config: dict) -> lis
         annotated = read_if_there(annotate / name / "annotations.json") if about["has_images"] else {}
         frames, rates = labelled.get("rows", 0), labelled.get("labels", {})
         duration_s = found.get("duration_s") or (frames / about["rate_hz"] if about.get("rate_hz") else None)
-        rows.append({
-            "name": name,
-            "group": about["group"],
-            "split": split_of.get(name, "left out"),
-            "frames": frames,
-            "rate_hz": about.get("rate_hz"),
-            "hours": duration_s / 3600 if duration_s else None,
-            "image": f"{about['image_width_px']} x {about['image_height_px']}" if about["has_images"] else None,
-            "segments": labelled.get("segments"),
-            "error_rows": labelled.get("error_rows"),
-            "missing": sum(labelled.get("missing_replies", {}).values()),
-            "pedal_rest_pct": labelled.get("pedal", {}).get("rest_pct"),
-            "braking": rates.get("braking", {}).get("rate"),
-            "coasting": rates.get("coasting", {}).get("rate"),
-            "boxes_per_frame": annotated["boxes"] / annotated["frames"] if annotated.get("frames") else None,
-            "unreadable": annotated.get("unreadable"),
-        })
+        rows.append(
+            {
+                "name": name,
+                "group": about["group"],
+                "split": split_of.get(name, "left out"),
+                "frames": frames,
+                "rate_hz": about.get("rate_hz"),
+                "hours": duration_s / 3600 if duration_s else None,
+                "image": f"{about['image_width_px']} x {about['image_height_px']}" if about["has_images"] else None,
+                "segments": labelled.get("segments"),
+                "error_rows": labelled.get("error_rows"),
+                "missing": sum(labelled.get("missing_replies", {}).values()),
+                "pedal_rest_pct": labelled.get("pedal", {}).get("rest_pct"),
+                "braking": rates.get("braking", {}).get("rate"),
+                "coasting": rates.get("coasting", {}).get("rate"),
+                "boxes_per_frame": annotated["boxes"] / annotated["frames"] if annotated.get("frames") else None,
+                "unreadable": annotated.get("unreadable"),
+            }
+        )
     return rows
 
 

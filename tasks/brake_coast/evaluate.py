@@ -75,7 +75,9 @@ def write_predictions(out: Path, test: Split, scores: dict[str, dict[str, np.nda
         write_table(out / "predictions" / f"{test.frames.recordings[index]}.csv", table[recording == index])
 
 
-def run(params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]) -> dict[str, float]:
+def run(
+    params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]
+) -> dict[str, float]:
     """Returns the main metrics, flat: {"<run>/<task>/pr_auc": ...}; what cannot be computed is left out of them."""
     runs = [folder for _, folder in sorted(train.items()) if (folder / "best.pt").exists()]
     if not runs:

@@ -204,7 +204,9 @@ def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[st
         ORT: on_onnxruntime(out / "model.onnx", params.threads),
         VINO: on_openvino(out / "model.onnx", params.threads),
     }
-    p = {name: test.probabilities(of, params.batch, len(tasks), params.compared_windows) for name, of in runners.items()}
+    p = {
+        name: test.probabilities(of, params.batch, len(tasks), params.compared_windows) for name, of in runners.items()
+    }
     differences = {name: float(np.abs(p[name] - p[TORCH]).max()) for name in (ORT, VINO)}
     for name, difference in differences.items():
         if not difference <= params.max_difference:
@@ -277,7 +279,8 @@ class Elsewhere:
 def export_detector(
     params: Export, model: Detector, weights: Path, frames: list[Frame], out: Path
 ) -> tuple[dict, dict[str, Detector]]:
-    """Writes detector.onnx for the canvas of `frames`; returns what export.json says of it, and a detector a runtime."""
+    """Writes detector.onnx for the canvas of `frames`; returns what export.json says of it, and a detector a
+    runtime."""
     height, width = frames[0].pixels.shape[:2]
     network = FirstOutput(model.network).eval()
     about = {

@@ -1,7 +1,7 @@
 """A trained network from its checkpoint alone, its probabilities, and windows gathered from frames on the device.
 
-    model, config = load_model(Path("data/brake_coast/train/simple_concat_lstm/best.pt"))
-    probabilities = predict(model, frames, starts)     # (N, tasks), columns as in config["tasks"]
+model, config = load_model(Path("data/brake_coast/train/simple_concat_lstm/best.pt"))
+probabilities = predict(model, frames, starts)     # (N, tasks), columns as in config["tasks"]
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ from tasks.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 
-
 def groups_of(drives: list[Drive], params: Pack) -> list[str]:
     """The group (day, trip) of each drive, or if that gives fewer than three groups its own name.
 
@@ -109,7 +108,9 @@ def write(out: Path, images: dict[str, bytes], config: dict) -> None:
         if error.errno not in FULL_DISK:
             raise
         size = f"{sum(map(len, images.values())) / 1e6:.1f} MB"
-        raise BadInput(f"{out}: no room for {size} ({error.strerror}); free some space. Nothing half-written is left") from None
+        raise BadInput(
+            f"{out}: no room for {size} ({error.strerror}); free some space. Nothing half-written is left"
+        ) from None
 
 
 def run(

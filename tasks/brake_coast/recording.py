@@ -1,7 +1,7 @@
 """One drive on disk: the layout that every step after `download` reads.
 
-    <recording>/telemetry.csv    Time, SPEED km/h, RPM 1/min, ACCELERATOR_POS_D %, ENGINE_LOAD %, BRAKE_SIGNAL, GEAR 0..5
-    <recording>/<Time>.jpg|png   one frame a row, where the camera gave one
+    <recording>/telemetry.csv    Time, SPEED km/h, RPM 1/min, ACCELERATOR_POS_D %, ENGINE_LOAD %, BRAKE_SIGNAL, GEAR
+    0..5 <recording>/<Time>.jpg|png   one frame a row, where the camera gave one
     <recording>/recording.json   what the importer knows: group (day or trip), layout, image size, cameras, source
 
 Time is local, "YYYY-MM-DD HH-MM-SS-f" with one or more digits of a second: "-9" is 900 ms. A cell without a value is a
@@ -21,7 +21,13 @@ from tasks.files import read_json
 from tasks.step import BadInput
 
 TIME_FORMAT = "%Y-%m-%d %H-%M-%S-%f"  # strptime pads the fraction on the right, which is what "-9" = 900 ms needs
-NUMBERS = {"SPEED": "speed_kmh", "RPM": "rpm", "ACCELERATOR_POS_D": "pedal_pct", "ENGINE_LOAD": "load_pct", "GEAR": "gear"}
+NUMBERS = {
+    "SPEED": "speed_kmh",
+    "RPM": "rpm",
+    "ACCELERATOR_POS_D": "pedal_pct",
+    "ENGINE_LOAD": "load_pct",
+    "GEAR": "gear",
+}
 COLUMNS = ["Time", "SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD", "BRAKE_SIGNAL", "GEAR"]
 BRAKE = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

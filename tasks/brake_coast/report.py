@@ -156,9 +156,7 @@ def run(
     if histories:
         figures["learning"] = charts.learning(out / "learning.png", histories)
 
-    shown = stretch(
-        params, details, run_shown, download=download, annotate=annotate, label=label, evaluate=evaluate
-    )
+    shown = stretch(params, details, run_shown, download=download, annotate=annotate, label=label, evaluate=evaluate)
     film = out / "drive.mp4"
     poster = video.write(shown, film, params.video_fps, ctx.progress)
     poster.save(out / "drive.png")

@@ -220,7 +220,8 @@ def run(params: Train, out: Path, ctx: Context = Context(), *, variant: str, pac
 
 
 def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]] | None:
-    """For MLflow: the module that loads the model, its file, and an example of its inputs; a blind one is no product."""
+    """For MLflow: the module that loads the model, its file, and an example of its inputs; a blind one is no
+    product."""
     if split_name(item)[1]:
         return None
     model, config = load_model(out / "best.pt")

@@ -39,7 +39,8 @@ CURVES = ("speed_kmh", "rpm", "pedal_pct", "load_pct", "gear", "brake")
 
 @dataclass(frozen=True)
 class Foretold:
-    """Probabilities of one drive, "<run>/<task>" columns over t_ms; the notes say whose they are, or why there are none."""
+    """Probabilities of one drive, "<run>/<task>" columns over t_ms; the notes say whose they are, or why there are
+    none."""
 
     table: pd.DataFrame
     thresholds: dict[str, dict[str, float | None]]
@@ -212,7 +213,9 @@ def judge(states: pd.DataFrame, foretold: Foretold, params: Evaluate, t_ms: np.n
         threshold = foretold.thresholds.get(run, {}).get(task)
         drive = events.Drive(stamps, segment, states[state_of(task)].to_numpy(), p[at])
         found = outcomes(drive, threshold, params)
-        found = {key: at[of].tolist() if key != "warned" else [[int(at[i]), s] for i, s in of] for key, of in found.items()}
+        found = {
+            key: at[of].tolist() if key != "warned" else [[int(at[i]), s] for i, s in of] for key, of in found.items()
+        }
         runs.setdefault(run, {})[task] = {"p": listed(p, 4), "threshold": threshold, **found}
     return onsets, runs
 

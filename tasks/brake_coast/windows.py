@@ -24,9 +24,9 @@ from tasks.step import BadInput
 # Virtual datasets need HDF5 1.10; fixed, so that the bytes do not depend on the library's newest format.
 VERSION = ("v110", "v110")
 WINDOWED = ("telemetry", "detections", "detection_masks")
-# Most slots are empty: packed, these two are a third of the size. With chunks of whole frames, 256 of them, one window still
-# reads in 0.14 ms (contiguous: 0.18 ms) and a file of 8,000 frames loads in 9 ms (contiguous: 4 ms). HDF5's own chunks, which
-# cut through frames, made the original's reads 20 to 40 times slower.
+# Most slots are empty: packed, these two are a third of the size. With chunks of whole frames, 256 of them, one window
+# still reads in 0.14 ms (contiguous: 0.18 ms) and a file of 8,000 frames loads in 9 ms (contiguous: 4 ms). HDF5's own
+# chunks, which cut through frames, made the original's reads 20 to 40 times slower.
 PACKED = ("detections", "detection_masks")
 CHUNK_FRAMES = 256
 
@@ -98,7 +98,11 @@ def file_image(frames: Frames) -> bytes:
             values = getattr(frames, name)
             layout: dict = {}
             if name in PACKED and len(values):
-                layout = {"chunks": (min(CHUNK_FRAMES, len(values)), *values.shape[1:]), "compression": "gzip", "shuffle": True}
+                layout = {
+                    "chunks": (min(CHUNK_FRAMES, len(values)), *values.shape[1:]),
+                    "compression": "gzip",
+                    "shuffle": True,
+                }
             file.create_dataset(f"frames/{name}", data=values, track_times=False, **layout)
         file["frames/labels"].attrs["names"] = frames.label_names
         for name in WINDOWED:

@@ -1,6 +1,7 @@
 """One optimizer step as a CUDA graph: some hundred small kernels launched by a single call.
 
-These networks are small: at batch 256 a step's kernels take less time on a large GPU than their launches do on the host.
+These networks are small: at batch 256 a step's kernels take less time on a large GPU than their launches do on the
+host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ WARM_UP = 3  # steps that run as they are, for libraries to pick their kernels a
 
 
 class StepGraph:
-    """`step(ids)` for ids of one length, all of it on the device; returns the tensors of `step`, overwritten by the next call.
+    """`step(ids)` for ids of one length, all of it on the device; returns the tensors of `step`, overwritten by the
+    next call.
 
     The first calls run `step` itself. They and the replays do the same work on the same random numbers.
     """

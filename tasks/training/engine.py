@@ -204,7 +204,8 @@ class Trainer:
             torch._foreach_lerp_(averaged, latest, 1 - self.params.ema_decay)
 
     def learn(self, ids: Tensor) -> dict[str, Tensor]:
-        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as NORM."""
+        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as
+        NORM."""
         fabric = self.fabric
         rank, world = fabric.global_rank, fabric.world_size
         mine = ids[rank::world]
@@ -221,7 +222,8 @@ class Trainer:
         limit = self.params.clip_norm or float("inf")
         norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         if self.params.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
-            self.adamw.grad_scale, self.adamw.found_inf = None, (~norm.isfinite()).float()  # and so does the fused kernel
+            # And so does the fused kernel.
+            self.adamw.grad_scale, self.adamw.found_inf = None, (~norm.isfinite()).float()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {**sums, NORM: norm.detach()}

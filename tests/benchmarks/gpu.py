@@ -1,7 +1,9 @@
-"""All twelve networks at their original size on 43,000 windows on one GPU: `python -m tests.benchmarks gpu`, about 12 minutes.
+"""All twelve networks at their original size on 43,000 windows on one GPU: `python -m tests.benchmarks gpu`, about 12
+minutes.
 
-EPOCHS=3 VARIANTS=simple_concat_lstm,... make it shorter. A line a variant: the whole training; an optimizer step, launched
-kernel by kernel and as one CUDA graph; how long its kernels keep the device busy, how many they are, and their arithmetic.
+EPOCHS=3 VARIANTS=simple_concat_lstm,... make it shorter. A line a variant: the whole training; an optimizer step,
+launched kernel by kernel and as one CUDA graph; how long its kernels keep the device busy, how many they are, and their
+arithmetic.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ def main() -> None:
                 y = labels[:, test.label_names.index(task.name)]
                 area = metrics.scores(y[y >= 0], found[task.name][y >= 0])["pr_auc"]
                 areas.setdefault((task.name, side), []).append(area)
-    print(f"{VARIANT}, PR-AUC on {len(starts)} test windows, {params.engine.epochs} epochs, seeds {SEEDS}: median (each)")
+    print(
+        f"{VARIANT}, PR-AUC on {len(starts)} test windows, {params.engine.epochs} epochs, seeds {SEEDS}: median (each)"
+    )
     for task in params.tasks:
         alone = median(areas[task.name, "each alone"])
         for side in sides:

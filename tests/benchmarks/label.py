@@ -18,7 +18,8 @@ REPEATS = 5
 
 
 def row_loop(folder: Path, out: Path) -> None:
-    """As the seed's script works: rows for time, `df.iloc` for every cell (its third column, brake force, is left out)."""
+    """As the seed's script works: rows for time, `df.iloc` for every cell (its third column, brake force, is left
+    out)."""
     rows = pd.read_csv(folder / "telemetry.csv")
     columns: dict[str, list] = {"Time": rows["Time"].tolist()}
     for h in label.HORIZONS_S:

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ignored = shutil.ignore_patterns(".venv", ".git", ".trainyard", "data", "cache", "tmp", "mlruns", "mlflow.db", "dvc.lock")
+        ignored = shutil.ignore_patterns(
+            ".venv", ".git", ".trainyard", "data", "cache", "tmp", "mlruns", "mlflow.db", "dvc.lock"
+        )
         shutil.copytree(ROOT, Path(folder, "yard"), ignore=ignored)
         subprocess.run(["git", "init", "-q"], cwd=Path(folder, "yard"), check=True)
         command = [sys.executable, "-m", "flows", "run", "brake_coast"]

@@ -1,8 +1,9 @@
-"""The original system's network, loss and settings against ours, on the same windows: `python -m tests.benchmarks quality`.
+"""The original system's network, loss and settings against ours, on the same windows: `python -m tests.benchmarks
+quality`.
 
-Needs a finished run of brake_coast (`make demo`). Both sides see the pack's windows for as many epochs, three seeds each. The
-other side is the original's simple_concat_transformer: boxes as they are and their plain mean, focal loss, AdamW at 5e-5
-after 8 epochs of warm-up, cut on plateaus, batch 256, the epoch with the least validation loss kept.
+Needs a finished run of brake_coast (`make demo`). Both sides see the pack's windows for as many epochs, three seeds
+each. The other side is the original's simple_concat_transformer: boxes as they are and their plain mean, focal loss,
+AdamW at 5e-5 after 8 epochs of warm-up, cut on plateaus, batch 256, the epoch with the least validation loss kept.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def original(params: Train, seed: int, splits: dict[str, Split]) -> np.ndarray:
     model = Plain("transformer", len(params.tasks))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=1.125e-5)
     plateau = ReduceLROnPlateau(optimizer, factor=0.85, patience=6, min_lr=5e-7)
-    weight, alpha, gamma = (torch.tensor([getattr(t, name) for t in params.tasks]) for name in ("weight", "alpha", "gamma"))
+    weight, alpha, gamma = (
+        torch.tensor([getattr(t, name) for t in params.tasks]) for name in ("weight", "alpha", "gamma")
+    )
     known, data, val = torch.ones(len(params.tasks)), splits["train"], splits["val"]
     least, best = float("inf"), None
     for epoch in range(params.engine.epochs):

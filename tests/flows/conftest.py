@@ -46,13 +46,19 @@ class Yard:
 
     def outputs(self) -> dict[str, bytes]:
         data = self.root / "data"
-        return {str(p.relative_to(data)): p.read_bytes() for p in sorted(data.rglob("*")) if p.is_file() and p.name != ".gitignore"}
+        return {
+            str(p.relative_to(data)): p.read_bytes()
+            for p in sorted(data.rglob("*"))
+            if p.is_file() and p.name != ".gitignore"
+        }
 
 
 def make_yard(root: Path) -> Yard:
     ignore = shutil.ignore_patterns("__pycache__", "toy")
     shutil.copytree(ROOT / "flows", root / "flows", ignore=ignore)
-    shutil.copytree(Path(__file__).parent / "toy", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(__file__).parent / "toy", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
     for path in (ROOT / "tasks").glob("*.py"):
         shutil.copy(path, root / "tasks")
     (root / "models").mkdir()
@@ -64,7 +70,11 @@ def make_yard(root: Path) -> Yard:
     (root / "numbers").mkdir()
     for name, text in {"one": "1", "two": "2", "three": "3", "bad": "four"}.items():
         yard.add_number(name, text)
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "yard"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "yard"],
+    ):
         subprocess.run(["git", *command], cwd=root, check=True)
     return yard
 

@@ -44,7 +44,12 @@ def test_status_says_what_has_changed(yard_copy):
         return dict(line.split(None, 1) for line in yard_copy.flow("status").stdout.splitlines())
 
     assert set(status().values()) == {"up to date"}
-    assert yard_copy.call("python", "-c", "from tasks.params import set_values; set_values(['toy.judge.scale=2.5'])").returncode == 0
+    assert (
+        yard_copy.call(
+            "python", "-c", "from tasks.params import set_values; set_values(['toy.judge.scale=2.5'])"
+        ).returncode
+        == 0
+    )
     with (yard_copy.root / "tasks/toy/helper.py").open("a") as file:
         file.write("\n# touched\n")
     now = status()
@@ -82,7 +87,10 @@ def test_force_runs_one_step_anew(yard_copy):
 
 def test_a_wrong_set_writes_nothing(yard_copy):
     before = (yard_copy.root / "params.yaml").read_text()
-    for assignment, hint in [("toy.square.ofset=3", "'offset'"), ("toy.square.offset=101", "less than or equal to 100")]:
+    for assignment, hint in [
+        ("toy.square.ofset=3", "'offset'"),
+        ("toy.square.offset=101", "less than or equal to 100"),
+    ]:
         result = yard_copy.flow("run", "toy", "--set", assignment)
         assert result.returncode == 1 and hint in result.stderr, result.stderr
         assert "Traceback" not in result.stderr

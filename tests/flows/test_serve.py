@@ -14,7 +14,9 @@ from flows.environment import free_port
 
 def request(url: str, body: dict | None = None) -> dict | list:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=30) as reply:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=30
+    ) as reply:
         return json.loads(reply.read() or "null")
 
 
@@ -26,13 +28,19 @@ def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
     )  # fmt: skip
     try:
         addresses = [serve.stdout.readline() for _ in range(3)]
-        assert [f":{port}" in line for port, line in zip((prefect, mlflow, runner), addresses, strict=True)] == [True] * 3, addresses
+        assert [f":{port}" in line for port, line in zip((prefect, mlflow, runner), addresses, strict=True)] == [
+            True
+        ] * 3, addresses
         api = f"http://127.0.0.1:{prefect}/api"
         (deployment,) = request(f"{api}/deployments/filter", {})
         assert deployment["schedules"][0]["schedule"]["cron"] == "30 2 * * *"
         run = request(f"{api}/deployments/{deployment['id']}/create_flow_run", {"parameters": {"force": ["square"]}})
         deadline = time.monotonic() + 150
-        while (state := request(f"{api}/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
+        while (state := request(f"{api}/flow_runs/{run['id']}")["state"])["type"] not in (
+            "COMPLETED",
+            "FAILED",
+            "CRASHED",
+        ):
             assert time.monotonic() < deadline, state
             time.sleep(0.5)
         assert state["type"] == "COMPLETED", state

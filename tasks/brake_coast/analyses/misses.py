@@ -60,7 +60,9 @@ def find(drive: events.Drive, threshold: float, horizon: int, params: Misses) ->
             last = onset + (ends[0] if len(ends) else len(state) - onset) - 1
             off_ms = np.abs(t_ms - (t_ms[onset] - 1000 * horizon))
             moment = first + int(off_ms.argmin()) if off_ms.min() <= 300 else -1  # rows come every 400 to 600 ms
-            found.append(Event(int(first + onset), int(first + last), int(moment), float(lead_s) if lead_s > 0 else None))
+            found.append(
+                Event(int(first + onset), int(first + last), int(moment), float(lead_s) if lead_s > 0 else None)
+            )
     return found
 
 

@@ -205,4 +205,3 @@ class Camera:
             points.append(rear)
         outline = np.concatenate(points) if points else ground
         return cv2.convexHull(outline.astype(np.float32))[:, 0], rear
-

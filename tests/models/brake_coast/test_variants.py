@@ -94,7 +94,8 @@ def test_both_inputs_count_and_a_blind_network_sees_one(variant):
 
 
 def test_the_growth_of_a_box_is_that_of_the_car_it_overlaps():
-    """One car comes closer by 10 % a frame in its place, the other stays; which slot holds which changes from frame to frame."""
+    """One car comes closer by 10 % a frame in its place, the other stays; which slot holds which changes from frame
+    to frame."""
     middle, size = torch.tensor([0.3, 0.7]), torch.tensor([0.1, 0.1])
     frames = []
     for t in range(6):

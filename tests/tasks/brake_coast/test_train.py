@@ -204,7 +204,14 @@ def test_augmentations_do_what_they_say():
     boxes[:, :, 0] = torch.tensor([0.9, 0.1, 0.3, 0.4, 0.6, 0.09])
     mask = torch.zeros(400, 2, 3, dtype=torch.bool)
     mask[:, :, 0] = True
-    off = {"random_shift": False, "positive_share": None, "balance_by": "window", "flip": 0.0, "detection_dropout": 0.0, "speed_jitter": 0.0}
+    off = {
+        "random_shift": False,
+        "positive_share": None,
+        "balance_by": "window",
+        "flip": 0.0,
+        "detection_dropout": 0.0,
+        "speed_jitter": 0.0,
+    }
 
     def changed(**on):
         return augment(telemetry, boxes, mask, Augment(**{**off, **on}), speed=0)

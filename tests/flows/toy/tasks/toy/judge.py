@@ -11,5 +11,7 @@ from tasks.step import Context
 def run(params, out, ctx=Context(), *, scale: str, square, collect) -> dict:
     score = int((square / "sum.txt").read_text()) * params.scale * int(scale)
     write_json(out / "score.json", score)
-    write_text(out / "history.jsonl", "".join(json.dumps({"epoch": e, "loss": score / (e + 1)}) + "\n" for e in range(3)))
+    write_text(
+        out / "history.jsonl", "".join(json.dumps({"epoch": e, "loss": score / (e + 1)}) + "\n" for e in range(3))
+    )
     return {"score": score, "undefined": None}
