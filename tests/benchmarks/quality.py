@@ -4,10 +4,12 @@ quality`.
 Needs a finished run of brake_coast (`make demo`). Both sides see the pack's windows for as many epochs, three seeds
 each. The other side is the original's simple_concat_transformer: boxes as they are and their plain mean, focal loss,
 AdamW at 5e-5 after 8 epochs of warm-up, cut on plateaus, batch 256, the epoch with the least validation loss kept.
+ORIGINAL_EPOCHS=100 gives that side more epochs than ours have.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -58,7 +60,7 @@ def original(params: Train, seed: int, splits: dict[str, Split]) -> np.ndarray:
     )
     known, data, val = torch.ones(len(params.tasks)), splits["train"], splits["val"]
     least, best = float("inf"), None
-    for epoch in range(params.engine.epochs):
+    for epoch in range(int(os.environ.get("ORIGINAL_EPOCHS", params.engine.epochs))):
         if epoch < WARM_EPOCHS:
             for group in optimizer.param_groups:
                 group["lr"] = 2.5e-6 + 4.75e-5 * (epoch + 1) / WARM_EPOCHS
