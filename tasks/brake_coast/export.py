@@ -23,6 +23,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,11 @@ def on_onnxruntime(path: Path, threads: int) -> Runner:
 
 
 def on_openvino(path: Path, threads: int, rows: int = -1) -> Runner:
-    """In float32: where the processor has bf16 it would else take that, with other numbers. `rows` -1: any number."""
+    """In float32: where the processor has bf16 it would else take that, with other numbers. `rows` -1: any number.
+
+    Compiled in a thread of its own: OpenVINO 2026.4 gives the thread that loads its plugin an 11.5 KB stack for signals,
+    which a signal's frame alone fills on a processor with AMX: the next SIGCHLD or Ctrl-C would be a segmentation fault.
+    """
     model = openvino.Core().read_model(path)
     model.reshape({value: [rows, *list(value.partial_shape)[1:]] for value in model.inputs})
     options = {
@@ -141,7 +146,8 @@ def on_openvino(path: Path, threads: int, rows: int = -1) -> Runner:
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
+    with ThreadPoolExecutor(1) as thread:
+        compiled = thread.submit(openvino.Core().compile_model, model, "CPU", options).result()
     request = compiled.create_infer_request()
     return lambda *arrays: next(iter(request.infer(list(arrays)).values()))
 
