@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 CACHE = Path("data/.cache").absolute()
 # Read by ultralytics while it is imported, so they have to be set before.
@@ -40,9 +40,10 @@ from torchvision.ops import batched_nms  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.nn.modules.head import Detect  # noqa: E402
 from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
-from ultralytics.utils import SETTINGS, USER_CONFIG_DIR  # noqa: E402
+from ultralytics.utils import RANK, SETTINGS, USER_CONFIG_DIR  # noqa: E402
 from ultralytics.utils.checks import check_yaml  # noqa: E402
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset  # noqa: E402
+from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
 
 from tasks.files import replacing  # noqa: E402
 from tasks.step import BadInput  # noqa: E402
@@ -50,7 +51,9 @@ from tasks.step import BadInput  # noqa: E402
 log = logging.getLogger(__name__)
 
 INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+STATE, EPOCHS = "state.pt", "epochs"  # in a training's folder of work
 GREY = 114  # what YOLO is trained to see around an image
+IMAGES = (".jpg", ".jpeg", ".png")
 
 
 def settle() -> None:
@@ -63,9 +66,21 @@ def settle() -> None:
             shutil.copyfile(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), temporary)
 
 
-def device(name: str) -> str:
-    """`auto` is the first GPU if there is one, else the CPU; other names are torch's and stay."""
-    return ("cuda:0" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def device(name: str | list[int]) -> str:
+    """`auto` is the first GPU if there is one, else the CPU; `1` is GPU 1; several are `0,1`, as ultralytics has it.
+
+    Torch's own names stay.
+    """
+    name = ",".join(map(str, name)) if isinstance(name, list) else name
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{name}" if name.isdigit() else name
+
+
+def first_device(name: str | list[int]) -> str:
+    """The device, as torch names it, that does what is not shared among several."""
+    named = device(name)
+    return device(named.split(",")[0]) if "," in named else named
 
 
 def weights_file(weights: str) -> Path:
@@ -140,7 +155,7 @@ def view(dataset: Path, folder: Path) -> tuple[Path, list[str]]:
                 continue
             raise BadInput(f"{dataset}/dataset.yaml: no key {split!r}, the folder of its images")
         folder_of_images = dataset / description[split]
-        images = sorted(path for path in folder_of_images.glob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
+        images = sorted(path for path in folder_of_images.glob("*") if path.suffix in IMAGES)
         if not images:
             raise BadInput(f"{dataset}/dataset.yaml: {split}: {description[split]} holds no images")
         labels = dataset / description[split].replace("images", "labels", 1)
@@ -155,6 +170,14 @@ def view(dataset: Path, folder: Path) -> tuple[Path, list[str]]:
     return target, splits
 
 
+class Transform(Protocol):
+    """Changes a training sample of ultralytics' while it is pixels: `img` (height, width, 3) uint8 BGR, `im_file`."""
+
+    epoch: int  # set before each epoch: what is drawn at random has to be a function of it and of the image
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]: ...
+
+
 class _Trainer(DetectionTrainer):
     """Ultralytics' trainer that can be killed at any moment and ends as if it had not been.
 
@@ -162,20 +185,41 @@ class _Trainer(DetectionTrainer):
     draws at random is a function of (seed, epoch), and the full state is kept after each.
     """
 
-    def __init__(self, overrides: dict[str, Any]) -> None:
+    def __init__(self, overrides: dict[str, Any], transform: Transform | None) -> None:
+        self.transform = transform
         super().__init__(overrides=overrides)
-        # On a CPU ultralytics would augment in this process, from the global random state that other threads draw from too.
+        # On a CPU ultralytics would augment here, from the global random state that other threads draw from too.
         self.args.workers = max(1, overrides["workers"])
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None):
+        dataset = super().build_dataset(img_path, mode, batch)
+        if mode == "train" and self.transform:
+            dataset.transforms.insert(-1, self.transform)  # before the one that makes tensors of pixels
+        return dataset
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()  # builds the transforms anew
+        if self.transform:
+            self.train_loader.dataset.transforms.insert(-1, self.transform)
+
+    def setup_model(self):
+        checkpoint = super().setup_model()
+        freeze, layers = self.args.freeze, len(self.model.model)
+        frozen = set(range(freeze) if isinstance(freeze, int) else freeze or [])
+        if frozen and (max(frozen) >= layers or len(frozen) == layers):
+            raise BadInput(f"freeze = {freeze}: the network has layers 0 to {layers - 1}, and one has to learn")
+        return checkpoint
 
     def _setup_train(self) -> None:
         super()._setup_train()
         if self.device.type == "cpu":  # ultralytics does this on GPUs only; a fifth less time for these small networks
             self.model.to(memory_format=torch.channels_last)
-        self.state_file, self.history = self.save_dir / "state.pt", []
+        self.state_file, self.history = self.save_dir / STATE, []
         if not self.state_file.exists():
             return
         state = torch.load(self.state_file, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
+        network = unwrap_model(self.model)  # on several GPUs the model is wrapped
+        network.load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -183,19 +227,21 @@ class _Trainer(DetectionTrainer):
         vars(self.stopper).update(state["stopper"])
         self.start_epoch = state["epoch"] + 1
         self.scheduler.last_epoch = self.start_epoch - 1
-        self.model.criterion = self.model.init_criterion()
-        if hasattr(self.model.criterion, "update"):  # two-headed models shift weight between the heads epoch by epoch
-            self.model.criterion.updates = self.start_epoch - 1
-            self.model.criterion.update()
+        network.criterion = network.init_criterion()
+        if hasattr(network.criterion, "update"):  # two-headed models shift weight between the heads epoch by epoch
+            network.criterion.updates = self.start_epoch - 1
+            network.criterion.update()
         log.info("resumed after epoch %d of %d", self.start_epoch, self.epochs)
 
     def begin_epoch(self) -> None:
-        seed = self.args.seed * 1_000_003 + self.epoch
+        seed = self.args.seed * 1_000_003 + self.epoch + max(RANK, 0) * 15_485_863
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         self.train_loader.reset()
         self.train_loader.generator.manual_seed(seed)
+        if self.transform:
+            self.transform.epoch = self.epoch  # loaders are forked anew for every epoch
         dataset = self.train_loader.dataset
         if dataset.cache != "ram":  # mosaics are made of the images in this buffer
             for index in dataset.buffer:
@@ -210,12 +256,16 @@ class _Trainer(DetectionTrainer):
     def save_model(self) -> bool:
         if self.fitness == self.best_fitness:
             save_network(self.ema.ema, self.best, {"imgsz": self.args.imgsz})
+        if self.save_period > 0 and (self.epoch + 1) % self.save_period == 0:
+            kept = self.save_dir / EPOCHS / f"epoch_{self.epoch + 1:04d}.pt"
+            save_network(self.ema.ema, kept, {"imgsz": self.args.imgsz})
         measured = {**self.label_loss_items(self.tloss), **self.metrics, **self.lr, "fitness": self.fitness}
         record = {key.replace("/", "_").removeprefix("metrics_").removesuffix("(B)"): v for key, v in measured.items()}
         self.history.append({"epoch": self.epoch + 1} | {key: round(float(value), 6) for key, value in record.items()})
         state = {
             "epoch": self.epoch,
-            "model": self.model.state_dict(),
+            "ended": bool(self.stop),
+            "model": unwrap_model(self.model).state_dict(),
             "ema": self.ema.ema.state_dict(),
             "ema_updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
@@ -237,19 +287,35 @@ class _Trainer(DetectionTrainer):
 
 
 def train(
-    start: str, data: Path, work: Path, settings: Mapping[str, Any], progress: Callable[..., Any]
+    start: str,
+    data: Path,
+    work: Path,
+    settings: Mapping[str, Any],
+    progress: Callable[..., Any],
+    transform: Transform | None = None,
+    fit: Callable[[dict[str, Any], Transform | None, Callable[..., Any]], None] | None = None,
 ) -> tuple[Path, list[dict]]:
     """Train from `start`, a .pt file or a network's .yaml, on `view`'s data; returns the best weights and the history.
 
     `work` keeps what a killed run needs: called again with the same arguments it goes on after the last whole epoch.
-    `settings` are ultralytics' train arguments. A record of the history holds the epoch, the losses, P, R and mAP.
+    It also gets `epochs/`, the weights of every `save_period`th epoch. `settings` are ultralytics' train arguments; for
+    several devices `fit` has to be `detector_launch.fit`. A record of the history holds the epoch, the losses, P, R and
+    mAP.
     """
-    settle()
     fixed = {
         "model": start, "data": str(data), "save_dir": str(work.absolute()), "plots": False, "verbose": False,
         "nbs": settings["batch"],  # no gradient accumulation, whose rest a resumed run would have lost
     }  # fmt: skip
-    trainer = _Trainer(overrides={**settings, **fixed})
+    state = work / STATE
+    if not (state.exists() and torch.load(state, map_location="cpu", weights_only=True)["ended"]):
+        (fit or fit_here)({**settings, **fixed}, transform, progress)
+    return work / "weights" / "best.pt", torch.load(state, map_location="cpu", weights_only=True)["history"]
+
+
+def fit_here(overrides: dict[str, Any], transform: Transform | None, progress: Callable[..., Any]) -> None:
+    """Train in this process, or this process's part of a training that torchrun shares among several."""
+    settle()
+    trainer = _Trainer(overrides, transform)
     bar = None
 
     def begin(trainer: _Trainer) -> None:
@@ -271,7 +337,6 @@ def train(
     finally:
         if bar is not None:
             bar.close()
-    return trainer.best, trainer.history
 
 
 @dataclass(frozen=True)
@@ -287,12 +352,15 @@ class Scores:
     curve: tuple[np.ndarray, np.ndarray]
 
 
-def judge(weights: Path, data: Path, split: str, work: Path, *, imgsz: int, batch: int, device: str) -> Scores:
+def judge(
+    weights: Path, data: Path, split: str, work: Path, *, imgsz: int, batch: int, device: str, single_cls: bool
+) -> Scores:
     """Average precision of the weights on one split of `view`'s data, by ultralytics' validator."""
     settle()
     arguments = {
         "model": str(weights), "data": str(data), "split": split, "imgsz": imgsz, "batch": batch, "device": device,
         "rect": True, "plots": False, "verbose": False, "save_dir": str(work.absolute()), "workers": 0,
+        "single_cls": single_cls,
     }  # fmt: skip
     validator = DetectionValidator(args=arguments)
     validator(model=str(weights))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.brake_coast.variants import VARIANTS, parse
+from tasks.detector_section import TrainDetector
 from tasks.params import Section
 from tasks.source_section import FromSource
 from tasks.training.sections import Engine, Optimizer
@@ -26,52 +27,16 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator
 
 
 class Download(FromSource):
-    layout: Literal["auto", "native", "carla", "carobd", "video"] = Field(description="of what the source holds; auto looks")
+    layout: Literal["auto", "native", "carla", "carobd", "video"] = Field(
+        description="of what the source holds; auto looks"
+    )
     piece_minutes: float | None = Field(
         ge=0.5, description="cut every drive into pieces of about so long; null: only the drives of a source of too few"
     )
     guard_s: float = Field(ge=0, description="left out between two pieces: a window and the longest horizon")
-    min_recordings: int = Field(ge=1, description="fewer usable ones are an error: 3 to train, validate and test; 1 to annotate")
-
-
-class DetectorAugment(Section):
-    """Under ultralytics' own names; shares and probabilities unless said otherwise."""
-
-    hsv_h: Share = Field(description="of the hue circle, either way")
-    hsv_s: Share
-    hsv_v: Share
-    degrees: float = Field(ge=0, le=180, description="rotation, either way")
-    translate: Share
-    scale: float = Field(ge=0, lt=1, description="gain from 1 - this to 1 + this")
-    fliplr: Share
-    mosaic: Share = Field(description="of the images put together of four; not with rect")
-    mixup: Share
-    close_mosaic: int = Field(ge=0, description="epochs at the end without mosaic")
-
-
-class TrainDetector(Section):
-    weights: str | None = Field(
-        description="what to start from: null is our own small network, a .yaml another one, both untrained; "
-        "a .pt file, or the name of published weights such as yolo12n.pt, is trained further"
+    min_recordings: int = Field(
+        ge=1, description="fewer usable ones are an error: 3 to train, validate and test; 1 to annotate"
     )
-    imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
-    rect: bool = Field(description="batches as flat as the images, instead of square ones")
-    epochs: Positive
-    patience: Positive | None = Field(description="stop after so many epochs without a better score; null: never")
-    batch: Positive
-    optimizer: Literal["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"]
-    lr0: float = Field(gt=0, description="learning rate after the warm-up")
-    lrf: float = Field(gt=0, le=1, description="the last learning rate is this share of lr0")
-    cos_lr: bool = Field(description="cosine between them, instead of a line")
-    warmup_epochs: float = Field(ge=0)
-    warmup_bias_lr: float = Field(ge=0, description="learning rate of the biases at the very start")
-    weight_decay: float = Field(ge=0)
-    multi_scale: float = Field(ge=0, lt=1, description="imgsz varies by this share from batch to batch")
-    precision: Literal["32", "bf16"] = Field(description="bf16 is faster where the processor has it")
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
-    workers: int = Field(ge=0, description="processes that load images for a GPU; a CPU needs none")
-    seed: int = Field(ge=0)
-    augment: DetectorAugment
 
 
 class Roi(Section):
@@ -79,12 +44,16 @@ class Roi(Section):
     image_size_px: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = Field(
         description="[width, height]: the rule is for this camera only; null: for any"
     )
-    roi_px: Annotated[list[int], Field(min_length=4, max_length=4)] | None = Field(description="[x, y, w, h]; null: whole image")
+    roi_px: Annotated[list[int], Field(min_length=4, max_length=4)] | None = Field(
+        description="[x, y, w, h]; null: whole image"
+    )
 
     @model_validator(mode="after")
     def _has_area(self) -> Roi:
         if self.roi_px and (min(self.roi_px[:2]) < 0 or min(self.roi_px[2:]) < 1):
-            raise ValueError(f"roi_px = {self.roi_px} must be [x, y, w, h] with x, y of at least 0 and w, h of at least 1")
+            raise ValueError(
+                f"roi_px = {self.roi_px} must be [x, y, w, h] with x, y of at least 0 and w, h of at least 1"
+            )
         return self
 
 
@@ -92,8 +61,12 @@ class Annotate(Section):
     weights: str = Field(description="path of the .pt file of any YOLO detector")
     imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
     roi: list[Roi] = Field(description="the first rule that fits a recording holds; whole image if none does")
-    classes: dict[str, str] = Field(min_length=1, description="the network's class -> ours; one that is not here is dropped")
-    confidence: dict[str, Share] = Field(description="lowest confidence of each of our classes, in the order of class_id")
+    classes: dict[str, str] = Field(
+        min_length=1, description="the network's class -> ours; one that is not here is dropped"
+    )
+    confidence: dict[str, Share] = Field(
+        description="lowest confidence of each of our classes, in the order of class_id"
+    )
     iou: Share = Field(description="of two boxes of a class that overlap more, the less confident one is dropped")
     max_detections: Positive = Field(description="of a frame; those with the largest confidence x area are kept")
     batch: Positive = Field(description="images the network sees at once")
@@ -196,12 +169,18 @@ class Model(Section):
 
 class Loss(Section):
     kind: Literal["bce", "focal"]
-    positive_weight_power: Share = Field(description="bce: positives weigh (negatives / positives) to this power, logits corrected")
+    positive_weight_power: Share = Field(
+        description="bce: positives weigh (negatives / positives) to this power, logits corrected"
+    )
 
 
 class Augment(Section):
-    random_shift: bool = Field(description="begin the strided training windows 0..stride-1 frames later, anew each epoch")
-    positive_share: float | None = Field(gt=0, lt=1, description="draw so that this share holds an event; null: as it comes")
+    random_shift: bool = Field(
+        description="begin the strided training windows 0..stride-1 frames later, anew each epoch"
+    )
+    positive_share: float | None = Field(
+        gt=0, lt=1, description="draw so that this share holds an event; null: as it comes"
+    )
     balance_by: Literal["window", "event"] = Field(
         description="what has an equal part in positive_share: each window with an event, or each event, long or short"
     )
@@ -234,16 +213,22 @@ class DetectorData(FromSource):
         description="synth://highway?..., a folder or an archive, https://, s3://, or a .txt with one of these a line: "
         "an archive a sequence, and the labels",
     )
-    layout: Literal["auto", "boxy", "nuimages", "coco", "yolo"] = Field(description="of what the source holds; auto looks")
+    layout: Literal["auto", "boxy", "nuimages", "coco", "yolo"] = Field(
+        description="of what the source holds; auto looks"
+    )
     boxy: Boxy
     nuimages: NuImages
     classes: dict[str, str | None] = Field(
         description="class of nuImages, COCO or YOLO data -> ours; of a name with dots the longest part that is here decides; "
         "what is null or not here is dropped"
     )
-    roi_px: Crop | None = Field(description="x, y, width, height of the crop that annotate will show the detector; null: whole image")
+    roi_px: Crop | None = Field(
+        description="x, y, width, height of the crop that annotate will show the detector; null: whole image"
+    )
     min_box_px: float = Field(ge=0, description="a box with a shorter side in the crop is no example")
-    min_area_share: Share = Field(description="a smaller box, as share of the whole image, is no example; the original's: 0.015 squared")
+    min_area_share: Share = Field(
+        description="a smaller box, as share of the whole image, is no example; the original's: 0.015 squared"
+    )
     min_inside_share: Share = Field(description="of a box's area that the crop must hold")
     background_share: float | None = Field(
         ge=0, lt=1, description="largest share of the training images without a vehicle; null: all are kept"
@@ -251,8 +236,12 @@ class DetectorData(FromSource):
     hard_negative_share: Share = Field(
         description="of the training images with vehicles that also give a crop without any, as near to one as can be"
     )
-    max_broken_share: Share = Field(description="of the label entries that may be unusable and are left out; more is an error")
-    shares: Shares = Field(description="share of the images in each split; a sequence is never divided, splits of the source stay")
+    max_broken_share: Share = Field(
+        description="of the label entries that may be unusable and are left out; more is an error"
+    )
+    shares: Shares = Field(
+        description="share of the images in each split; a sequence is never divided, splits of the source stay"
+    )
     seed: int = Field(ge=0, description="of the split, and of the draw of backgrounds and hard negatives")
 
     @model_validator(mode="after")
@@ -284,9 +273,13 @@ class Evaluate(Section):
     batch: Positive = Field(description="windows predicted at once; no influence on the results")
     bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
     bootstrap_seed: int = Field(ge=0)
-    calibration_bins: int = Field(ge=2, description="equally wide bins of probability, for ECE and the reliability curve")
+    calibration_bins: int = Field(
+        ge=2, description="equally wide bins of probability, for ECE and the reliability curve"
+    )
     refractory_s: float = Field(ge=0, description="no second alarm, and no second onset, so soon after the first")
-    max_lead_s: float = Field(gt=0, description="an alarm earlier than this before an onset does not count as its warning")
+    max_lead_s: float = Field(
+        gt=0, description="an alarm earlier than this before an onset does not count as its warning"
+    )
 
     @model_validator(mode="after")
     def _an_alarm_that_stays_up_is_heard(self) -> Evaluate:
@@ -345,10 +338,16 @@ class Analyse(Section):
 
 class Export(Section):
     batch: Positive = Field(description="windows predicted at once where the exported network is checked")
-    compared_windows: Positive = Field(description="test windows, spread evenly, on which the runtimes are held to torch")
+    compared_windows: Positive = Field(
+        description="test windows, spread evenly, on which the runtimes are held to torch"
+    )
     max_difference: float = Field(gt=0, description="of a probability from torch's, at most; more is an error")
-    detector_max_difference_px: float = Field(gt=0, description="of a box's side from torch's, at most; more is an error")
-    int8_max_loss: float = Field(ge=0, description="of mean PR-AUC on validation that the int8 network may lose and still be kept")
+    detector_max_difference_px: float = Field(
+        gt=0, description="of a box's side from torch's, at most; more is an error"
+    )
+    int8_max_loss: float = Field(
+        ge=0, description="of mean PR-AUC on validation that the int8 network may lose and still be kept"
+    )
     frames: Positive = Field(description="test frames, one at a time, that the latencies are of")
     threads: Positive = Field(description="of each runtime while it is timed")
 
