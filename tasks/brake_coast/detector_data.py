@@ -1,7 +1,7 @@
 """Labelled vehicle images as a YOLO dataset, cropped to what `annotate` will show the detector, split by sequence.
 
 Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data, or a .txt
-         that lists several of them; labelled/ says what each holds
+         that lists several of them; labelled/ here and in tasks/ says what each holds
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
 Alone    python -m tasks brake_coast-detector_data
 
@@ -24,11 +24,12 @@ from types import ModuleType
 import numpy as np
 
 from tasks import source_uri, sources
-from tasks.brake_coast.labelled import boxy, coco, nuimages, yolo
-from tasks.brake_coast.labelled.example import Labelled, Labels
+from tasks.brake_coast.labelled import boxy, nuimages
 from tasks.brake_coast.labelled.writing import Made, draw, make_all, paths, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.files import write_json, write_text
+from tasks.labelled import coco, yolo
+from tasks.labelled.example import Labelled, Labels
 from tasks.step import BadInput, Context
 from tasks.worlds import highway
 

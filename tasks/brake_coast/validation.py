@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from tasks.brake_coast import recording
 from tasks.brake_coast.recording import Telemetry
+from tasks.images import image_size
 from tasks.step import BadInput
 
 MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
@@ -24,8 +24,6 @@ IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
 # Half a minute of driving reaches second gear: 16 to 21 km/h per 1000 rpm. In m/s even fifth gear shows less than 15.
 TALLEST_KMH_PER_1000RPM = 15.0
 DRIVING_ROWS = 60
-IMAGE_END = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
-TAIL_BYTES = 64  # cameras pad files
 
 
 def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
@@ -128,13 +126,3 @@ def check_images(folder: Path, telemetry: Telemetry) -> dict:
         "image_height_px": height,
         "warnings": warnings,
     }
-
-
-def image_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) in pixels; None for a file that is empty, no image, or cut off."""
-    try:
-        with Image.open(path) as image, path.open("rb") as file:
-            file.seek(-min(TAIL_BYTES, path.stat().st_size), 2)
-            return image.size if IMAGE_END[path.suffix.lower()] in file.read() else None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ImportError):
-        return None  # ImportError: where ultralytics is loaded too, it has PIL ask for HEIF support before giving up

@@ -8,12 +8,14 @@ Writes under `out`:
     curves.png             the same as a picture
 
 Data that fits stays on the device: the loss is handed row ids and gathers them. The host waits for the device once a
-step, to see that the gradient is finite. Under torchrun or SLURM every process takes its share of each batch.
+step, to see that the gradient is finite. Under torchrun or SLURM every process takes its share of each batch. Parts of
+a model may stand still, for the first epochs or for ever.
 """
 
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import os
 import time
@@ -28,7 +30,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from tasks.step import BadInput, Context
-from tasks.training import checkpoint, history
+from tasks.training import checkpoint, history, optimizers
 from tasks.training.cuda_graph import StepGraph
 from tasks.training.sections import Engine, Optimizer
 from tasks.training.sampling import seed_of
@@ -45,6 +47,17 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Still:
+    """Parts of a model that do not move: neither their weights nor their batch statistics."""
+
+    modules: tuple[str, ...]  # names as in `model.get_submodule`
+    epochs: int | None  # the first so many, and from then on they move; None: for ever
+
+    def at(self, epoch: int) -> bool:
+        return self.epochs is None or epoch < self.epochs
+
+
+@dataclass(frozen=True)
 class Job:
     """What a line brings to the engine."""
 
@@ -55,6 +68,9 @@ class Job:
     evaluate: Callable[[nn.Module], dict[str, float | None]]  # has "score": higher is better, None: cannot tell
     config: dict[str, Any]  # JSON-able; stands in every checkpoint
     fingerprint: str  # of data, params and code: a checkpoint with another one is not resumed
+    block: int = 1  # so many rows of the order stay together in one process and one micro-batch
+    evaluate_every: int = 1  # epochs; the last one is judged in any case
+    still: Still | None = None
 
 
 @dataclass
@@ -118,30 +134,25 @@ def fit(
         return Trainer(fabric, job, params, optimizer, out, ctx).run(params.epochs if until is None else until)
 
 
-def decayed(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay is for matrices: shrinking biases, norms and lone tokens only takes away what they are for."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
 class Trainer:
     def __init__(self, fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context):
         self.fabric, self.job, self.params, self.rate, self.out, self.ctx = fabric, job, params, optimizer, out, ctx
         self.raw = job.model.to(fabric.device)
+        if job.still and job.still.epochs is None:
+            self.let_move(False)  # for ever: the optimizer never hears of them
         self.averaged = copy.deepcopy(self.raw).requires_grad_(False) if params.ema_decay else None
         graphed = params.cuda_graph and fabric.device.type == "cuda"
         if graphed and (params.precision == "fp16" or params.accumulate > 1 or fabric.world_size > 1):
             raise BadInput(
                 "engine.cuda_graph is for one process, accumulate 1 and precision 32 or bf16; set it to false"
             )
-        fused = params.precision != "fp16"  # a fused AdamW unscales by itself, which leaves nothing to clip by
-        rate = torch.tensor(optimizer.learning_rate) if graphed else optimizer.learning_rate  # a graph reads it anew
-        groups = decayed(self.raw, optimizer.weight_decay)
-        adamw = torch.optim.AdamW(groups, lr=rate, fused=fused, capturable=graphed)
-        self.model, self.optimizer = fabric.setup(torch.compile(self.raw) if params.compile else self.raw, adamw)
-        self.adamw = adamw
-        self.graph = StepGraph(self.learn, params.batch, fabric.device) if graphed else None
+        fused = params.precision != "fp16"  # a fused one unscales by itself, which leaves nothing to clip by
+        self.bare = optimizers.build(optimizer, self.raw, fused, graphed)  # torch's, and as fabric has wrapped it:
+        self.optimizer = fabric.setup_optimizers(self.bare)
+        self.graphed = graphed
+        self.graph: StepGraph | None = None
+        self.model: nn.Module | None = None  # as fabric has wrapped it, for what moves now
+        self.wrapped_still: bool | None = None  # whether the parts of `job.still` stood still then
         self.at = Progress()
         self.saved_at = time.monotonic()
 
@@ -154,7 +165,7 @@ class Trainer:
                 ids = job.order(at.epoch)
                 steps = self.steps_in(ids)
                 ids = ids.to(self.fabric.device)
-                self.model.train()
+                self.set_moving()
                 for batch in range(at.batch, steps):
                     self.set_rate(batch / steps)
                     self.step(ids[batch * params.batch : (batch + 1) * params.batch])
@@ -170,13 +181,40 @@ class Trainer:
             history.draw(self.out, at.history, job.name)
         return at.history
 
+    def let_move(self, move: bool) -> None:
+        for name in self.job.still.modules:
+            self.raw.get_submodule(name).requires_grad_(move)
+
+    def set_moving(self) -> None:
+        """Make the model ready to train: what stands still in this epoch has no gradient and keeps its statistics."""
+        still = self.job.still is not None and self.job.still.at(self.at.epoch)
+        if self.wrapped_still != still:
+            self.model = None
+            gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
+            if self.job.still is not None:
+                self.let_move(not still)
+            self.model = self.fabric.setup_module(torch.compile(self.raw) if self.params.compile else self.raw)
+            if self.graphed:
+                self.graph = StepGraph(self.learn, self.params.batch, self.fabric.device)
+            self.wrapped_still = still
+        self.model.train()
+        for name in self.job.still.modules if still else ():
+            self.raw.get_submodule(name).eval()
+
+    def share(self, ids: Tensor) -> list[Tensor]:
+        """Of a global batch the rows of this process, by micro-batch; blocks of rows stay whole."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        blocks = ids.view(-1, self.job.block)[rank::world]
+        return [part.flatten() for part in blocks.tensor_split(self.params.accumulate) if len(part)]
+
     def steps_in(self, ids: Tensor) -> int:
         return -(-len(ids) // self.params.batch)
 
     def set_rate(self, share_of_epoch: float) -> None:
-        done = (self.at.epoch + share_of_epoch) / self.params.epochs
-        rate = self.rate.learning_rate * share_of_peak(self.rate, self.at.step, done, self.at.cuts)
-        for group in self.adamw.param_groups:
+        epoch = self.at.epoch + share_of_epoch
+        share = share_of_peak(self.rate, self.at.step, epoch, self.params.epochs, self.at.cuts)
+        rate = self.rate.learning_rate * share
+        for group in self.bare.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
@@ -190,7 +228,7 @@ class Trainer:
             sums = self.graph(ids)
         else:
             sums = self.learn(ids)
-        sums, rows = dict(sums), len(ids[rank :: self.fabric.world_size])
+        sums, rows = dict(sums), sum(map(len, self.share(ids)))
         norm = sums.pop(NORM)
         if not bool(norm.isfinite()):  # the one place where the host waits
             self.bad_step(sums, rows, norm)
@@ -200,30 +238,38 @@ class Trainer:
         for name, value in sums.items():
             at.sums[name] = at.sums.get(name, 0) + value
         if self.averaged is not None:
-            averaged, latest = list(self.averaged.parameters()), list(self.raw.parameters())
-            torch._foreach_lerp_(averaged, latest, 1 - self.params.ema_decay)
+            self.average()
+
+    def average(self) -> None:
+        """The averaged weights and batch statistics a step nearer to the latest; what only counts is copied."""
+        pairs = [
+            (averaged, latest)
+            for tensors in ("parameters", "buffers")
+            for averaged, latest in zip(getattr(self.averaged, tensors)(), getattr(self.raw, tensors)())
+        ]
+        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in numbers], [b.detach() for _, b in numbers], 1 - self.params.ema_decay)
+        for averaged, latest in pairs:
+            if not averaged.is_floating_point():
+                averaged.copy_(latest)
 
     def learn(self, ids: Tensor) -> dict[str, Tensor]:
-        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as
-        NORM."""
-        fabric = self.fabric
-        rank, world = fabric.global_rank, fabric.world_size
-        mine = ids[rank::world]
-        parts = [part for part in mine.tensor_split(self.params.accumulate) if len(part)]
-        parts = parts or [ids[:1]]  # fewer rows than processes: take part with weight 0, the others wait for us
+        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as NORM."""
+        fabric, world = self.fabric, self.fabric.world_size
+        mine = self.share(ids)
+        parts = mine or [ids[: self.job.block]]  # too few rows for all: take part with weight 0, others wait
         sums: dict[str, Tensor] = {}
         for i, part in enumerate(parts):
             with fabric.no_backward_sync(self.model, enabled=i < len(parts) - 1):
                 terms = self.job.loss(self.model, part)
-                weight = len(part) if len(mine) else 0
+                weight = len(part) if mine else 0
                 fabric.backward(sum(terms.values()) * (weight * world / len(ids)))
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach() * weight
         limit = self.params.clip_norm or float("inf")
         norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         if self.params.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
-            # And so does the fused kernel.
-            self.adamw.grad_scale, self.adamw.found_inf = None, (~norm.isfinite()).float()
+            self.bare.grad_scale, self.bare.found_inf = None, (~norm.isfinite()).float()  # and so does the fused kernel
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {**sums, NORM: norm.detach()}
@@ -245,19 +291,25 @@ class Trainer:
         at, params = self.at, self.params
         judged = self.averaged if self.averaged is not None else self.raw
         judged.eval()
-        with torch.no_grad(), self.fabric.autocast():
-            scores = self.job.evaluate(judged)
+        judged_now = (at.epoch + 1) % self.job.evaluate_every == 0 or at.epoch + 1 == params.epochs
+        scores: dict[str, float | None] = {}
+        if judged_now:
+            with torch.no_grad(), self.fabric.autocast():
+                scores = self.job.evaluate(judged)
         train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
-        better = at.best is None or scores["score"] is None or scores["score"] > at.best  # unjudged: the newest is kept
+        better = judged_now and (  # the newest is kept where validation cannot tell
+            at.best is None or scores["score"] is None or scores["score"] > at.best
+        )
         at.history.append({
-            "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": float(self.adamw.param_groups[0]["lr"]),
+            "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": float(self.bare.param_groups[0]["lr"]),
             "train": {"loss": sum(train.values()), **train} if train else {}, "val": scores,
         })  # fmt: skip
         at.stale = 0 if better else at.stale + 1
         if min(at.stale, at.epoch - at.cut_epoch) >= self.rate.plateau_patience:
             at.cuts, at.cut_epoch = at.cuts + 1, at.epoch
         at.epoch, at.batch, at.rows, at.sums = at.epoch + 1, 0, 0, {}
-        at.finished = at.epoch == params.epochs or (params.patience is not None and at.stale >= params.patience)
+        out_of_patience = judged_now and params.patience is not None and at.stale >= params.patience
+        at.finished = at.epoch == params.epochs or out_of_patience
         if better:
             at.best = scores["score"]
             state = {"model": judged.state_dict(), "config": self.job.config, "epoch": at.epoch - 1, "scores": scores}
@@ -273,7 +325,7 @@ class Trainer:
 
     def save_last(self) -> None:
         state = {
-            "model": self.raw.state_dict(), "optimizer": self.adamw.state_dict(),
+            "model": self.raw.state_dict(), "optimizer": self.bare.state_dict(),
             "average": self.averaged.state_dict() if self.averaged is not None else None,
             "precision": self.fabric.strategy.precision.state_dict(),
             "progress": {**vars(self.at)}, "fingerprint": self.job.fingerprint, "config": self.job.config,
@@ -296,7 +348,7 @@ class Trainer:
                     (self.out / name).unlink(missing_ok=True)
             return
         self.raw.load_state_dict(state["model"])
-        self.adamw.load_state_dict(state["optimizer"])
+        self.bare.load_state_dict(state["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])

@@ -14,8 +14,9 @@ def _cosine(begin: float, end: float, done: float) -> float:
     return end + (begin - end) * (1 + math.cos(math.pi * done)) / 2
 
 
-def share_of_peak(params: Optimizer, step: int, done: float, cuts: int) -> float:
-    """`step` counts optimizer steps from 0, `done` in [0, 1] is the share of all epochs, `cuts` the plateaus met."""
+def share_of_peak(params: Optimizer, step: int, epoch: float, epochs: int, cuts: int) -> float:
+    """`step` counts optimizer steps from 0; `epoch` of `epochs` are done, with parts of one; `cuts`: plateaus met."""
+    done = epoch / epochs
     if params.schedule == "one_cycle":
         if done < RISE:
             return _cosine(ONE_CYCLE_START, 1, done / RISE)
@@ -23,6 +24,12 @@ def share_of_peak(params: Optimizer, step: int, done: float, cuts: int) -> float
     warm = min(1.0, (step + 1) / params.warmup_steps) if params.warmup_steps else 1.0
     if params.schedule == "cosine":
         return warm * _cosine(1, params.final_share, done)
+    if params.schedule == "cosine_restarts":
+        return warm * _cosine(1, params.final_share, epoch % params.restart_epochs / params.restart_epochs)
     if params.schedule == "plateau":
         return warm * max(params.plateau_factor**cuts, params.final_share)
+    if params.schedule == "step":
+        at = params.step_epochs
+        made = sum(epoch >= cut for cut in at) if isinstance(at, list) else int(epoch) // at
+        return warm * params.step_factor**made
     return warm

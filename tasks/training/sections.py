@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.params import Section
 
+Epochs = Annotated[int, Field(ge=1)]
+
 
 class Optimizer(Section):
-    learning_rate: float = Field(gt=0, description="of AdamW, at its peak")
-    weight_decay: float = Field(ge=0, description="decoupled, times the learning rate; not on biases, norms")
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"]
+    kind: Literal["adamw", "adam", "amsgrad", "sgd"]
+    learning_rate: float = Field(gt=0, description="at its peak")
+    weight_decay: float = Field(
+        ge=0, description="adamw: decoupled, times the rate; the others: added to the gradient; not on biases, norms"
+    )
+    momentum: float = Field(ge=0, lt=1, description="of sgd; with the others the first beta")
+    beta2: float = Field(ge=0, lt=1, description="second beta of all but sgd")
+    nesterov: bool = Field(description="sgd looks ahead along its momentum")
+    schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle", "plateau", "step"]
     warmup_steps: int = Field(ge=0, description="optimizer steps from 0 to the peak; one_cycle has its own rise")
-    final_share: float = Field(ge=0, le=1, description="of the peak: where cosine ends, and plateau's lowest")
+    final_share: float = Field(ge=0, le=1, description="of the peak: where a cosine ends, and plateau's lowest")
     plateau_factor: float = Field(gt=0, lt=1)
     plateau_patience: int = Field(ge=1, description="epochs without a better score before the rate is cut")
+    step_epochs: Epochs | list[Epochs] = Field(
+        description="step: the rate is cut every so many epochs (single_step); of a list, after these (multi_step)"
+    )
+    step_factor: float = Field(gt=0, lt=1, description="step: what a cut leaves of the rate (gamma)")
+    restart_epochs: Epochs = Field(description="cosine_restarts: epochs from one return to the peak to the next")
+
+    @model_validator(mode="after")
+    def _looks_ahead_along_something(self) -> Optimizer:
+        if self.kind == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov = true needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _cuts_come_in_order(self) -> Optimizer:
+        cuts = self.step_epochs
+        if isinstance(cuts, list) and cuts != sorted(set(cuts)):
+            raise ValueError(f"step_epochs = {cuts} must ascend")
+        return self
 
 
 class Engine(Section):

@@ -46,7 +46,7 @@ class Steps:
         fabric = engine.start(params.engine)
         job = train.prepare(params, variant, pack, fabric, "")
         self.trainer = engine.Trainer(fabric, job, params.engine, params.optimizer, out, Context())
-        self.trainer.model.train()
+        self.trainer.set_moving()
         self.ids = job.order(0).to(fabric.device).split(BATCH)
 
     def take(self, count: int) -> float:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.brake_coast.labelled.example import Labelled, Labels, checked, first_key, inside, locate, read_json, rows
 from tasks.brake_coast.params import DetectorData
+from tasks.labelled.example import Labelled, Labels, checked, first_key, inside, locate, read_json, rows
 from tasks.step import BadInput
 
 WHAT = "<sequence>/<images> and *.json label files beside them"

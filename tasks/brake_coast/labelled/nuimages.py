@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.brake_coast.labelled.example import Classes, Labelled, Labels, checked, inside, locate, read_json, rows
 from tasks.brake_coast.params import DetectorData
+from tasks.labelled.example import Classes, Labelled, Labels, checked, inside, locate, read_json, rows
 from tasks.step import BadInput
 
 log = logging.getLogger(__name__)

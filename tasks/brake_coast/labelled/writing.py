@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from tasks.brake_coast.labelled import boxy
-from tasks.brake_coast.labelled.example import SHARES, Labelled
 from tasks.brake_coast.params import DetectorData
 from tasks.files import digest, replacing, write_text
+from tasks.labelled.example import SHARES, Labelled
 from tasks.step import BadInput
 
 JPEG_QUALITY = 95  # a second compression should add nothing to the first

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tasks.step import Context
 from tasks.training import engine
+from tasks.training.across import with_common_statistics
 from tasks.training.sampling import shuffled
 from tasks.training.sections import Engine, Optimizer
 
@@ -23,16 +24,21 @@ ENGINE = {
     "cuda_graph": False, "deterministic": True,
 }  # fmt: skip
 OPTIMIZER = {
-    "learning_rate": 0.01, "weight_decay": 0.01, "schedule": "cosine", "warmup_steps": 3, "final_share": 0.1,
-    "plateau_factor": 0.5, "plateau_patience": 1,
+    "kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01, "momentum": 0.9, "beta2": 0.999, "nesterov": False,
+    "schedule": "cosine", "warmup_steps": 3, "final_share": 0.1, "plateau_factor": 0.5, "plateau_patience": 1,
+    "step_epochs": 2, "step_factor": 0.1, "restart_epochs": 2,
 }  # fmt: skip
 ROWS = 90  # at batch 16: five full steps an epoch and one of 10 rows
 
 
 def fit(
-    out: Path, *, dropout=0.2, kill_at=None, bad_from=None, score=None, fingerprint="toy", **settings
-) -> list[dict]:
-    """Train in `out`. `kill_at`: the call of the loss that ends in kill -9; `bad_from`: a term is NaN from there."""
+    out: Path, *, dropout=0.2, kill_at=None, bad_from=None, bad_until=10**9, score=None, fingerprint="toy", still=None, norm=False,
+    evaluate_every=1, until=None, **settings
+) -> list[dict]:  # fmt: skip
+    """Train in `out`. `kill_at`: the call of the loss that ends in kill -9; `bad_from`: a term is NaN from there to `bad_until`.
+
+    `still`: the first layer (and with `norm` its batch norm) stands still for so many epochs, "ever" for all.
+    """
     params = Engine(**{key: settings.get(key, value) for key, value in ENGINE.items()})
     optimizer = Optimizer(**{key: settings.get(key, value) for key, value in OPTIMIZER.items()})
     fabric = engine.start(params)
@@ -47,7 +53,7 @@ def fit(
         if call == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         terms = F.binary_cross_entropy_with_logits(model(x[ids]), y[ids], reduction="none").mean(0)
-        bad = bad_from is not None and call >= bad_from
+        bad = bad_from is not None and bad_from <= call < bad_until
         return {"left": terms[0], "right": terms[1] * (float("nan") if bad else 1)}
 
     epochs = iter(range(10**9))
@@ -57,12 +63,14 @@ def fit(
         return {"loss": value, "score": score(next(epochs)) if score else -value}
 
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 2))
+    body = nn.Sequential(nn.Linear(6, 32, bias=False), nn.BatchNorm1d(32)) if norm else nn.Linear(6, 32)
+    model = with_common_statistics(nn.Sequential(body, nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 2)))
     job = engine.Job(
         name="toy", model=model, loss=loss, order=lambda epoch: shuffled(torch.arange(ROWS), params.seed, epoch),
-        evaluate=evaluate, config={"width": 32}, fingerprint=fingerprint,
+        evaluate=evaluate, config={"width": 32}, fingerprint=fingerprint, evaluate_every=evaluate_every,
+        still=engine.Still(("0",), None if still == "ever" else still) if still else None,
     )  # fmt: skip
-    return engine.fit(fabric, job, params, optimizer, out, Context())
+    return engine.fit(fabric, job, params, optimizer, out, Context(), until)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,6 +96,16 @@ def locate(roots: Iterable[Path], relative: str) -> Path | None:
     return None
 
 
+class Mapped(Protocol):
+    """What a reader wants of a step's params."""
+
+    classes: Mapping[str, str | None]  # the source's class name -> ours; None: dropped
+
+
+class NoneWanted(BadInput):
+    """A source has classes, and not one of them is asked for."""
+
+
 class Classes:
     """The source's class names -> ours by the params' `classes`; of a dotted name the longest part listed decides."""
 
@@ -104,7 +114,7 @@ class Classes:
         self.names = list(dict.fromkeys(name for name in mapping.values() if name is not None))
         if all(self.number(name) is None for name in self.seen):
             shown = ", ".join(self.seen[:12]) + (", ..." if len(self.seen) > 12 else "")
-            raise BadInput(f"{where}: none of its classes ({shown}) is in brake_coast.detector_data.classes")
+            raise NoneWanted(f"{where}: none of its classes ({shown}) is in detector_data.classes")
 
     def number(self, name: str) -> int | None:
         """Place of our class in `names`; None: dropped."""

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.brake_coast.labelled.example import Classes, Labelled, Labels, checked, first_key, inside, read_json, rows
-from tasks.brake_coast.params import DetectorData
+from tasks.labelled.example import Classes, Labelled, Labels, Mapped, checked, first_key, inside, read_json, rows
 from tasks.step import BadInput
 
 WHAT = "*.json or annotations/*.json with images, annotations and categories"
@@ -69,7 +68,7 @@ def corners(bbox: Any, width: float, height: float) -> list[float]:
     return box
 
 
-def read_file(root: Path, file: Path, split: str | None, params: DetectorData, labels: Labels) -> None:
+def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels: Labels) -> None:
     content = read_json(file)
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in KEYS):
         raise BadInput(f"{file}: a COCO label file has the lists {', '.join(KEYS)}")
@@ -116,7 +115,7 @@ def read_file(root: Path, file: Path, split: str | None, params: DetectorData, l
         labels.images.append(Labelled(name, path, sequence, rows(box for box, _ in mine), numbers, **about))
 
 
-def read(roots: list[Path], params: DetectorData) -> Labels:
+def read(roots: list[Path], params: Mapped) -> Labels:
     files = label_files(roots)
     if not files:
         raise BadInput(f"{roots[0]}: no label file of COCO's layout; expected {WHAT}")

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tasks.brake_coast.labelled.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, rows
-from tasks.brake_coast.params import DetectorData
+from tasks.labelled.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, Mapped, rows
 from tasks.step import BadInput
 
 WHAT = "a data.yaml with names, train and val, images/ and labels/"
@@ -22,15 +21,21 @@ SPLITS = ("train", "val", "test")
 ROUNDING = 1e-4  # of shares that were written with few digits
 
 
+def parsed(file: Path) -> dict:
+    """What a YAML file says; nothing if that is no mapping."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: not YAML ({error})") from None
+    return content if isinstance(content, dict) else {}
+
+
 def descriptions(roots: list[Path]) -> list[tuple[Path, dict]]:
     """The YAML files at the top that describe a dataset."""
     known = []
     for file in sorted(file for root in roots for pattern in ("*.yaml", "*.yml") for file in root.glob(pattern)):
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: not YAML ({error})") from None
-        if isinstance(content, dict) and {"names", "train"} <= content.keys():
+        content = parsed(file)
+        if {"names", "train"} <= content.keys():
             known.append((file, content))
     return known
 
@@ -100,7 +105,7 @@ def box_of(line: str, names: dict[int, str]) -> tuple[int, list[float]]:
     return int(number), [*low.tolist(), *high.tolist()]
 
 
-def read(roots: list[Path], params: DetectorData) -> Labels:
+def read(roots: list[Path], params: Mapped) -> Labels:
     known = descriptions(roots)
     if not known:
         raise BadInput(f"{roots[0]}: no description of a YOLO dataset; expected {WHAT}")

@@ -1,0 +1,8 @@
+"""Readers of layouts of labelled images that any line may meet, and the one form they bring them into (example.py).
+
+A layout is a module with
+
+    WHAT                  what a folder of it holds, for people
+    found(roots)          is this what the folders of a source hold
+    read(roots, params)   `Labels`: every image with its boxes, and every entry that cannot be used with its place
+"""

@@ -1,0 +1,171 @@
+"""What can be set under `person_search:` in params.yaml, one section a step; units are in the names."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from models.person_search.variants import NETWORKS
+from tasks.detector_section import TrainDetector
+from tasks.params import Section
+from tasks.source_section import FromSource, secret_in
+from tasks.training.sections import Engine, Optimizer
+from tasks.tuning_section import Tuning
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Coco(Section):
+    categories: list[Name] = Field(min_length=1, description="of a COCO source, those that count as persons")
+    drop_crowd_images: bool = Field(description="leave out images with a crowd box; else only these boxes")
+
+
+class Download(FromSource):
+    extra_sources: list[Name] = Field(
+        description="further sources of re-ID or detector data or cameras; people of two data sets are never the same"
+    )
+    coco: Coco
+    frames_fps: float = Field(
+        gt=0, description="a camera's video is sampled so often; frames in a folder without camera.json are taken to be"
+    )
+    min_units: int = Field(ge=1, description="fewer usable data sets and cameras are an error")
+
+    @model_validator(mode="after")
+    def _no_secret_in_the_others(self) -> Download:
+        for number, uri in enumerate(self.extra_sources):
+            if secret := secret_in(uri):
+                raise ValueError(f"extra_sources[{number}] holds {secret}; write ${{NAME}} in its place, export NAME")
+        return self
+
+
+class SplitShares(Section):
+    val: float = Field(gt=0, lt=0.5)
+    test: float = Field(gt=0, lt=0.5)
+
+
+class DetectorData(Section):
+    classes: list[Name] = Field(
+        min_length=1, description="shell patterns, in any case, of the names in data.yaml that are persons"
+    )
+    drop_bad_labels: bool = Field(description="leave out label lines that cannot be used; false: they are an error")
+    shares: SplitShares = Field(description="of the images of a data set, for a split that its source lacks")
+    seed: int = Field(ge=0, description="of the splits that are made")
+
+
+class Pack(Section):
+    height_px: Positive
+    width_px: Positive
+    val_share: float = Field(ge=0, lt=1, description="of the training identities, as people to validate with")
+    seed: int = Field(ge=0, description="of which identities validate, and which of their images are the queries")
+    threads: Positive | None = Field(description="that read crops; null: one a core")
+
+
+class Augment(Section):
+    """The share of images each is done to, under torchreid's names, and how strong a change of colour may be."""
+
+    random_flip: Share
+    random_crop: Share = Field(description="a window out of the image made larger by an eighth")
+    random_patch: Share = Field(description="a rectangle of another image of the batch is pasted in")
+    color_jitter: Share
+    brightness: float = Field(
+        ge=0, le=1, description="color_jitter: a factor of 1 - this to 1 + this; so are the next two"
+    )
+    contrast: float = Field(ge=0, le=1)
+    saturation: float = Field(ge=0, le=1)
+    hue: float = Field(ge=0, le=0.5, description="color_jitter: of the hue circle, either way")
+    random_gray_scale: Share
+    random_erase: Share = Field(description="a rectangle is made the mean colour")
+
+
+class Loss(Section):
+    softmax: float = Field(ge=0, description="weight of telling the training identities apart by the classifier")
+    label_smoothing: float = Field(ge=0, lt=1)
+    triplet: float = Field(ge=0, description="weight of the batch-hard triplet loss on the embedding")
+    margin: float | None = Field(
+        gt=0,
+        description="by which the nearest other person should be farther than the farthest own image; null: a soft one",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> Loss:
+        if not self.softmax and not self.triplet:
+            raise ValueError("softmax and triplet are both 0: give at least one of them a weight")
+        return self
+
+
+def _known_networks(names: Any) -> Any:
+    for name in names if isinstance(names, list) else []:
+        if name not in NETWORKS:
+            near = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NETWORKS)}"
+            raise ValueError(f"no network {name!r}; {hint}")
+    return names
+
+
+class Train(Section):
+    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(_known_networks)] = Field(
+        description="networks to train, by their names in models/person_search/variants.py"
+    )
+    embedding: Positive | None = Field(
+        description="length of the vector that stands for a person; null: the network's own"
+    )
+    weights: str | None = Field(
+        description="a torchreid file, or a best.pt of this line, to start from; null: untrained"
+    )
+    fixbase_epochs: int = Field(ge=0, description="so many epochs at first only the new classifier is trained")
+    freeze_backbone: bool = Field(description="the classifier alone is trained, from first to last")
+    images_per_identity: Annotated[int, Field(ge=2)] | None = Field(
+        description="K of P x K batches, P = engine.batch / K; null: images as they come, for a loss without triplet"
+    )
+    evaluate_every: Positive = Field(description="epochs; the last one is judged in any case")
+    loss: Loss
+    optimizer: Optimizer
+    engine: Engine
+    augment: Augment
+
+    @model_validator(mode="after")
+    def _batches_hold_whole_identities(self) -> Train:
+        size, images = self.engine.batch, self.images_per_identity
+        if images is None and self.loss.triplet:
+            raise ValueError(
+                "images_per_identity = null leaves the triplet loss no pairs: set it, or loss.triplet to 0"
+            )
+        if images is not None and (size % images or size // images < 2):
+            raise ValueError(
+                f"engine.batch = {size} must be a multiple of images_per_identity = {images}, at least twice it"
+            )
+        if size // (images or 1) % self.engine.accumulate:
+            raise ValueError(
+                f"engine.accumulate = {self.engine.accumulate} must divide the {size // (images or 1)} of a batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_stands_still_was_trained(self) -> Train:
+        if self.freeze_backbone or self.fixbase_epochs:
+            if self.weights is None:
+                raise ValueError("freeze_backbone and fixbase_epochs need weights: an untrained backbone tells nothing")
+            if not self.loss.softmax:
+                raise ValueError(
+                    "freeze_backbone and fixbase_epochs train the classifier alone, which loss.softmax = 0 forgets"
+                )
+        return self
+
+
+class Tune(Tuning):
+    network: Annotated[str, AfterValidator(lambda name: _known_networks([name])[0])] = Field(
+        description="the network that is trained in every trial"
+    )
+
+
+class Line(Section):
+    download: Download
+    detector_data: DetectorData
+    train_detector: TrainDetector
+    pack: Pack
+    train: Train
+    tune: Tune

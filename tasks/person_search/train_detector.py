@@ -1,0 +1,21 @@
+"""Train the detector that finds the people whom the re-ID network then tells apart.
+
+Reads    detector_data/    images/, labels/ and dataset.yaml of a YOLO dataset
+Writes   train_detector/   best.pt, metrics.json, history.jsonl, curves.png, samples.png: see tasks/detector_training.py
+Alone    python -m tasks person_search-train_detector
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks import detector_training
+from tasks.person_search.params import TrainDetector
+from tasks.step import Context
+
+NETWORK = "models/person_search/street.yaml"
+
+
+def run(params: TrainDetector, out: Path, ctx: Context = Context(), *, detector_data: Path) -> dict[str, float]:
+    """Returns mAP50, mAP50-95, precision and recall of the best epoch, by split."""
+    return detector_training.run(params, detector_data, NETWORK, out, ctx)

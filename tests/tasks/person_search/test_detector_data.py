@@ -1,0 +1,99 @@
+"""Labelled images through the step: which boxes become persons, how splits come about, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tasks import detector as shared_detector
+from tasks.files import folder_hash
+from tasks.step import BadInput
+from tests.tasks.person_search.real_layouts import coco, detector, yolo
+
+
+def images(out):
+    """{split: names of images}."""
+    folders = (out / "detector_data/images").iterdir()
+    return {folder.name: sorted(path.stem for path in folder.iterdir()) for folder in folders}
+
+
+def test_persons_of_many_classes_clipped_and_in_the_splits_they_came_in(tmp_path):
+    splits = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    names = ("car", "Person", "pedestrian_far", "dog")
+    source = yolo(tmp_path / "town", splits, names, "1 0.5 0.5 0.5 0.5\n2 0.9 0.5 0.4 0.5\n0 0.5 0.5 0.1 0.1\n")
+    dataset = detector(tmp_path, source)
+    expected = "0 0.500000 0.500000 0.500000 0.500000\n0 0.850000 0.500000 0.300000 0.500000\n"
+    assert {p.read_text() for p in (tmp_path / "detector_data/labels").rglob("*.txt")} == {expected}
+    assert images(tmp_path) == {s: [f"town-detect__{stem}" for stem in stems] for s, stems in splits.items()}
+    assert dataset["boxes_of_other_classes"] == 4 and dataset["datasets"]["town"]["how"] == "the source's own"
+    assert dataset["splits"]["train"] == {"images": 2, "boxes": 4, "background": 0} and dataset["empty"] is None
+    only = detector(tmp_path, source, classes=["dog"])
+    assert only["splits"]["train"] == {"images": 2, "boxes": 0, "background": 2}
+    with pytest.raises(BadInput, match=r"data.yaml: none of its classes \(car, Person, .* is a person by"):
+        detector(tmp_path, source, classes=["rider"])
+
+
+def test_the_detector_takes_it_as_it_is(tmp_path):
+    detector(tmp_path, yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]}))
+    description, splits = shared_detector.view(tmp_path / "detector_data", tmp_path / "view")
+    assert splits == ["train", "val", "test"] and yaml.safe_load(description.read_text())["names"] == {0: "person"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("there", "wanted"), [(("train",), 4), (("train", "val"), 8)])
+def test_missing_splits_are_made_of_whole_sequences_and_said_so(tmp_path, there, wanted, seed):
+    """Six sequences of four images; of 24 (48) images .15 are 3.6 (7.2), which one sequence (two) is nearest to."""
+    stems = {s: [f"c{c + 10 * (s == 'val')}s1_{n:06d}" for c in range(6) for n in range(4)] for s in there}
+    dataset = detector(tmp_path, yolo(tmp_path / "town", stems), seed=seed)
+    found = images(tmp_path)
+    groups = [{stem.rpartition("_")[0] for stem in found[split]} for split in ("train", "val", "test")]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 6 * len(there)
+    made = [s for s in ("test", "val") if s not in there]
+    assert dataset["datasets"]["town"]["how"].startswith(f"{' and '.join(made)} made from train by groups")
+    assert all(len(found[s]) == wanted for s in made)
+
+
+def test_a_source_without_training_images_is_divided_anew(tmp_path):
+    source = coco(tmp_path / "photos", [{"bbox": [10, 10, 40, 20]}], images=12, file="instances_val2017.json")
+    dataset = detector(tmp_path, source)
+    assert "made from all images by runs of neighbouring names" in dataset["datasets"]["photos"]["how"]
+    assert {s: c["images"] for s, c in dataset["splits"].items()} == {"train": 8, "val": 2, "test": 2}
+
+
+def test_where_names_show_no_sequences_neighbours_stay_together_and_it_says_so(tmp_path):
+    detector(tmp_path, yolo(tmp_path / "film", {"train": [f"{n:06d}" for n in range(60)]}))
+    how = (tmp_path / "detector_data/dataset.json").read_text()
+    assert "runs of neighbouring names, as the names show 1 sequence(s) only" in how
+    numbers = {s: sorted(int(stem[-6:]) for stem in stems) for s, stems in images(tmp_path).items()}
+    for split in ("val", "test"):
+        breaks = sum(b - a > 1 for a, b in zip(numbers[split], numbers[split][1:]))
+        assert 6 <= len(numbers[split]) <= 12 and breaks <= 1
+    assert len(set().union(*numbers.values())) == 60
+
+
+def test_a_wrong_label_line_is_an_error_with_its_place_unless_it_may_be_dropped(tmp_path):
+    source = yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
+    (source / "labels/train/b.txt").write_text("0 0.5 0.5 0.4 0.4\n\n0 0.5 0.5 0.4\n")
+    with pytest.raises(BadInput, match=r"town-detect/labels/train/b.txt, line 3: 4 values; .*drop_bad_labels"):
+        detector(tmp_path, source)
+    dataset = detector(tmp_path, source, drop_bad_labels=True)
+    assert dataset["bad_lines_dropped"] == 1 and dataset["splits"]["train"]["boxes"] == 2
+
+
+def test_an_image_that_is_cut_off_is_left_out_by_name(tmp_path):
+    source = yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
+    image = source / "images/train/b.jpg"
+    image.write_bytes(image.read_bytes()[:-300])
+    dataset = detector(tmp_path, source)
+    assert list(dataset["left_out"]) == ["town-detect/images/train/b.jpg"] and dataset["splits"]["train"]["images"] == 1
+
+
+def test_several_data_sets_become_one_and_twice_the_same(tmp_path):
+    towns = [yolo(tmp_path / name, {"train": ["a", "b"], "val": ["c"], "test": ["d"]}) for name in ("one", "two")]
+    photos = coco(tmp_path / "photos", [{"bbox": [10, 10, 40, 20]}], images=12)
+    dataset = detector(tmp_path, *towns, photos)
+    assert sum(s["images"] for s in dataset["splits"].values()) == 20
+    assert set(dataset["datasets"]) == {"one", "two", "photos"}
+    before = folder_hash(tmp_path / "detector_data")
+    detector(tmp_path, *towns, photos)
+    assert folder_hash(tmp_path / "detector_data") == before

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tasks import params as params_file
+from tasks.person_search import crops, embed, tune
+from tasks.person_search.params import Train, Tune
+from tasks.person_search.ranking import rank
+from tasks.person_search.train import run, served_model
+from tasks.step import BadInput
+from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
+
+SECTIONS = params_file.load().person_search
+NAME = SECTIONS.train.networks[0]
+SHRUNK = {"engine": {"epochs": 4, "batch": 16, "accelerator": "cpu"}, "weights": None, "evaluate_every": 2}
+
+
+def settings(**changes) -> Train:
+    """The project's own params, with the training made small."""
+    values = SECTIONS.train.model_dump()
+    for section in (SHRUNK, changes):
+        for key, value in section.items():
+            values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    return Train(**values)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return write_pack(tmp_path_factory.mktemp("pack"), {"train": 10, "val": 8})
+
+
+@pytest.fixture(scope="module")
+def trained(pack, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return out, run(settings(), out, network=NAME, pack=pack)
+
+
+def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"{name}.pt", weights_only=True)["model"]
+
+
+def history_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_finds_people_that_it_has_never_seen_and_reports_it(trained, pack):
+    out, scores = trained
+    rows = history_of(out)
+    assert scores["val/mAP"] > 0.6 and scores["val/rank1"] > 0.6 and scores["epochs"] == 4
+    assert {"loss", "softmax", "triplet"} == set(rows[0]["train"])
+    assert [bool(row["val"]) for row in rows] == [False, True, False, True]
+    assert max(row["val"]["mAP"] for row in rows if row["val"]) == scores["val/mAP"]
+
+
+def test_best_pt_alone_and_the_served_model_give_the_vectors_that_were_judged(trained, pack, tmp_path):
+    out, scores = trained
+    (tmp_path / "anywhere.pt").write_bytes((out / "best.pt").read_bytes())
+    network, config = embed.load_network(tmp_path / "anywhere.pt")
+    val = crops.load(pack / "val.h5")
+    vectors = embed.embed(network, val.images, config, batch=7)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    q, g = val.role == crops.QUERY, val.role == crops.GALLERY
+    ranking = rank(vectors[q], vectors[g], val.identity[q], val.camera[q], val.identity[g], val.camera[g])
+    assert ranking.map == pytest.approx(scores["val/mAP"], abs=1e-6)
+    _, path, example = served_model(out, NAME)
+    served = embed._load_pyfunc(str(path))
+    assert served.predict(example).shape == (1, network.feature_dim)
+    np.testing.assert_allclose(served.predict(val.images[:5]), vectors[:5], atol=1e-5)
+    with pytest.raises(BadInput, match=f"for a network trained on {HEIGHT}x{WIDTH}"):
+        served.predict(val.images[:, :16])
+
+
+def child(code: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", f"import sys\nfrom pathlib import Path\n{code}", *map(str, arguments)]
+
+
+TRAIN = """
+import os, signal, yaml
+from tasks.person_search.params import Train
+from tasks.person_search import train
+from tasks.training import engine
+values, pack, out, kill_at = sys.argv[1:]
+step = engine.Trainer.step
+def last_steps(trainer, ids):
+    if trainer.at.step == int(kill_at):
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(trainer, ids)
+engine.Trainer.step = last_steps
+params = yaml.safe_load(Path(values).read_text())
+train.run(Train(**params), Path(out), network=params["networks"][0], pack=Path(pack))
+"""
+
+
+def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(trained, pack, tmp_path):
+    changes = {"fixbase_epochs": 2, "weights": str(trained[0] / "best.pt"), "engine": {"checkpoint_every_s": 0.0}}
+    params = settings(**changes)
+    scores = run(params, tmp_path / "whole", network=NAME, pack=pack)
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    steps = json.loads((tmp_path / "whole" / "last.json").read_text())["step"] // 4  # of an epoch
+    out, kill_at = tmp_path / "killed", 2 * steps - 1
+    process = subprocess.run(child(TRAIN, tmp_path / "train.yaml", pack, out, kill_at))
+    assert process.returncode == -signal.SIGKILL
+    assert json.loads((out / "last.json").read_text())["step"] == kill_at
+    assert run(params, out, network=NAME, pack=pack) == scores
+    for name in ("best", "last"):
+        assert same(weights_of(tmp_path / "whole", name), weights_of(out, name))
+    assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole" / "history.jsonl").read_bytes()
+
+
+def test_two_processes_take_the_steps_of_one(pack, tmp_path):
+    """Their triplets and batch statistics are those of the whole batch; augmentation, whose draws differ, is off."""
+    params = settings(augment=dict.fromkeys(SECTIONS.train.augment.model_dump(), 0.0), engine={"epochs": 2})
+    run(params, tmp_path / "one", network=NAME, pack=pack)
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    (tmp_path / "child.py").write_text(f"import sys\nfrom pathlib import Path\n{TRAIN}")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    arguments = [tmp_path / "child.py", tmp_path / "train.yaml", pack, tmp_path / "two", -1]
+    process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    one, two = (history_of(tmp_path / name) for name in ("one", "two"))
+    for a, b in zip(one, two, strict=True):
+        assert b["train"] == pytest.approx(a["train"], rel=1e-4)
+        assert b["val"] == pytest.approx(a["val"], abs=0.01)
+    a, b = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert a.keys() == b.keys()
+    for name in a:  # weights and batch statistics
+        torch.testing.assert_close(b[name], a[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_frozen_backbone_does_not_move(trained, pack, tmp_path):
+    source = weights_of(trained[0], "best")
+    changes = {"freeze_backbone": True, "weights": str(trained[0] / "best.pt"), "engine": {"epochs": 1}}
+    run(settings(**changes), tmp_path, network=NAME, pack=pack)
+    after = weights_of(tmp_path)
+    moved = {name for name in source if not torch.equal(source[name], after[name])}
+    assert moved <= {"classifier.weight", "classifier.bias"}
+    assert not torch.equal(source["classifier.weight"], after["classifier.weight"])
+
+
+def test_a_softmax_alone_takes_images_as_they_come(pack, tmp_path):
+    engine = {"epochs": 1, "ema_decay": 0.5, "accumulate": 2}
+    plain = settings(images_per_identity=None, loss={"triplet": 0.0}, engine=engine)
+    scores = run(plain, tmp_path, network=NAME, pack=pack)
+    assert set(history_of(tmp_path)[0]["train"]) == {"loss", "softmax"}
+    assert 0 < scores["val/mAP"] <= 1
+
+
+def test_a_validation_without_queries_keeps_the_last_epoch(tmp_path):
+    pack = write_pack(tmp_path / "pack", {"train": 6, "val": 2})
+    with h5py.File(pack / "val.h5", "r+") as file:
+        file["role"][:] = 2
+    scores = run(settings(engine={"epochs": 2}), tmp_path / "out", network=NAME, pack=pack)
+    assert scores["best_epoch"] == 1 and "val/mAP" not in scores
+
+
+def test_mistakes_are_named(pack, tmp_path):
+    empty = write_pack(tmp_path / "empty", {"train": 0, "val": 2})
+    with pytest.raises(BadInput, match=r"train\.h5: 0 identities to train on"):
+        run(settings(), tmp_path / "out", network=NAME, pack=empty)
+    with pytest.raises(BadInput, match=r"10 identities, and a batch of 64 with 4 images each wants 16; lower .* to 40"):
+        run(settings(engine={"batch": 64}), tmp_path / "out", network=NAME, pack=pack)
+    with pytest.raises(BadInput, match=r"val\.h5: no such file; run person_search-pack"):
+        crops.load(tmp_path / "val.h5")
+    (tmp_path / "val.h5").write_text("no HDF5")
+    with pytest.raises(BadInput, match=r"not a split of person_search-pack"):
+        crops.load(tmp_path / "val.h5")
+    torch.save({"config": {"network": {"name": NAME, "identities": 3}}, "model": {}}, tmp_path / "other.pt")
+    with pytest.raises(BadInput, match=r"other\.pt: not a checkpoint of person_search-train"):
+        embed.load_network(tmp_path / "other.pt")
+    for changes, message in {
+        "did you mean": {"networks": [NAME + "x"]},
+        "leaves the triplet loss no pairs": {"images_per_identity": None},
+        "must be a multiple of images_per_identity": {"engine": {"batch": 18}},
+        "need weights: an untrained": {"freeze_backbone": True},
+        "give at least one of them a weight": {"loss": {"softmax": 0.0, "triplet": 0.0}},
+    }.items():
+        with pytest.raises(ValueError, match=changes):
+            settings(**message)
+
+
+def test_a_search_over_the_keys_of_the_seed(pack, tmp_path):
+    standing = SECTIONS.tune.model_dump()
+    assert tune.run(Tune(**standing), tmp_path / "none", train_params=SECTIONS.train, pack=pack) == {"trials": 0}
+    asked = {**standing, "trials": 1, "pruner": {"kind": "none", "min_epochs": 1, "reduction": 2}}
+    train = settings(engine={"epochs": 1}, evaluate_every=1)
+    found = tune.run(Tune(**asked), tmp_path / "seed", train_params=train, pack=pack)
+    assert found["complete"] == 1 and 0 < found["best_score"] == found["standing_score"] <= 1
+    grid = {"optimizer.kind": {"choices": ["sgd", "adam"]}, "optimizer.momentum": {"choices": [0.8]}}
+    asked |= {"sampler": "grid", "space": grid, "trials": 9}
+    assert tune.run(Tune(**asked), tmp_path / "grid", train_params=train, pack=pack)["complete"] == 2
+    asked |= {"pruner": {"kind": "asha", "min_epochs": 3, "reduction": 2}}
+    with pytest.raises(BadInput, match="must be a multiple of person_search.train.evaluate_every = 2"):
+        tune.run(Tune(**asked), tmp_path, train_params=settings(), pack=pack)
