@@ -25,8 +25,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import lock, notify, results, source, worker
 from flows.environment import STATE
 from flows.graph import Graph
-from tasks import params as params_file
 from tasks import champion, runner, tracking
+from tasks import params as params_file
 from tasks.step import BadInput
 
 NETWORK_RETRIES = 2

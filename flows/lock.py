@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 
 from tasks.files import read_json, write_json
 
-
 log = logging.getLogger(__name__)
 
 

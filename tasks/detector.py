@@ -14,8 +14,9 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 STATE, EPOCHS = "state.pt", "epochs"  # in a training's folder of work
+AHEAD = 16  # batches under way or waiting to be written
 GREY = 114  # what YOLO is trained to see around an image
 IMAGES = (".jpg", ".jpeg", ".png")
 
@@ -390,6 +392,22 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # a thread's call also changed what later threads begin with
+
+
+def ahead(fn: Callable[[Any], Any], items: Iterable[Any], pool: Executor, depth: int = AHEAD) -> Iterator[Any]:
+    """`map(fn, items)` by the pool, in order, and at most `depth` items ahead of the consumer."""
+    pending: deque = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(fn, item))
+            if len(pending) >= depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # after an error: the next recording begins with idle threads
+        for future in pending:
+            future.cancel()
+        wait(pending)
 
 
 @dataclass(frozen=True)

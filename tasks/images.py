@@ -18,3 +18,13 @@ def image_size(path: Path) -> tuple[int, int] | None:
             return image.size if IMAGE_END.get(path.suffix.lower(), b"") in file.read() else None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ImportError):
         return None  # ImportError: where ultralytics is loaded too, it has PIL ask for HEIF support before giving up
+
+
+def is_whole(data: bytes) -> bool:
+    """Is this a JPEG or PNG file up to its end? OpenCV decodes one that was cut, without complaint, and fills it up."""
+    if not data.startswith(b"\xff\xd8"):
+        return data.startswith(b"\x89PNG") and data[-8:-4] == b"IEND"
+    at = 2  # pass over the segments before the first scan: an embedded thumbnail has an end marker of its own
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return data.rfind(b"\xff\xd9", at) > at  # inside a scan every 0xff is escaped

@@ -16,12 +16,10 @@ import csv
 import fnmatch
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -32,39 +30,13 @@ from tasks.brake_coast.params import Annotate
 from tasks.detector import Detector, Frame
 from tasks.fanout import fan_out
 from tasks.files import digest, file_hash, read_json, write_json
+from tasks.images import is_whole
 from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ["Time", "filename", "status", "class_id", "confidence", "x1", "y1", "x2", "y2", "area"]
 FLUSH_FRAMES = 100  # a kill loses about so many at most
-AHEAD = 16  # batches under way or waiting to be written
-
-
-def ahead(fn: Callable[[Any], Any], items: Iterable[Any], pool: Executor, depth: int) -> Iterator[Any]:
-    """`map(fn, items)` by the pool, in order, and at most `depth` items ahead of the consumer."""
-    pending: deque = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(fn, item))
-            if len(pending) >= depth:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # after an error: the next recording begins with idle threads
-        for future in pending:
-            future.cancel()
-        wait(pending)
-
-
-def is_whole(data: bytes) -> bool:
-    """Is this a JPEG or PNG file up to its end? OpenCV decodes one that was cut, without complaint, and fills it up."""
-    if not data.startswith(b"\xff\xd8"):
-        return data.startswith(b"\x89PNG") and data[-8:-4] == b"IEND"
-    at = 2  # pass over the segments before the first scan: an embedded thumbnail has an end marker of its own
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data.rfind(b"\xff\xd9", at) > at  # inside a scan every 0xff is escaped
 
 
 def roi_of(params: Annotate, name: str, size_px: tuple[int, int]) -> list[int]:
@@ -140,7 +112,7 @@ def annotate_recording(
     written = read_json(mark) if mark.exists() else {"frames": 0, "bytes": 0, "counts": {}}
     counts, start = Counter(written["counts"]), written["frames"]
     batches = [images[first : first + params.batch] for first in range(start, len(images), params.batch)]
-    seen = ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool, AHEAD)
+    seen = detector.ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool)
     flush_batches = -(-FLUSH_FRAMES // params.batch)
     bar = ctx.progress(total=len(images), initial=start, desc=folder.name, unit="image", leave=False)
     with bar, table.open("a", newline="", encoding="utf-8") as file:

@@ -8,13 +8,10 @@ Alone   python -m tasks brake_coast-report
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from pathlib import Path
 
-import jinja2
-import numpy as np
 import pandas as pd
 
 from tasks.brake_coast import charts, data_card, recording, video
@@ -22,14 +19,11 @@ from tasks.brake_coast.data_card import read_if_there
 from tasks.brake_coast.params import Report
 from tasks.brake_coast.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
 from tasks.files import read_json, write_json, write_text
+from tasks.pages import data_uri, environment, markdown
 from tasks.step import Context
 
 log = logging.getLogger(__name__)
-MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
-
-
-def data_uri(path: Path) -> str:
-    return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+PAGE = Path(__file__).with_name("report.html.j2")
 
 
 def summarise(details: dict) -> dict:
@@ -79,9 +73,7 @@ def table(summary: dict) -> str:
                 row.append(f"**{shown}**" if value is not None and value == best else shown)
             cells.append(row)
         cells.append(["positives / windows", *(f"{task['positives']} / {task['windows']}" for task in held)])
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
-        text += [f"{title}:", "", lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:], ""]
+        text += [f"{title}:", "", markdown(cells), ""]
     return "\n".join(text)
 
 
@@ -195,15 +187,7 @@ def run(
 
 
 def render(page: dict) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": lambda value, digits=3: "–" if value is None else f"{value:,.{digits}f}",
-        "percent": lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%",
-        "best": lambda values, low=False: (min if low else max)((v for v in values if v is not None), default=None),
-        "blind": lambda run: split_name(run)[1],
-    }
-    environment.globals |= {"BASELINES": BASELINES}
-    return environment.get_template("report.html.j2").render(page)
+    made = environment(PAGE)
+    made.filters["blind"] = lambda run: split_name(run)[1]
+    made.globals |= {"BASELINES": BASELINES}
+    return made.get_template(PAGE.name).render(page)

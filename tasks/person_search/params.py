@@ -162,10 +162,55 @@ class Tune(Tuning):
     )
 
 
+class Evaluate(Section):
+    batch: Positive = Field(description="crops embedded at once; no influence on the results")
+    bootstrap_replicates: int = Field(ge=100, description="draws of the test people behind every 95 % interval")
+    bootstrap_seed: int = Field(ge=0)
+    false_accept_rate: float = Field(
+        gt=0,
+        lt=1,
+        description="of the matching threshold, on validation; with too few pairs for it the equal error rate",
+    )
+
+
+class Report(Section):
+    embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
+
+
+class Index(Section):
+    weights: str = Field(description="path of the .pt file of any YOLO detector")
+    imgsz: Positive = Field(multiple_of=32, description="longer side of the detector's input in px")
+    classes: list[Name] = Field(min_length=1, description="of the detector, those that are persons")
+    confidence: Share = Field(description="lowest confidence of a detection")
+    iou: Share = Field(description="of two boxes that overlap more, the less confident one is dropped")
+    max_detections: Positive = Field(description="of a frame; the most confident are kept")
+    batch: Positive = Field(description="frames that the detector sees at once")
+    threads: Positive | None = Field(description="each reads and sees a batch on one core; null: one a core")
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
+
+
+class Search(Section):
+    queries: Name | None = Field(
+        description="whom to find: an image or a folder of images, each of one person, cropped; null: those of the source"
+    )
+    threshold: float | None = Field(
+        ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: that of evaluate"
+    )
+    gap_s: float = Field(ge=0, description="of not being seen, that a sighting bridges")
+    results: Positive = Field(description="detections that a query's results.csv lists, the most similar ones")
+    sheet_queries: int = Field(ge=0, description="so many queries get a contact sheet, evenly spread over all")
+    video_queries: int = Field(ge=0, description="so many get an mp4 and a sheet: those that most cameras saw")
+    video_seconds: float = Field(gt=0, description="of a longer recording the stretch that shows the person most")
+
+
 class Line(Section):
     download: Download
     detector_data: DetectorData
     train_detector: TrainDetector
     pack: Pack
     train: Train
+    evaluate: Evaluate
+    index: Index
+    search: Search
+    report: Report
     tune: Tune

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks.brake_coast.charts import DASHES, FAINT, INK, RUNS, drawn, legend
+from tasks.charts import DASHES, FAINT, INK, RUNS, drawn, legend
 from tasks.files import replacing
 from tasks.person_search.ranking import Ranking
 from tasks.person_search.thresholds import Pairs

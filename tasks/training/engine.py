@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from tasks.step import BadInput, Context
 from tasks.training import checkpoint, history, optimizers
 from tasks.training.cuda_graph import StepGraph
-from tasks.training.sections import Engine, Optimizer
 from tasks.training.sampling import seed_of
 from tasks.training.schedule import share_of_peak
+from tasks.training.sections import Engine, Optimizer
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr each time

@@ -18,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import detector
 from tasks.brake_coast import annotate
+from tasks.images import is_whole
 from tasks.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 
@@ -154,6 +156,7 @@ def test_a_kill_in_the_middle_is_made_good_to_the_byte(tmp_path, yard, weights):
     code = f"""
 import json, time
 from pathlib import Path
+from tasks import detector
 from tasks.brake_coast import annotate
 from tasks.brake_coast.params import Annotate
 read = Path.read_bytes
@@ -196,7 +199,7 @@ def test_reading_ahead_is_bounded_and_in_order():
             yield item
 
     with ThreadPoolExecutor(3) as pool:
-        results = annotate.ahead(lambda item: item * 2, items(), pool, depth=8)
+        results = detector.ahead(lambda item: item * 2, items(), pool, depth=8)
         for expected in range(50):
             assert next(results) == expected * 2
             assert len(taken) <= expected + 8
@@ -214,8 +217,8 @@ WHOLE["thumbnail"] = WHOLE[".jpg"][:2] + SEGMENT + WHOLE[".jpg"][2:]
 @given(kind=st.sampled_from(sorted(WHOLE)), share=st.floats(0, 1, exclude_max=True))
 def test_a_cut_image_is_not_whole_wherever_it_was_cut(kind, share):
     data = WHOLE[kind]
-    assert annotate.is_whole(data)
-    assert not annotate.is_whole(data[: int(len(data) * share)])
+    assert is_whole(data)
+    assert not is_whole(data[: int(len(data) * share)])
 
 
 def test_weights_that_are_no_model_are_named(tmp_path, yard):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tasks.toy.helper import square
+
 from tasks.files import write_text
 from tasks.step import Context
-from tasks.toy.helper import square
 
 
 def run(params, out, ctx=Context(), *, collect) -> dict:
