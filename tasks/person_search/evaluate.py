@@ -154,7 +154,9 @@ def run(
         runs[name] = {"test": told, "validation": ranking.rank(*sides(val, on_val[name])).numbers()}
         if name in train and rankings[name].queries:
             query, gallery, *whose = sides(test, on_test[name])
-            runs[name]["reranked"] = ranking.rank_distances(rerank(query, gallery), *whose).numbers()
+            runs[name]["reranked"] = ranking.rank_distances(
+                rerank(query, gallery, **params.rerank.model_dump()), *whose
+            ).numbers()
         if name in train and len(config["datasets"]) > 1:
             per = {
                 dataset: scored(sides(test, on_test[name], i), params)[1]

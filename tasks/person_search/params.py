@@ -162,6 +162,14 @@ class Tune(Tuning):
     )
 
 
+class Rerank(Section):
+    """Of k-reciprocal re-ranking; the paper's names and values."""
+
+    k1: Positive = Field(description="neighbours that two images may share")
+    k2: Positive = Field(description="neighbours over which each image's own are averaged")
+    share: Share = Field(description="of the original distance in the new one (lambda)")
+
+
 class Evaluate(Section):
     batch: Positive = Field(description="crops embedded at once; no influence on the results")
     bootstrap_replicates: int = Field(ge=100, description="draws of the test people behind every 95 % interval")
