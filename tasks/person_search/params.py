@@ -179,6 +179,7 @@ class Evaluate(Section):
         lt=1,
         description="of the matching threshold, on validation; with too few pairs for it the equal error rate",
     )
+    rerank: Rerank
 
 
 class Report(Section):
