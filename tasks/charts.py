@@ -48,6 +48,16 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     return svg
 
 
+def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:
+    columns = min(count, 4) if count != 5 and count != 6 else 3
+    rows = -(-count // columns)
+    figure = Figure(figsize=(11, height * rows + 0.45))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
 def legend(figure: Figure, axes: Sequence) -> None:
     """One legend for all panels, below them."""
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tasks.brake_coast.runs import BASELINES, split_name
-from tasks.charts import DASHES, FAINT, RUNS, drawn, legend
+from tasks.charts import DASHES, FAINT, RUNS, drawn, legend, panels
 
 
 def looks(runs: Sequence[str]) -> dict[str, dict]:
@@ -30,16 +30,6 @@ def looks(runs: Sequence[str]) -> dict[str, dict]:
             colour = RUNS[bases.index(base) % len(RUNS)]
             chosen[run] = {"color": colour, "linestyle": DASHES[blind], "linewidth": 1.3 if blind else 2.0}
     return chosen
-
-
-def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:
-    columns = min(count, 4) if count != 5 and count != 6 else 3
-    rows = -(-count // columns)
-    figure = Figure(figsize=(11, height * rows + 0.45))
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in axes[count:]:
-        spare.set_visible(False)
-    return figure, axes[:count]
 
 
 def pr(path: Path, curves: pd.DataFrame, details: dict, tasks: Sequence[str]) -> str:

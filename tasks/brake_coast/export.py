@@ -38,8 +38,7 @@ from matplotlib.figure import Figure
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from tasks import detector, metrics
-from tasks.brake_coast import charts
+from tasks import charts, detector, metrics
 from tasks.brake_coast.analyses.held import Held, write_numbers
 from tasks.brake_coast.annotate import look
 from tasks.brake_coast.inference import Windows, load_model

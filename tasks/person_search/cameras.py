@@ -2,8 +2,8 @@
 
 A camera is a unit of download/ with the part `frames`. Index keeps a folder for each:
 
-    detections.h5    frame int32 (N), box float32 (N, 4), confidence float32 (N), embedding float32 (N, D), by frame, the
-                     most confident first
+    detections.h5    frame int32 (N), box float32 (N, 4), confidence float32 (N), embedding float32 (N, D); by frame,
+                     the most confident first
     oracle.h5        of the true boxes, where truth.csv tells them: frame int32 (M), identity int32 (M), box float32
                      (M, 4), embedding float32 (M, D), found uint8 (M): 1 where a detection took the box at IoU 0.5
     camera.json      dataset, camera, name, fps, counts, unreadable frames

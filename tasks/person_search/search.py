@@ -1,20 +1,20 @@
 """Find this person: every query image against every detection of every camera.
 
 Reads    download/<unit>/{frames/, queries/}, index/, evaluate/details.json (the threshold), train/<leader>/best.pt
-Writes   search/search.json             {threshold, network, cameras, queries: {query: what is said of it}, metrics or why
-                                        there are none, skipped: images that cannot be read, empty: why there is nothing}
+Writes   search/search.json             {threshold, network, cameras, queries: {query: what is said of it}, metrics or
+                                        why there are none, skipped: images that cannot be read, empty: why}
          search/queries.csv             a line a query: who, found or not, where, how sure
          search/<query>/results.json    sightings and, of each camera, the best detection
          search/<query>/results.csv     the most similar detections of all cameras, most similar first
          search/<query>/sheet.png       the query, and the best frame of each camera; for some of the queries
-         search/<query>/search.mp4      the cameras side by side, the found person marked; for the query or queries that
-                                        most cameras saw
+         search/<query>/search.mp4      the cameras side by side, the found person marked; for the query or queries
+                                        that most cameras saw
 Alone    python -m tasks person_search-search --set person_search.search.queries=<a folder or an image>
 
 A detection at least as similar as the threshold may be the person, in the query's own camera too; below it in all
 cameras the person is not found, and that is said. Where the true boxes are known (truth.csv, and queries called by
-Market's names) the search is judged by the rule of the benchmarks, without the query's own camera, beside the true boxes
-in place of the detections and beside chance. Nothing is judged where nothing is known.
+Market's names) the search is judged by the rule of the benchmarks, without the query's own camera, beside the true
+boxes in place of the detections and beside chance. Nothing is judged where nothing is known.
 """
 
 from __future__ import annotations
@@ -44,32 +44,11 @@ from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 RESULTS = [
-    "rank",
-    "unit",
-    "camera",
-    "name",
-    "frame",
-    "time_s",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
-    "confidence",
-    "similarity",
-    "above",
-]
+    "rank", "unit", "camera", "name", "frame", "time_s", "x1", "y1", "x2", "y2", "confidence", "similarity", "above"
+]  # fmt: skip
 OVERVIEW = [
-    "query",
-    "person",
-    "found",
-    "cameras",
-    "sightings",
-    "best_similarity",
-    "best_unit",
-    "best_frame",
-    "ap",
-    "image",
-]
+    "query", "person", "found", "cameras", "sightings", "best_similarity", "best_unit", "best_frame", "ap", "image"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,13 +112,15 @@ def sighting(
     }  # fmt: skip
 
 
+def nearest_of(best: Sequence[dict]) -> dict[str, Any] | None:
+    """Of each camera's best detection the most similar one, with its unit."""
+    held = [one["best"] | {"unit": one["unit"]} for one in best if one["best"]]
+    return max(held, key=lambda hit: hit["similarity"], default=None)
+
+
 def said(found: Sequence[dict], best: Sequence[dict], threshold: float | None, why: str) -> str:
     """The answer in a sentence."""
-    nearest = max(
-        (one["best"] | {"unit": one["unit"]} for one in best if one["best"]),
-        key=lambda b: b["similarity"],
-        default=None,
-    )
+    nearest = nearest_of(best)
     if nearest is None:
         return f"not found: nobody was detected in {len(best)} cameras"
     near = f"{nearest['similarity']:.3f}, in {nearest['unit']}, frame {nearest['frame']}"
@@ -194,10 +175,8 @@ def ranked(similarity: np.ndarray, yard: Yard, threshold: float | None, most: in
     for rank, row in enumerate(near[np.argsort(-similarity[near], kind="stable")][:most], start=1):
         place = yard.camera_of(row)
         one, own = yard.indexed[place], row - yard.start[place]
-        frame, above = (
-            int(one.rows["frame"][own]),
-            "" if threshold is None else int(similarity[row] >= np.float32(threshold)),
-        )
+        frame = int(one.rows["frame"][own])
+        above = "" if threshold is None else int(similarity[row] >= np.float32(threshold))
         lines.append([
             rank, one.camera.unit, one.camera.number, one.camera.name, frame, f"{frame / one.camera.fps:.3f}",
             *(f"{value:.2f}" for value in one.rows["box"][own]), f"{one.rows['confidence'][own]:.4f}",
@@ -208,8 +187,7 @@ def ranked(similarity: np.ndarray, yard: Yard, threshold: float | None, most: in
 
 def overview(one: Mapping[str, Any]) -> list:
     """The line of queries.csv."""
-    tops = [camera["best"] | {"unit": camera["unit"]} for camera in one["cameras"] if camera["best"]]
-    top = max(tops, key=lambda best: best["similarity"], default=None)
+    top = nearest_of(one["cameras"])
     place = [f"{top['similarity']:.6f}", top["unit"], top["frame"]] if top else ["", "", ""]
     found = "" if one["found"] is None else int(one["found"])
     where = len({seen["unit"] for seen in one["sightings"]})
@@ -236,6 +214,17 @@ def tidy(out: Path, keep: Sequence[str]) -> None:
     for path in out.iterdir() if out.is_dir() else ():
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
+
+
+def tracks_of(yard: Yard, similarity: np.ndarray, frames: Mapping[str, Mapping[int, Path]]) -> list[search_video.Track]:
+    """What the film of one query shows of each camera."""
+    return [
+        search_video.Track(
+            one.camera.name, one.camera.fps, frames[one.camera.unit], one.rows["frame"], one.rows["box"],
+            similarity[yard.start[place] : yard.start[place + 1]],
+        )
+        for place, one in enumerate(yard.indexed)
+    ]  # fmt: skip
 
 
 def nothing(out: Path, why: str) -> dict[str, float]:
@@ -317,23 +306,9 @@ def run(
     for i in ctx.progress(sheets, desc="sheets", unit="sheet"):
         search_pictures.sheet(out / asked[i].key / "sheet.png", asked[i].path, answers[i], frames)
     for i in films:
-        similar = vectors[i] @ yard.embedding.T
-        tracks = [
-            search_video.Track(
-                one.camera.name, one.camera.fps, frames[one.camera.unit], one.rows["frame"], one.rows["box"],
-                similar[yard.start[place] : yard.start[place + 1]],
-            )
-            for place, one in enumerate(indexed)
-        ]  # fmt: skip
-        search_video.write(
-            out / asked[i].key / "search.mp4",
-            asked[i].path,
-            answers[i],
-            tracks,
-            threshold,
-            params.video_seconds,
-            ctx.progress,
-        )
+        tracks = tracks_of(yard, vectors[i] @ yard.embedding.T, frames)
+        film = out / asked[i].key / "search.mp4"
+        search_video.write(film, asked[i].path, answers[i], tracks, threshold, params.video_seconds, ctx.progress)
     units = [one.camera.unit for one in indexed]
     write_json(out / "search.json", {
         "empty": None, "network": leader.network, "threshold": threshold, "threshold_from": chosen,

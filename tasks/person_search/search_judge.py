@@ -51,9 +51,8 @@ def scored(
         search(vectors[i : i + step] @ embedding.T, who[i : i + step], where[i : i + step], boxes, truth, iou=IOU)
         for i in range(0, len(vectors), step)
     ]
-    return SearchScore(
-        *(np.concatenate([getattr(part, key) for part in parts]) for key in ("ap", "first", "boxes", "found"))
-    )
+    columns = ("ap", "first", "boxes", "found")
+    return SearchScore(*(np.concatenate([getattr(part, key) for part in parts]) for key in columns))
 
 
 def chance(who: np.ndarray, where: np.ndarray, boxes: Boxes, truth: Boxes) -> dict[str, float | None]:
@@ -75,7 +74,7 @@ def chance(who: np.ndarray, where: np.ndarray, boxes: Boxes, truth: Boxes) -> di
 def open_set(answers: Sequence[Mapping[str, Any]]) -> dict[str, int | float | None]:
     """How often the threshold was right: of people who are there, and of people whom no camera saw.
 
-    found_right: with a right detection above the threshold, in a camera other than the query's own.
+    found_right: with a sighting, in a camera other than the query's own, whose most similar detection is the person.
     """
     known = [one for one in answers if one["found"] is not None and any(c["there"] is not None for c in one["cameras"])]
     known = [one for one in known if all(c["there"] is not None for c in one["cameras"])]
@@ -102,10 +101,7 @@ def judged(
     known = [one for one in indexed if one.oracle is not None]
     mine = [i for i, query in enumerate(asked) if query.person is not None]
     if not known or not mine:
-        return (
-            None,
-            "no camera has a truth.csv" if not known else "no query is called by Market's names (0002_c1s1_...)",
-        )
+        return None, "no query is called by Market's names (0002_c1s1_...)" if known else "no camera has a truth.csv"
     people: dict[tuple[str, int], int] = {}
     places: dict[tuple[str, int], int] = {}
     for one in known:

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
-from tasks.brake_coast.charts import FAINT, INK
+from tasks.charts import FAINT, INK
 from tasks.files import replacing
 from tasks.person_search.pictures import RIGHT, WRONG, font
 
@@ -39,13 +39,14 @@ def verdict(camera: Mapping[str, Any]) -> tuple[str, str, str]:
     """(colour of the border, what is said, its colour) of a camera's best detection."""
     best, there = camera["best"], camera["there"]
     claimed = best is not None and best["above"] is not False
-    what = (
-        "nobody detected" if best is None else "best" if best["above"] is None else "found" if claimed else "not found"
-    )
+    if best is None:
+        what = "nobody detected"
+    else:
+        what = {None: "the most similar", True: "found", False: "not found"}[best["above"]]
     if there is None:
         return FAINT, what, INK
     if claimed:
-        reason = "" if best["right"] else ", another person" if there else ", who is not here"
+        reason = "" if best["right"] else ", but another person" if there else ", but not here: another person"
         ink = RIGHT if best["right"] else WRONG
         return ink, f"{'✓' if best['right'] else '✗'} {what}{reason}", ink
     if there:
@@ -105,9 +106,8 @@ def sheet(path: Path, query: Path, answer: Mapping[str, Any], frames: Mapping[st
     pen.text((GAP_PX, 26), folded(answer["says"], image.width - 2 * GAP_PX), fill=INK, font=font(11))
     who = fitted(upright(query), QUERY_PX)
     image.paste(who, (GAP_PX, 48))
-    known = (
-        f"person {answer['person']}, camera {answer['camera']}" if answer["person"] is not None else "person unknown"
-    )
+    person = answer["person"]
+    known = "person unknown" if person is None else f"person {person}, camera {answer['camera']}"
     level = "no threshold" if answer["threshold"] is None else f"threshold {answer['threshold']:.3f}"
     for line, text in enumerate((known, level)):
         pen.text((GAP_PX, 54 + who.height + 15 * line), text, fill=FAINT, font=font(11))

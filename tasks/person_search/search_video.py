@@ -146,9 +146,8 @@ def panel(query: Path, answer: Mapping[str, Any], threshold: float | None) -> Im
         y += 18
     y += 10
     seen = answer["sightings"]
-    heading = (
-        "not found" if not seen else f"seen by {len({one['unit'] for one in seen})} of {len(answer['cameras'])} cameras"
-    )
+    units = {one["unit"] for one in seen}
+    heading = f"seen by {len(units)} of {len(answer['cameras'])} cameras" if seen else "not found"
     pen.text((12, y), heading, font=font(14, bold=True), fill=FOUND if seen else INK)
     for one in seen[: max(0, (SIZE[1] - y - 30) // 18)]:
         y += 18

@@ -1,7 +1,7 @@
 """When was somebody seen where? Similarities of one query and the detections in, sightings out. Pure.
 
 A detection whose similarity is at least the threshold may be the person. In one frame a person is once: the most
-similar of them counts. Frames of one camera that lie no more than `gap_s` apart, or follow each other, are one sighting.
+similar of them counts. Frames of a camera that lie no more than `gap_s` apart, or follow each other, are one sighting.
 """
 
 from __future__ import annotations

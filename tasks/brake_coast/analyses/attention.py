@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from models.brake_coast.factory import Network
 from models.brake_coast.layers import Attention, Pool
 from models.brake_coast.variants import parse
-from tasks.brake_coast import charts
+from tasks import charts
 from tasks.brake_coast.analyses import pictures
 from tasks.brake_coast.analyses.held import Held, car_ahead, write_numbers
 from tasks.brake_coast.inference import Windows, load_model

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks import metrics
-from tasks.brake_coast import charts
+from tasks import charts, metrics
 from tasks.brake_coast.analyses import pictures
 from tasks.brake_coast.analyses.held import Held, write_numbers
 from tasks.brake_coast.inference import load_model, predict

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from tasks.brake_coast.charts import STYLE
+from tasks.charts import STYLE
 from tasks.files import replacing
 
 MISSED, CAUGHT = "#c2410c", "#0f8a6a"

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tasks.brake_coast import charts, evaluate, label, pack, report, video
+from tasks.charts import INK
 from tasks.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
@@ -192,7 +193,7 @@ def test_ids_and_inks_of_a_figure_are_the_pages(seen):
     ids = set(re.findall(r' id="([^"]+)"', svg))
     used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg))
     assert {a or b for a, b in used} <= ids
-    assert "var(--ink)" in svg and charts.INK not in svg
+    assert "var(--ink)" in svg and INK not in svg
 
 
 def test_the_busiest_stretch_is_of_one_segment_with_the_onsets_inside():
