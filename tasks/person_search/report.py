@@ -171,7 +171,7 @@ def run(
     runs = ordered(details)
     for stale in out.glob("*.png"):
         stale.unlink()
-    figures = {}
+    figures = dict.fromkeys(("leaderboard", "learning"))
     judged = [name for name in runs if details["runs"][name]["test"]["map"] is not None]
     if judged:
         figures["leaderboard"] = leaderboard(out / "leaderboard.png", details, judged)
@@ -182,14 +182,14 @@ def run(
     pictures = {
         where: [{"name": path.stem, "uri": data_uri(path)} for path in paths if path.exists()]
         for where, paths in {
-            "evaluate": [evaluate / f"{name}.png" for name in SHOWN],
             "detector": [train_detector / f"{name}.png" for name in ("samples", "curves")],
             "data": [download / "people.png", download / "boxes.png"],
         }.items()
     }
+    drawn = {name: data_uri(path) if (path := evaluate / f"{name}.png").exists() else None for name in SHOWN}
     page = {
         "details": details, "runs": runs, "columns": COLUMNS, "leader": details["leader"], "remarks": remarks(details, runs, about),
-        "figures": figures, "pictures": pictures, "detector": detector, "search": about, "found": searched(search, about, params.embed_mb),
+        "figures": figures, "pictures": pictures, "drawn": drawn, "detector": detector, "search": about, "found": searched(search, about, params.embed_mb),
         "data": report, "counts": config["counts"], "size_px": [config["height_px"], config["width_px"]],
     }  # fmt: skip
     write_text(out / "table.md", table(details, runs, detector, about))

@@ -38,7 +38,14 @@ def write_pack(folder: Path, people: dict[str, int], images: int = 2, seed: int 
         with h5py.File(folder / f"{split}.h5", "w") as file:
             for name, values in made.items():
                 file[name] = values
-            file["path"] = [f"{split}/{i}.jpg" for i in range(len(first))]
-    config = {"height_px": HEIGHT, "width_px": WIDTH, "datasets": ["tiny"], "identities": people, "cameras": CAMERAS}
+            names = [f"{split}/{i}.jpg" for i in range(len(first))]
+            file.create_dataset("path", data=names, dtype=h5py.string_dtype())
+    counts = dict.fromkeys(("identities", "images", "queries", "gallery", "distractors"), 0)
+    config = {
+        "height_px": HEIGHT, "width_px": WIDTH, "datasets": ["tiny"], "cameras": {"tiny": list(range(1, CAMERAS + 1))},
+        "identities": {split: [f"tiny:{i}" for i in range(count)] for split, count in people.items()},
+        "counts": {split: {**counts, "identities": people.get(split, 0)} for split in ("train", "val", "test")},
+        "empty": None, "missing": {split: "nobody is left for it" for split, count in people.items() if not count},
+    }  # fmt: skip
     write_json(folder / "dataset_config.json", config)
     return folder
