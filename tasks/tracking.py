@@ -209,7 +209,20 @@ def _log_datasets(store: MlflowClient, run_id: str, stage: Stage) -> None:
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "input")]))
         store.set_tag(run_id, f"dvc.dep.{path}", md5)
     if inputs:
-        store.log_inputs(run_id, datasets=inputs)
+        log_inputs(store, run_id, inputs)
+
+
+def log_inputs(store: MlflowClient, run_id: str, inputs: list[DatasetInput]) -> None:
+    """Of runs that end at once, each adds the data sets that all of them have read, and MLflow refuses all but the
+    first of them: asked again, it finds them there."""
+    from mlflow.exceptions import MlflowException
+
+    for wait_s in (0.1, 0.4, 1.6):
+        try:
+            return store.log_inputs(run_id, datasets=inputs)
+        except MlflowException:
+            time.sleep(wait_s)
+    return store.log_inputs(run_id, datasets=inputs)
 
 
 def locked_hashes(stage: Stage) -> dict[str, str]:
