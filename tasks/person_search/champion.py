@@ -9,9 +9,8 @@ import numpy as np
 from tasks import metrics
 from tasks.champion import Comparison
 from tasks.files import read_json
-from tasks.person_search import crops, ranking
+from tasks.person_search import crops, evaluate, judge, ranking
 from tasks.person_search.embed import embed, load_network
-from tasks.person_search.evaluate import sides
 from tasks.person_search.params import Line
 from tasks.step import BadInput
 
@@ -25,16 +24,16 @@ def challenger(data: Path) -> str | None:
 def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
     """Raises `BadInput` if the champion cannot take the crops of today, or there is nobody to find."""
     test, of = crops.load(data / "pack" / "test.h5"), section.evaluate
-    found, drawn = [], []
+    scores, replicates, people = [], [], 0
     for path in (challenger, champion):
-        network, config = load_network(path)
-        query, gallery, *whose = sides(test, embed(network, test.images, config, of.batch))
-        ranked = ranking.rank(query, gallery, *whose)
-        if ranked.map is None:
-            raise BadInput("no test query has a match")
-        found.append(ranked.map)
-        drawn.append(ranking.bootstrap(ranked, whose[0], of.bootstrap_replicates, of.bootstrap_seed)["map"])
-    people = len(np.unique(whose[0][ranked.used]))
-    spread = metrics.interval(drawn[0] - drawn[1]) if people > 1 else None
+        network, config = load_network(path, evaluate.device())
+        mine = judge.sides(test, embed(network, test.images, config, of.batch))
+        found = judge.rank(mine)
+        if found.map is None:
+            raise BadInput(f"nobody to find in the test split: {judge.why_null(found, mine)}")
+        people = len(np.unique(mine.query_ids[found.used]))
+        scores.append(found.map)
+        replicates.append(ranking.bootstrap(found, mine.query_ids, of.bootstrap_replicates, of.bootstrap_seed)["map"])
+    spread = metrics.interval(replicates[0] - replicates[1]) if people > 1 else None
     low, high = (spread["low"], spread["high"]) if spread else (None, None)
-    return Comparison(f"mAP on {people} test people", *found, low, high)
+    return Comparison(f"mAP on {people} test people", *scores, low, high)

@@ -1,124 +1,211 @@
 """How well each network finds people whom it has never seen, on cameras other than the query's.
 
-Reads    pack/{val,test}.h5 and dataset_config.json; train/<network>/best.pt of each network
-Writes   evaluate/metrics/<run>.json   rank-1, mAP and mINP on test, for dvc metrics and for MLflow
-         evaluate/details.json   all of it: intervals, re-ranked, by data set, the leader, the matching threshold
-         evaluate/embeddings.h5  of the test crops: identity, camera, role, path, and embeddings/<network> (N, D) float32
-         evaluate/ranked.png, cmc.png, similarities.png, errors.png
+Reads    pack/{val,test}.h5 and dataset_config.json, train/<network>/best.pt of every network
+Writes   evaluate/metrics/<run>.json   rank-1, mAP, mINP and mAP re-ranked on test: a row a run in `dvc metrics show`
+         evaluate/details.json         all numbers: counts, intervals, re-ranked, by data set, leads over the baselines,
+                                       the leader, the matching threshold, and the reason of each null
+         evaluate/embeddings.h5        of the test crops, in the order of pack/test.h5: identity int32 (N), -1 a
+                                       distractor; camera int32; role uint8, 1 query, 2 gallery; dataset int32, place in
+                                       the attribute `datasets`; path utf-8; embeddings/<network> float32 (N, D), each
+                                       of length 1, so that a product of two is their cosine
+         evaluate/plots/*.csv          CMC, and errors over the threshold, for `dvc plots show`
+         evaluate/{ranked,cmc,similarities,errors}.png
 Alone    python -m tasks person_search-evaluate
 
-The leader is the network with the best mAP on the validation people, and on their pairs the threshold is set from which
-two images are taken for one person; the test people choose nothing. Runs that nobody trained stand beside: chance, raw
-pixels, colour stripes, and each network as it was before training.
+The leader is the network with the best mAP on the validation people, and on their pairs its threshold is set; the test
+people choose nothing. Runs that nobody trained stand beside it: chance, raw pixels, colour stripes, and each network as
+it was before training. Where there is nobody to find the numbers are null, with the reason.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
+from torch import nn
 
 from models.person_search.factory import build
 from tasks.files import read_json, replacing, write_json
-from tasks.person_search import baselines, crops, pictures, ranking, thresholds
+from tasks.person_search import baselines, crops, judge, pictures, ranking, thresholds
 from tasks.person_search.crops import GALLERY, QUERY, Split
 from tasks.person_search.embed import embed, load_network
+from tasks.person_search.judge import Sides
 from tasks.person_search.params import Evaluate
-from tasks.person_search.ranking import Ranking
+from tasks.person_search.ranking import RANKS, Ranking
 from tasks.person_search.rerank import rerank
-from tasks.step import Context
+from tasks.person_search.runs import CHANCE, NAIVE, UNTRAINED, leader, ranked_runs
+from tasks.step import BadInput, Context
 
+log = logging.getLogger(__name__)
 VERSION = ("v110", "v110")  # as in pack: the bytes do not depend on the library's newest format
-UNTRAINED = "-untrained"
-BASELINES = ("chance", "raw_pixels", "colour_stripes")
-SHOWN_RANKS = 10
-EVEN = 1  # seed of the untrained weights and of chance: nothing hangs on it
+SPLITS = ("val", "test")
+SEED = 1  # of chance and of untrained weights
+NORM_CROPS = 64  # whose statistics an untrained network's norms take: without any it would be needlessly poor
+CMC_RANKS, LIST_RANKS = 20, 10
+LISTED = {"worst": 4, "spread": 4, "best": 2}  # queries on the sheet of ranked lists
+SHOWN = ("rank1", "map", "minp")
+Vectors = dict[str, dict[str, np.ndarray]]  # run -> split -> (N, D)
 
 
-def sides(split: Split, vectors: np.ndarray, dataset: int | None = None) -> tuple[np.ndarray, ...]:
-    """What `ranking.rank` takes: queries, gallery, and whose and from which camera they are."""
-    mine = np.full(len(split.role), True) if dataset is None else split.dataset == dataset
-    query, gallery = (np.flatnonzero(mine & (split.role == role)) for role in (QUERY, GALLERY))
-    who, where = split.identity, split.camera + 1000 * split.dataset  # camera 1 of two data sets is not one camera
-    return vectors[query], vectors[gallery], who[query], where[query], who[gallery], where[gallery]
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def scored(of: tuple[np.ndarray, ...], params: Evaluate) -> tuple[Ranking, dict[str, Any]]:
-    """A ranking and what is told of it: means, and intervals over resampled people."""
-    found = ranking.rank(*of)
-    people = len(np.unique(of[2][found.used]))
-    spread = ranking.intervals(found, of[2], params.bootstrap_replicates, params.bootstrap_seed)
-    return found, {**found.numbers(), "people": people, "gallery": len(of[4]), "intervals": spread}
+def rounded(value: Any) -> Any:
+    """Six decimals: more than the data can tell, and the same text from every BLAS."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(float(value), 6) if isinstance(value, float) else value
 
 
-def untrained(config: dict, images: np.ndarray, batch: int) -> np.ndarray:
-    """Vectors of the same network before training. Its norms have seen no data, so they see these crops first."""
+def untrained(config: dict, images: np.ndarray) -> nn.Module:
+    """The network before training; its norms have seen one batch."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(EVEN)
+        torch.manual_seed(SEED)
         network = build(**config["network"])
-    network.train()
-    with torch.no_grad():
-        for part in np.array_split(images, max(1, len(images) // batch)):
-            network(crops.normalised(crops.floats(torch.from_numpy(part)), config["mean"], config["std"]))
-    return embed(network.eval(), images, config, batch)
+    some = crops.floats(torch.from_numpy(images[:NORM_CROPS])).double()  # sums that no number of threads changes
+    if len(some) > 1:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = 1.0
+        with torch.inference_mode():
+            network.double().train()(crops.normalised(some, config["mean"], config["std"]))
+    return network.float().to(device(), memory_format=torch.channels_last).eval()
 
 
-def vectors_of(train: dict[str, Path], images: np.ndarray, batch: int, ctx: Context) -> dict[str, np.ndarray]:
-    """{run: (N, D)} of every network, trained and not."""
-    found = {}
-    for name in ctx.progress(sorted(train), desc="embed", unit="network"):
-        network, config = load_network(train[name] / "best.pt")
-        found[name] = embed(network, images, config, batch)
-        found[f"{name}{UNTRAINED}"] = untrained(config, images, batch)
+def network_vectors(train: Mapping[str, Path], splits: Mapping[str, Split], batch: int, ctx: Context) -> Vectors:
+    """Of every network, trained and untrained. Raises `BadInput` for crops of another size than it was trained on."""
+    found: Vectors = {}
+    seen = max((splits[name].images for name in SPLITS), key=len)
+    total = 2 * len(train) * sum(len(split.images) for split in splits.values())
+    with ctx.progress(total=total, desc="embed", unit="crop") as bar:
+        for name, folder in sorted(train.items()):
+            network, config = load_network(folder / "best.pt", device())
+            both = {name: network, f"{name}{UNTRAINED}": untrained(config, seen)}
+            for run, made in both.items():
+                found[run] = {}
+                for split, held in splits.items():
+                    parts = [np.empty((0, made.feature_dim), np.float32)]
+                    for start in range(0, len(held.images), batch):
+                        part = held.images[start : start + batch]
+                        try:
+                            parts.append(embed(made, part, config, batch))
+                        except BadInput as error:
+                            raise BadInput(f"{folder / 'best.pt'}: {error}") from None
+                        bar.update(len(part))
+                    vectors = np.concatenate(parts)
+                    if not np.isfinite(vectors).all():
+                        raise BadInput(
+                            f"{folder / 'best.pt'}: gives NaN or infinity: the training diverged; train again"
+                        )
+                    found[run][split] = vectors
     return found
 
 
-def naive(images: np.ndarray) -> dict[str, np.ndarray]:
-    made = (baselines.chance(images, EVEN), baselines.raw_pixels(images), baselines.colour_stripes(images))
-    return dict(zip(BASELINES, made, strict=True))
-
-
-def matching(val: tuple[np.ndarray, ...], test: tuple[np.ndarray, ...], params: Evaluate, out: Path) -> dict[str, Any]:
-    """The threshold from which two images are one person: at the false-accept rate asked for, else where errors meet."""
-    on_val, on_test = thresholds.pairs(*val), thresholds.pairs(*test)
-    found = thresholds.calibrate(on_val, params.false_accept_rate)
-    kind = "at_far" if found["at_far"] else "eer" if found["eer"] else None
-    chosen = found[kind]["threshold"] if kind else None
-    marks = {f"false accepts {params.false_accept_rate:g}" if kind == "at_far" else "errors meet": chosen}
-    curves = {name: thresholds.curve(of) for name, of in (("validation", on_val), ("test", on_test))}
-    if kind:
-        pictures.similarities(out / "similarities.png", on_test, marks)
-        pictures.errors(out / "errors.png", {name: of for name, of in curves.items() if of["threshold"]}, marks)
-    told = {
-        "at_far": f"false-accept rate {params.false_accept_rate:g} on validation",
-        "eer": "equal error rate on validation",
+def naive_vectors(splits: Mapping[str, Split]) -> Vectors:
+    made = {
+        CHANCE: lambda images: baselines.chance(images, SEED),
+        "raw_pixels": baselines.raw_pixels,
+        "colour_stripes": baselines.colour_stripes,
     }
-    return {
-        "threshold": chosen, "from": told.get(kind), "null_because": found["null_because"],
-        "validation": found, "test": thresholds.at_threshold(on_test, chosen),
-    }  # fmt: skip
+    return {run: {name: made[run](split.images) for name, split in splits.items()} for run in NAIVE}
 
 
-def show_ranking(out: Path, split: Split, names: list[str], of: tuple[np.ndarray, ...], found: Ranking) -> None:
+def learnt(config: dict, pack: dict) -> list[str]:
+    """Data sets of today's pack whose people a network has trained on. One with nobody in train was only judged on."""
+    with_people = {person.rpartition(":")[0] for person in pack["identities"]["train"]}
+    return [name for name in pack["datasets"] if name in config["datasets"] and name in with_people]
+
+
+def judged(
+    params: Evaluate, splits: Mapping[str, Split], vectors: Vectors, datasets: list[str], ctx: Context
+) -> tuple[dict[str, dict], dict[str, Ranking]]:
+    """({run: what details.json says of it}, {run: its ranking of test})."""
+    draws = (params.bootstrap_replicates, params.bootstrap_seed)
+    runs: dict[str, dict] = {}
+    rankings: dict[str, Ranking] = {}
+    drawn: dict[str, dict] = {}
+    for run in ctx.progress(ranked_runs(vectors), desc="judge", unit="run"):
+        of = {name: judge.sides(splits[name], vectors[run][name]) for name in SPLITS}
+        rankings[run] = judge.rank(of["test"])
+        test, drawn[run] = judge.numbers(rankings[run], of["test"], *draws)
+        runs[run] = {"test": test, "validation": judge.numbers(judge.rank(of["val"]), of["val"], *draws)[0]}
+        runs[run]["reranked"] = None
+        if rankings[run].queries:
+            distance = rerank(of["test"].query, of["test"].gallery, **params.rerank.model_dump())
+            again = ranking.rank_distances(distance, *of["test"][2:])
+            runs[run]["reranked"] = judge.numbers(again, of["test"], *draws)[0]
+        if len(datasets) > 1:
+            parts = {name: judge.sides(splits["test"], vectors[run]["test"], i) for i, name in enumerate(datasets)}
+            each = {name: judge.numbers(judge.rank(part), part, *draws)[0] for name, part in parts.items()}
+            runs[run]["by_dataset"] = {name: found for name, found in each.items() if found["map"] is not None}
+    for run in runs:
+        others = [other for other in (*NAIVE, f"{run}{UNTRAINED}") if other in runs and other != run]
+        runs[run]["over"] = {
+            other: judge.lead(runs[run]["test"], drawn[run], runs[other]["test"], drawn[other]) for other in others
+        }
+    return runs, rankings
+
+
+def matched(params: Evaluate, name: str, splits: Mapping[str, Split], vectors: Vectors, out: Path) -> dict[str, Any]:
+    """The leader's threshold, with its pictures, and beside it what the baselines' own thresholds would be worth."""
+
+    def pairs_of(run: str) -> dict[str, thresholds.Pairs]:
+        return {split: judge.pairs(judge.sides(splits[split], vectors[run][split])) for split in SPLITS}
+
+    held = pairs_of(name)
+    found = judge.matching(held["val"], held["test"], params.false_accept_rate)
+    marks = {
+        label: found["validation"][kind]["threshold"]
+        for kind, label in (("eer", "equal errors"), ("at_far", f"false accepts {params.false_accept_rate:g}"))
+        if found["validation"][kind]
+    }
+    curves = {split: thresholds.curve(held[key]) for split, key in (("validation", "val"), ("test", "test"))}
+    curves = {split: curve for split, curve in curves.items() if curve["threshold"]}
+    if curves:
+        shown = held["test"] if "test" in curves else held["val"]
+        pictures.similarities(out / "similarities.png", shown, marks)
+        pictures.errors(out / "errors.png", curves, marks)
+    tables = [
+        pd.DataFrame({"split": split, **dict(zip(("threshold", "false_accepts", "false_rejects"), curve.values()))})
+        for split, curve in curves.items()
+    ]
+    columns = ["split", "threshold", "false_accepts", "false_rejects"]
+    write_table(out / "plots" / "errors.csv", pd.concat(tables) if tables else pd.DataFrame(columns=columns))
+    found["shown"] = "test" if "test" in curves else "validation" if curves else None
+    found["baselines"] = {}
+    for run in (*NAIVE, f"{name}{UNTRAINED}"):
+        other = pairs_of(run)
+        found["baselines"][run] = judge.matching(other["val"], other["test"], params.false_accept_rate)
+    return found
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def cmc_table(rankings: Mapping[str, Ranking]) -> pd.DataFrame:
+    ranks = range(1, CMC_RANKS + 1)
+    shares = {run: found.cmc_curve(CMC_RANKS) for run, found in rankings.items() if found.queries}
+    rows = [(run, rank, share) for run, curve in shares.items() for rank, share in zip(ranks, curve)]
+    return pd.DataFrame(rows, columns=["run", "rank", "share"])
+
+
+def draw_lists(path: Path, split: Split, paths: list[str], of: Sides, found: Ranking) -> None:
     def people(role: int) -> pictures.People:
-        rows = np.flatnonzero(split.role == role)
-        return pictures.People(split.images[rows], split.identity[rows], split.camera[rows], [names[i] for i in rows])
+        rows = judge.rows_of(split, role)
+        return pictures.People(split.images[rows], split.identity[rows], split.camera[rows], [paths[i] for i in rows])
 
-    chosen = pictures.chosen_queries(found, worst=4, spread=4, best=2)
-    nearest = ranking.top(*of, k=SHOWN_RANKS)
-    pictures.ranked_lists(out / "ranked.png", chosen, people(QUERY), people(GALLERY), nearest, found)
-
-
-def write_embeddings(path: Path, split: Split, names: list[str], vectors: dict[str, np.ndarray]) -> None:
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
-        for name, values in (("identity", split.identity), ("camera", split.camera), ("role", split.role)):
-            file.create_dataset(name, data=values, track_times=False)
-        file.create_dataset("path", data=names, dtype=h5py.string_dtype(), track_times=False)
-        for run, values in vectors.items():
-            file.create_dataset(f"embeddings/{run}", data=values.astype(np.float32), track_times=False)
+    nearest = ranking.top(*of, k=LIST_RANKS)
+    chosen = pictures.chosen_queries(found, **LISTED)
+    pictures.ranked_lists(path, chosen, people(QUERY), people(GALLERY), nearest, found)
 
 
 def paths_in(file: Path) -> list[str]:
@@ -126,65 +213,106 @@ def paths_in(file: Path) -> list[str]:
         return held["path"].asstr()[:].tolist()
 
 
-def numbers_of(told: dict) -> dict[str, float]:
-    """The few that stand in metrics/<run>.json."""
-    found = {key: value for key, value in told["test"].items() if key in ("map", "minp") or key.startswith("rank")}
-    if told.get("reranked"):
-        found["map_reranked"] = told["reranked"]["map"]
-    return {key: round(value, 6) for key, value in found.items() if value is not None}
+def write_embeddings(
+    path: Path, split: Split, paths: list[str], datasets: list[str], vectors: dict[str, np.ndarray]
+) -> None:
+    encoded = [name.encode() for name in paths]
+    columns = {name: getattr(split, name) for name in ("identity", "camera", "role", "dataset")}
+    columns["path"] = np.array(encoded, h5py.string_dtype("utf-8", max(map(len, encoded), default=1)))
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
+        file.attrs["datasets"] = datasets or [""]
+        file.attrs["role"] = "1 query, 2 gallery"
+        file.attrs["embeddings"] = "(crops, length) float32 of each network, every row of length 1"
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, track_times=False)
+        for run, values in vectors.items():
+            file.create_dataset(f"embeddings/{run}", data=values.astype(np.float32), track_times=False)
+
+
+def shown_numbers(of: dict) -> dict[str, float | None]:
+    """What metrics/<run>.json says."""
+    return {name: of["test"][name] for name in SHOWN} | {"map_reranked": (of["reranked"] or {}).get("map")}
+
+
+def flat(details: dict) -> dict[str, float]:
+    """What MLflow shows, by run; what cannot be computed is left out."""
+    metrics = [f"rank{k}" for k in RANKS] + ["map", "minp"]
+    found: dict[str, float | None] = {}
+    for run, of in details["runs"].items():
+        found |= {f"test/{run}/{name}": of["test"][name] for name in metrics}
+        found |= {f"test/{run}/reranked/{name}": (of["reranked"] or {}).get(name) for name in ("rank1", "map")}
+        found |= {f"validation/{run}/{name}": of["validation"][name] for name in ("rank1", "map")}
+        for dataset, part in of.get("by_dataset", {}).items():
+            clean = "".join(c if c.isalnum() or c in "_-. " else "_" for c in dataset)  # as MLflow names metrics
+            found |= {f"test/{run}/{clean}/{name}": part[name] for name in ("rank1", "map")}
+        if run not in details["baselines"]:
+            found |= {f"test/{run}/{name}": of["test"][name] for name in ("queries", "people", "gallery")}
+    of = details["threshold"]
+    found["threshold"] = of["threshold"]
+    for kind in ("eer", "at_far"):
+        found |= {f"threshold/{kind}/test_{rate}": (of["test"][kind] or {}).get(rate) for rate in ("far", "frr")}
+    return {key: round(float(value), 6) for key, value in found.items() if value is not None}
+
+
+def no_threshold(why: str | None) -> dict[str, Any]:
+    return {
+        "threshold": None, "kind": None, "from": None, "null_because": why, "validation": None,
+        "test": {"eer": None, "at_far": None}, "baselines": {}, "shown": None,
+    }  # fmt: skip
+
+
+def why_nothing(config: dict, split: str, of: dict) -> str | None:
+    """Why a split could not be judged on: what pack says of it, else what the ranking does; None if it could."""
+    if of["null_because"] is None:
+        return None
+    return config.get("empty") or config.get("missing", {}).get(split) or of["null_because"]
 
 
 def run(
     params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]
 ) -> dict[str, float]:
-    """Returns rank-1, mAP and mINP on test by run, and the threshold's errors. Raises `BadInput` for a foreign pack."""
+    """Returns the main metrics, flat: {"test/<run>/map": ...}; what cannot be computed is left out of them."""
+    held = {name: folder for name, folder in train.items() if (folder / "best.pt").exists()}
+    if not held:
+        raise BadInput(f"none of {', '.join(train)} has a best.pt to evaluate; run person_search-train first")
     config = read_json(pack / "dataset_config.json")
-    val, test = (crops.load(pack / f"{split}.h5") for split in ("val", "test"))
-    names = paths_in(pack / "test.h5")
-    (out / "metrics").mkdir(parents=True, exist_ok=True)
-    for stale in (*out.glob("*.png"), *(out / "metrics").iterdir()):
-        stale.unlink()
+    splits = {name: crops.load(pack / f"{name}.h5") for name in SPLITS}
+    paths = paths_in(pack / "test.h5")
+    for stale in [*out.glob("*.png"), *(out / "metrics").glob("*.json"), *(out / "plots").glob("*.csv")]:
+        stale.unlink()  # of runs, or of a leader, that are no longer there
 
-    on_test = vectors_of(train, test.images, params.batch, ctx) | naive(test.images)
-    on_val = vectors_of(train, val.images, params.batch, ctx) | naive(val.images)
-    runs: dict[str, dict] = {}
-    rankings: dict[str, Ranking] = {}
-    for name in on_test:
-        rankings[name], told = scored(sides(test, on_test[name]), params)
-        runs[name] = {"test": told, "validation": ranking.rank(*sides(val, on_val[name])).numbers()}
-        if name in train and rankings[name].queries:
-            query, gallery, *whose = sides(test, on_test[name])
-            runs[name]["reranked"] = ranking.rank_distances(
-                rerank(query, gallery, **params.rerank.model_dump()), *whose
-            ).numbers()
-        if name in train and len(config["datasets"]) > 1:
-            per = {
-                dataset: scored(sides(test, on_test[name], i), params)[1]
-                for i, dataset in enumerate(config["datasets"])
-            }
-            runs[name]["by_dataset"] = {dataset: of for dataset, of in per.items() if of["map"] is not None}
-        write_json(out / "metrics" / f"{name}.json", numbers_of(runs[name]))
-
-    judged = {name: score for name in train if (score := runs[name]["validation"]["map"]) is not None}
-    leader = max(judged, key=judged.get) if judged else None
+    vectors = naive_vectors(splits) | network_vectors(held, splits, params.batch, ctx)
+    runs, rankings = judged(params, splits, vectors, config["datasets"], ctx)
+    for name, folder in held.items():
+        runs[name]["learnt"] = learnt(load_network(folder / "best.pt")[1], config)
+    name, how = leader({name: runs[name]["validation"]["map"] for name in sorted(held)})
+    some = runs[next(iter(held))]
+    why = {split: why_nothing(config, key, some[split]) for split, key in (("validation", "val"), ("test", "test"))}
+    for split, reason in why.items():
+        if reason:
+            log.warning("nothing to judge on in %s: %s", split, reason)
     details: dict[str, Any] = {
-        "leader": leader, "networks": sorted(train), "baselines": [name for name in runs if name not in train], "runs": runs,
-        "leader_null_because": None if leader else config["empty"] or config["missing"].get("val") or "no validation query has a match",
-        "test_null_because": None if rankings and any(r.queries for r in rankings.values()) else config["empty"] or config["missing"].get("test") or "no test query has a match",
+        "leader": name, "leader_from": how,
+        "leader_null_because": None if name else f"several networks, and none could be judged: {why['validation']}",
+        "networks": sorted(held), "baselines": [run for run in runs if run not in held], "datasets": config["datasets"],
+        "rerank": params.rerank.model_dump(), "runs": runs,
+        "validation_null_because": why["validation"], "test_null_because": why["test"],
+        "threshold": no_threshold(why["validation"]) if name is None else matched(params, name, splits, vectors, out),
     }  # fmt: skip
-    if leader is None:
-        details["threshold"] = {"threshold": None, "from": None, "null_because": details["leader_null_because"]}
-    else:
-        of = sides(test, on_test[leader])
-        details["threshold"] = matching(sides(val, on_val[leader]), of, params, out)
-        if rankings[leader].queries:
-            show_ranking(out, test, names, of, rankings[leader])
-    if any(ranked.queries for ranked in rankings.values()):
-        pictures.cmc(out / "cmc.png", rankings, details["baselines"])
-    write_embeddings(out / "embeddings.h5", test, names, {name: on_test[name] for name in sorted(train)})
-    write_json(out / "details.json", details)
-    found = {f"test/{name}/{key}": value for name in runs for key, value in numbers_of(runs[name]).items()}
-    for key in ("far", "frr"):
-        if (value := details["threshold"].get("test", {}).get(key)) is not None:
-            found[f"threshold/test_{key}"] = round(value, 6)
-    return found
+    if name and rankings[name].queries:
+        draw_lists(
+            out / "ranked.png",
+            splits["test"],
+            paths,
+            judge.sides(splits["test"], vectors[name]["test"]),
+            rankings[name],
+        )
+    if any(found.queries for found in rankings.values()):
+        pictures.cmc(out / "cmc.png", rankings, details["baselines"], CMC_RANKS)
+    write_table(out / "plots" / "cmc.csv", cmc_table(rankings))
+    mine = {run: vectors[run]["test"] for run in sorted(held)}
+    write_embeddings(out / "embeddings.h5", splits["test"], paths, config["datasets"], mine)
+    write_json(out / "details.json", rounded(details))
+    for run, of in runs.items():
+        write_json(out / "metrics" / f"{run}.json", rounded(shown_numbers(of)))
+    return flat(details)

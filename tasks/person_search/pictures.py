@@ -145,7 +145,7 @@ def cmc(path: Path, rankings: Mapping[str, Ranking], baselines: Collection[str],
         axis = figure.subplots()
         greys = [run for run in rankings if run in baselines]
         colours = [run for run in rankings if run not in baselines]
-        dashes = list(DASHES.values())
+        dashes = [*DASHES.values(), (0, (7, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 4))]
         for run, ranking in rankings.items():
             if run in greys:
                 look = {"color": FAINT, "linewidth": 1.2, "linestyle": dashes[greys.index(run) % len(dashes)]}
@@ -165,7 +165,7 @@ def similarities(path: Path, pairs: Pairs, thresholds: Mapping[str, float | None
     """How alike pairs of one person and of two are, each as a density, with the thresholds {name: similarity}."""
 
     def draw() -> Figure:
-        figure = Figure(figsize=(7, 3.8))
+        figure = Figure(figsize=(9, 3.8))
         axis = figure.subplots()
         kinds = {"one person": (pairs.same, SAME), "two people": (pairs.different, DIFFERENT)}
         held = [values for values, _ in kinds.values() if len(values)]

@@ -1,60 +1,81 @@
 """The line's result on one page that needs nothing but a browser: who is found, how sure, and what it looks like.
 
-Reads   download, pack, train_detector, train, evaluate and search; a part that is not there (no cameras, no detector of
-        our own) is left out of the page, and the page says why
-Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, table.md (the same to print)
+Reads   download, pack, train_detector, train, evaluate, index and search, each in the formats those steps state; a part
+        that is not there (no cameras, no detector of our own, nobody to judge on) is left out, and the page says why
+Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, table.md (the same to print), and
+        films too large for the page
 Alone   python -m tasks person_search-report
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tasks import charts
 from tasks.files import read_json, write_json, write_text
 from tasks.pages import data_uri, markdown, render
 from tasks.person_search.params import Report
+from tasks.person_search.remarks import remarks
+from tasks.person_search.runs import is_baseline, ranked_runs
 from tasks.step import Context
 
 PAGE = Path(__file__).with_name("report.html.j2")
-FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
-SHOWN = ("ranked", "cmc", "similarities", "errors")
-COLUMNS = ("rank1", "rank5", "rank10", "rank20", "map", "minp")
+METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "map": "mAP", "minp": "mINP"}
+BOXES = {"oracle": "true boxes", "detector": "the detector's boxes", "chance": "the same in any order"}
+SHEETS, LINES = 4, 20  # contact sheets, and lines of each kind of finding, on the page
+JPEG = {"quality": 85, "subsampling": 0}
+SHEET_PX = 1400  # a sheet's longer side on the page
 
 
 def read_if_there(path: Path) -> dict:
     return read_json(path) if path.exists() else {}
 
 
-def ordered(details: dict) -> list[str]:
-    """Baselines, then networks, each from the worst to the best on test."""
-    runs = details["runs"]
-
-    def key(name: str) -> tuple[bool, float]:
-        return name in details["networks"], runs[name]["test"]["map"] or 0.0
-
-    return sorted(runs, key=key)
+def history(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def leaderboard(path: Path, details: dict, runs: list[str]) -> str:
-    """mAP and rank-1 of every run with the 95 % interval over resampled people."""
+def photo_uri(path: Path) -> str:
+    """A picture of photographs as JPEG: a sixth of the PNG that lies in the step's folder."""
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+    image.thumbnail((SHEET_PX, 4 * SHEET_PX))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **JPEG)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def inks(runs: Sequence[str]) -> dict[str, str]:
+    trained = [run for run in runs if not is_baseline(run)]
+    colour = {run: charts.RUNS[i % len(charts.RUNS)] for i, run in enumerate(trained)}
+    return {run: colour.get(run, charts.FAINT) for run in runs}
+
+
+def leaderboard(path: Path, runs: Mapping[str, dict]) -> str:
+    """mAP and rank-1 of every run with the 95 % interval; hollow: mAP after re-ranking."""
 
     def draw() -> Figure:
-        figure = Figure(figsize=(11, 0.36 * len(runs) + 0.9))
-        for axis, (metric, title) in zip(figure.subplots(1, 2, sharey=True), (("map", "mAP"), ("rank1", "rank-1"))):
-            for y, run in enumerate(runs):
-                told, trained = details["runs"][run]["test"], run in details["networks"]
-                ink = charts.RUNS[details["networks"].index(run) % len(charts.RUNS)] if trained else charts.FAINT
+        figure = Figure(figsize=(11, 0.36 * len(runs) + 1.1))
+        panels = figure.subplots(1, 2, sharey=True)
+        for axis, (metric, title) in zip(panels, (("map", "mAP"), ("rank1", "rank-1"))):
+            for y, (run, ink) in enumerate(reversed(inks(list(runs)).items())):
+                told, again = runs[run]["test"], (runs[run]["reranked"] or {}).get(metric)
                 if span := told["intervals"][metric]:
-                    axis.plot([span["low"], span["high"]], [y, y], color=ink, linewidth=2.5, alpha=0.45)
-                axis.plot(told[metric], y, "o", color=ink, markersize=8)
-            axis.set(title=title, xlim=(0, 1.02))
-            axis.set_yticks(range(len(runs)), runs)
+                    axis.hlines(y, span["low"], span["high"], color=ink, linewidth=2.6, alpha=0.45)
+                if again is not None:
+                    axis.plot(again, y, "o", color=ink, markerfacecolor="none", markersize=6)
+                axis.plot(told[metric], y, "o", color=ink, markersize=7)
+            axis.set(title=title, xlim=(0, 1.02), ylim=(-0.6, len(runs) - 0.4))
+            axis.set_yticks(range(len(runs)), list(reversed(list(runs))))
             axis.grid(axis="y", visible=False)
         return figure
 
@@ -62,94 +83,137 @@ def leaderboard(path: Path, details: dict, runs: list[str]) -> str:
 
 
 def learning(path: Path, histories: Mapping[str, list[dict]]) -> str:
-    """Training loss and validation mAP by epoch."""
+    """Every loss term, and validation mAP with the kept epoch (dot)."""
+    terms = list(dict.fromkeys(name for rows in histories.values() for row in rows for name in row["train"]))
 
     def draw() -> Figure:
         figure = Figure(figsize=(11, 3.3))
-        left, right = figure.subplots(1, 2)
-        for (run, rows), ink in zip(histories.items(), charts.RUNS * len(histories)):
-            epochs = [row["epoch"] + 1 for row in rows]
-            left.plot(epochs, [row["train"].get("loss") for row in rows], color=ink, label=run)
-            judged = [row for row in rows if row["val"].get("mAP") is not None]
-            right.plot(
-                [row["epoch"] + 1 for row in judged],
-                [row["val"]["mAP"] for row in judged],
-                "o-",
-                color=ink,
-                markersize=3,
-            )
-        left.set(title="training loss", xlabel="epoch")
-        right.set(title="mAP on the validation people", xlabel="epoch", ylim=(0, 1.02))
-        charts.legend(figure, [left])
+        axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
+        for run, ink in inks(list(histories)).items():
+            rows = histories[run]
+            for axis, name in zip(axes, terms):
+                known = [(row["epoch"] + 1, row["train"][name]) for row in rows if row["train"].get(name) is not None]
+                if known:
+                    axis.plot(*zip(*known), color=ink, linewidth=1.8, label=run)
+            judged = [
+                (row["epoch"] + 1, row["val"]["mAP"], row["best"]) for row in rows if row["val"].get("mAP") is not None
+            ]
+            if judged:
+                epochs, scores, best = zip(*judged)
+                axes[-1].plot(epochs, scores, color=ink, linewidth=1.8)
+                kept = max(i for i, is_best in enumerate(best) if is_best) if any(best) else None
+                if kept is not None:
+                    axes[-1].plot(epochs[kept], scores[kept], "o", color=ink, markersize=6)
+        for axis, name in zip(axes, terms):
+            axis.set(title="training loss" if name == "loss" else f"{name} loss", xlabel="epoch")
+        axes[-1].set(title="mAP on the validation people", xlabel="epoch", ylim=(0, 1.02))
+        charts.legend(figure, [axes[0]])
         return figure
 
     return charts.drawn(path, draw)
 
 
-def table(details: dict, runs: list[str], detector: dict, search: dict) -> str:
-    """What a run of the line ends with: as markdown, for the console and for Prefect."""
-    cells = [["re-identification on test", "rank-1", "rank-5", "mAP", "mINP", "mAP re-ranked"]]
+def table(details: dict, runs: Sequence[str], detector: dict, search: dict) -> str:
+    """What a run of the line ends with, as markdown: for the console and for Prefect."""
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    cells = [["re-identification on test", *METRICS.values(), "mAP 95 %", "mAP re-ranked"]]
     for run in runs:
         told = details["runs"][run]
-        values = [told["test"][key] for key in ("rank1", "rank5", "map", "minp")]
-        values.append((told.get("reranked") or {}).get("map"))
-        cells.append([run, *("-" if value is None else f"{value:.3f}" for value in values)])
+        span = told["test"]["intervals"]["map"]
+        again = (told["reranked"] or {}).get("map")
+        between = f"{span['low']:.3f} to {span['high']:.3f}" if span else "-"
+        cells.append([run, *(shown(told["test"][key]) for key in METRICS), between, shown(again)])
     told = details["runs"][runs[-1]]["test"]
+    why = f"; {details['test_null_because']}" if details["test_null_because"] else ""
     text = [
         markdown(cells),
         "",
-        f"{told['queries']} queries of {told['people']} people, {told['gallery']} in the gallery.",
+        f"{told['queries']} queries of {told['people']} people, {told['gallery']} images{why}.",
     ]
-    if "test" in detector:
-        of = detector["test"]
-        text += [
-            "",
-            f"Detector on test: mAP50 {of['map50']:.3f}, mAP50-95 {of['map50_95']:.3f}, {of['images']} images.",
-        ]
-    if found := (search.get("metrics") or {}):
-        if found.get("detector"):
-            told = ", ".join(
-                f"{name} {found[key]['map']:.3f}"
-                for key, name in (("detector", "detector's boxes"), ("oracle", "true boxes"), ("chance", "chance"))
-            )
-            text += [
-                "",
-                f"Search in {len(search['cameras'])} cameras, mAP: {told}; {found['detector']['queries']} queries.",
-            ]
+    if details["leader"]:
+        text[-1] += f" Leader: {details['leader']}, {details['leader_from']}."
+    for split in [name for name in ("test", "val") if name in detector][:1]:
+        of = detector[split]
+        text += ["", f"Detector on {split}: mAP50 {shown(of.get('map50'))}, mAP50-95 {shown(of.get('map50_95'))}."]
+    if found := {key: of for key, of in (search.get("metrics") or {}).items() if key in BOXES and of}:
+        each = ", ".join(f"{BOXES[key]} {shown(found[key]['map'])}" for key in BOXES if key in found)
+        text += ["", f"Search in {len(search['cameras'])} cameras, mAP: {each}."]
     return "\n".join(text) + "\n"
 
 
-def remarks(details: dict, runs: list[str], search: dict) -> list[str]:
-    """What has to be said beside the numbers."""
-    told = []
-    if reason := details["test_null_because"] or details["leader_null_because"]:
-        told.append(f"Not judged: {reason}.")
-    people = details["runs"][runs[-1]]["test"]["people"]
-    if 0 < people < FEW_PEOPLE:
-        told.append(f"The test split holds {people} people: so few that these numbers mean little.")
-    if reason := details["threshold"]["null_because"]:
-        told.append(f"Threshold: {reason}.")
-    if reason := search.get("empty") or search.get("metrics_null_because"):
-        told.append(f"Search: {reason}.")
-    return told
+def searched(search: Path, about: dict, out: Path, embed_mb: float) -> dict[str, list[dict]]:
+    """Contact sheets and films that lie in the search step's folder, as the page takes them."""
+    says = {name: of.get("says", "") for name, of in about.get("queries", {}).items()}
+
+    def caption(path: Path) -> dict[str, str]:
+        name = path.stem if path.parent == search else path.parent.name
+        return {"query": name, "says": says.get(name, "")}
+
+    films, sheets = (sorted(search.rglob(f"*.{kind}")) if search.is_dir() else [] for kind in ("mp4", "png"))
+    filmed = {path.parent for path in films}
+    sheets.sort(key=lambda path: path.parent not in filmed)  # the one of the film first
+    shown = []
+    for path in films:
+        src = data_uri(path)
+        if path.stat().st_size > embed_mb * 1e6:
+            src = f"{caption(path)['query']}.mp4"
+            shutil.copyfile(path, out / src)
+        shown.append({**caption(path), "src": src})
+    return {"films": shown, "sheets": [{**caption(path), "uri": photo_uri(path)} for path in sheets[:SHEETS]]}
 
 
-def history(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def findings(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What validation found odd in the data: {what, count, some: the first few, with file and line}."""
+    found: dict[str, list[str]] = {}
+
+    def add(what: str, lines: Sequence[str]) -> None:
+        if lines:
+            found.setdefault(what, []).extend(lines)
+
+    for unit, about in report.get("units", {}).items():
+        detect = about.get("detect", {})
+        bad = [f"{unit}/{b['file']}, line {b['line']}: {b['why']}" for b in detect.get("bad_label_lines", [])]
+        add("label lines that cannot be used", bad)
+        add(
+            "images without a label file: taken to show nobody",
+            [f"{unit}/{name}" for name in detect.get("images_without_labels", [])],
+        )
+        for part in about.get("parts", []):
+            add(
+                "images that cannot be read to their end",
+                [f"{unit}/{name}" for name in about.get(part, {}).get("unreadable", [])],
+            )
+        for what, said in about.get("said", {}).items():
+            add(
+                f"{unit}: {what.replace('_', ' ')}",
+                [f"{key}: {value}" for key, value in said.items()] if isinstance(said, dict) else [str(said)],
+            )
+    same = [f"{', '.join(entry['splits'])}: {' = '.join(entry['images'])}" for entry in report.get("same_images", [])]
+    add("one image in several splits", same)
+    add("crops that pack left out", [f"{name}: {why}" for name, why in config.get("left_out", {}).items()])
+    return [{"what": what, "count": len(lines), "some": lines[:LINES]} for what, lines in found.items()]
 
 
-def searched(folder: Path, about: dict, embed_mb: float) -> dict[str, Any]:
-    """Sheets and films of the search step, as the page takes them."""
-    sheets = [path for name in about.get("sheets", []) if (path := folder / name / "sheet.png").exists()]
-    films = [path for name in about.get("videos", []) if (path := folder / name / "search.mp4").exists()]
-    says = {name: of["says"] for name, of in about.get("queries", {}).items()}
-    return {
-        "sheets": [{"query": path.parent.name, "says": says.get(path.parent.name, ""), "uri": data_uri(path)} for path in sheets],
-        "films": [
-            {"query": path.parent.name, "src": data_uri(path) if path.stat().st_size <= embed_mb * 1e6 else f"../search/{path.parent.name}/{path.name}"}
-            for path in films
-        ],
-    }  # fmt: skip
+def drawings(folder: Path, names: Sequence[str], photos: bool) -> dict[str, str]:
+    """{name: URI} of the pictures that are there."""
+    uri = photo_uri if photos else data_uri
+    return {name: uri(path) for name in names if (path := folder / f"{name}.png").exists()}
+
+
+def headline(details: dict, search: dict, detector: dict) -> dict[str, float]:
+    """The leader's numbers on test, the detector's and the search's: of each, what there is."""
+    found: dict[str, float | None] = {}
+    if details["leader"]:
+        told = details["runs"][details["leader"]]
+        found = {key: told["test"][key] for key in METRICS} | {"map_reranked": (told["reranked"] or {}).get("map")}
+    for split in ("val", "test"):
+        found |= {f"detector_{split}_{key}": detector.get(split, {}).get(key) for key in ("map50", "map50_95")}
+    for key in BOXES:
+        found[f"search_map_{key}"] = ((search.get("metrics") or {}).get(key) or {}).get("map")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def run(
@@ -162,44 +226,36 @@ def run(
     train_detector: Path,
     train: dict[str, Path],
     evaluate: Path,
+    index: Path,
     search: Path,
 ) -> dict[str, float]:
-    """Returns the leader's numbers on test, the search's, and what the page weighs."""
-    details, about = read_json(evaluate / "details.json"), read_if_there(search / "search.json")
+    """Returns the leader's numbers on test, the detector's and the search's, and what the page weighs."""
+    details, config = read_json(evaluate / "details.json"), read_json(pack / "dataset_config.json")
+    about, cameras = read_if_there(search / "search.json"), read_if_there(index / "index.json").get("cameras", {})
     detector = {k: v for k, v in read_if_there(train_detector / "metrics.json").items() if isinstance(v, dict)}
-    report, config = read_if_there(download / "report.json"), read_json(pack / "dataset_config.json")
-    runs = ordered(details)
-    for stale in out.glob("*.png"):
+    report = read_if_there(download / "report.json")
+    runs = ranked_runs(details["runs"])
+    for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
         stale.unlink()
-    figures = dict.fromkeys(("leaderboard", "learning"))
-    judged = [name for name in runs if details["runs"][name]["test"]["map"] is not None]
-    if judged:
-        figures["leaderboard"] = leaderboard(out / "leaderboard.png", details, judged)
+    figures = {}
+    if judged := {run: details["runs"][run] for run in runs if details["runs"][run]["test"]["map"] is not None}:
+        figures["leaderboard"] = leaderboard(out / "leaderboard.png", judged)
     histories = {name: rows for name, folder in sorted(train.items()) if (rows := history(folder / "history.jsonl"))}
     if histories:
         figures["learning"] = learning(out / "learning.png", histories)
-
-    pictures = {
-        where: [{"name": path.stem, "uri": data_uri(path)} for path in paths if path.exists()]
-        for where, paths in {
-            "detector": [train_detector / f"{name}.png" for name in ("samples", "curves")],
-            "data": [download / "people.png", download / "boxes.png"],
-        }.items()
-    }
-    drawn = {name: data_uri(path) if (path := evaluate / f"{name}.png").exists() else None for name in SHOWN}
     page = {
-        "details": details, "runs": runs, "columns": COLUMNS, "leader": details["leader"], "remarks": remarks(details, runs, about),
-        "figures": figures, "pictures": pictures, "drawn": drawn, "detector": detector, "search": about, "found": searched(search, about, params.embed_mb),
-        "data": report, "counts": config["counts"], "size_px": [config["height_px"], config["width_px"]],
+        "details": details, "runs": runs, "metrics": METRICS, "boxes": BOXES, "leader": details["leader"],
+        "threshold": details["threshold"], "figures": figures,
+        "remarks": remarks(details, detector, about, report),
+        "curves": drawings(evaluate, ("cmc", "similarities", "errors"), photos=False),
+        "lists": drawings(evaluate, ("ranked",), photos=True),
+        "detector": detector, "seen": drawings(train_detector, ("samples", "curves"), photos=True),
+        "search": about, "cameras": cameras, "found": searched(search, about, out, params.embed_mb),
+        "report": report, "findings": findings(report, config), "config": config,
+        "sheets": drawings(download, ("people", "boxes"), photos=True),
     }  # fmt: skip
+    numbers = headline(details, about, detector)
+    write_json(out / "summary.json", {"leader": details["leader"], "remarks": page["remarks"], **numbers})
     write_text(out / "table.md", table(details, runs, detector, about))
     write_text(out / "report.html", render(PAGE, page))
-    numbers = {}
-    if details["leader"]:
-        told = details["runs"][details["leader"]]["test"]
-        numbers = {key: told[key] for key in ("rank1", "map", "minp") if told[key] is not None}
-    for key in ("detector", "oracle"):
-        if (about.get("metrics") or {}).get(key):
-            numbers[f"search_map_{key}"] = about["metrics"][key]["map"]
-    write_json(out / "summary.json", {"leader": details["leader"], **numbers})
     return {**numbers, "page_mb": (out / "report.html").stat().st_size / 1e6}

@@ -1,143 +1,231 @@
-"""Networks judged on people they have not seen, beside what nobody trained; the page; the challenge."""
+"""The evaluate step on trained (tiny) networks: what it says can be computed again from the embeddings it leaves."""
 
 from __future__ import annotations
 
-import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import yaml
+import torch
 
-from tasks import params as params_file
-from tasks.files import read_json, write_json
-from tasks.person_search import champion, evaluate, report
-from tasks.person_search.ranking import rank
-from tasks.person_search.train import run as train
-from tests.tasks.person_search.test_train import settings
-from tests.tasks.person_search.tiny_people import write_pack
+from tasks.files import folder_hash, read_json
+from tasks.person_search import champion, crops, evaluate, train
+from tasks.person_search.leader import leader_of
+from tasks.person_search.params import Line
+from tasks.person_search.runs import NAIVE
+from tasks.step import BadInput
+from tests.tasks.person_search.textbook import textbook
+from tests.tasks.person_search.tiny_pack import People, section, write_pack
 
-SECTIONS = params_file.load().person_search
-EVALUATE = SECTIONS.evaluate.model_copy(update={"bootstrap_replicates": 100, "false_accept_rate": 0.05})
-NAME = SECTIONS.train.networks[0]
+PARAMS = section("evaluate", bootstrap_replicates=200, false_accept_rate=0.05, batch=64)
+NAMES = ("grown", "young")  # one network after four epochs and after one
+PEOPLE = People(train=14, test=8, cameras=3, images=4)
+
+
+def train_tiny(pack: Path, out: Path, epochs: int) -> Path:
+    """A network of the real step."""
+    values = section("train").model_dump()
+    values["engine"] |= {"epochs": epochs, "batch": 8, "accelerator": "cpu"}
+    values |= {"images_per_identity": 4, "weights": None, "networks": ["stripe_cnn"]}
+    train.run(type(section("train")).model_validate(values), out, network="stripe_cnn", pack=pack)
+    return out
+
+
+def trained(root: Path) -> dict[str, Path]:
+    """What the runner hands to a step that reads a matrix."""
+    return {path.name: path for path in sorted((root / "train").iterdir())}
+
+
+def evaluated(root: Path, pack: Path, networks: dict[str, Path], params=PARAMS) -> tuple[dict, dict]:
+    """(what the step returns, details.json)."""
+    (root / "evaluate").mkdir(parents=True, exist_ok=True)
+    flat = evaluate.run(params, root / "evaluate", pack=pack, train=networks)
+    return flat, read_json(root / "evaluate" / "details.json")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A little trained, and a little more: data/person_search in small."""
-    root = tmp_path_factory.mktemp("data")
-    write_pack(root / "pack", {"train": 10, "val": 8, "test": 9})
-    for name, epochs in (("worse", 1), ("better", 6)):
-        params = settings(engine={"epochs": epochs}, evaluate_every=epochs)
-        train(params, root / "train" / name, network=NAME, pack=root / "pack")
-    (root / "numbers.yaml").write_text(yaml.safe_dump(judge(root, root / "evaluate")))
-    return root
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    write_pack(root, {"tiny": PEOPLE})
+    for name, epochs in zip(NAMES, (4, 1)):
+        train_tiny(root / "pack", root / "train" / name, epochs)
+    flat, details = evaluated(root, root / "pack", trained(root))
+    return root, flat, details
 
 
-def judge(root, out, params=EVALUATE):
-    cells = {path.name: path for path in (root / "train").iterdir()}
-    return evaluate.run(params, out, pack=root / "pack", train=cells)
-
-
-def test_the_numbers_are_those_of_the_embeddings_it_writes(root):
-    details = read_json(root / "evaluate" / "details.json")
+def embedded(root: Path, run: str):
+    """(query vectors, gallery vectors, labels as `textbook` takes them) from embeddings.h5 alone."""
     with h5py.File(root / "evaluate" / "embeddings.h5") as file:
-        role, who, where = (file[name][:] for name in ("role", "identity", "camera"))
-        for name in ("worse", "better"):
-            vectors = file[f"embeddings/{name}"][:]
-            q, g = role == 1, role == 2
-            found = rank(vectors[q], vectors[g], who[q], where[q], who[g], where[g])
-            told = details["runs"][name]["test"]
-            assert told["map"] == pytest.approx(found.map) and told["rank1"] == pytest.approx(found.cmc[1])
-            assert told["queries"] == 36 and told["people"] == 9 and told["gallery"] == 36
-            assert told["intervals"]["map"]["low"] <= told["map"] <= told["intervals"]["map"]["high"]
-    returned = yaml.safe_load((root / "numbers.yaml").read_text())
-    assert returned["test/better/map"] == pytest.approx(details["runs"]["better"]["test"]["map"], abs=1e-6)
+        vectors, who, camera, role = (file[name][:] for name in (f"embeddings/{run}", "identity", "camera", "role"))
+    q, g = role == crops.QUERY, role == crops.GALLERY
+    return vectors[q], vectors[g], (who[q], camera[q], who[g], camera[g])
 
 
-def test_what_nobody_trained_stands_beside_the_networks(root):
-    runs = read_json(root / "evaluate" / "details.json")["runs"]
-    assert set(runs) == {"worse", "better", "worse-untrained", "better-untrained", *evaluate.BASELINES}
-    areas = {name: told["test"]["map"] for name, told in runs.items()}
-    assert areas["better"] > 2 * areas["chance"]
-    assert all("map" in read_json(root / "evaluate" / "metrics" / f"{name}.json") for name in runs)
+@pytest.mark.parametrize("run", NAMES)
+def test_the_numbers_can_be_computed_again_from_the_embeddings(project, run):
+    root, flat, details = project
+    query, gallery, labels = embedded(root, run)
+    expected = textbook(1 - query @ gallery.T, *labels).numbers()
+    told = details["runs"][run]["test"]
+    for key, value in expected.items():
+        assert told[key] == pytest.approx(value, abs=1e-6)
+    assert flat[f"test/{run}/map"] == told["map"] == read_json(root / "evaluate" / "metrics" / f"{run}.json")["map"]
+    assert (told["people"], told["queries"], told["gallery"], told["distractors"]) == (8, 24, 76, 4)
+    for key, span in told["intervals"].items():
+        assert span["low"] - 1e-6 <= told[key] <= span["high"] + 1e-6
 
 
-def test_validation_chooses_the_leader_and_the_threshold_and_the_test_people_nothing(root, tmp_path):
-    details = read_json(root / "evaluate" / "details.json")
-    val = {name: details["runs"][name]["validation"]["map"] for name in ("worse", "better")}
-    assert details["leader"] == max(val, key=val.get)
-    shutil.copytree(root, tmp_path / "data")
-    with h5py.File(tmp_path / "data" / "pack" / "test.h5", "r+") as file:
+def test_the_embeddings_say_whose_and_where_they_are(project):
+    root, _, _ = project
+    with h5py.File(root / "evaluate" / "embeddings.h5") as file, h5py.File(root / "pack" / "test.h5") as pack:
+        for name in ("identity", "camera", "role", "dataset", "path"):
+            assert (file[name][:] == pack[name][:]).all()
+        assert set(file["embeddings"]) == set(NAMES) and file["embeddings/grown"].dtype == np.float32
+        assert list(file.attrs["datasets"]) == ["tiny"]
+        np.testing.assert_allclose(np.linalg.norm(file["embeddings/grown"][:], axis=1), 1, rtol=1e-5)
+
+
+def test_baselines_stand_beside_every_network(project):
+    root, _, details = project
+    untrained = {f"{name}-untrained" for name in NAMES}
+    assert {path.stem for path in (root / "evaluate" / "metrics").iterdir()} == {*NAIVE, *NAMES, *untrained}
+    assert set(details["baselines"]) == {*NAIVE, *untrained}
+    grown, chance = details["runs"]["grown"], details["runs"]["chance"]["test"]["map"]
+    assert chance < 0.35  # an eighth of the gallery is right
+    for other, lead in grown["over"].items():
+        assert lead["difference"] == pytest.approx(
+            grown["test"]["map"] - details["runs"][other]["test"]["map"], abs=2e-6
+        )
+        assert lead["interval"]["low"] <= lead["difference"] <= lead["interval"]["high"]
+    assert set(details["threshold"]["baselines"]) == {*NAIVE, f"{details['leader']}-untrained"}
+
+
+def test_the_threshold_is_set_on_validation_and_checked_on_test(project):
+    root, _, details = project
+    of, run = details["threshold"], details["leader"]
+    query, gallery, (who, where, theirs, there) = embedded(root, run)
+    crossing, same = where[:, None] != there, who[:, None] == theirs
+    for kind in ("eer", "at_far"):
+        told, threshold = of["test"][kind], np.float32(of["validation"][kind]["threshold"])
+        accepted = query @ gallery.T >= threshold
+        assert told["different_pairs"] == (crossing & ~same).sum()
+        assert told["false_accepts"] == pytest.approx((accepted & crossing & ~same).sum(), abs=1)
+        assert told["false_rejects"] == pytest.approx((~accepted & crossing & same).sum(), abs=1)
+        assert told["far"] == pytest.approx(told["false_accepts"] / told["different_pairs"], abs=1e-6)
+    assert of["validation"]["at_far"]["far"] <= PARAMS.false_accept_rate
+    found = leader_of(root / "evaluate")  # as the search reads it
+    assert (found.network, found.threshold) == (run, of["validation"]["at_far"]["threshold"])
+
+
+def test_the_test_people_choose_nothing(project, tmp_path):
+    root, _, details = project
+    shutil.copytree(root / "pack", tmp_path / "pack")
+    with h5py.File(tmp_path / "pack" / "test.h5", "r+") as file:
         file["identity"][:] = np.random.default_rng(0).permutation(file["identity"][:])
-    judge(tmp_path / "data", tmp_path / "again")
-    again = read_json(tmp_path / "again" / "details.json")
-    assert again["leader"] == details["leader"] and again["threshold"]["threshold"] == details["threshold"]["threshold"]
-    assert again["threshold"]["test"]["frr"] > details["threshold"]["test"]["frr"]
+    _, other = evaluated(tmp_path, tmp_path / "pack", trained(root))
+    assert other["leader"] == details["leader"] == max(NAMES, key=lambda n: details["runs"][n]["validation"]["map"])
+    assert other["threshold"]["threshold"] == details["threshold"]["threshold"]
+    assert other["runs"]["grown"]["test"]["map"] < details["runs"]["grown"]["test"]["map"]
 
 
-def test_the_same_bytes_again(root, tmp_path):
-    judge(root, tmp_path)
-    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"details.json", "embeddings.h5", "ranked.png", "cmc.png", "similarities.png", "errors.png"} <= set(
-        map(str, files)
+def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):
+    root, _, _ = project
+    for stale in ("metrics/gone.json", "plots/gone.csv", "gone.png"):
+        (tmp_path / "evaluate" / stale).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "evaluate" / stale).write_text("left by an earlier run")
+    evaluated(tmp_path, root / "pack", trained(root))
+    assert folder_hash(tmp_path / "evaluate") == folder_hash(root / "evaluate")
+
+
+def test_data_sets_are_judged_apart_and_told_whether_they_were_learnt_from(project, tmp_path):
+    """`away` has people to be tested on only: a network of this pack has never seen anyone of it."""
+    root, _, _ = project
+    pack = write_pack(tmp_path, {"away": People(train=0, test=4), "tiny": People(train=8, test=4)})
+    state = torch.load(root / "train" / "grown" / "best.pt", weights_only=True)
+    state["config"]["datasets"] = ["away", "tiny"]  # as train names those of its pack
+    (tmp_path / "train" / "grown").mkdir(parents=True)
+    torch.save(state, tmp_path / "train" / "grown" / "best.pt")
+    flat, details = evaluated(tmp_path, pack, trained(tmp_path))
+    told = details["runs"]["grown"]
+    assert told["learnt"] == ["tiny"] and set(told["by_dataset"]) == {"away", "tiny"}
+    query, gallery, labels = embedded(tmp_path, "grown")
+    with h5py.File(tmp_path / "evaluate" / "embeddings.h5") as file:
+        of, role = file["dataset"][:], file["role"][:]
+    for number, name in enumerate(("away", "tiny")):
+        q, g = of[role == crops.QUERY] == number, of[role == crops.GALLERY] == number
+        mine = (labels[0][q], labels[1][q], labels[2][g], labels[3][g])
+        expected = textbook(1 - query[q] @ gallery[g].T, *mine)
+        assert told["by_dataset"][name]["map"] == pytest.approx(expected.map, abs=1e-6)
+        assert flat[f"test/grown/{name}/map"] == told["by_dataset"][name]["map"]
+    # camera 1 of two data sets is two cameras: a pair across them is one of two people, seen by two cameras
+    crossing = (labels[1][:, None] != labels[3]) | (of[role == 1][:, None] != of[role == 2])
+    pairs = details["threshold"]["test"]["eer"]
+    assert pairs["same_pairs"] + pairs["different_pairs"] == crossing.sum()
+
+
+NOBODY = {
+    "no test people": (People(test=0), "no crop in query/ and bounding_box_test/"),
+    "one camera": (People(cameras=1), "none of 6 queries has a match on another camera"),
+}
+
+
+@pytest.mark.parametrize("people, why", NOBODY.values(), ids=NOBODY)
+def test_with_nobody_to_find_it_says_so(project, tmp_path, people, why):
+    root, _, _ = project
+    pack = write_pack(tmp_path, {"tiny": people})
+    flat, details = evaluated(tmp_path, pack, {"grown": root / "train" / "grown"})
+    assert details["test_null_because"] == why and not any("test/" in key and "map" in key for key in flat)
+    assert read_json(tmp_path / "evaluate" / "metrics" / "grown.json")["map"] is None
+    assert details["leader"] == "grown"  # alone, it has nobody to be compared with
+    assert not (tmp_path / "evaluate" / "ranked.png").exists()
+
+
+def test_without_validation_one_network_leads_without_a_threshold_and_several_do_not(project, tmp_path):
+    root, _, _ = project
+    pack = write_pack(tmp_path, {"tiny": People(train=2)})
+    _, details = evaluated(tmp_path, pack, {"grown": root / "train" / "grown"})
+    assert (details["leader"], details["leader_from"]) == ("grown", "the only network")
+    assert leader_of(tmp_path / "evaluate").threshold is None
+    assert details["threshold"]["null_because"] and details["runs"]["grown"]["test"]["map"] is not None
+    _, details = evaluated(tmp_path, pack, trained(root))
+    assert details["leader"] is None and "no person of" in details["leader_null_because"]
+    with pytest.raises(BadInput, match="no network leads"):
+        leader_of(tmp_path / "evaluate")
+
+
+def test_a_network_of_another_size_and_none_at_all_are_named(project, tmp_path):
+    root, _, _ = project
+    state = torch.load(root / "train" / "young" / "best.pt", weights_only=True)
+    state["config"]["height_px"] = 64
+    (tmp_path / "train" / "young").mkdir(parents=True)
+    torch.save(state, tmp_path / "train" / "young" / "best.pt")
+    with pytest.raises(BadInput, match=r"young/best\.pt: crops of 32x16 px for a network trained on 64x16"):
+        evaluated(tmp_path, root / "pack", trained(tmp_path))
+    (tmp_path / "train" / "young" / "best.pt").unlink()
+    with pytest.raises(BadInput, match=r"none of young has a best\.pt"):
+        evaluated(tmp_path, root / "pack", trained(tmp_path))
+
+
+def test_the_challenge_is_over_the_same_draws_of_the_same_people(project, tmp_path):
+    root, flat, details = project
+    values = {**{name: section(name).model_dump() for name in Line.model_fields}, "evaluate": PARAMS.model_dump()}
+    line = Line.model_validate(values)
+    best, other = (root / "train" / name / "best.pt" for name in ("grown", "young"))
+    assert champion.challenger(root) == details["leader"]
+    found = champion.compare(best, other, root, line)
+    assert (found.challenger, found.champion) == pytest.approx(
+        (flat["test/grown/map"], flat["test/young/map"]), abs=1e-6
     )
-    for name in files:
-        assert (tmp_path / name).read_bytes() == (root / "evaluate" / name).read_bytes(), name
+    assert found.low <= found.challenger - found.champion <= found.high
+    again = champion.compare(other, best, root, line)
+    assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
+    itself = champion.compare(best, best, root, line)
+    assert (itself.low, itself.high) == (0, 0)
 
-
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_without_people_to_judge_by_it_says_so_and_goes_on(root, tmp_path, split):
-    shutil.copytree(root / "train", tmp_path / "train")
-    write_pack(tmp_path / "pack", {"train": 10, "val": 8, "test": 9} | {split: 0})
-    judge(tmp_path, tmp_path / "evaluate")
-    details = read_json(tmp_path / "evaluate" / "details.json")
-    why = details["leader_null_because" if split == "val" else "test_null_because"]
-    assert why == "nobody is left for it"
-    assert (details["leader"] is None) == (split == "val")
-    page(tmp_path, tmp_path / "report")
-    assert "nobody is left for it" in (tmp_path / "report" / "report.html").read_text()
-
-
-def page(root, out):
-    for step in ("download", "train_detector", "search"):
-        (root / step).mkdir(exist_ok=True)
-    inputs = {step: root / step for step in ("download", "pack", "train_detector", "evaluate", "search")}
-    return report.run(SECTIONS.report, out, train={path.name: path for path in (root / "train").iterdir()}, **inputs)
-
-
-def test_the_page_needs_nothing_but_a_browser_and_tells_the_numbers(root, tmp_path):
-    numbers = page(root, tmp_path)
-    text = (tmp_path / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:|#)', text)
-    leader = read_json(root / "evaluate" / "details.json")["leader"]
-    assert f"{numbers['map']:.3f}" in text and leader in text
-    assert "9 people: so few" in text
-    table = (tmp_path / "table.md").read_text()
-    assert table.splitlines()[0].startswith("| re-identification") and f"{numbers['rank1']:.3f}" in table
-    assert (tmp_path / "leaderboard.png").stat().st_size > 2000
-
-
-def test_the_page_shows_a_search(root, tmp_path):
-    shutil.copytree(root, tmp_path / "data")
-    scores = {
-        key: {"map": 0.25 * i, "top1": 0.5, "queries": 3} for i, key in enumerate(("chance", "detector", "oracle"))
-    }
-    write_json(tmp_path / "data" / "search" / "search.json", {
-        "empty": None, "cameras": ["a", "b"], "queries": {}, "sheets": [], "videos": [], "metrics_null_because": None,
-        "metrics": {**scores, "detector_recall": 0.5},
-    })  # fmt: skip
-    found = page(tmp_path / "data", tmp_path / "report")
-    assert found["search_map_detector"] == 0.25 and found["search_map_oracle"] == 0.5
-    assert "detector's boxes 0.250, true boxes 0.500, chance 0.000" in (tmp_path / "report" / "table.md").read_text()
-
-
-def test_a_challenge_is_a_paired_one(root):
-    assert champion.challenger(root) == read_json(root / "evaluate" / "details.json")["leader"]
-    worse, better = (root / "train" / name / "best.pt" for name in ("worse", "better"))
-    section = SECTIONS.model_copy(update={"evaluate": EVALUATE})
-    even = champion.compare(better, better, root, section)
-    assert even.challenger == even.champion and even.low == even.high == 0
-    won = champion.compare(better, worse, root, section)
-    assert won.low <= won.challenger - won.champion <= won.high
+    write_pack(tmp_path, {"tiny": People(test=1)})
+    assert champion.compare(best, other, tmp_path, line).low is None  # of one person nothing can be told
+    write_pack(tmp_path / "nobody", {"tiny": People(test=0)})
+    with pytest.raises(BadInput, match="nobody to find in the test split: no query"):
+        champion.compare(best, other, tmp_path / "nobody", line)

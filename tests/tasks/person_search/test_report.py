@@ -1,0 +1,188 @@
+"""The page and the table, from a small project: with cameras and detector, without, and with nobody to find."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.files import folder_hash, read_json, write_json
+from tasks.person_search import report
+from tests.tasks.brake_coast.test_report import Page
+from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tiny, trained
+from tests.tasks.person_search.tiny_pack import People, section, write_pack
+
+STEPS = ("download", "pack", "train_detector", "evaluate", "index", "search")
+QUERY = "1000_c1s1_000000_00"
+SAYS = "found in 1 of 2 cameras, door <1>"
+
+
+def photo(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)).save(path)
+
+
+def write_search(root: Path) -> None:
+    """Index, search and detector as those steps leave them."""
+    camera = {
+        "dataset": "tiny",
+        "frames": 6,
+        "detections": 12,
+        "unreadable": [],
+        "true_boxes": 8,
+        "true_boxes_found": 6,
+    }
+    write_json(root / "index" / "index.json", {"cameras": {"door <1>": camera}, "empty": None})
+    score = {"map": 0.4321, "top1": 0.5, "top5": 0.75, "top10": 1.0, "box_recall": 0.9, "queries": 4, "skipped": 0}
+    oracle = score | {"map": 0.8768, "box_recall": 1.0}
+    metrics = {
+        "detector": score, "oracle": oracle, "chance": {"map": 0.0123, "top1": 0.1}, "detector_recall": 0.75,
+        "open_set": {"there": 4, "found_right": 0.5, "nowhere": 4, "said_not_found": 0.25},
+    }  # fmt: skip
+    write_json(root / "search" / "search.json", {
+        "cameras": ["door <1>", "b"], "queries": {QUERY: {"says": SAYS, "found": True}}, "empty": None, "skipped": [],
+        "metrics": metrics, "metrics_null_because": None, "sheets": [QUERY], "videos": [QUERY],
+    })  # fmt: skip
+    photo(root / "search" / QUERY / "sheet.png")
+    (root / "search" / QUERY / "search.mp4").write_bytes(bytes(range(256)) * 8)
+    write_json(
+        root / "train_detector" / "metrics.json", {"test": {"map50": 0.8642, "images": 12, "boxes": 40}, "epochs": 3}
+    )
+    photo(root / "train_detector" / "samples.png")
+    bad = [{"file": "labels/train/a.txt", "line": 7, "why": "4 numbers <instead of 5>"}]
+    unit = {
+        "parts": ["detect"],
+        "detect": {"bad_label_lines": bad, "images_without_labels": [], "unreadable": ["images/x.jpg"]},
+    }
+    write_json(root / "download" / "report.json", {
+        "parts": ["detect"], "totals": {}, "datasets": {}, "units": {"shop": unit},
+        "same_images": [{"splits": ["query", "train"], "images": ["a.jpg", "b.jpg"]}],
+        "quarantined": {"door 9": "no frame"},
+    })  # fmt: skip
+
+
+def run(root: Path, out: Path, **changes) -> dict:
+    out.mkdir(parents=True, exist_ok=True)
+    inputs = {step: root / step for step in STEPS}
+    return report.run(section("report", **changes), out, train=trained(root), **inputs)
+
+
+def page_of(out: Path) -> tuple[str, Page]:
+    text = (out / "report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    write_pack(root, {"tiny": People(test=6)})
+    train_tiny(root / "pack", root / "train" / "young", 1)
+    evaluated(root, root / "pack", trained(root), PARAMS)
+    write_search(root)
+    return root, run(root, root / "report")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory, project):
+    """No detector, no cameras, no report of download, nobody to be judged on."""
+    root = tmp_path_factory.mktemp("bare")
+    write_pack(root, {"tiny": People(test=0)})
+    (root / "train").symlink_to(project[0] / "train")
+    evaluated(root, root / "pack", trained(root), PARAMS)
+    return root, run(root, root / "report")
+
+
+@pytest.mark.parametrize("which", ["project", "bare"])
+def test_the_page_is_whole_and_fetches_nothing(which, request):
+    root, _ = request.getfixturevalue(which)
+    text, page = page_of(root / "report")
+    assert not page.unbalanced and not page.open
+    assert len(page.ids) == len(set(page.ids))
+    assert all(url.startswith("data:") for url in page.fetched)
+    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert not {"nan", "none", "undefined"} & set(
+        re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.S).lower().split()
+    )
+    linked = set(re.findall(r'href="#([a-z]+)"', text))
+    assert linked <= set(page.ids)  # every entry of the menu leads somewhere
+
+
+def test_the_page_shows_every_run_the_search_the_detector_and_what_was_odd(project):
+    root, numbers = project
+    text, page = page_of(root / "report")
+    details = read_json(root / "evaluate" / "details.json")
+    for run_, told in details["runs"].items():
+        assert run_ in text and f"{told['test']['map']:.3f}" in text
+        assert f"{told['test']['intervals']['map']['low']:.2f}" in text
+    for shown in (
+        "0.432",
+        "0.877",
+        "0.012",
+        "75.0",
+        "0.864",
+    ):  # search, true boxes, chance, recall of a camera, detector
+        assert shown in text
+    assert "found in 1 of 2 cameras, door &lt;1&gt;" in text
+    assert "shop/labels/train/a.txt, line 7: 4 numbers &lt;instead of 5&gt;" in text
+    assert "shop/images/x.jpg" in text and "a.jpg = b.jpg" in text and "no frame" in text
+    assert sum(url.startswith("data:video/mp4") for url in page.fetched) == 1
+    assert numbers["search_map_detector"] == 0.4321 and numbers["map"] == details["runs"]["young"]["test"]["map"]
+
+
+def test_honest_remarks_come_from_the_counts(project):
+    root, _ = project
+    told = read_json(root / "report" / "summary.json")["remarks"]
+    assert any("18 queries of 6 people: these numbers mean little" in line for line in told)
+    assert any("chosen on 3 people of validation" in line for line in told)
+    assert any("12 images: its numbers mean little" in line for line in told)
+    assert any("Of 4 queries whose person no camera saw, 3 were said to be found" in line for line in told)
+    assert any("1 image is in two splits" in line for line in told)
+    text, _ = page_of(root / "report")
+    assert "18 queries of 6 people: these numbers mean little" in text
+
+
+def test_the_table_has_every_run_beside_the_baselines(project):
+    root, _ = project
+    text = (root / "report" / "table.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "chance",
+        "raw_pixels",
+        "colour_stripes",
+        "young-untrained",
+        "young",
+    ]
+    assert len({len(line) for line in lines}) == 1
+    assert "true boxes 0.877, the detector's boxes 0.432" in text and "mAP50 0.864" in text
+
+
+def test_with_nothing_to_show_the_page_still_says_why(bare):
+    root, numbers = bare
+    text, page = page_of(root / "report")
+    assert "no crop in query/ and bounding_box_test/" in text
+    assert not {"search", "detector", "ranked"} & set(page.ids) and "map" not in numbers
+    assert "-" in (root / "report" / "table.md").read_text(encoding="utf-8")
+
+
+def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):
+    root, _ = project
+    photo(tmp_path / "old.png")
+    (tmp_path / "old.mp4").write_bytes(b"left by an earlier version")
+    run(root, tmp_path)
+    assert folder_hash(tmp_path) == folder_hash(root / "report")
+
+
+def test_a_large_film_lies_beside_the_page_and_a_search_without_its_json_is_shown(project, tmp_path):
+    root, _ = project
+    for step in (*STEPS, "train"):
+        (tmp_path / step).symlink_to(root / step) if step != "search" else shutil.copytree(root / step, tmp_path / step)
+    (tmp_path / "search" / "search.json").unlink()
+    run(tmp_path, tmp_path / "report", embed_mb=0.001)
+    _, page = page_of(tmp_path / "report")
+    assert f"{QUERY}.mp4" in page.fetched
+    assert (tmp_path / "report" / f"{QUERY}.mp4").read_bytes() == (root / "search" / QUERY / "search.mp4").read_bytes()
+    assert sum(url.startswith("data:image/jpeg") for url in page.fetched) >= 2
