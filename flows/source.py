@@ -1,5 +1,5 @@
-"""Has a source something new? DVC cannot see behind a URI, so the flow remembers what a source held when it was last
-read.
+"""Has something outside the yard changed that a stage reads? DVC cannot see behind a URI, nor follow a path that stands
+in params.yaml, so the flow remembers what was there when it was last read.
 
 A nightly run over a folder, a bucket or a download that has gained one recording is how new data come in.
 """
@@ -7,6 +7,7 @@ A nightly run over a folder, a bucket or a download that has gained one recordin
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from flows.environment import STATE
@@ -17,10 +18,29 @@ from tasks.runner import Stage
 
 log = logging.getLogger(__name__)
 NEWS = "the source has changed"
+URIS = ("source", "extra_sources")  # params by these names hold what tasks/sources.py opens
+PATHS = ("weights", "queries")  # and these a file or folder, unless it is a name that somebody publishes
 
 
-def _uri(stage: Stage) -> str | None:
-    return getattr(getattr(getattr(params_file.load(), stage.line), stage.step), "source", None)
+def _is_open(uri: str) -> bool:
+    return not uri.startswith("synth://")
+
+
+def _is_ours_to_watch(path: str) -> bool:
+    """There, and not in data/, where the graph itself tells what changed."""
+    place = Path(path).expanduser()
+    return place.exists() and Path("data").resolve() not in place.resolve().parents
+
+
+def _outside(stage: Stage) -> list[str]:
+    """What the stage reads that the graph does not know, in the order of its params."""
+    section = getattr(getattr(params_file.load(), stage.line), stage.step)
+
+    def named(keys: Iterable[str]) -> list[str]:
+        values = [getattr(section, key, None) for key in keys]
+        return [uri for value in values for uri in ([value] if isinstance(value, str) else value or [])]
+
+    return [*filter(_is_open, named(URIS)), *filter(_is_ours_to_watch, named(PATHS))]
 
 
 def _memory(stage: Stage) -> Path:
@@ -28,38 +48,32 @@ def _memory(stage: Stage) -> Path:
 
 
 def news(stage: Stage) -> list[str]:
-    """[NEWS] if the stage reads a source that holds something else than when it was last read."""
-    uri = _uri(stage)
-    if uri is None or uri.startswith("synth://"):
-        return []
+    """[NEWS] if the stage reads something outside that is not what it was when it was last read."""
     try:
-        now = sources.fingerprint(uri)
+        now = look(stage)
     except Exception as error:  # offline tonight: what is here stays good
         log.warning("%s: cannot look at its source now (%s)", stage.name, error)
         return []
+    if now is None:
+        return []
     memory = _memory(stage)
     before = read_json(memory) if memory.exists() else {}
-    if before.get("uri") != uri:  # made at DVC's door: take what is there for what it read
-        write_json(memory, {"uri": uri, "fingerprint": now})
+    if before.keys() != now.keys():  # made at DVC's door: take what is there for what it read
+        write_json(memory, now)
         return []
-    return [NEWS] if before["fingerprint"] != now else []
+    return [NEWS] if before != now else []
 
 
 def is_open(stage: Stage) -> bool:
-    """Does the stage read a source that may hold something else tomorrow? What was made from it before may be out of
-    date."""
-    uri = _uri(stage)
-    return uri is not None and not uri.startswith("synth://")
+    """Does the stage read what may be something else tomorrow? What was made from it before may be out of date."""
+    return bool(_outside(stage))
 
 
-def look(stage: Stage) -> dict | None:
-    """What the source holds now: taken before the stage runs, so that what comes meanwhile is news to the next run."""
-    if not is_open(stage):
-        return None
-    uri = _uri(stage)
-    return {"uri": uri, "fingerprint": sources.fingerprint(uri)}
+def look(stage: Stage) -> dict[str, str] | None:
+    """{uri: what it holds now}, taken before the stage runs, so that what comes meanwhile is news to the next run."""
+    return {uri: sources.fingerprint(uri) for uri in _outside(stage)} or None
 
 
-def remember(stage: Stage, seen: dict | None) -> None:
+def remember(stage: Stage, seen: dict[str, str] | None) -> None:
     if seen is not None:
         write_json(_memory(stage), seen)

@@ -38,6 +38,10 @@ class Yard:
     def flow(self, *arguments: str) -> subprocess.CompletedProcess:
         return self.call("python", "-m", "flows", *arguments)
 
+    def status(self) -> dict[str, str]:
+        """{stage: why it has to run, or that it is up to date}"""
+        return dict(line.split(None, 1) for line in self.flow("status").stdout.splitlines())
+
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess:
         return self.call("dvc", *arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -40,10 +41,7 @@ def test_both_doors_write_the_same_bytes_and_the_same_lock(finished_yard, new_ya
 
 
 def test_status_says_what_has_changed(yard_copy):
-    def status() -> dict[str, str]:
-        return dict(line.split(None, 1) for line in yard_copy.flow("status").stdout.splitlines())
-
-    assert set(status().values()) == {"up to date"}
+    assert set(yard_copy.status().values()) == {"up to date"}
     assert (
         yard_copy.call(
             "python", "-c", "from tasks.params import set_values; set_values(['toy.judge.scale=2.5'])"
@@ -52,12 +50,25 @@ def test_status_says_what_has_changed(yard_copy):
     )
     with (yard_copy.root / "tasks/toy/helper.py").open("a") as file:
         file.write("\n# touched\n")
-    now = status()
+    now = yard_copy.status()
     assert now["toy-collect"] == "up to date"
     assert now["toy-square"] == "code tasks/toy/helper.py modified"
     assert now["toy-judge@1"] == "param toy.judge.scale 0.5 -> 2.5"
     yard_copy.add_number("five", "5")  # DVC cannot see into a source; the flow can
-    assert status()["toy-collect"] == "the source has changed"
+    assert yard_copy.status()["toy-collect"] == "the source has changed"
+
+
+def test_a_file_outside_the_yard_that_has_changed_is_noticed(yard_copy, tmp_path):
+    weights = tmp_path / "weights.txt"
+    weights.write_text("100")
+    assert yard_copy.flow("run", "toy", "--set", f"toy.judge.weights={weights}").returncode == 0
+    assert set(yard_copy.status().values()) == {"up to date"}
+    weights.write_text("2000")
+    now = yard_copy.status()
+    assert now["toy-judge@1"] == now["toy-judge@2"] == "the source has changed"
+    assert now["toy-square"] == "up to date"
+    assert yard_copy.flow("run", "toy").returncode == 0
+    assert json.loads((yard_copy.root / "data/toy/judge/1/score.json").read_text()) >= 2000
 
 
 def test_one_new_recording_costs_one_recording(yard_copy):

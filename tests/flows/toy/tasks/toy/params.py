@@ -16,6 +16,7 @@ class Square(Section):
 
 class Judge(Section):
     scale: float
+    weights: str | None = Field(description="a file with a number to add, wherever it is; null: none")
 
 
 class Line(Section):
