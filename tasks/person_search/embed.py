@@ -20,6 +20,9 @@ from tasks.person_search.crops import floats, normalised
 from tasks.step import BadInput
 from tasks.training import checkpoint
 
+# A pass over more is slower on CPUs, whose allocator gives the large activations back after each layer: OSNet x1.0 saw
+# 64 crops of 256x128 a second by fours and 36 by 32s (python -m tests.benchmarks embed).
+CPU_PASS_PX = 4 * 256 * 128
 
 def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict]:
     """The network, ready to embed, and what it was made from: network, height_px, width_px, mean, std, datasets."""
@@ -39,7 +42,10 @@ def vectors(network: nn.Module, images: Tensor, config: dict) -> Tensor:
 
 @torch.inference_mode()
 def embed(network: nn.Module, images: np.ndarray, config: dict, batch: int = 256) -> np.ndarray:
-    """(N, H, W, 3) uint8 RGB of the size the network was trained on -> (N, D) float32, each of length 1."""
+    """(N, H, W, 3) uint8 RGB of the size the network was trained on -> (N, D) float32, each of length 1.
+
+    `batch` images at once on a GPU; on a CPU no more than `CPU_PASS_PX` allow.
+    """
     size = (config["height_px"], config["width_px"])
     if images.shape[1:] != (*size, 3):
         raise BadInput(
@@ -47,6 +53,8 @@ def embed(network: nn.Module, images: np.ndarray, config: dict, batch: int = 256
             "pack's height_px or width_px was changed since: train again"
         )
     device = next(network.parameters()).device
+    if device.type == "cpu":
+        batch = min(batch, max(1, CPU_PASS_PX // (size[0] * size[1])))
     parts = [torch.from_numpy(images[i : i + batch]).to(device) for i in range(0, len(images), batch)]
     found = [vectors(network, part, config) for part in parts]
     return torch.cat(found).cpu().numpy() if found else np.empty((0, network.feature_dim), np.float32)
