@@ -72,24 +72,13 @@ def own(place: Path) -> list[Query]:
 
 
 def of_units(download: Path) -> list[Query]:
-    """The images in queries/ of every camera; one that several cameras of a data set hold is one query.
-
-    Raises `BadInput` if none of them holds any.
-    """
+    """The images in queries/ of every camera; one that several cameras of a data set hold is one query."""
     images: dict[tuple[str, str, str], tuple[Path, str, str]] = {}
-    units = cameras.units_with_frames(download).values()
-    folders = [folder / QUERIES for folder in units]
-    for unit, folder in zip(units, folders, strict=True):
+    for unit in cameras.units_with_frames(download).values():
         dataset = read_json(unit / "unit.json")["dataset"]
-        for path in images_in(folder):
+        for path in images_in(unit / QUERIES):
             shown = path.relative_to(download).as_posix()
             images.setdefault((dataset, path.name, file_hash(path)), (path, shown, dataset))
-    if not images:
-        names = ", ".join(map(str, folders[:3])) + (", ..." if len(folders) > 3 else "")
-        raise BadInput(
-            f"{names}: no image of whom to find; put some in queries/ of the source, beside its cameras/, "
-            "or give person_search.search.queries a folder or an image"
-        )
     return keyed(images.values())
 
 

@@ -43,6 +43,10 @@ from tasks.person_search.sightings import Sighting, sightings
 from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
+NOBODY_ASKED = (
+    "no camera has an image of whom to find: put some in queries/ of the source, beside its cameras/, "
+    "or give person_search.search.queries a folder or an image"
+)
 RESULTS = [
     "rank", "unit", "camera", "name", "frame", "time_s", "x1", "y1", "x2", "y2", "confidence", "similarity", "above"
 ]  # fmt: skip
@@ -262,7 +266,8 @@ def run(
 ) -> dict[str, float]:
     """Returns counts, and where truth is known search mAP and top-1 beside those of the true boxes and of chance.
 
-    Without a camera the result is empty, and says so. Raises `BadInput` if there is nobody to find.
+    Without a camera, or with nobody to find, the result is empty and says so: the cameras are indexed, and can be asked
+    tomorrow. Raises `BadInput` if a place named in `search.queries` holds no image.
     """
     about = read_json(index / "index.json")
     if about["empty"]:
@@ -276,6 +281,8 @@ def run(
     network, config = load_network(checkpoint)
     place = None if params.queries is None else Path(params.queries)
     asked = queries.of_units(download) if place is None else queries.own(place)
+    if not asked:
+        return nothing(out, NOBODY_ASKED)
     asked, crops, skipped = queries.read(ctx.progress(asked, desc="queries", unit="image"), config)
     vectors = embed(network, crops, config)
     threshold = leader.threshold if params.threshold is None else params.threshold

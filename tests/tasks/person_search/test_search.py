@@ -199,15 +199,21 @@ def test_a_user_who_names_no_image_is_told_where_to_put_one(yard, ann, tmp_path)
         with pytest.raises(BadInput) as error:
             yard.search(queries=str(place))
         assert str(place) in str(error.value)
-    (yard.download / "yard-c1/queries" / ASKED).unlink()
-    with pytest.raises(BadInput, match="yard-c1/queries.*yard-c3/queries: no image of whom to find"):
-        yard.search()
     (empty / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(BadInput, match="broken.jpg: of 1 images of whom to find none can be read"):
         yard.search(queries=str(empty))
     write_query(empty / "ann.png", ANN)
     assert yard.search(queries=str(empty))["queries"] == 1
     assert read_json(yard.root / "search/search.json")["skipped"] == [str(empty / "broken.jpg")]
+
+
+def test_cameras_without_anybody_to_find_are_no_error(yard, ann):
+    write_index(yard, {"yard-c1": [(0, BOX, like(ann, 0.95))]})
+    yard.search()
+    (yard.download / "yard-c1/queries" / ASKED).unlink()
+    assert yard.search() == {"queries": 0, "cameras": 0}
+    assert "put some in queries/" in read_json(yard.root / "search/search.json")["empty"]
+    assert [path.name for path in (yard.root / "search").iterdir() if path.is_dir()] == []
 
 
 def test_an_index_of_another_network_is_not_searched(yard, ann):
