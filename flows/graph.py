@@ -7,6 +7,7 @@ checkout, in about 0.03 s a stage; the steps themselves run outside both.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import textwrap
 import threading
@@ -23,6 +24,7 @@ from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 
+from flows.environment import STATE
 from tasks.step import BadInput
 
 
@@ -79,13 +81,36 @@ class Graph:
         with self.locked():
             if any(not dep.exists for dep in stage.deps):
                 return False
-            stage.remove_outs(ignore_remove=False, force=False)
             try:
-                stage.repo.stage_cache.restore(stage)
+                with self.fresh(name):
+                    stage.remove_outs(ignore_remove=False, force=False)
+                    stage.repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:
                 return False
             self._record(stage)
             return True
+
+    @contextmanager
+    def fresh(self, name: str) -> Iterator[None]:
+        """The outs that DVC would remove before a run are out of the way, and come back if nothing new is made."""
+        aside = self.root / STATE / "aside"
+        kept: dict[Path, Path] = {}
+        for number, out in enumerate(self.stages[name].outs):
+            if not out.persist and Path(out.fs_path).exists():
+                kept[Path(out.fs_path)] = aside / f"{name}.{number}"
+        aside.mkdir(parents=True, exist_ok=True)
+        for path, hidden in kept.items():
+            _remove(hidden)  # of a run that was killed
+            shutil.move(path, hidden)
+        try:
+            yield
+        except BaseException:
+            for path, hidden in kept.items():
+                _remove(path)
+                shutil.move(hidden, path)
+            raise
+        for hidden in kept.values():
+            _remove(hidden)
 
     @contextmanager
     def busy(self, name: str) -> Iterator[None]:
@@ -134,6 +159,10 @@ class Graph:
 
     def _has_remote(self) -> bool:
         return bool(self.repo.config["core"].get("remote"))
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

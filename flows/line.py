@@ -31,6 +31,7 @@ from tasks.step import BadInput
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
+BAD_INPUT = "Bad input"  # the state of a stage that a person has to help
 
 
 class LineRun:
@@ -75,7 +76,8 @@ class LineRun:
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
             seen = source.look(stage)
-            with self._device if stage.uses_device else contextlib.nullcontext():
+            turn = self._device if stage.uses_device else contextlib.nullcontext()
+            with turn, self.graph.fresh(name):
                 parent = self.parent if stage.tracked else None
                 self.made[name] = worker.run_in_process(name, parent, self.tags)
         self.graph.record(name)
@@ -99,7 +101,12 @@ def bring_up_to_date(name: str) -> State:
     try:
         return _current.get().bring_up_to_date(name)
     except BadInput as error:  # a fault that a person has to mend: no traceback, and no use in trying again
-        return Failed(message=str(error))
+        return Failed(name=BAD_INPUT, message=str(error))
+
+
+def may_be_better_next_time(task, task_run, state: State) -> bool:
+    """Prefect asks before it tries again: a source may answer, but what a person has to mend stays as it is."""
+    return state.name != BAD_INPUT
 
 
 # Not a decorator: Prefect pickles the running task for the worker process, and only a function that a module still
@@ -199,7 +206,9 @@ def _run_stages(run: LineRun) -> dict[str, State]:
     for name in run.graph.stages:
         network = runner.stage(name).entry.get("meta", {}).get("network", False)
         retries = {"retries": NETWORK_RETRIES, "retry_delay_seconds": RETRY_DELAYS_S} if network else {}
-        stage_task = run_stage.with_options(name=name, task_run_name=name, **retries)
+        stage_task = run_stage.with_options(
+            name=name, task_run_name=name, retry_condition_fn=may_be_better_next_time, **retries
+        )
         futures[name] = stage_task.submit(name, wait_for=[futures[before] for before in run.graph.before(name)])
     for future in futures.values():
         future.wait()

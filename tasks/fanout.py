@@ -71,9 +71,6 @@ def fan_out(
     any other error is raised once all the others are through, so that their results are kept.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for path in out.iterdir():
-        if path.is_dir() and path.name.removesuffix(".part") not in items:
-            shutil.rmtree(path)
     summaries: dict[str, dict] = {}
     for key in items:
         done = out / key / DONE
@@ -98,6 +95,10 @@ def fan_out(
             failed[key] = result
         else:
             summaries[key] = result
+    if summaries or not items:  # a source that holds nothing usable takes nothing away
+        for path in out.iterdir():
+            if path.is_dir() and path.name.removesuffix(".part") not in items:
+                shutil.rmtree(path)
     write_json(out / "quarantine.json", quarantined)
     if failed:
         key, error = next(iter(failed.items()))

@@ -98,6 +98,9 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096
+    round_trip.representer.add_representer(  # as it stands in the file, so that a diff shows what was set and no more
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     load(path)  # a file that is not usable as it is says so first
     document = round_trip.load(path.read_text(encoding="utf-8"))
     keys = []

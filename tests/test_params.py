@@ -68,6 +68,7 @@ def test_set_keeps_comments_and_every_other_value(copy):
     del before["brake_coast"]["label"]["tolerance_ms"], before["brake_coast"]["download"]["source"]
     assert after == before
     assert copy.read_text().count("#") == (ROOT / "params.yaml").read_text().count("#")
+    assert copy.read_text().count(": null") == (ROOT / "params.yaml").read_text().count(": null")
 
 
 @pytest.mark.parametrize(

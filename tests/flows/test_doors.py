@@ -116,6 +116,16 @@ def test_a_failed_step_leaves_what_others_made(yard_copy):
     assert "toy-square" in result.stderr and "ZeroDivisionError" in result.stderr
     assert "toy-collect" not in yard_copy.dvc("status").stdout.split("toy-square")[0]
     assert (yard_copy.root / "data/toy/collect/five/number.txt").exists()
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"  # what it had made before
+
+
+def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(yard_copy):
+    before = yard_copy.outputs()
+    (yard_copy.root / "elsewhere").mkdir()
+    result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=elsewhere")
+    assert result.returncode == 1 and "elsewhere: holds no number" in result.stderr
+    assert "retry" not in result.stderr.lower() and "Traceback" not in result.stderr
+    assert yard_copy.outputs() == before
 
 
 def wait_for(path: Path, seconds: float = 60) -> None:

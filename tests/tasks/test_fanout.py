@@ -107,3 +107,10 @@ def test_a_killed_recording_goes_on_where_it_stopped_unless_its_inputs_changed(t
     done = tmp_path / "out" / "a"
     assert done.joinpath("lines.txt").read_text().split() == [str(i) for i in range(40)]
     assert (int(done.joinpath("begun_at.txt").read_text()) >= 5) == resumed
+
+
+def test_a_source_with_nothing_usable_takes_nothing_away(tmp_path):
+    fan_out(double, {"a": 1}, prints({"a": 1}), tmp_path, Context())
+    other = {"b": -2}
+    assert fan_out(double, other, prints(other), tmp_path, Context()).summaries == {}
+    assert (tmp_path / "a/doubled.txt").read_text() == "2"

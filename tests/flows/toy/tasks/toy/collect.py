@@ -23,6 +23,8 @@ def take(path: Path, folder: Path, pause_s: float) -> dict:
 
 def run(params, out, ctx=Context()) -> dict:
     items = {path.stem: path for path in sorted(Path(params.source).glob("*.txt"))}
+    if not items:
+        raise BadInput(f"{params.source}: holds no number")
     fingerprints = {key: digest(file_hash(path), ctx.code) for key, path in items.items()}
     made = fan_out(partial(take, pause_s=params.pause_s), items, fingerprints, out, ctx)
     return {"numbers": len(made.summaries), "made": len(made.made)}
