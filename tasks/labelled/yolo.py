@@ -34,7 +34,7 @@ def descriptions(roots: list[Path]) -> list[tuple[Path, dict]]:
     """The YAML files at the top that describe a dataset."""
     known = []
     for file in sorted(file for root in roots for pattern in ("*.yaml", "*.yml") for file in root.glob(pattern)):
-        content = parsed(file)
+        content = {} if file.name.startswith(".") else parsed(file)  # macOS leaves ._data.yaml, no text
         if {"names", "train"} <= content.keys():
             known.append((file, content))
     return known
@@ -65,7 +65,8 @@ def images_of(file: Path, content: dict, split: str) -> list[Path]:
             lines = place.read_text(encoding="utf-8").splitlines()
             images += [place.parent / line.strip() for line in lines if line.strip()]
         else:
-            images += [path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+            shown = (path for path in place.rglob("*") if not path.name.startswith("."))
+            images += [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise BadInput(f"{file}: {split}: {content[split]} holds no images")
     return sorted(images)

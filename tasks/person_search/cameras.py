@@ -13,7 +13,6 @@ A frame is the number in its file's name, a box x1, y1, x2, y2 in pixels, an emb
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,10 @@ import numpy as np
 from PIL import Image
 
 from tasks.files import read_json, replacing
-from tasks.person_search.validation import CAMERA, TRUTH, images_in
+from tasks.person_search.validation import CAMERA, TRUTH, images_in, read_camera, read_truth
 from tasks.step import BadInput
 
 VERSION = ("v110", "v110")  # as in pack: the bytes do not depend on the library's newest format
-TRUTH_COLUMNS = ["frame", "pid", "x1", "y1", "x2", "y2"]
 Columns = Mapping[str, tuple[type, tuple[int, ...]]]  # {name: (type, shape of a row)}
 
 
@@ -71,15 +69,9 @@ def units_with_frames(download: Path) -> dict[str, Path]:
 
 def camera_of(folder: Path) -> Camera:
     """Raises `BadInput` where camera.json does not say which camera it is and how fast."""
-    about, file = read_json(folder / "unit.json"), folder / CAMERA
-    try:
-        said = read_json(file)
-        number, fps = int(said["camera"]), float(said["fps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f'{file}: expected {{"camera": 1, "fps": 2.0, "name": "door"}} ({error!r})') from None
-    if not 0 < fps < float("inf"):
-        raise BadInput(f"{file}: fps = {fps}; expected frames a second, above 0")
-    return Camera(folder.name, folder, about["dataset"], number, str(said.get("name", folder.name)), fps)
+    said = read_camera(folder / CAMERA, {"name": folder.name})
+    dataset = read_json(folder / "unit.json")["dataset"]
+    return Camera(folder.name, folder, dataset, said["camera"], said["name"], said["fps"])
 
 
 def truth_of(folder: Path, frames: Iterable[int]) -> dict[int, Truth] | None:
@@ -87,23 +79,9 @@ def truth_of(folder: Path, frames: Iterable[int]) -> dict[int, Truth] | None:
     file = folder / TRUTH
     if not file.is_file():
         return None
-    known, rows = set(frames), {}
-    with file.open(newline="", encoding="utf-8") as text:
-        reader = csv.reader(text)
-        if (header := next(reader, [])) != TRUTH_COLUMNS:
-            raise BadInput(f"{file}, line 1: {','.join(header)!r}; expected the columns {','.join(TRUTH_COLUMNS)}")
-        for values in filter(None, reader):
-            where = f"{file}, line {reader.line_num}"
-            try:
-                frame, pid, *box = (int(values[0]), int(values[1]), *map(float, values[2:]))
-                x1, y1, x2, y2 = box
-            except (ValueError, IndexError):
-                raise BadInput(f"{where}: {','.join(values)!r}; expected six numbers, frame,pid,x1,y1,x2,y2") from None
-            if not (np.isfinite(box).all() and x1 < x2 and y1 < y2):
-                raise BadInput(f"{where}: box {box} has no area; expected x1 < x2 and y1 < y2 in pixels")
-            if frame not in known:
-                raise BadInput(f"{where}: there is no frame {frame} in frames/; mend the number, or delete the line")
-            rows.setdefault(frame, []).append((pid, box))
+    rows: dict[int, list] = {}
+    for frame, pid, box in read_truth(file, set(frames)):
+        rows.setdefault(frame, []).append((pid, box))
     return {
         frame: Truth(np.array([pid for pid, _ in mine], np.int32), np.array([box for _, box in mine], np.float32))
         for frame, mine in rows.items()

@@ -112,6 +112,22 @@ def crops_by_dataset(out: Path, units: Mapping[str, dict]) -> dict[str, reid_lay
     return {dataset: reid_layout.merged(mine) for dataset, mine in sorted(parts.items())}
 
 
+def refuse_same_numbers(units: Mapping[str, Unit], summaries: Mapping[str, dict]) -> None:
+    """Raises `BadInput` for two cameras of a data set with one number, which a search would take for one.
+
+    A camera of the world has a unit a session.
+    """
+    first: dict[tuple[str, int], str] = {}
+    for name, summary in summaries.items():
+        if summary["layout"] == "camera":
+            number = summary["frames"]["camera"]["camera"]
+            if (other := first.setdefault((summary["dataset"], number), name)) != name:
+                raise BadInput(
+                    f"{units[other].where} and {units[name].where} are both camera {number} of {summary['dataset']}; "
+                    f'give one of them a "camera" of its own in its {validation.CAMERA}'
+                )
+
+
 def people_sheet(out: Path, datasets: Mapping[str, reid_layout.Crops]) -> None:
     """Some people of each data set, half of them to train on and half to be tested on, in every camera."""
     rows: dict[str, list[Path | None]] = {}
@@ -176,6 +192,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
             reid_layout.check(mine, dataset)
         except BadInput as error:
             raise BadInput(str(error).replace(f"{out}/", "")) from None
+    refuse_same_numbers(units, done.summaries)
     datasets = {dataset: reid_layout.summary(mine) for dataset, mine in crops.items()}
     same = validation.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})
     for entry in same[:3]:

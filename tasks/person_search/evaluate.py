@@ -1,6 +1,7 @@
 """How well each network finds people whom it has never seen, on cameras other than the query's.
 
-Reads    pack/{val,test}.h5 and dataset_config.json, train/<network>/best.pt of every network
+Reads    pack/{val,test}.h5 and dataset_config.json; train/<network>/best.pt of every network, and its start.pt if given
+         weights were what training started from
 Writes   evaluate/metrics/<run>.json   rank-1, mAP, mINP and mAP re-ranked on test: a row a run in `dvc metrics show`
          evaluate/details.json         all numbers: counts, intervals, re-ranked, by data set, leads over the baselines,
                                        the leader, the matching threshold, and the reason of each null
@@ -13,8 +14,9 @@ Writes   evaluate/metrics/<run>.json   rank-1, mAP, mINP and mAP re-ranked on te
 Alone    python -m tasks person_search-evaluate
 
 The leader is the network with the best mAP on the validation people, and on their pairs its threshold is set; the test
-people choose nothing. Runs that nobody trained stand beside it: chance, raw pixels, colour stripes, and each network as
-it was before training. Where there is nobody to find the numbers are null, with the reason.
+people choose nothing. Runs that training had no part in stand beside it: chance, raw pixels, colour stripes, and each
+network as it was before, <network>-start with the weights it was given, else <network>-untrained with random ones.
+Where there is nobody to find the numbers are null, with the reason.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from tasks.person_search.judge import Sides
 from tasks.person_search.params import Evaluate
 from tasks.person_search.ranking import RANKS, Ranking
 from tasks.person_search.rerank import rerank
-from tasks.person_search.runs import CHANCE, NAIVE, UNTRAINED, leader, ranked_runs
+from tasks.person_search.runs import CHANCE, NAIVE, START, UNTRAINED, before, leader, ranked_runs
 from tasks.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def rounded(value: Any) -> Any:
 
 
 def untrained(config: dict, images: np.ndarray) -> nn.Module:
-    """The network before training; its norms have seen one batch."""
+    """The network with random weights; its norms have seen one batch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = build(**config["network"])
@@ -79,16 +81,23 @@ def untrained(config: dict, images: np.ndarray) -> nn.Module:
     return network.float().to(device(), memory_format=torch.channels_last).eval()
 
 
+def before_and_after(name: str, folder: Path, images: np.ndarray) -> dict[str, tuple[Path, nn.Module, dict]]:
+    """{run: (file, network, what it was made from)}, trained and as it was before."""
+    best, start = folder / "best.pt", folder / "start.pt"
+    trained = best, *load_network(best, device())
+    if start.exists():
+        return {name: trained, f"{name}{START}": (start, *load_network(start, device()))}
+    return {name: trained, f"{name}{UNTRAINED}": (best, untrained(trained[2], images), trained[2])}
+
+
 def network_vectors(train: Mapping[str, Path], splits: Mapping[str, Split], batch: int, ctx: Context) -> Vectors:
-    """Of every network, trained and untrained. Raises `BadInput` for crops of another size than it was trained on."""
+    """Of every network, trained and before. Raises `BadInput` for crops of another size than it was trained on."""
     found: Vectors = {}
     seen = max((splits[name].images for name in SPLITS), key=len)
     total = 2 * len(train) * sum(len(split.images) for split in splits.values())
     with ctx.progress(total=total, desc="embed", unit="crop") as bar:
         for name, folder in sorted(train.items()):
-            network, config = load_network(folder / "best.pt", device())
-            both = {name: network, f"{name}{UNTRAINED}": untrained(config, seen)}
-            for run, made in both.items():
+            for run, (file, made, config) in before_and_after(name, folder, seen).items():
                 found[run] = {}
                 for split, held in splits.items():
                     parts = [np.empty((0, made.feature_dim), np.float32)]
@@ -97,13 +106,11 @@ def network_vectors(train: Mapping[str, Path], splits: Mapping[str, Split], batc
                         try:
                             parts.append(embed(made, part, config, batch))
                         except BadInput as error:
-                            raise BadInput(f"{folder / 'best.pt'}: {error}") from None
+                            raise BadInput(f"{file}: {error}") from None
                         bar.update(len(part))
                     vectors = np.concatenate(parts)
                     if not np.isfinite(vectors).all():
-                        raise BadInput(
-                            f"{folder / 'best.pt'}: gives NaN or infinity: the training diverged; train again"
-                        )
+                        raise BadInput(f"{file}: gives NaN or infinity: the training diverged; train again")
                     found[run][split] = vectors
     return found
 
@@ -146,20 +153,23 @@ def judged(
             each = {name: judge.numbers(judge.rank(part), part, *draws)[0] for name, part in parts.items()}
             runs[run]["by_dataset"] = {name: found for name, found in each.items() if found["map"] is not None}
     for run in runs:
-        others = [other for other in (*NAIVE, f"{run}{UNTRAINED}") if other in runs and other != run]
+        others = [other for other in (*NAIVE, before(run, runs)) if other in runs and other != run]
         runs[run]["over"] = {
             other: judge.lead(runs[run]["test"], drawn[run], runs[other]["test"], drawn[other]) for other in others
         }
     return runs, rankings
 
 
-def matched(params: Evaluate, name: str, splits: Mapping[str, Split], vectors: Vectors, out: Path) -> dict[str, Any]:
+def matched(
+    params: Evaluate, name: str, splits: Mapping[str, Split], vectors: Vectors, datasets: list[str], out: Path
+) -> dict[str, Any]:
     """The leader's threshold, with its pictures, and beside it what the baselines' own thresholds would be worth."""
 
-    def pairs_of(run: str) -> dict[str, thresholds.Pairs]:
-        return {split: judge.pairs(judge.sides(splits[split], vectors[run][split])) for split in SPLITS}
+    def pairs_of(run: str) -> dict[str, list[thresholds.Pairs]]:
+        return {split: judge.pairs(splits[split], vectors[run][split], len(datasets)) for split in SPLITS}
 
-    held = pairs_of(name)
+    each = pairs_of(name)
+    held = {split: thresholds.together(parts) for split, parts in each.items()}
     found = judge.matching(held["val"], held["test"], params.false_accept_rate)
     marks = {
         label: found["validation"][kind]["threshold"]
@@ -179,9 +189,13 @@ def matched(params: Evaluate, name: str, splits: Mapping[str, Split], vectors: V
     columns = ["split", "threshold", "false_accepts", "false_rejects"]
     write_table(out / "plots" / "errors.csv", pd.concat(tables) if tables else pd.DataFrame(columns=columns))
     found["shown"] = "test" if "test" in curves else "validation" if curves else None
+    found["by_dataset"] = {}
+    if found["threshold"] is not None and len(datasets) > 1:
+        rates = {part: judge.checked(of, found["threshold"]) for part, of in zip(datasets, each["test"], strict=True)}
+        found["by_dataset"] = {part: of for part, of in rates.items() if of["same_pairs"] or of["different_pairs"]}
     found["baselines"] = {}
-    for run in (*NAIVE, f"{name}{UNTRAINED}"):
-        other = pairs_of(run)
+    for run in filter(None, (*NAIVE, before(name, vectors))):
+        other = {split: thresholds.together(parts) for split, parts in pairs_of(run).items()}
         found["baselines"][run] = judge.matching(other["val"], other["test"], params.false_accept_rate)
     return found
 
@@ -234,6 +248,11 @@ def shown_numbers(of: dict) -> dict[str, float | None]:
     return {name: of["test"][name] for name in SHOWN} | {"map_reranked": (of["reranked"] or {}).get("map")}
 
 
+def as_metric(dataset: str) -> str:
+    """A name as MLflow takes it in that of a metric."""
+    return "".join(c if c.isalnum() or c in "_-. " else "_" for c in dataset)
+
+
 def flat(details: dict) -> dict[str, float]:
     """What MLflow shows, by run; what cannot be computed is left out."""
     metrics = [f"rank{k}" for k in RANKS] + ["map", "minp"]
@@ -243,21 +262,22 @@ def flat(details: dict) -> dict[str, float]:
         found |= {f"test/{run}/reranked/{name}": (of["reranked"] or {}).get(name) for name in ("rank1", "map")}
         found |= {f"validation/{run}/{name}": of["validation"][name] for name in ("rank1", "map")}
         for dataset, part in of.get("by_dataset", {}).items():
-            clean = "".join(c if c.isalnum() or c in "_-. " else "_" for c in dataset)  # as MLflow names metrics
-            found |= {f"test/{run}/{clean}/{name}": part[name] for name in ("rank1", "map")}
+            found |= {f"test/{run}/{as_metric(dataset)}/{name}": part[name] for name in ("rank1", "map")}
         if run not in details["baselines"]:
             found |= {f"test/{run}/{name}": of["test"][name] for name in ("queries", "people", "gallery")}
     of = details["threshold"]
     found["threshold"] = of["threshold"]
     for kind in ("eer", "at_far"):
         found |= {f"threshold/{kind}/test_{rate}": (of["test"][kind] or {}).get(rate) for rate in ("far", "frr")}
+    for dataset, part in of["by_dataset"].items():
+        found |= {f"threshold/{as_metric(dataset)}/test_{rate}": part[rate] for rate in ("far", "frr")}
     return {key: round(float(value), 6) for key, value in found.items() if value is not None}
 
 
 def no_threshold(why: str | None) -> dict[str, Any]:
     return {
         "threshold": None, "kind": None, "from": None, "null_because": why, "validation": None,
-        "test": {"eer": None, "at_far": None}, "baselines": {}, "shown": None,
+        "test": {"eer": None, "at_far": None}, "by_dataset": {}, "baselines": {}, "shown": None,
     }  # fmt: skip
 
 
@@ -297,8 +317,10 @@ def run(
         "networks": sorted(held), "baselines": [run for run in runs if run not in held], "datasets": config["datasets"],
         "rerank": params.rerank.model_dump(), "runs": runs,
         "validation_null_because": why["validation"], "test_null_because": why["test"],
-        "threshold": no_threshold(why["validation"]) if name is None else matched(params, name, splits, vectors, out),
+        "threshold": no_threshold(why["validation"]),
     }  # fmt: skip
+    if name:
+        details["threshold"] = matched(params, name, splits, vectors, config["datasets"], out)
     if name and rankings[name].queries:
         draw_lists(
             out / "ranked.png",

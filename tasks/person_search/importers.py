@@ -8,7 +8,6 @@ camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -17,19 +16,18 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks.files import read_json, replacing, write_json, write_text
+from tasks.files import replacing, write_json, write_text
 from tasks.images import image_size
 from tasks.labelled import coco, yolo
 from tasks.labelled.example import NoneWanted
 from tasks.person_search import reid_layout
 from tasks.person_search.params import Coco, Download
 from tasks.person_search.units import Unit
-from tasks.person_search.validation import CAMERA, QUERIES, TRUTH, described, images_in
+from tasks.person_search.validation import CAMERA, QUERIES, TRUTH, described, images_in, read_camera, read_truth
 from tasks.step import BadInput
 
 JPEG_QUALITY = 95  # a second compression should add nothing to the first
 MAX_FRAMES = 1_000_000  # six digits
-TRUTH_COLUMNS = ["frame", "pid", "x1", "y1", "x2", "y2"]
 SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 
 
@@ -161,24 +159,6 @@ def write_frames(video: Path, folder: Path, fps: float) -> tuple[int, float]:
     return count, own_fps / step
 
 
-def check_truth(path: Path, where: Path, frames: set[int]) -> int:
-    """Rows of true boxes. Raises `BadInput` naming the first wrong line."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
-    if not rows or [name.strip() for name in rows[0][: len(TRUTH_COLUMNS)]] != TRUTH_COLUMNS:
-        raise BadInput(f"{where}, line 1: expected the columns {','.join(TRUTH_COLUMNS)}")
-    for line, row in enumerate(rows[1:], start=2):
-        try:
-            frame, _ = int(row[0]), int(row[1])
-            x1, y1, x2, y2 = map(float, row[2:6])
-        except ValueError:
-            raise BadInput(f"{where}, line {line}: {','.join(row)}: expected {','.join(TRUTH_COLUMNS)}") from None
-        if frame not in frames or not (x1 < x2 and y1 < y2):
-            why = "has no area" if frame in frames else f"is of frame {frame}, which is not here"
-            raise BadInput(f"{where}, line {line}: the box {why}")
-    return len(rows) - 1
-
-
 def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
     about = {"camera": unit.camera, "fps": frames_fps, "name": unit.name}
     truth = unit.path.with_suffix(".csv") if unit.path.is_file() else unit.path / TRUTH
@@ -188,10 +168,7 @@ def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
         numbers = set(range(count))
     else:
         if (unit.path / CAMERA).is_file():
-            given = read_json(unit.path / CAMERA)
-            if not isinstance(given.get("camera", 1), int) or given.get("camera", 1) < 1 or not given.get("fps", 1) > 0:
-                raise BadInput(f"{unit.path / CAMERA}: camera must be a number from 1, fps more than 0")
-            about |= {key: given[key] for key in about if key in given}
+            about = read_camera(unit.path / CAMERA, about)
         placed = frame_numbers(images_in(unit.path))
         for path, number in placed.items():
             target = folder / "frames" / f"{number:06d}.jpg"
@@ -207,7 +184,7 @@ def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
                 original[target.name] = path.name
         numbers = set(placed.values())
     if truth.is_file():
-        check_truth(truth, truth, numbers)
+        read_truth(truth, numbers)
         copy(truth, folder / TRUTH)
     for path in unit.queries:
         copy(path, folder / QUERIES / path.name)

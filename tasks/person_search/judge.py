@@ -124,8 +124,9 @@ def matching(val: Pairs, test: Pairs, far_target: float) -> dict:
     }  # fmt: skip
 
 
-def pairs(of: Sides) -> Pairs:
-    return thresholds.pairs(*of)
+def pairs(split: Split, vectors: np.ndarray, datasets: int) -> list[Pairs]:
+    """Of each of the first so many data sets: a pair is of one."""
+    return [thresholds.pairs(*sides(split, vectors, dataset)) for dataset in range(datasets)]
 
 
 def rank(of: Sides) -> Ranking:

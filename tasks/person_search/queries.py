@@ -18,6 +18,7 @@ from tasks.person_search.validation import QUERIES, images_in
 from tasks.step import BadInput
 
 log = logging.getLogger(__name__)
+TAKEN = ("queries.csv", "search.json")  # files beside the queries' folders in search/
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def keyed(found: Iterable[tuple[Path, str, str | None]]) -> list[Query]:
         base = slug(path.stem)
         key = base if base not in queries or dataset is None else f"{slug(dataset)}-{base}"
         number = 2
-        while key in queries:
+        while key in queries or key in TAKEN:
             key, number = f"{base}-{number}", number + 1
         queries[key] = Query(key, path, shown, dataset, person, camera)
     return [queries[key] for key in sorted(queries)]

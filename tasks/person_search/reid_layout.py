@@ -51,6 +51,11 @@ class Crops:
         return sorted({crop.camera for crops in self.subsets.values() for crop in crops})
 
 
+def is_image(path: Path) -> bool:
+    """By its name; a hidden file, such as the ._0001.jpg that macOS leaves on foreign disks, is none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def crop_of(path: Path) -> Crop:
     """Raises `BadInput` for a name that says not who and where."""
     found = NAME.fullmatch(path.stem)
@@ -69,7 +74,7 @@ def read(folder: Path) -> Crops:
     crops = Crops()
     for subset in SUBSETS:
         for path in sorted((folder / subset).glob("*")):
-            if path.suffix.lower() not in IMAGE_SUFFIXES:
+            if not is_image(path):
                 continue  # Thumbs.db, which Market-1501 has, and the like
             crop = crop_of(path)
             if crop.person == JUNK:

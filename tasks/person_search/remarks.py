@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.person_search.runs import START, before
+
 FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
 FEW_IMAGES = 50  # of a detector's test split
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
@@ -37,7 +39,8 @@ def of_test(details: Mapping[str, Any]) -> list[str]:
         best = min(over, key=lambda other: over[other]["difference"])
         lead, span = over[best], over[best]["interval"]
         if lead["difference"] <= 0:
-            told.append(f"{run} is no better than {best}, which nobody trained (mAP {lead['difference']:+.3f}).")
+            what = "its weights before training" if best.endswith(START) else "which nobody trained"
+            told.append(f"{run} is no better than {best}, {what} (mAP {lead['difference']:+.3f}).")
         elif span is None or span["low"] <= 0:
             between = f", 95 % from {span['low']:+.3f} to {span['high']:+.3f}" if span else ""
             told.append(f"{run} is not surely better than {best}: mAP {lead['difference']:+.3f}{between}.")
@@ -45,6 +48,20 @@ def of_test(details: Mapping[str, Any]) -> list[str]:
         if not details["runs"][run]["learnt"]:
             told.append(
                 f"{run} has learnt nothing from {' or '.join(details['datasets'])}: it is judged across data sets."
+            )
+    return told
+
+
+def of_training(details: Mapping[str, Any]) -> list[str]:
+    """Of each network that validation likes less than what its training started from."""
+    told, runs, or_keep = [], details["runs"], ", or use the weights that it was given"
+    for run in details["networks"]:
+        start = before(run, runs)
+        was, now = (runs[name]["validation"]["map"] if name else None for name in (start, run))
+        if was is not None and now is not None and now < was:
+            told.append(
+                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} has "
+                f"{was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
             )
     return told
 
@@ -115,4 +132,5 @@ def remarks(
     details: Mapping[str, Any], detector: Mapping[str, Any], search: Mapping[str, Any], report: Mapping[str, Any]
 ) -> list[str]:
     """Sentences, the gravest first; none where all is well."""
-    return [*of_test(details), *of_threshold(details), *of_search(search), *of_detector(detector), *of_data(report)]
+    told = [*of_test(details), *of_training(details), *of_threshold(details)]
+    return [*told, *of_search(search), *of_detector(detector), *of_data(report)]

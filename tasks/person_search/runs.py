@@ -1,4 +1,4 @@
-"""What the name of a run says, and which of them leads; the baselines are runs that nobody trained."""
+"""What the name of a run says, and which of them leads; the baselines are runs that training had no part in."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from collections.abc import Iterable, Mapping
 
 CHANCE = "chance"
 NAIVE = (CHANCE, "raw_pixels", "colour_stripes")  # beside these each network as it was before training
-UNTRAINED = "-untrained"
+UNTRAINED, START = "-untrained", "-start"  # before training: with random weights; with those it was given
+BEFORE = (UNTRAINED, START)
 
 
 def is_baseline(run: str) -> bool:
-    return run in NAIVE or run.endswith(UNTRAINED)
+    return run in NAIVE or run.endswith(BEFORE)
+
+
+def of_network(run: str) -> str:
+    """The network that a run is of, before or after training."""
+    return run.removesuffix(UNTRAINED).removesuffix(START)
+
+
+def before(network: str, runs: Iterable[str]) -> str | None:
+    """Of `runs` the network as it was before training."""
+    return next((run for run in runs if run in [network + suffix for suffix in BEFORE]), None)
 
 
 def ranked_runs(runs: Iterable[str]) -> list[str]:
     """Runs as they stand in tables: what knows nothing first, then each network, as it was before training above it."""
     held = list(runs)
-    others = sorted((run for run in held if run not in NAIVE), key=lambda run: (run.removesuffix(UNTRAINED), -len(run)))
+    others = sorted((run for run in held if run not in NAIVE), key=lambda run: (of_network(run), -len(run)))
     return [*(run for run in NAIVE if run in held), *others]
 
 

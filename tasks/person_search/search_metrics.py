@@ -18,7 +18,6 @@ from functools import cached_property
 import numpy as np
 
 from tasks.person_search import ranking
-from tasks.step import BadInput
 
 RANKS = (1, 5, 10)
 
@@ -90,8 +89,8 @@ def search(
 ) -> SearchScore:
     """Similarities (Q, N) of queries and detections -> how well each person is found.
 
-    Of equally similar detections the one that comes first comes first. Raises `BadInput` if a person has two true
-    boxes in one frame.
+    Of equally similar detections the one that comes first comes first. No person may have two true boxes in one frame:
+    such a truth.csv is refused when it is read.
     """
     query_ids, query_cameras = np.asarray(query_ids), np.asarray(query_cameras)
     refuse_doubles(truth)
@@ -154,7 +153,4 @@ def refuse_doubles(truth: Boxes) -> None:
     distinct, count = np.unique(cells, axis=0, return_counts=True)
     if (count > 1).any():
         camera, frame, identity = distinct[count > 1][0]
-        raise BadInput(
-            f"truth.csv of camera {camera}: person {identity} has {count.max()} boxes in frame {frame}; "
-            f"a person is in a frame once: keep one of them"
-        )
+        raise ValueError(f"identity {identity} has several true boxes in frame {frame} of camera {camera}")

@@ -5,12 +5,14 @@
 
 A pair is accepted if its similarity is at least the threshold. FAR, the false-accept rate: share of the pairs of two
 people that are accepted. FRR, the false-reject rate: share of the pairs of one person that are not. Only pairs from two
-cameras count: within one camera the picture itself is alike. What the pairs cannot give is None, with the reason.
+cameras of one data set count: within one camera the picture itself is alike, across data sets it never is. What the
+pairs cannot give is None, with the reason.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +60,16 @@ def pairs(
         same.append(similarity[crossing & one])
         different.append(similarity[crossing & ~one])
     return Pairs(np.sort(np.concatenate(same)), np.sort(np.concatenate(different)))
+
+
+def together(parts: Iterable[Pairs]) -> Pairs:
+    """The pairs of several data sets, without those across two: nobody is in two, and to tell their pictures apart is
+    easy."""
+    held, none = list(parts), np.empty(0, np.float32)
+    if len(held) == 1:
+        return held[0]  # of a large gallery a copy is a gigabyte
+    same = np.concatenate([none, *(of.same for of in held)])
+    return Pairs(np.sort(same), np.sort(np.concatenate([none, *(of.different for of in held)])))
 
 
 def calibrate(of: Pairs, far_target: float) -> dict:

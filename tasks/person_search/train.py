@@ -2,7 +2,7 @@
 
 Reads `pack`'s train.h5, val.h5 and dataset_config.json. Writes best.pt, last.pt (and .json beside each), history.jsonl
 and curves.png, one folder a network; a killed run goes on where it stopped. best.pt is the epoch with the highest mAP
-on the validation identities, which training never sees.
+on the validation identities, which training never sees. With `weights`, start.pt is the network before the first step.
 
     python -m tasks person_search-train@<network>
 
@@ -30,7 +30,7 @@ from tasks.person_search.augment import augment
 from tasks.person_search.params import Train
 from tasks.person_search.ranking import rank
 from tasks.step import BadInput, Context
-from tasks.training import engine
+from tasks.training import checkpoint, engine
 from tasks.training.across import gathered, with_common_statistics
 from tasks.training.sampling import shuffled
 
@@ -150,19 +150,34 @@ def prepare(params: Train, network: str, pack: Path, fabric: Fabric, code: str) 
     )  # fmt: skip
 
 
+def write_start(params: Train, job: engine.Job, out: Path) -> None:
+    """What training started from, in the form of best.pt, where it was given; one of an earlier run goes."""
+    if params.weights is None:
+        for name in ("start.pt", "start.json"):
+            (out / name).unlink(missing_ok=True)
+        return
+    about = {"weights": params.weights, "sha256": file_hash(Path(params.weights)), "config": job.config}
+    checkpoint.save(out, "start", {"model": job.model.state_dict(), "config": job.config}, about)
+
+
 def fit(
-    params: Train, network: str, pack: Path, out: Path, ctx: Context, until: int | None = None
+    params: Train, network: str, pack: Path, out: Path, ctx: Context, until: int | None = None, *, start: bool = False
 ) -> tuple[nn.Module, list[dict]]:
-    """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
+    """The network and its history, one dict an epoch.
+
+    `until`: stop after so many epochs, to be taken up again; `start`: write start.pt.
+    """
     fabric = engine.start(params.engine)
     with engine.repeatable(params.engine):
         job = prepare(params, network, pack, fabric, ctx.code)
+        if start and fabric.is_global_zero:
+            write_start(params, job, out)
         return job.model, engine.fit(fabric, job, params.engine, params.optimizer, out, ctx, until)
 
 
 def run(params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, network, pack, out, ctx)
+    model, history = fit(params, network, pack, out, ctx, start=True)
     triplet = history[-1]["train"].get("triplet")
     of_one_point = params.loss.triplet * (params.loss.margin or math.log(2))
     if triplet is not None and abs(triplet / of_one_point - 1) < COLLAPSED:

@@ -31,7 +31,7 @@ def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Trai
             f"person_search.train.evaluate_every = {train_params.evaluate_every}, or trials are compared by old scores"
         )
 
-    from tasks.person_search import train  # torch; a stage with nothing to search does without
+    from tasks.person_search import train, weights  # torch; a stage with nothing to search does without
     from tasks.training.engine import Diverged
 
     quiet = replace(ctx, progress=Context().progress)  # the search's own bar counts trials
@@ -40,6 +40,9 @@ def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Trai
         return train.fit(section, params.network, pack, folder, quiet, until)[1]
 
     files = [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
+    choices = params.space["weights"].ends if "weights" in params.space else ()
+    starts = {path for path in (train_params.weights, *choices) if path is not None}
+    files += [weights.hash_of(Path(path)) for path in sorted(starts)]
     fingerprint = digest(params.network, files, ctx.code)
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})

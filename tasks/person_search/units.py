@@ -68,7 +68,7 @@ def camera_numbers(names: list[str]) -> dict[str, int]:
 
 def cameras_in(folder: Path) -> dict[str, Path]:
     """{name: folder of frames, or video}."""
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    entries = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
     kept = [p for p in entries if (p.is_dir() and images_in(p)) or (p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)]
     found = {slug(path.stem if path.is_file() else path.name): path for path in kept}
     if len(found) < len(kept):
@@ -145,4 +145,5 @@ def files_of(unit: Unit) -> list[Path]:
         except BadInput:  # what is wrong with it is said when it is made
             pass
     kinds = (*IMAGE_SUFFIXES, ".txt", ".yaml", ".yml", ".json")
-    return sorted(path for path in unit.path.rglob("*") if path.suffix.lower() in kinds and path.is_file())
+    shown = (path for path in unit.path.rglob("*") if not path.name.startswith("."))
+    return sorted(path for path in shown if path.suffix.lower() in kinds and path.is_file())

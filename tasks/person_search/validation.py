@@ -5,8 +5,10 @@ A fault that makes all of it unusable is `BadInput`; everything else is a count,
 
 from __future__ import annotations
 
+import csv
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -14,17 +16,18 @@ from PIL import Image
 from tasks.files import file_hash, read_json
 from tasks.images import image_size
 from tasks.labelled import yolo
-from tasks.labelled.example import IMAGE_SUFFIXES
 from tasks.person_search import reid_layout
+from tasks.person_search.reid_layout import is_image
 from tasks.step import BadInput
 
 PARTS = ("reid", "detect", "frames")
 QUERIES, TRUTH, CAMERA = "queries", "truth.csv", "camera.json"  # beside frames/
+TRUTH_COLUMNS = ("frame", "pid", "x1", "y1", "x2", "y2")
 SHOWN = 50  # of each kind of fault that a report lists; the rest is counted
 
 
 def images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.glob("*") if is_image(path))
 
 
 def described(folder: Path) -> tuple[Path, dict]:
@@ -74,7 +77,7 @@ def check_reid(folder: Path) -> dict:
 
 def images_of(folder: Path, split: str) -> list[Path]:
     """Images of a split, those in folders below it too."""
-    return sorted(p for p in (folder / "images" / split).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in (folder / "images" / split).rglob("*") if is_image(path))
 
 
 def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int, list[float], str | None]]:
@@ -111,12 +114,70 @@ def check_detect(folder: Path) -> dict:
     return found | {"images_without_labels": without, "unreadable": broken}
 
 
+def read_camera(file: Path, without: Mapping) -> dict:
+    """{camera, fps, name} of a camera.json; what it does not say is as in `without`. Raises `BadInput`."""
+    try:
+        said = {**without, **read_json(file)}
+        about = {"camera": int(str(said["camera"])), "fps": float(said["fps"]), "name": str(said["name"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise BadInput(f'{file}: expected {{"camera": 1, "fps": 2.0, "name": "door"}} ({error!r})') from None
+    if about["camera"] < 1 or not 0 < about["fps"] < math.inf:
+        raise BadInput(f"{file}: camera must be a number from 1, fps (frames a second) above 0")
+    return about
+
+
+def truth_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, the cells of `TRUTH_COLUMNS`) of every row that is not blank, wherever these columns are."""
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text)
+        header = [name.strip() for name in next(reader, [])]
+        if lacking := [name for name in TRUTH_COLUMNS if header.count(name) != 1]:
+            raise BadInput(
+                f"{file}, line 1: {','.join(header)!r}; expected the columns {','.join(TRUTH_COLUMNS)}, "
+                f"each once: mend {', '.join(lacking)}"
+            )
+        places = [header.index(name) for name in TRUTH_COLUMNS]
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                if len(row) != len(header):
+                    where = f"{file}, line {reader.line_num}"
+                    raise BadInput(f"{where}: {','.join(row)!r}; expected {len(header)} values, as in line 1")
+                yield reader.line_num, [row[place] for place in places]
+
+
+def read_truth(file: Path, frames: Collection[int]) -> list[tuple[int, int, list[float]]]:
+    """(frame, person, x1 y1 x2 y2) of every true box, in the order of the file. Raises `BadInput` with the line.
+
+    A person above 0 is somebody, who is in a frame once at most; there may be any number of nobodies.
+    """
+    rows, lines = [], {}
+    try:
+        for line, cells in truth_rows(file):
+            where = f"{file}, line {line}"
+            try:
+                frame, pid, box = int(cells[0]), int(cells[1]), [float(cell) for cell in cells[2:]]
+            except ValueError:
+                raise BadInput(f"{where}: {','.join(cells)!r}; expected six numbers, frame,pid,x1,y1,x2,y2") from None
+            if not abs(pid) < 2**31:
+                raise BadInput(f"{where}: person {pid}; expected a number below {2**31}")
+            if not (all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]):
+                raise BadInput(f"{where}: box {box} has no area; expected x1 < x2 and y1 < y2 in pixels")
+            if frame not in frames:
+                raise BadInput(f"{where}: there is no frame {frame}; mend the number, or delete the line")
+            if pid > 0 and (other := lines.setdefault((frame, pid), line)) != line:
+                raise BadInput(f"{where}: person {pid} is in frame {frame} in line {other} too; keep one of them")
+            rows.append((frame, pid, box))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{file}: not a CSV file in UTF-8 ({error}); save it anew as one") from None
+    return rows
+
+
 def check_frames(folder: Path) -> dict:
     frames, queries = images_in(folder / "frames"), images_in(folder / QUERIES)
     if not frames:
         raise BadInput(f"{folder}: no frame in frames/")
     truth = folder / TRUTH
-    rows = len(truth.read_text(encoding="utf-8").splitlines()) - 1 if truth.is_file() else 0
+    rows = len(read_truth(truth, {int(path.stem) for path in frames})) if truth.is_file() else 0
     found = {"frames": len(frames), "queries": len(queries), "true_boxes": rows, "camera": read_json(folder / CAMERA)}
     return found | {"unreadable": unreadable(folder, frames + queries)}
 
@@ -127,7 +188,7 @@ CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
 def contents(folder: Path) -> dict[str, str]:
     """{image: hash} of what must not be in two splits: crops and labelled images."""
     roots = [*reid_layout.SUBSETS, "images"]
-    images = sorted(p for root in roots for p in (folder / root).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
     return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in images}
 
 

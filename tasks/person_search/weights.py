@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.person_search.factory import HEAD, build
 from models.person_search.variants import NETWORKS
+from tasks.files import file_hash
 from tasks.step import BadInput
 
 UNDER = ("state_dict", "model")
@@ -28,13 +29,25 @@ SCALARS = [
 ]  # fmt: skip
 
 
+def missing(path: Path) -> BadInput:
+    return BadInput(f"{path}: no such file; give person_search.train.weights another, or null for none")
+
+
+def hash_of(path: Path) -> str:
+    """sha256 of a file that training may start from."""
+    try:
+        return file_hash(path)
+    except FileNotFoundError:
+        raise missing(path) from None
+
+
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, on the CPU, by name. Raises `BadInput` where there are none."""
     try:
         with torch.serialization.safe_globals(SCALARS):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; give person_search.train.weights another, or null for none") from None
+        raise missing(path) from None
     except Exception as error:  # on a file of another kind torch's reader fails in any way, from KeyError to EOFError
         raise BadInput(f"{path}: not a file of weights that torch can read safely ({type(error).__name__})") from None
     for key in UNDER:

@@ -53,6 +53,14 @@ def yolo(root: Path, splits: dict[str, list[str]], names=("person",), line: str 
     return root
 
 
+def cameras(root: Path, *names: str, frames: int = 3) -> Path:
+    """Folders of frames called 0.jpg and on."""
+    for name in names:
+        for n in range(frames):
+            picture(root / "cameras" / name / f"{n}.jpg", n, (64, 48))
+    return root
+
+
 def coco(root: Path, annotations: list[dict], images: int = 1, file: str = "instances_train.json") -> Path:
     """Images of 100 x 50 px; categories 1 person, 2 dog."""
     entries = []

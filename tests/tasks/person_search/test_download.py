@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 
 from tasks.files import folder_hash, read_json
 from tasks.person_search import detector_data
+from tasks.person_search.cameras import camera_of, truth_of
 from tasks.step import BadInput
+from tests.tasks.person_search import real_layouts
 from tests.tasks.person_search.real_layouts import REAL, coco, detector, fetched, market, packed, picture, section, yolo
 
 WORLD = "synth://street?sessions=1&cameras=2&identities=2&val_identities=2&test_identities=3&images=2&frames=2"
@@ -171,7 +174,96 @@ def test_cameras_of_frames_and_of_video_come_with_the_queries(tmp_path):
     (source / "cameras/cam2/truth.csv").write_text("frame,pid,x1,y1,x2,y2\n7,12,1,2,30,40\n8,12,1,2,30,40\n")
     report = fetched(tmp_path, source)
     reason = report["quarantined"]["yard-camera-cam2"]
-    assert "cam2/truth.csv, line 3: the box is of frame 8, which is not here" in reason
+    assert "cam2/truth.csv, line 3: there is no frame 8" in reason
+
+
+HEADER = "frame,pid,x1,y1,x2,y2\n"
+GOOD = {
+    "as it should be": HEADER + "0,12,1,2,30,40\n2,0,1,2,30,40\n2,0,5,2,35,40\n",
+    "of a spreadsheet": "\ufeffframe, pid ,x1,y1,x2,y2\r\n0, 12,1, 2,30,40\r\n2,0,1,2,30,40\r\n2,0,5,2,35,40\r\n\r\n",
+    "with more columns": "p,frame,pid,x1,y1,x2,y2,z\n1,0,12,1,2,30,40,\n1,2,0,1,2,30,40,\n,,,,,,,\n1,2,0,5,2,35,40,x\n",
+}
+
+
+@pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
+def test_true_boxes_are_read_alike_by_download_and_by_index(tmp_path, text):
+    source = real_layouts.cameras(tmp_path / "yard", "cam1")
+    (source / "cameras/cam1/truth.csv").write_text(text, encoding="utf-8", newline="")
+    assert fetched(tmp_path, source)["totals"]["true_boxes"] == 3
+    truth = truth_of(tmp_path / "download/yard-camera-cam1", range(3))
+    assert {frame: mine.identity.tolist() for frame, mine in truth.items()} == {0: [12], 2: [0, 0]}
+    assert truth[2].box.tolist() == [[1, 2, 30, 40], [5, 2, 35, 40]]
+
+
+BAD = [
+    ("truth.csv", HEADER + "0,1,2,3\n", r"truth.csv, line 2: '0,1,2,3'; expected 6 values"),
+    ("truth.csv", HEADER + "0,1,1,2,3,4\n\n1,1,1,2,inf,4\n", r"truth.csv, line 4: box .* has no area"),
+    ("truth.csv", HEADER + "0,1,nan,2,3,4\n", r"truth.csv, line 2: box .* has no area"),
+    ("truth.csv", HEADER + "0,3000000000,1,2,3,4\n", r"truth.csv, line 2: person 3000000000"),
+    ("truth.csv", HEADER + "0,Ann,1,2,3,4\n", r"truth.csv, line 2: '0,Ann,1,2,3,4'; expected six numbers"),
+    ("truth.csv", HEADER.replace(",", ";") + "0;1;1;2;3;4\n", r"truth.csv, line 1: 'frame;pid;.*expected the columns"),
+    ("truth.csv", "", r"truth.csv, line 1: ''; expected the columns frame,pid"),
+    ("truth.csv", HEADER + "0,7,1,2,3,4\n1,7,1,2,3,4\n0,7,5,2,9,4\n",
+     r"truth.csv, line 4: person 7 is in frame 0 in line 2 too; keep one of them"),
+    ("camera.json", '{"fps": "fast"}', r"camera.json: expected {\"camera\": 1, .*to float: 'fast'"),
+    ("camera.json", '{"fps": 1e999}', r"camera.json: .* fps \(frames a second\) above 0"),
+    ("camera.json", '{"camera": 0}', r"camera.json: camera must be a number from 1"),
+    ("camera.json", '{"camera": 1.5}', r"camera.json: expected {\"camera\": 1, "),
+    ("camera.json", "[25]", r"camera.json: expected {\"camera\": 1, "),
+    ("camera.json", "fps = 25", r"camera.json: expected {\"camera\": 1, "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "text", "message"), BAD)
+def test_a_camera_with_a_bad_file_is_left_out_alone(tmp_path, file, text, message):
+    source = real_layouts.cameras(tmp_path / "yard", "cam1", "cam2", frames=2)
+    (source / "cameras/cam2" / file).write_text(text)
+    report = fetched(tmp_path, source)
+    assert list(report["units"]) == ["yard-camera-cam1"] and list(report["quarantined"]) == ["yard-camera-cam2"]
+    with pytest.raises(BadInput, match="yard/cameras/cam2/" + message):
+        raise BadInput(report["quarantined"]["yard-camera-cam2"])
+
+
+def test_a_camera_says_its_number_and_speed_as_numbers_or_as_text(tmp_path):
+    source = real_layouts.cameras(tmp_path / "yard", "cam1")
+    (source / "cameras/cam1/camera.json").write_text('{"camera": "4", "fps": "25"}')
+    fetched(tmp_path, source)
+    camera = camera_of(tmp_path / "download/yard-camera-cam1")
+    assert (camera.number, camera.fps, camera.name) == (4, 25.0, "cam1")
+
+
+def test_two_cameras_with_one_number_are_an_error_that_names_both(tmp_path):
+    source = real_layouts.cameras(tmp_path / "yard", "cam1", "cam2")
+    (source / "cameras/cam2/camera.json").write_text('{"camera": 1}')
+    with pytest.raises(BadInput, match=r"yard/cameras/cam1 and .*yard/cameras/cam2 are both camera 1 of yard; "):
+        fetched(tmp_path, source)
+    (source / "cameras/cam2/camera.json").write_text('{"camera": 3}')
+    assert set(fetched(tmp_path, source, real_layouts.cameras(tmp_path / "gate", "cam1"))["units"]) == {
+        "yard-camera-cam1", "yard-camera-cam2", "gate-camera-cam1",
+    }  # fmt: skip
+
+
+def double(path: Path) -> None:
+    """What macOS leaves beside a file on a foreign disk."""
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+
+
+def test_what_macos_leaves_beside_files_is_no_file(tmp_path):
+    crops = market(tmp_path / "crops")
+    yard = real_layouts.cameras(tmp_path / "yard", "cam1")
+    picture(yard / "queries/0012_c1s1_000000_00.jpg")
+    images = yolo(tmp_path / "images", {"train": ["a", "b"], "val": ["c"]})
+    photos = coco(tmp_path / "photos", BOXES)
+    clean = fetched(tmp_path / "clean", crops, yard, images, photos)
+    writer = cv2.VideoWriter(str(yard / "cameras/.thumbs.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    for root in (crops, yard, images, photos):
+        for path in [path for path in root.rglob("*") if path.is_file()]:
+            double(path)
+    assert fetched(tmp_path / "doubled", crops, yard, images, photos) == clean
+    hidden = [path.name for path in (tmp_path / "doubled").rglob(".*") if path.name != ".done.json"]
+    assert hidden == []
 
 
 def test_a_source_without_crops_or_labels_gives_results_that_say_so(tmp_path):

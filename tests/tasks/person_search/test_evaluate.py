@@ -9,13 +9,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageColor
 
+from models.person_search.factory import build
 from tasks.files import folder_hash, read_json
-from tasks.person_search import champion, crops, evaluate, train
+from tasks.person_search import champion, crops, evaluate, judge, pictures, remarks, train
+from tasks.person_search.embed import embed, load_network
 from tasks.person_search.leader import leader_of
 from tasks.person_search.params import Line
 from tasks.person_search.runs import NAIVE
 from tasks.step import BadInput
+from tests.tasks.person_search.test_rerank import published
 from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
 
@@ -24,11 +28,12 @@ NAMES = ("grown", "young")  # one network after four epochs and after one
 PEOPLE = People(train=14, test=8, cameras=3, images=4)
 
 
-def train_tiny(pack: Path, out: Path, epochs: int) -> Path:
+def train_tiny(pack: Path, out: Path, epochs: int, weights: Path | None = None, rate: float | None = None) -> Path:
     """A network of the real step."""
     values = section("train").model_dump()
     values["engine"] |= {"epochs": epochs, "batch": 8, "accelerator": "cpu"}
-    values |= {"images_per_identity": 4, "weights": None, "networks": ["stripe_cnn"]}
+    values["optimizer"] |= {"learning_rate": rate} if rate else {}
+    values |= {"images_per_identity": 4, "weights": str(weights) if weights else None, "networks": ["stripe_cnn"]}
     train.run(type(section("train")).model_validate(values), out, network="stripe_cnn", pack=pack)
     return out
 
@@ -75,6 +80,8 @@ def test_the_numbers_can_be_computed_again_from_the_embeddings(project, run):
     assert (told["people"], told["queries"], told["gallery"], told["distractors"]) == (8, 24, 76, 4)
     for key, span in told["intervals"].items():
         assert span["low"] - 1e-6 <= told[key] <= span["high"] + 1e-6
+    again = published(query, gallery, **PARAMS.rerank.model_dump())
+    assert details["runs"][run]["reranked"]["map"] == pytest.approx(textbook(again, *labels).map, abs=1e-4)
 
 
 def test_the_embeddings_say_whose_and_where_they_are(project):
@@ -100,6 +107,55 @@ def test_baselines_stand_beside_every_network(project):
         )
         assert lead["interval"]["low"] <= lead["difference"] <= lead["interval"]["high"]
     assert set(details["threshold"]["baselines"]) == {*NAIVE, f"{details['leader']}-untrained"}
+
+
+def test_an_untrained_network_is_one_whose_norms_have_seen_a_batch(project):
+    root, _, details = project
+    _, config = load_network(root / "train" / "grown" / "best.pt")
+    test = crops.load(root / "pack" / "test.h5")
+    torch.manual_seed(evaluate.SEED)
+    network = build(**config["network"]).double()
+    some = crops.floats(torch.from_numpy(test.images[: evaluate.NORM_CROPS])).double()
+    torch.optim.swa_utils.update_bn([crops.normalised(some, config["mean"], config["std"])], network)
+    found = judge.rank(judge.sides(test, embed(network.float().eval(), test.images, config)))
+    assert details["runs"]["grown-untrained"]["test"]["map"] == pytest.approx(found.map, abs=1e-4)
+
+
+def test_what_training_started_from_is_the_baseline_and_a_training_that_harms_is_told(project, tmp_path):
+    root, _, details = project
+    source = root / "train" / "grown" / "best.pt"
+    train_tiny(root / "pack", tmp_path / "train" / "ruined", 1, weights=source, rate=0.1)
+    _, found = evaluated(tmp_path, root / "pack", trained(tmp_path))
+    assert set(found["baselines"]) == {*NAIVE, "ruined-start"} == set(found["threshold"]["baselines"])
+    for split in ("test", "validation"):
+        assert found["runs"]["ruined-start"][split] == details["runs"]["grown"][split]
+    assert {path.stem for path in (tmp_path / "evaluate" / "metrics").iterdir()} == {*found["baselines"], "ruined"}
+    assert set(found["runs"]["ruined"]["over"]) == set(found["baselines"])
+    now, was = (found["runs"][run]["validation"]["map"] for run in ("ruined", "ruined-start"))
+    told = remarks.remarks(found, {}, {}, {})
+    assert now < was
+    assert any(line.startswith("Training has made ruined worse") and f"{was:.3f}" in line for line in told)
+    assert any("no better than ruined-start, its weights before training" in line for line in told)
+    assert not any("worse" in line for line in remarks.remarks(details, {}, {}, {}))
+
+
+def test_each_query_on_the_sheet_stands_before_what_is_nearest_to_it(project):
+    root, _, details = project
+    query, gallery, labels = embedded(root, details["leader"])
+    distance = 1 - query @ gallery.T
+    found = textbook(distance, *labels)
+    sheet = np.asarray(Image.open(root / "evaluate" / "ranked.png").convert("RGB"))
+    inks = {ImageColor.getrgb(pictures.RIGHT): True, ImageColor.getrgb(pictures.WRONG): False}
+    x = pictures.LEFT_PX + pictures.SLOT_PX + 2 * pictures.GAP_PX + 1
+    y = 5
+    for rows in pictures.chosen_queries(found, **evaluate.LISTED).values():
+        y += 24  # the heading
+        for q in rows:
+            own = (labels[2] == labels[0][q]) & (labels[3] == labels[1][q])
+            near = np.argsort(np.where(own, np.inf, distance[q]), kind="stable")[: evaluate.LIST_RANKS]
+            shown = [inks[tuple(sheet[y, x + rank * pictures.SLOT_PX].tolist())] for rank in range(len(near))]
+            assert shown == (labels[2][near] == labels[0][q]).tolist()
+            y += pictures.CROP_HEIGHT_PX + 2 * pictures.BORDER_PX + pictures.LINES * pictures.LINE_PX + 10
 
 
 def test_the_threshold_is_set_on_validation_and_checked_on_test(project):
@@ -159,10 +215,19 @@ def test_data_sets_are_judged_apart_and_told_whether_they_were_learnt_from(proje
         expected = textbook(1 - query[q] @ gallery[g].T, *mine)
         assert told["by_dataset"][name]["map"] == pytest.approx(expected.map, abs=1e-6)
         assert flat[f"test/grown/{name}/map"] == told["by_dataset"][name]["map"]
-    # camera 1 of two data sets is two cameras: a pair across them is one of two people, seen by two cameras
-    crossing = (labels[1][:, None] != labels[3]) | (of[role == 1][:, None] != of[role == 2])
-    pairs = details["threshold"]["test"]["eer"]
-    assert pairs["same_pairs"] + pairs["different_pairs"] == crossing.sum()
+    # Nobody is in two data sets, and their pictures differ as a whole: a pair across them would be an easy one.
+    who, theirs = labels[0][:, None], labels[2]
+    crossing = (labels[1][:, None] != labels[3]) & (of[role == crops.QUERY][:, None] == of[role == crops.GALLERY])
+    pairs, at = details["threshold"]["test"]["eer"], details["threshold"]["threshold"]
+    assert pairs["same_pairs"] == crossing[who == theirs].sum()
+    assert pairs["different_pairs"] == crossing[who != theirs].sum()
+    accepted = query @ gallery.T >= np.float32(at)
+    for number, name in enumerate(("away", "tiny")):
+        mine = crossing & (of[role == crops.QUERY] == number)[:, None]
+        found = details["threshold"]["by_dataset"][name]
+        assert found["far"] == pytest.approx(accepted[mine & (who != theirs)].mean(), abs=1e-6)
+        assert found["frr"] == pytest.approx(1 - accepted[mine & (who == theirs)].mean(), abs=1e-6)
+        assert flat[f"threshold/{name}/test_far"] == found["far"]
 
 
 NOBODY = {

@@ -76,15 +76,18 @@ def test_a_camera_has_the_boxes_the_detector_sees_and_the_vectors_of_their_crops
 def test_the_true_boxes_are_embedded_too_and_the_detector_is_judged_by_them(yard):
     folder = write_camera(yard.download, 1, people={7: {0: 20, 2: 60}, 8: {2: 90}})
     write_camera(yard.download, 2, truth=False)
+    truth = folder / "truth.csv"
+    truth.write_text(truth.read_text() + "2,9,0,0,128,60\n")
     metrics = yard.index()
+    assert (rows(yard, "yard-c1")["box"] == (0, 0, 128, 64)).all()  # all that an untrained detector sees
     oracle = rows(yard, "yard-c1", "oracle")
-    assert oracle["frame"].tolist() == [0, 2, 2] and oracle["identity"].tolist() == [7, 7, 8]
+    assert oracle["frame"].tolist() == [0, 2, 2, 2] and oracle["identity"].tolist() == [7, 7, 8, 9]
+    assert oracle["found"].tolist() == [0, 0, 0, 1]  # IoU 14 x 36 / (128 x 64), and 60 / 64
     image = cv2.imread(str(folder / "frames/000002.png"))
     np.testing.assert_allclose(oracle["embedding"][1], vector_of(yard, image[16:52, 60:74]), atol=1e-4)
-    assert metrics["true_boxes"] == 3
-    assert metrics["detector_recall"] == pytest.approx(oracle["found"].sum() / 3, abs=1e-6)
+    assert (metrics["true_boxes"], metrics["detector_recall"]) == (4, 0.25)
     assert not (yard.root / "index/yard-c2/oracle.h5").exists()
-    (folder / "truth.csv").unlink()
+    truth.unlink()
     assert "detector_recall" not in yard.index()
 
 

@@ -168,6 +168,20 @@ def test_with_nothing_to_show_the_page_still_says_why(bare):
     assert "-" in (root / "report" / "table.md").read_text(encoding="utf-8")
 
 
+def test_given_weights_and_several_data_sets_have_their_rows(project, tmp_path):
+    write_pack(tmp_path, {"here": People(train=8, test=4), "<away>": People(train=0, test=4)})
+    shutil.copytree(project[0] / "train", tmp_path / "train")
+    shutil.copy(tmp_path / "train" / "young" / "best.pt", tmp_path / "train" / "young" / "start.pt")
+    _, details = evaluated(tmp_path, tmp_path / "pack", trained(tmp_path), PARAMS)
+    run(tmp_path, tmp_path / "report")
+    assert "| young-start " in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+    text, page = page_of(tmp_path / "report")
+    assert "<td>young-start <span" in text and "young-untrained" not in text and not page.unbalanced
+    rows = text[text.index("The threshold by data set") :]
+    for name, shown in (("here", "here"), ("<away>", "&lt;away&gt;")):
+        assert f"<td>{shown}</td><td class=\"num\">{details['threshold']['by_dataset'][name]['far'] * 100:.2f}" in rows
+
+
 def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):
     root, _ = project
     photo(tmp_path / "old.png")

@@ -207,6 +207,18 @@ def test_a_user_who_names_no_image_is_told_where_to_put_one(yard, ann, tmp_path)
     assert read_json(yard.root / "search/search.json")["skipped"] == [str(empty / "broken.jpg")]
 
 
+def test_images_called_as_the_files_of_the_step_are_asked_too(yard, ann, tmp_path):
+    write_index(yard, {"yard-c2": [(5, BOX, like(ann, 0.97))]})
+    for name in ("search.json.png", "queries.csv.png", "._ann.png"):  # the last one is macOS's, and no image
+        write_query(tmp_path / "asked" / name, ANN)
+    (tmp_path / "asked/._ann.png").write_bytes(b"\0\5\x16\7")
+    assert yard.search(queries=str(tmp_path / "asked"))["queries"] == 2
+    about = read_json(yard.root / "search/search.json")
+    assert set(about["queries"]) == {"search.json-2", "queries.csv-2"} and about["skipped"] == []
+    with (yard.root / "search/queries.csv").open() as file:
+        assert [line["query"] for line in csv.DictReader(file)] == ["queries.csv-2", "search.json-2"]
+
+
 def test_cameras_without_anybody_to_find_are_no_error(yard, ann):
     write_index(yard, {"yard-c1": [(0, BOX, like(ann, 0.95))]})
     yard.search()

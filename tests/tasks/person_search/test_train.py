@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from models.person_search.factory import build
 from tasks import params as params_file
 from tasks.person_search import crops, embed, tune
 from tasks.person_search.params import Train, Tune
@@ -153,6 +155,30 @@ def test_a_frozen_backbone_does_not_move(trained, pack, tmp_path):
     assert not torch.equal(source["classifier.weight"], after["classifier.weight"])
 
 
+def test_training_sees_images_that_augment_has_changed(pack, tmp_path):
+    """Mirrored people, each one mirrored again, are the people."""
+    shutil.copytree(pack, tmp_path / "mirrored")
+    with h5py.File(tmp_path / "mirrored" / "train.h5", "r+") as file:
+        file["images"][:] = file["images"][:][:, :, ::-1]
+    none = dict.fromkeys(("random_flip", "random_crop", "random_patch", "color_jitter"), 0.0)
+    none |= {"random_gray_scale": 0.0, "random_erase": 0.0}
+    for name, where, flip in (("plain", pack, 0.0), ("twice", tmp_path / "mirrored", 1.0)):
+        params = settings(engine={"epochs": 1}, augment={**none, "random_flip": flip})
+        run(params, tmp_path / name, network=NAME, pack=where)
+    assert same(weights_of(tmp_path / "plain"), weights_of(tmp_path / "twice"))
+
+
+def test_what_training_started_from_stays_beside_what_became_of_it(trained, pack, tmp_path):
+    source, changes = trained[0] / "best.pt", {"engine": {"epochs": 1}}
+    assert not (trained[0] / "start.pt").exists()
+    run(settings(**changes, weights=str(source)), tmp_path, network=NAME, pack=pack)
+    begun, config = embed.load_network(tmp_path / "start.pt")
+    assert same(begun.state_dict(), weights_of(trained[0], "best")) and config == embed.load_network(source)[1]
+    assert not same(begun.state_dict(), weights_of(tmp_path, "best"))
+    run(settings(**changes), tmp_path, network=NAME, pack=pack)
+    assert not (tmp_path / "start.pt").exists()  # this one began with random weights
+
+
 def test_a_softmax_alone_takes_images_as_they_come(pack, tmp_path):
     engine = {"epochs": 1, "ema_decay": 0.5, "accumulate": 2}
     plain = settings(images_per_identity=None, loss={"triplet": 0.0}, engine=engine)
@@ -201,6 +227,17 @@ def test_a_search_over_the_keys_of_the_seed(pack, tmp_path):
     train = settings(engine={"epochs": 1}, evaluate_every=1)
     found = tune.run(Tune(**asked), tmp_path / "seed", train_params=train, pack=pack)
     assert found["complete"] == 1 and 0 < found["best_score"] == found["standing_score"] <= 1
+    weights = tmp_path / "given.pt"
+    begun = settings(engine={"epochs": 1}, evaluate_every=1, weights=str(weights))
+    with pytest.raises(BadInput, match=r"given\.pt: no such file"):
+        tune.run(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)
+    scores = []
+    for value in (0.0, 1.0):  # other weights under the same name: a trial from the old ones says nothing
+        torch.manual_seed(0)
+        state = build(NAME, 10, begun.embedding).state_dict()
+        torch.save({**state, "fc.weight": state["fc.weight"] * value}, weights)
+        scores.append(tune.run(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)["best_score"])
+    assert scores[0] != scores[1] and not list((tmp_path / "given").rglob("*.pt"))
     grid = {"optimizer.kind": {"choices": ["sgd", "adam"]}, "optimizer.momentum": {"choices": [0.8]}}
     asked |= {"sampler": "grid", "space": grid, "trials": 9}
     assert tune.run(Tune(**asked), tmp_path / "grid", train_params=train, pack=pack)["complete"] == 2

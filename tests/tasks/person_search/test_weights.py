@@ -1,21 +1,19 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from models.person_search.factory import build
-from tasks.person_search import crops
+from tasks.person_search import crops, judge
 from tasks.person_search.embed import embed
-from tasks.person_search.ranking import rank
 from tasks.person_search.weights import load_into
 from tasks.step import BadInput
+from tests.tasks.person_search.real_layouts import packed
 
 REAL = Path(__file__).parents[4] / "shared/real"
 MSMT17 = REAL / "weights/osnet_x0_25_msmt17.pt"
@@ -39,23 +37,16 @@ def same(a: nn.Module, b: nn.Module, but: tuple[str, ...] = ()) -> bool:
     return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items() if key not in but)
 
 
-def market(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (N, 256, 128, 3), identities and cameras (N) of one folder of the Market-1501 layout."""
-    files = sorted(folder.glob("*.jpg"))
-    numbers = np.array([re.match(r"(\d+)_c(\d)s", path.name).groups() for path in files], int)
-    read = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in files]
-    return np.stack([cv2.resize(image, (128, 256), interpolation=cv2.INTER_LINEAR) for image in read]), *numbers.T
-
-
 @pytest.mark.skipif(not HERE, reason="needs ../shared/real: OSNet weights and Market-style crops")
-def test_torchreids_osnet_scores_here_what_it_scores_there():
+def test_torchreids_osnet_scores_here_what_it_scores_there(tmp_path):
+    """On crops that went the way of all crops: through download and pack."""
+    packed(tmp_path, MARKET_STYLE, height_px=256, width_px=128)
+    test = crops.load(tmp_path / "pack/test.h5")
     model = network(identities=13)
     assert load_into(model, MSMT17) == []  # the file has no classifier
     config = {"height_px": 256, "width_px": 128, "mean": crops.MEAN, "std": crops.STD}
-    (query, who, where), (gallery, *theirs) = (market(MARKET_STYLE / part) for part in ("query", "bounding_box_test"))
     model.to(memory_format=torch.channels_last)
-    vectors = [embed(model, images, config, batch=64) for images in (query, gallery)]
-    ranking = rank(*vectors, who, where, *theirs)
+    ranking = judge.rank(judge.sides(test, embed(model, test.images, config, batch=64)))
     assert ranking.queries == 61
     assert ranking.cmc[1] == pytest.approx(0.443, abs=0.01) and ranking.map == pytest.approx(0.377, abs=0.01)
 
