@@ -24,6 +24,7 @@ from tasks.training import checkpoint
 # 64 crops of 256x128 a second by fours and 36 by 32s (python -m tests.benchmarks embed).
 CPU_PASS_PX = 4 * 256 * 128
 
+
 def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict]:
     """The network, ready to embed, and what it was made from: network, height_px, width_px, mean, std, datasets."""
     state = checkpoint.load(path)

@@ -92,6 +92,21 @@ def crop_of(query: Query, config: Mapping) -> np.ndarray | None:
         return None
 
 
+def wide(queries: Iterable[Query]) -> list[str]:
+    """Those that are wider than tall: hardly one person, cropped, but all of the image is what is looked for."""
+    found = []
+    for query in queries:
+        try:
+            with Image.open(query.path) as image:
+                width, height = ImageOps.exif_transpose(image).size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, ImportError):
+            continue  # `read` names it
+        if width > height:
+            log.warning("%s: %d x %d px; expected one person, cropped to them", query.shown, width, height)
+            found.append(query.shown)
+    return found
+
+
 def read(queries: Iterable[Query], config: Mapping) -> tuple[list[Query], np.ndarray, list[str]]:
     """(those that can be read, their crops (Q, H, W, 3), the others). Raises `BadInput` if none can."""
     crops = [(query, crop_of(query, config)) for query in queries]

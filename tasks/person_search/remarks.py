@@ -105,6 +105,16 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
     if skipped := search.get("skipped"):
         many = counted(len(skipped), "query image", "query images")
         told.append(f"{many} could not be read: {', '.join(map(str, skipped[:3]))}.")
+    if wide := search.get("wide"):
+        many = counted(len(wide), "query image is", "query images are")
+        told.append(
+            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it to "
+            "one person."
+        )
+    if (search.get("metrics") or {}).get("detector_recall") == 0:
+        told.append(
+            "The detector took none of the true boxes, so nobody can be found: train it longer, or give weights."
+        )
     opened = (search.get("metrics") or {}).get("open_set") or {}
     if opened.get("nowhere") and (opened["said_not_found"] or 0) < 0.9:
         wrong = round(opened["nowhere"] * (1 - opened["said_not_found"]))
@@ -118,9 +128,9 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
 def of_data(report: Mapping[str, Any]) -> list[str]:
     told = []
     if same := report.get("same_images"):
-        told.append(
-            f"{counted(len(same), 'image is', 'images are')} in two splits or more: what is learnt is judged on."
-        )
+        learnt = any("train" in split for entry in same for split in entry["splits"])
+        why = "what is learnt is judged on" if learnt else "a query finds itself"
+        told.append(f"{counted(len(same), 'image is', 'images are')} in two splits or more: {why}.")
     if refused := report.get("quarantined"):
         told.append(
             f"{counted(len(refused), 'unit of the source is', 'units of the source are')} not usable; see Data."

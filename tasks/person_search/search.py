@@ -236,7 +236,7 @@ def nothing(out: Path, why: str) -> dict[str, float]:
     tidy(out, [])
     write_text(out / "queries.csv", table(OVERVIEW, []))
     write_json(out / "search.json", {
-        "empty": why, "cameras": [], "queries": {}, "skipped": [], "metrics": None, "metrics_null_because": why
+        "empty": why, "cameras": [], "queries": {}, "skipped": [], "wide": [], "metrics": None, "metrics_null_because": why
     })  # fmt: skip
     return {"queries": 0, "cameras": 0}
 
@@ -250,7 +250,7 @@ def flat(metrics: Mapping[str, Any] | None) -> dict[str, float]:
         for key in ("map", "top1"):
             found[f"{prefix}{key}"] = (metrics[name] or {}).get(key)
     found["judged_queries"] = (metrics["detector"] or {}).get("queries", 0)
-    found |= {key: metrics["open_set"][key] for key in ("found_right", "said_not_found")}
+    found |= {key: metrics["open_set"][key] for key in ("found_right", "sightings_right", "said_not_found")}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -283,6 +283,7 @@ def run(
     asked = queries.of_units(download) if place is None else queries.own(place)
     if not asked:
         return nothing(out, NOBODY_ASKED)
+    wide = queries.wide(asked)
     asked, crops, skipped = queries.read(ctx.progress(asked, desc="queries", unit="image"), config)
     vectors = embed(network, crops, config)
     threshold = leader.threshold if params.threshold is None else params.threshold
@@ -319,7 +320,7 @@ def run(
     units = [one.camera.unit for one in indexed]
     write_json(out / "search.json", {
         "empty": None, "network": leader.network, "threshold": threshold, "threshold_from": chosen,
-        "cameras": units, "skipped": skipped, "metrics": metrics, "metrics_null_because": why,
+        "cameras": units, "skipped": skipped, "wide": wide, "metrics": metrics, "metrics_null_because": why,
         "queries": {one["query"]: {"says": one["says"], "found": one["found"]} for one in answers},
         "sheets": [asked[i].key for i in sheets], "videos": [asked[i].key for i in films],
     })  # fmt: skip

@@ -74,22 +74,25 @@ def chance(who: np.ndarray, where: np.ndarray, boxes: Boxes, truth: Boxes) -> di
 def open_set(answers: Sequence[Mapping[str, Any]]) -> dict[str, int | float | None]:
     """How often the threshold was right: of people who are there, and of people whom no camera saw.
 
-    found_right: with a sighting, in a camera other than the query's own, whose most similar detection is the person.
+    found_right: of the queries whose person another camera saw, those with at least one right sighting there;
+    sightings_right: of all sightings outside the query's own camera, those whose most similar detection is the person.
     """
     known = [one for one in answers if one["found"] is not None and any(c["there"] is not None for c in one["cameras"])]
     known = [one for one in known if all(c["there"] is not None for c in one["cameras"])]
     elsewhere = [one for one in known if any(c["there"] and not c["own"] for c in one["cameras"])]
     nowhere = [one for one in known if not any(c["there"] for c in one["cameras"])]
 
-    def right(one: Mapping[str, Any]) -> bool:
+    def rights(one: Mapping[str, Any]) -> list[bool]:
         own = {c["unit"] for c in one["cameras"] if c["own"]}
-        return any(seen["best"]["right"] for seen in one["sightings"] if seen["unit"] not in own)
+        return [bool(seen["best"]["right"]) for seen in one["sightings"] if seen["unit"] not in own]
 
     def share(hits: list[bool]) -> float | None:
         return sum(hits) / len(hits) if hits else None
 
     return {
-        "there": len(elsewhere), "found_right": share([right(one) for one in elsewhere]),
+        "there": len(elsewhere), "found_right": share([any(rights(one)) for one in elsewhere]),
+        "sightings": sum(len(rights(one)) for one in known),
+        "sightings_right": share([right for one in known for right in rights(one)]),
         "nowhere": len(nowhere), "said_not_found": share([not one["found"] for one in nowhere]),
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from tasks.files import file_hash, read_json
-from tasks.images import image_size
+from tasks.images import image_size, is_whole
 from tasks.labelled import yolo
 from tasks.person_search import reid_layout
 from tasks.person_search.reid_layout import is_image
@@ -186,10 +186,11 @@ CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """{image: hash} of what must not be in two splits: crops and labelled images."""
+    """{image: hash} of what must not be in two splits: crops and labelled images that can be read."""
     roots = [*reid_layout.SUBSETS, "images"]
     images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
-    return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in images}
+    whole = [path for path in images if is_whole(path.read_bytes())]
+    return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in whole}
 
 
 def split_of(image: str) -> str:

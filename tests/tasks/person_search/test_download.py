@@ -96,11 +96,17 @@ def test_the_same_image_in_two_splits_and_a_cut_off_one_are_listed(tmp_path):
     shutil.copy(source / learnt, source / judged)
     whole = source / "bounding_box_train/0002_c1s1_000000_01.jpg"
     whole.write_bytes(whole.read_bytes()[:-200])
+    shutil.copy(
+        whole, source / "query/0006_c1s1_000099_01.jpg"
+    )  # of two that cannot be read nobody knows what they show
     report = fetched(tmp_path, source)
     (entry,) = report["same_images"]
     assert entry["splits"] == ["gallery", "train"]
     assert entry["images"] == [f"crops-reid/{judged}", f"crops-reid/{learnt}"]
-    assert report["units"]["crops-reid"]["reid"]["unreadable"] == ["bounding_box_train/0002_c1s1_000000_01.jpg"]
+    assert report["units"]["crops-reid"]["reid"]["unreadable"] == [
+        "bounding_box_train/0002_c1s1_000000_01.jpg",
+        "query/0006_c1s1_000099_01.jpg",
+    ]
 
 
 def test_wrong_label_lines_are_listed_with_file_and_line(tmp_path):

@@ -179,7 +179,7 @@ def test_given_weights_and_several_data_sets_have_their_rows(project, tmp_path):
     assert "<td>young-start <span" in text and "young-untrained" not in text and not page.unbalanced
     rows = text[text.index("The threshold by data set") :]
     for name, shown in (("here", "here"), ("<away>", "&lt;away&gt;")):
-        assert f"<td>{shown}</td><td class=\"num\">{details['threshold']['by_dataset'][name]['far'] * 100:.2f}" in rows
+        assert f'<td>{shown}</td><td class="num">{details["threshold"]["by_dataset"][name]["far"] * 100:.2f}' in rows
 
 
 def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):

@@ -132,7 +132,9 @@ def test_the_search_is_judged_by_hand_computed_numbers(yard, ann):
     best = {c["unit"]: (c["own"], c["there"], c["best"]["right"]) for c in results(yard)["cameras"]}
     assert best == {"yard-c1": (True, True, True), "yard-c2": (False, True, True), "yard-c3": (False, True, False)}
     said = read_json(yard.root / "search/search.json")["metrics"]["open_set"]
-    assert said == {"there": 1, "found_right": 1.0, "nowhere": 0, "said_not_found": None}
+    assert said == {
+        "there": 1, "found_right": 1.0, "sightings": 1, "sightings_right": 1.0, "nowhere": 0, "said_not_found": None
+    }  # fmt: skip
 
 
 def test_the_open_set_is_judged_too(yard, ann):
@@ -145,6 +147,15 @@ def test_the_open_set_is_judged_too(yard, ann):
         write_index(yard, nobody | {"yard-c2": [(0, FAR, found)]}, truth)
         said = yard.search(threshold=0.98)
         assert (said["found_right"], said["said_not_found"], said["judged_queries"]) == (right, refused, 1)
+
+
+def test_a_whole_scene_instead_of_one_person_is_spoken_of(yard, ann, tmp_path):
+    write_index(yard, {"yard-c2": [(0, BOX, like(ann, 0.95))]})
+    person = write_query(tmp_path / "own/ann.png", ANN)
+    with Image.open(person) as image:
+        image.resize((300, 120)).save(tmp_path / "own/square.png")
+    assert yard.search(queries=str(tmp_path / "own"))["queries"] == 2
+    assert read_json(yard.root / "search/search.json")["wide"] == [str(tmp_path / "own/square.png")]
 
 
 def test_nothing_is_judged_where_nothing_is_known(yard, ann, tmp_path):
