@@ -16,7 +16,12 @@ from tasks.runner import BORROWED
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # The sub-key that says which cells a matrix has; a new cell must not make the others run again.
-MATRIX_KEYS = {"brake_coast.train.variants", "brake_coast.analyse.items", "person_search.train.networks"}
+MATRIX_KEYS = {
+    "brake_coast.train.variants",
+    "brake_coast.analyse.items",
+    "person_search.train.networks",
+    "ground_plane.train.networks",
+}
 
 
 def module_file(name: str) -> Path | None:

@@ -8,28 +8,26 @@ and gauges with PIL, at about 60 frames a second on one core.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import av
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from tasks import film
 from tasks.brake_coast.runs import family
-from tasks.files import replacing
+from tasks.film import BACK, FAINT, INK, LIFTED, font
 
 SIZE = (1280, 720)
 CAMERA = (0, 0, 712, 400)  # x, y, width, height
 GAUGES, TIMELINE = (712, 0, 568, 400), (0, 400, 1280, 320)
 GAUGES_ALONE, TIMELINE_ALONE = (860, 0, 420, 720), (0, 0, 860, 720)  # a drive without a camera
 LEFT, RIGHT, TOP, BOTTOM = 58, 64, 20, 36  # margins of the time line
-BACK, LIFTED, LINE, INK, FAINT = "#0e1217", "#171d25", "#2a333f", "#e8edf3", "#8b98a8"
+LINE = "#2a333f"
 BRAKE, COAST, BOX, SPEED = "#ff5d5d", "#f2b544", "#4fd1c5", "#7aa8ff"
 SHADES = {
     "brake": (BRAKE, "#ff9d8a", "#ffc7b8", "#d98a8a", "#b36b6b"),
@@ -74,13 +72,6 @@ def busiest(rows: pd.DataFrame, frames: int) -> slice:
         if best_score is None or score > best_score:
             best, best_score = slice(int(index[key]), int(index[key]) + length), score
     return best
-
-
-@cache
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along, so that the text looks the same everywhere."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
 
 
 def colours(tasks: Sequence[str]) -> dict[str, str]:
@@ -227,19 +218,17 @@ def frames(stretch: Stretch):
 
 
 def write(stretch: Stretch, path: Path, fps: int, progress=lambda items, **_: items) -> Image.Image:
-    """Encode the stretch and return the frame of its first alarm before an onset, or the middle one, as its picture.
+    """Encode the stretch and return the frame of its first alarm before an onset, or the middle one, as its picture."""
+    shown, kept = still(stretch), []
 
-    One encoder thread, because the bytes depend on how many there are.
-    """
-    shown, picture = still(stretch), None
-    with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "25", "preset": "veryfast", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+    def watched() -> Iterator[Image.Image]:
         for i, image in enumerate(progress(frames(stretch), total=len(stretch.rows), desc="video", unit="frame")):
-            picture = image if i == shown else picture
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode())
-    return picture
+            if i == shown:
+                kept.append(image)
+            yield image
+
+    film.write(path, watched(), SIZE, fps)
+    return kept[0]
 
 
 def still(stretch: Stretch) -> int:

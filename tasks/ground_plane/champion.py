@@ -1,0 +1,44 @@
+"""The challenge in ground_plane: MODA on the test frames as they are now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks import metrics
+from tasks.champion import Comparison
+from tasks.files import read_json
+from tasks.ground_plane import controls, evaluate, matching, scenes
+from tasks.ground_plane.detect import device
+from tasks.ground_plane.network import load_network
+from tasks.ground_plane.params import Line
+from tasks.step import BadInput
+
+
+def challenger(data: Path) -> str | None:
+    """The network that finds people of validation best."""
+    details = data / "evaluate" / "details.json"
+    return read_json(details)["leader"] if details.exists() else None
+
+
+def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
+    """Each at its own threshold, both by the match radius of today's params, over the same draws of frames.
+
+    Raises `BadInput` if one has no threshold, cannot take the images of today, or there is nobody to find.
+    """
+    frames, of = scenes.of_split(scenes.load(data / "pack"), "test"), section.evaluate
+    if not any(len(matching.people_of(scene, row)) for scene, row in frames):
+        raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")
+    match_m = section.train.decode.match_m
+    draws = metrics.resamples(len(frames), of.bootstrap_replicates, of.bootstrap_seed)
+    moda, drawn = [], []
+    for path in (challenger, champion):
+        network, config, scores = load_network(path, device())
+        if scores["threshold"] is None:
+            raise BadInput(f"{path}: has no threshold, for nobody was there on validation to choose one by")
+        found = controls.look(network, config, frames, scores["threshold"], device())
+        counts = matching.counts_at([frame for _, frame in found], scores["threshold"], match_m)
+        moda.append(sum(counts, matching.Counts()).metrics(match_m)["moda"])
+        drawn.append(evaluate.replicates(counts, match_m, draws)["moda"])
+    spread = metrics.interval(drawn[0] - drawn[1]) if len(frames) > 1 else None
+    low, high = (spread["low"], spread["high"]) if spread else (None, None)
+    return Comparison(f"MODA on {len(frames)} test frames", *moda, low, high)

@@ -1,0 +1,177 @@
+"""Who stands where in every labelled frame of validation and test, as one network sees it.
+
+Reads    pack/, train/<network>/best.pt
+Writes   detect/<network>/model_evaluation.hdf5   see detections.py; validation first, then test
+         detect/<network>/summary.json            threshold (of the checkpoint) and counts
+Alone    python -m tasks ground_plane-detect@<network>
+
+A killed run goes on after the last block of frames it wrote.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.files import digest, file_hash, read_json, replacing, write_json
+from tasks.ground_plane import geometry, scenes
+from tasks.ground_plane.batches import normalised
+from tasks.ground_plane.detections import FILE, SPLITS, write_detections
+from tasks.ground_plane.network import fits, load_network
+from tasks.ground_plane.params import Decode, Detect
+from tasks.ground_plane.peaks import peaks
+from tasks.ground_plane.scenes import Scene
+from tasks.step import BadInput, Context
+
+BLOCK_FRAMES = 40  # a kill loses about so many at most
+Work = list[tuple[Scene, int, int]]  # scene, place in its frames, split
+Columns = dict[str, np.ndarray]
+
+
+def appearance(
+    scene: Scene, xy: np.ndarray, present: np.ndarray, ground: Tensor, views: Tensor, most: int
+) -> np.ndarray:
+    """Ground features (C, rows, columns), view features (V, D, h, w) -> (n, most * D + C) float32 of places (n, 2).
+
+    `present` (V) bool: the frame has an image of the view. `most`: views of the scene with the most of them.
+    """
+    found = np.zeros((len(xy), most, views.shape[1]), np.float32)
+    for number, view in enumerate(scene.views):
+        at, visible = geometry.looked_up(view.camera, scene.plane, xy)
+        if present[number] and visible.any():
+            place = torch.from_numpy(at[visible])[None, None].to(views)
+            values = F.grid_sample(views[number : number + 1], place, align_corners=False)[0, :, 0]
+            found[visible, number] = values.T.cpu().numpy()
+    column, row = np.clip(np.floor(xy / scene.cell_m).astype(int), 0, np.array(scene.grid[::-1]) - 1).T
+    below = ground[:, torch.from_numpy(row), torch.from_numpy(column)].T.cpu().numpy()
+    return np.concatenate([found.reshape(len(xy), most * views.shape[1]), below], axis=1).astype(np.float32)
+
+
+def batches(work: Work, size: int) -> list[Work]:
+    """Runs of neighbours of one scene, at most `size` frames each."""
+    found: list[Work] = []
+    for item in work:
+        if found and len(found[-1]) < size and found[-1][-1][0] is item[0]:
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
+
+
+def inputs(scene: Scene, rows: Sequence[int], config: dict, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What `network.features` takes for frames of a scene. A view without an image of a frame sees no cell of it."""
+    fits(config, scene)
+    pairs = [scene.images(int(scene.frames[row])) for row in rows]
+    images = torch.from_numpy(np.stack([shown for shown, _ in pairs])).to(device)
+    present = torch.from_numpy(np.stack([there for _, there in pairs])).to(device)
+    at, visible = (torch.from_numpy(values).to(device) for values in scene.looked_up)
+    seen = visible[None] & present[..., None, None]
+    return normalised(images, config["mean"], config["std"]), at.expand(len(rows), *at.shape), seen
+
+
+@torch.inference_mode()
+def detected(batch: Work, network: nn.Module, config: dict, floor: float, most: int) -> Columns:
+    """A batch of frames of one scene, in columns: those of the file, `count` for NbDetection."""
+    scene, decode = batch[0][0], Decode.model_validate(config["decode"])
+    images, sampling, visible = inputs(scene, [row for _, row, _ in batch], config, device_of(network))
+    logits, ground, views = network.features(images, sampling, visible)
+    present = visible.flatten(2).any(2).cpu().numpy()
+    scores = logits.float().sigmoid().cpu().numpy()
+    places = [peaks(one, scene.mask, scene.cell_m, decode, floor) for one in scores]
+    vectors = [
+        appearance(scene, xy, present[i], ground[i].float(), views[i].float(), most) for i, (xy, _) in enumerate(places)
+    ]
+    return {
+        "count": np.array([len(xy) for xy, _ in places], np.int32),
+        "xy": np.concatenate([xy for xy, _ in places]).astype(np.float32),
+        "confidence": np.concatenate([confidence for _, confidence in places]).astype(np.float32),
+        "appearance": np.concatenate(vectors),
+        "scores": scores,
+    }
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def blocks_of(work: Work, batch: int) -> list[list[Work]]:
+    """Runs of whole batches, so that the batches after a kill are the same."""
+    found: list[list[Work]] = []
+    for part in batches(work, batch):
+        if not found or sum(map(len, found[-1])) >= BLOCK_FRAMES:
+            found.append([])
+        found[-1].append(part)
+    return found
+
+
+def look_through(work: Work, blocks: Path, look: Callable[[Work], Columns], batch: int, ctx: Context) -> list[Path]:
+    """A file in `blocks` for each run of frames; those that a killed run left are kept. Returns them all."""
+    runs = blocks_of(work, batch)
+    files = [blocks / f"{number:08d}.npz" for number in range(len(runs))]
+    with ctx.progress(total=len(work), desc="detect", unit="frame") as bar:
+        for file, parts in zip(files, runs, strict=True):
+            if not file.exists():
+                found = [look(part) for part in parts]
+                with replacing(file) as temporary:
+                    np.savez(temporary, **{key: np.concatenate([one[key] for one in found]) for key in found[0]})
+            bar.update(sum(map(len, parts)))
+    return files
+
+
+def begun(blocks: Path, fingerprint: str) -> None:
+    """Keeps the blocks of a killed run only if they were made from the same."""
+    note = blocks / "begun.json"
+    if not (note.exists() and read_json(note) == fingerprint):
+        shutil.rmtree(blocks, ignore_errors=True)
+        write_json(note, fingerprint)
+
+
+def fingerprint_of(pack: Path, used: Iterable[Scene], settings: str) -> str:
+    """Of all that detections are made from."""
+    folders = {view.path.parent for scene in used for view in scene.views}
+    files = sorted(path for folder in folders for path in (folder / "frames.h5", folder / "camera.json"))
+    hashes = [(str(path.relative_to(pack)), file_hash(path)) for path in (*files, pack / "scenes.json")]
+    return digest(hashes, settings)
+
+
+def run(
+    params: Detect, out: Path, ctx: Context = Context(), *, network: str, pack: Path, train: dict[str, Path]
+) -> dict[str, float]:
+    """Returns counts of frames and detections, and the threshold if the checkpoint has one."""
+    weights = train[network] / "best.pt"
+    model, config, scores = load_network(weights, device())
+    held = scenes.load(pack)
+    work = [(scene, row, number) for name, number in SPLITS.items() for scene, row in scenes.of_split(held, name)]
+    threshold = scores["threshold"]
+    floor = params.floor if threshold is None else min(params.floor, threshold)
+    most = max((len(scene.views) for scene, _, _ in work), default=0)
+    used = {scene.name: scene for scene, _, _ in work}.values()
+    settings = digest(params.model_dump(), file_hash(weights), ctx.code)
+    begun(out / ".blocks", fingerprint_of(pack, used, settings))
+
+    def look(part: Work) -> Columns:
+        try:
+            return detected(part, model, config, floor, most)
+        except BadInput as error:
+            raise BadInput(f"{weights}: {error}") from None
+
+    files = look_through(work, out / ".blocks", look, params.batch, ctx)
+    places = [(scene.name, int(scene.frames[row]), split) for scene, row, split in work]
+    count = write_detections(out / FILE, places, files, held[0].grid)
+    found = {"frames": len(work), "detections": int(count.sum())}
+    for name, number in SPLITS.items():
+        mine = np.array([split == number for _, _, split in work], bool)
+        found |= {f"{name}/frames": int(mine.sum()), f"{name}/detections": int(count[mine].sum())}
+    write_json(out / "summary.json", {"network": network, "threshold": threshold, "floor": floor, **found})
+    shutil.rmtree(out / ".blocks")
+    return found if threshold is None else {**found, "threshold": threshold}

@@ -1,0 +1,49 @@
+"""Images of one camera, byte by byte, under the names of the line's layout."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.files import replacing
+from tasks.images import image_size
+from tasks.step import BadInput
+
+
+def matched(calibrated: Mapping[int, Path], filmed: Mapping[int, Path], nowhere: Path) -> None:
+    """Raises `BadInput` for a camera with a calibration and no folder of images, or the other way round."""
+    for number, path in filmed.items():
+        if number not in calibrated:
+            raise BadInput(f"{path}: images of a camera without a calibration; add that, or remove the folder")
+    for number, path in calibrated.items():
+        if number not in filmed:
+            raise BadInput(f"{path}: a calibration without images in {nowhere}; add them, or remove the file")
+
+
+def first_size(frames: Mapping[int, Path], folder: Path) -> tuple[int, int]:
+    """(height, width) of the first image that can be read."""
+    for path in frames.values():
+        if size := image_size(path):
+            return size[1], size[0]
+    raise BadInput(f"{folder}: holds {len(frames)} images <frame>.png or .jpg, and none that can be read")
+
+
+def bring(camera: str, frames: Mapping[int, Path], target: Path, size: tuple[int, int], source: Path) -> list[str]:
+    """Copies {frame id: image} to camN_<frame id>; returns what is to be said of those that were left out: cut off, or
+    of another size than the calibration's (height, width). What an interrupted run brought already is kept."""
+    left_out = []
+    for frame, path in frames.items():
+        found = image_size(path)
+        if found != (size[1], size[0]):
+            why = f"is {found[0]}x{found[1]} px, its calibration {size[1]}x{size[0]}" if found else "cannot be read"
+            left_out.append(f"{path.relative_to(source)}: frame {frame}: {why}: left out")
+            continue
+        copy = target / f"{camera}_{frame}{path.suffix.lower()}"
+        if not (copy.exists() and copy.stat().st_size == path.stat().st_size):
+            with replacing(copy) as temporary:
+                shutil.copyfile(path, temporary)
+    if len(left_out) == len(frames):
+        first = f"{source / left_out[0]}" if left_out else f"{source}: {camera} has no image"
+        raise BadInput(f"{first}; no image of {camera} can be used")
+    return left_out

@@ -1,0 +1,221 @@
+"""WILDTRACK and MultiviewX: one layout, with another grid, other names of the cameras and another unit.
+
+    Image_subsets/C<N>/<frame>.png|jpg        camera N, without distortion
+    annotations_positions/<frame>.json        [{personID, positionID, views: [{viewNum, xmin, ymin, xmax, ymax}]}]
+    calibrations/extrinsic/extr_<camera>.xml, calibrations/intrinsic_zero|intrinsic/intr_<camera>.xml
+
+A positionID counts the cells of a grid of 2.5 cm; viewNum counts the cameras from 0, and a box of -1 is of nobody
+seen. MultiviewX has a left-handed world (Unity's): seen from above it is a mirror image, and by its calibrations all
+that is filmed lies behind the cameras. Its Y is turned round here, Y = 16 m - Y, which puts the cameras above the
+ground and the people before them. It numbers its annotations from 1 and its images from 0, as its generator wrote
+them: image i belongs to annotation i + 1, unless there is an annotation 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+
+from tasks.files import read_json, write_json
+from tasks.ground_plane import labels, sequence
+from tasks.ground_plane.calibration import CM, Calibration
+from tasks.ground_plane.geometry import Plane
+from tasks.ground_plane.importers import frames
+from tasks.step import BadInput
+
+IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_positions", "calibrations")
+CELL_M = 0.025
+XML_BYTES = 1 << 16  # a calibration has 1 kB
+IMAGE = re.compile(r"(\d{1,9})\.(png|jpg|jpeg)", re.IGNORECASE)
+FOLDER = re.compile(r"C(\d{1,3})")
+NO_BEND_PX = 0.01  # coefficients that move no pixel farther are rounding of the calibration
+NOBODY = [-1, -1, -1, -1]
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Layout:
+    name: str
+    cameras: tuple[str, ...]  # of C1, C2, ... in the names of the calibrations
+    intrinsic: str  # folder
+    metres_per_unit: float  # of tvec
+    grid: tuple[int, int]  # cells along X and Y
+    origin_m: tuple[float, float]
+    cell_of: Callable[[int], tuple[int, int]]  # positionID -> cells along X and Y
+    first_annotation: int  # that of image 0
+    left_handed: bool
+
+    @property
+    def plane(self) -> Plane:
+        return Plane(self.origin_m, (self.grid[0] * CELL_M, self.grid[1] * CELL_M))
+
+    def place_cm(self, position: int) -> tuple[float, float]:
+        """World X, Y in cm."""
+        x, y = self.cell_of(position)
+        y = self.grid[1] - y if self.left_handed else y
+        return tuple(round((o + cell * CELL_M) / CM, 6) for o, cell in zip(self.origin_m, (x, y), strict=True))
+
+    def right_handed(self, R: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R (3, 3) and T (3) in metres of the calibration -> those of the world in which `place_cm` is."""
+        if not self.left_handed:
+            return R, T
+        return -R @ np.diag([1.0, -1.0, 1.0]), -(T + R[:, 1] * self.grid[1] * CELL_M)  # of -x_camera: from behind
+
+
+WILDTRACK = Layout(
+    "wildtrack", (*(f"CVLab{n}" for n in range(1, 5)), *(f"IDIAP{n}" for n in range(1, 4))), "intrinsic_zero",
+    CM, (480, 1440), (-3.0, -9.0), lambda position: (position % 480, position // 480), 0, False,
+)  # fmt: skip
+MULTIVIEWX = Layout(
+    "multiviewx", tuple(f"Camera{n}" for n in range(1, 7)), "intrinsic",
+    1.0, (1000, 640), (0.0, 0.0), lambda position: (position % 1000, position // 1000), 1, True,
+)  # fmt: skip
+LAYOUTS = {layout.name: layout for layout in (WILDTRACK, MULTIVIEWX)}
+
+
+def layout_of(folder: Path) -> str | None:
+    """Which of the two a folder holds, None if neither; without any calibration it is taken for WILDTRACK."""
+    if not any((folder / name).is_dir() for name in (IMAGES, ANNOTATIONS, f"{CALIBRATIONS}/extrinsic")):
+        return None
+    names = {path.name for path in (folder / CALIBRATIONS).glob("*/*.xml")}
+    return "multiviewx" if any(name.startswith(("extr_Camera", "intr_Camera")) for name in names) else "wildtrack"
+
+
+def xml_numbers(path: Path, key: str, count: int) -> np.ndarray | None:
+    """(count) of a node of OpenCV's XML, as its matrix or as bare text; None without such a node. Raises `BadInput`."""
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+        if len(data) > XML_BYTES or "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise BadInput(f"{path}: no calibration: larger than {XML_BYTES} bytes, or it defines entities of its own")
+        node = ElementTree.fromstring(text).find(key)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise BadInput(f"{path}: cannot be read as XML ({error})") from None
+    if node is None:
+        return None
+    inner = node.find("data")
+    try:
+        found = np.array([float(word) for word in ((node if inner is None else inner).text or "").split()])
+    except ValueError:
+        found = np.empty(0)
+    if len(found) != count or not np.isfinite(found).all():
+        raise BadInput(f"{path}: {key!r} is not {count} finite numbers")
+    return found
+
+
+def needed(path: Path, key: str, count: int) -> np.ndarray:
+    found = xml_numbers(path, key, count)
+    if found is None:
+        raise BadInput(f"{path}: key {key!r} is missing")
+    return found
+
+
+def bends(K: np.ndarray, dist: np.ndarray, size: tuple[int, int]) -> bool:
+    """Does distortion move a corner or an edge of the image by more than `NO_BEND_PX`?"""
+    height, width = size
+    v, u = (grid.ravel() for grid in np.meshgrid([0, height / 2, height - 1], [0, width / 2, width - 1]))
+    rays = np.column_stack([u, v, np.ones(len(u))]) @ np.linalg.inv(K).T
+    filmed, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), K, dist)
+    return bool(np.abs(filmed.reshape(-1, 2) - np.column_stack([u, v])).max() > NO_BEND_PX)
+
+
+def calibration_files(root: Path, layout: Layout) -> dict[int, tuple[Path, Path]]:
+    """{N: (extrinsic, intrinsic)} of the cameras that have one of them. Raises `BadInput` if the other is not there."""
+    found = {}
+    for number, name in enumerate(layout.cameras, start=1):
+        both = (
+            root / CALIBRATIONS / "extrinsic" / f"extr_{name}.xml",
+            root / CALIBRATIONS / layout.intrinsic / f"intr_{name}.xml",
+        )
+        there = [path for path in both if path.is_file()]
+        if len(there) == 1:
+            lacking = both[1] if there[0] == both[0] else both[0]
+            raise BadInput(f"{lacking}: is missing, but {there[0]} is there; a camera needs both")
+        if there:
+            found[number] = both
+    return found
+
+
+def calibrated(number: int, files: tuple[Path, Path], layout: Layout, size: tuple[int, int]) -> Calibration:
+    """Of one camera whose images are (height, width)."""
+    extrinsic, intrinsic = files
+    R, _ = cv2.Rodrigues(needed(extrinsic, "rvec", 3))
+    K = needed(intrinsic, "camera_matrix", 9).reshape(3, 3)
+    if abs(np.linalg.det(K)) < 1e-6:
+        raise BadInput(f"{intrinsic}: 'camera_matrix' cannot be inverted")
+    dist = xml_numbers(intrinsic, "distortion_coefficients", 5)
+    if dist is None or not bends(K, dist, size):
+        dist = np.zeros(5)
+    R, T = layout.right_handed(R, needed(extrinsic, "tvec", 3) * layout.metres_per_unit)
+    found = Calibration(f"cam{number}", K, K, R, T, dist, size, None)
+    if found.camera().centre[2] <= 0 or np.isnan(found.camera().ground(np.array([[size[1] / 2, size[0] - 1.0]]))).any():
+        raise BadInput(f"{extrinsic}: the bottom of the camera's image shows no ground below it; mend rvec and tvec")
+    return found
+
+
+def label_of(path: Path, frame: int, layout: Layout, cameras: list[int]) -> list:
+    """What the frame's label holds. Raises `BadInput` that names file, frame and person."""
+    where = f"{path}: frame {frame}"
+    try:
+        said = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{where}: cannot be read as JSON ({error}); mend or remove it") from None
+    if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+        raise BadInput(f"{where}: expected a list of {{personID, positionID, views}}")
+    people, boxes = [], []
+    for place, one in enumerate(said):
+        for key in ("personID", "positionID"):
+            if type(one.get(key)) is not int or not 0 <= one[key] < 2**31:
+                raise BadInput(f"{where}: person {place}: {key!r} is {one.get(key)}; expected a whole number")
+        try:
+            seen = {view["viewNum"] + 1: [float(view[key]) for key in CORNERS] for view in one["views"]}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            needs = f"'views' needs viewNum, {', '.join(CORNERS)} ({error!r})"
+            raise BadInput(f"{where}: person {place}: {needs}") from None
+        if not all(np.isfinite(box).all() for box in seen.values()):
+            raise BadInput(f"{where}: person {place}: a box is not of finite numbers")
+        people.append((one["personID"], *layout.place_cm(one["positionID"])))
+        boxes.append([seen.get(number, NOBODY) for number in cameras])
+    return labels.document(people, boxes, len(cameras))
+
+
+def images_in(folder: Path) -> dict[int, Path]:
+    """{frame id: image}, rising."""
+    found: dict[int, Path] = {}
+    for frame, path in sequence.numbered(folder, IMAGE):
+        if (other := found.setdefault(frame, path)) != path:
+            raise BadInput(f"{other} and {path} are of one frame; remove one of them")
+    return found
+
+
+def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -> dict:
+    """Make the unit's folder but for where it is from; returns what is to be said about it. Raises `BadInput`."""
+    files = calibration_files(source, layout)
+    folders = dict(sequence.numbered(source / IMAGES, FOLDER))
+    if not files:
+        example = f"extrinsic/extr_{layout.cameras[0]}.xml and {layout.intrinsic}/intr_{layout.cameras[0]}.xml"
+        raise BadInput(f"{source / CALIBRATIONS}: holds no calibration; {layout.name} has {example}")
+    if not folders:
+        raise BadInput(f"{source / IMAGES}: holds no folder of images; {layout.name} has C1 to C{len(layout.cameras)}")
+    frames.matched({number: both[0] for number, both in files.items()}, folders, source / IMAGES)
+    part, left_out = "train", []
+    for number, both in files.items():
+        here = images_in(folders[number])
+        found = calibrated(number, both, layout, frames.first_size(here, folders[number]))
+        write_json(folder / sequence.CALIBS / f"{found.name}.json", found.document())
+        images = folder / sequence.ANNOTATION / part / found.name
+        left_out += frames.bring(found.name, here, images, found.size, source)
+    annotations = dict(sequence.numbered(source / ANNOTATIONS, re.compile(r"(\d{1,9})\.json")))
+    first = 0 if 0 in annotations else layout.first_annotation
+    for number, path in annotations.items():
+        frame = number - first
+        target = folder / sequence.LABELS / part / f"{layout.name}_{frame}.json"
+        write_json(target, label_of(path, frame, layout, list(files)))
+    write_json(folder / sequence.SCENE, sequence.scene_document(layout.plane, splits, part, layout.name, str(source)))
+    return {"left_out": left_out, "image_0_has_annotation": first}

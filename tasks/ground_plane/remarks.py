@@ -1,0 +1,66 @@
+"""What has to be said beside the numbers, computed from the counts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FEW_FRAMES = 40  # WILDTRACK's test split; below, a few crowded frames move MODA by more than networks differ
+COLLAPSED = 0.5  # a control that keeps so much of MODA has not collapsed; one camera fewer should keep it
+
+
+def counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def of_frames(details: Mapping[str, Any]) -> list[str]:
+    told = []
+    frames, many = details["frames"], details["scenes"]
+    where = counted(many["test"], "scene", "scenes")
+    if not frames["test"]:
+        return ["There is no labelled test frame: nothing could be judged."]
+    if not details["people"]["test"]:
+        return [f"Nobody is in the {counted(frames['test'], 'test frame', 'test frames')}: nothing could be judged."]
+    if frames["test"] < FEW_FRAMES:
+        told.append(f"{counted(frames['test'], 'test frame', 'test frames')} of {where}: the numbers are worth little.")
+    if details["unseen"]:
+        text = counted(details["unseen"], "labelled person of the test frames stands", "labelled people of test stand")
+        told.append(f"{text} where no camera sees the ground, and cannot be judged.")
+    if details["leader_null_because"]:
+        return [*told, f"No network leads: {details['leader_null_because']}."]
+    if details["threshold"] is None:
+        return [*told, "The leader has no threshold: nobody was there on validation to choose one by."]
+    if frames["val"] < FEW_FRAMES:
+        few = counted(frames["val"], "validation frame", "validation frames")
+        told.append(f"Epoch, leader and threshold were chosen on {few}.")
+    return told
+
+
+def of_controls(details: Mapping[str, Any]) -> list[str]:
+    """Controls that do not do what they must."""
+    runs, leader = details["runs"], details["leader"]
+    moda = runs[leader]["moda"] if leader else None
+    if moda is None:
+        return []
+    told = []
+    for run in details["baselines"]:
+        other = runs[run]["moda"]
+        if other is not None and moda <= other:
+            told.append(f"{leader} is no better than {run}, which looks at no image (MODA {moda:.3f}, {other:.3f}).")
+    if moda <= 0:
+        return told
+    shuffled = runs.get("shuffled", {}).get("moda")
+    if shuffled is not None and shuffled > COLLAPSED * moda:
+        told.append(f"With the wrong calibrations MODA is still {shuffled:.3f}: the places come from elsewhere.")
+    without = details["cameras"]["without"]
+    if without["worst"] is not None and without["worst"] < COLLAPSED * moda:
+        told.append(
+            f"Without {without['worst_camera']} MODA falls from {moda:.3f} to {without['worst']:.3f}: "
+            "the network does not do with one camera fewer."
+        )
+    return told
+
+
+def remarks(details: Mapping[str, Any]) -> list[str]:
+    """Sentences, the gravest first; none where all is well. `details`: as evaluate/details.json."""
+    return [*of_frames(details), *of_controls(details)]

@@ -1,0 +1,60 @@
+"""Small sources in the layouts of the real world, brought by the step as params.yaml has it, with some changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from tasks.files import read_json
+from tasks.ground_plane import download
+from tasks.ground_plane.params import Download
+from tests.tasks.ground_plane.tiny_scene import write_unit
+
+REPO = Path(__file__).parents[3]
+REAL = REPO / "../shared/real" if (REPO / "../shared/real").exists() else Path("/work/shared/real")
+
+
+def fetched(folder: Path, source: Path | str, **changes) -> dict:
+    """download/report.json, after the step."""
+    values = yaml.safe_load((REPO / "params.yaml").read_text())["ground_plane"]["download"]
+    download.run(Download.model_validate({**values, "source": str(source), **changes}), folder / "download")
+    return read_json(folder / "download/report.json")
+
+
+def marmot(root: Path, val_labels: bool = True, **scene) -> Path:
+    """A data root as MARMOT leaves it: two parts, no plane."""
+    made = write_unit(root.parent, root.name, frames=4, **scene)
+    (made / "scene.json").unlink()
+    for folder in ("1-annotation", "1-annotation/labels"):
+        shutil.copytree(made / folder / "train", made / folder / "val")
+    if not val_labels:
+        shutil.rmtree(made / "1-annotation/labels/val")
+    return root
+
+
+def changed(path: Path, change) -> None:
+    said = json.loads(path.read_text())
+    change(said)
+    path.write_text(json.dumps(said))
+
+
+def matrix(key: str, values, rows: int = 3, cols: int = 1) -> str:
+    """A node as OpenCV writes it."""
+    text = " ".join(map(repr, np.asarray(values, float).ravel().tolist()))
+    shape = f"<rows>{rows}</rows><cols>{cols}</cols><dt>d</dt>"
+    return f'<{key} type_id="opencv-matrix">{shape}<data>\n    {text}</data></{key}>'
+
+
+def xml(path: Path, *nodes: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('<?xml version="1.0"?>\n<opencv_storage>\n' + "\n".join(nodes) + "\n</opencv_storage>\n")
+
+
+def picture(path: Path, size: tuple[int, int] = (108, 192)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*size, 3), 90, np.uint8))

@@ -1,0 +1,295 @@
+"""The evaluate step: its numbers can be computed again from the detections, and its controls are what they say."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from tasks import metrics
+from tasks.files import folder_hash, read_json, write_json
+from tasks.ground_plane import champion, controls, detect, evaluate, geometry, matching, scenes
+from tasks.ground_plane.matching import METRICS, Counts
+from tasks.ground_plane.network import load_network
+from tasks.ground_plane.params import Decode, Line
+from tasks.step import BadInput
+from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
+
+PARAMS = section("evaluate", bootstrap_replicates=200)
+LOUD, SILENT = 0.0, 1.1  # thresholds: everything is kept, or nothing
+UNITS = {"first": {"frames": 16}, "held-out": {"splits": ["test"], "people": 3}}
+CAMERAS = ("cam1", "cam2", "cam3")
+MATCH_M = 0.5
+
+
+def evaluated(root: Path, out: str = "evaluate", anew: bool = True) -> tuple[dict, dict]:
+    """(what the step returns, details.json), after detect; networks are those in train/."""
+    train = {path.name: path for path in sorted((root / "train").iterdir())}
+    detected = {item: root / "detect" / item for item in train}
+    for item, folder in detected.items() if anew else ():
+        detect.run(section("detect"), folder, network=item, pack=root / "pack", train=train)
+    flat = evaluate.run(PARAMS, root / out, pack=root / "pack", train=train, detect=detected)
+    return flat, read_json(root / out / "details.json")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    write_pack(root, **UNITS)
+    write_network(root, "loud", threshold=LOUD)
+    flat, details = evaluated(root)
+    return root, flat, details
+
+
+def textbook(root: Path, split: str, match_m: float) -> dict[str, float]:
+    """The loud network's counts from its file and the pack alone, frame after frame."""
+    people = read_json(root / "pack/scenes.json")["scenes"]
+    tp = fp = fn = near = 0
+    with h5py.File(root / "detect/loud/model_evaluation.hdf5") as file:
+        of = file["evaluation"]
+        for i in np.flatnonzero(of["Split"][:] == {"val": 1, "test": 2}[split]):
+            found = of["Detections"][of["NbDetection"][i] : of["NbDetection"][i + 1]]
+            scene = people[of["Scene"].attrs["scenes"][of["Scene"][i]]]
+            there = np.array(scene["people"][scene["frames"].index(of["Frame"][i])])[:, 1:]
+            gap = np.linalg.norm(found[:, None] - there[None], axis=-1)
+            rows, cols = linear_sum_assignment(np.where(gap <= match_m, gap, 1e3))
+            hits = gap[rows, cols][gap[rows, cols] <= match_m]
+            tp, fp, fn = tp + len(hits), fp + len(found) - len(hits), fn + len(there) - len(hits)
+            near += (1 - hits / match_m).sum()
+    return {
+        "tp": tp, "fp": fp, "fn": fn, "moda": 1 - (fp + fn) / (tp + fn), "modp": near / tp,
+        "precision": tp / (tp + fp), "recall": tp / (tp + fn),
+    }  # fmt: skip
+
+
+def test_the_numbers_can_be_computed_again_from_the_detections(project):
+    root, flat, details = project
+    assert details["unseen"] == 0 and details["threshold"] == LOUD and details["match_m"] == MATCH_M
+    told = details["runs"]["loud"]
+    for split, of in (("test", told), ("val", told["validation"])):
+        expected = textbook(root, split, MATCH_M)
+        assert {key: of[key] for key in expected} == pytest.approx(expected, abs=1e-5)
+    assert flat["test/loud/moda"] == told["moda"] == read_json(root / "evaluate/metrics/loud.json")["moda"]
+    for row in told["by_match_m"]:
+        expected = textbook(root, "test", row["match_m"])
+        assert {key: row[key] for key in METRICS} == pytest.approx({key: expected[key] for key in METRICS}, abs=1e-5)
+    assert [row["match_m"] for row in told["by_match_m"]][::6] == [0.2, 0.5]
+    for key in ("tp", "fp", "fn", "frames", "people"):
+        assert sum(of[key] for of in details["per_scene"].values()) == told[key]
+    assert set(details["per_scene"]) == {"first", "held-out"}
+
+
+def test_the_interval_is_of_frames_drawn_with_replacement():
+    rng = np.random.default_rng(0)
+    counts = [Counts(*map(int, rng.integers(0, 6, 3)), float(rng.random())) for _ in range(9)]
+    draws = metrics.resamples(9, 200, PARAMS.bootstrap_seed)
+    anew = [sum((one for one, n in zip(counts, draw) for _ in range(n)), Counts()).metrics(MATCH_M) for draw in draws]
+    told = evaluate.intervals(counts, MATCH_M, PARAMS)
+    for name in METRICS:
+        values = np.array([np.nan if one[name] is None else one[name] for one in anew])
+        assert told[name] == pytest.approx(metrics.interval(values))
+    assert evaluate.intervals(counts[:1], MATCH_M, PARAMS) == dict.fromkeys(METRICS)
+
+
+def test_every_run_has_its_file_and_the_cameras_their_summary(project):
+    root, flat, details = project
+    alone, fewer = [f"only_{name}" for name in CAMERAS], [f"without_{name}" for name in CAMERAS]
+    assert set(details["controls"]) == {"shuffled", "off_1px", "off_5px", *alone, *fewer}
+    assert set(details["runs"]) == {"loud", "blind", "empty", *details["controls"]}
+    assert {path.stem for path in (root / "evaluate/metrics").iterdir()} == set(details["runs"])
+    for run, of in details["runs"].items():
+        assert of["frames"] == details["frames"]["test"] and of["tp"] + of["fn"] == details["people"]["test"], run
+        assert run in ("blind", "empty") or of["threshold"] == LOUD
+    for kind, runs in (("alone", alone), ("without", fewer)):
+        moda, of = [details["runs"][run]["moda"] for run in runs], details["cameras"][kind]
+        assert (of["mean"], of["worst"]) == pytest.approx((np.mean(moda), min(moda)), abs=1e-6)
+        assert flat[f"test/{kind}/worst"] == of["worst"] == of["moda"][of["worst_camera"]]
+    empty = details["runs"]["empty"]
+    assert (empty["moda"], empty["recall"], empty["precision"], empty["modp"]) == (0, 0, None, None)
+
+
+def test_the_curve_goes_through_the_numbers_at_the_threshold(project):
+    root, _, details = project
+    told = details["runs"]["loud"]
+    for split, of in (("test", told), ("val", told["validation"])):  # all is kept: the end of the curve
+        assert details["curve"][split][-1][1:] == pytest.approx([of[key] for key in ("moda", "precision", "recall")])
+    table = pd.read_csv(root / "evaluate/plots/threshold.csv")
+    assert list(table.columns) == ["split", "threshold", "moda", "precision", "recall"]
+    assert len(table) == sum(map(len, details["curve"].values())) and set(table["split"]) == {"val", "test"}
+    assert (root / "evaluate/threshold.png").stat().st_size > 5000
+
+
+def tiny_scene(root: Path) -> scenes.Scene:
+    return scenes.load(root / "pack")[0]
+
+
+def test_shuffled_looks_up_each_image_with_the_calibration_of_another_camera(project):
+    scene = tiny_scene(project[0])
+    centres = geometry.cells(scene.grid, scene.cell_m)
+    sampling, visible = controls.shuffled(scene)["sampling"]
+    for number in range(len(scene.views)):
+        other = scene.views[number - 1].camera
+        at, seen = geometry.looked_up(other, scene.plane, centres)
+        np.testing.assert_array_equal(sampling[number], at)
+        np.testing.assert_array_equal(visible[number], seen & scene.plane.holds(centres))
+
+
+def test_a_principal_point_off_by_so_many_pixels_moves_what_is_looked_up_by_so_many(project):
+    scene = tiny_scene(project[0])
+    right, seen = scene.looked_up
+    for px in (1, 5):
+        wrong, still = controls.off(px)(scene)["sampling"]
+        both = seen & still
+        moved = (wrong - right)[both] * np.array(scene.views[0].camera.size[::-1]) / 2
+        np.testing.assert_allclose(moved, np.broadcast_to([px, 0], moved.shape), atol=1e-3)
+        assert both.sum() > 100
+
+
+def test_what_is_judged_anew_is_what_detect_wrote(project):
+    """The way of the controls and of the challenge, with nothing taken away, is the way of the file."""
+    root, _, details = project
+    network, config, _ = load_network(root / "train/loud/best.pt")
+    frames = scenes.of_split(scenes.load(root / "pack"), "test")
+    for change in (lambda _: {}, controls.off(0)):
+        found = controls.look(network, config, frames, LOUD, "cpu", change)
+        whole = sum(matching.counts_at([one for _, one in found], LOUD, MATCH_M), Counts())
+        assert [place for place, _ in found] == list(range(len(frames)))
+        assert whole.metrics(MATCH_M)["moda"] == pytest.approx(details["runs"]["loud"]["moda"], abs=1e-6)
+    missing = controls.look(network, config, frames, LOUD, "cpu", controls.without("cam9"))
+    assert missing == []
+
+
+def test_where_people_always_stand_the_blind_guess_is_right(project):
+    """Two places in training, one of them taken in validation: one guess is best there."""
+    scene = tiny_scene(project[0])
+    here, there = [1.0, 2.05, 1.5], [2.0, 4.35, 2.5]
+    people = {"train": [here, here, there], "val": [here], "test": [here, there]}
+    scene = replace(scene, people=tuple(np.array(people[str(split)]) for split in scene.split))
+    frames = {split: scenes.of_split([scene], split) for split in scenes.SPLITS}
+    decode = Decode(**section("train").decode.model_dump())
+    _, test, threshold = controls.blind(frames["train"], frames["val"], frames["test"], decode)
+    counts = sum(matching.counts_at(test, threshold, MATCH_M), Counts())
+    assert (counts.tp, counts.fp, counts.fn) == (len(test), 0, len(test))
+    assert counts.distance_m / len(test) < scene.cell_m * 0.71  # to the middle of a cell
+    assert controls.blind([], frames["val"], frames["test"], decode) is None
+    assert controls.blind(frames["train"], [], frames["test"], decode) is None
+
+
+def test_validation_names_the_leader_and_the_test_people_choose_nothing(project, tmp_path):
+    root, _, details = project
+    shutil.copytree(root / "pack", tmp_path / "pack")
+    write_network(tmp_path, "loud", threshold=LOUD)
+    write_network(tmp_path, "silent", threshold=SILENT)
+    _, told = evaluated(tmp_path)
+    best = "loud" if details["runs"]["loud"]["validation"]["moda"] > 0 else "silent"
+    assert told["leader"] == best and told["runs"]["silent"]["validation"]["moda"] == 0
+    about = read_json(tmp_path / "pack/scenes.json")
+    for scene in about["scenes"].values():
+        for split, people in zip(scene["split"], scene["people"]):
+            for one in people if split == "test" else ():
+                one[1:] = [0.3, 0.3]
+    write_json(tmp_path / "pack/scenes.json", about)
+    _, other = evaluated(tmp_path)
+    assert (other["leader"], other["threshold"]) == (told["leader"], told["threshold"])
+    assert other["runs"]["loud"]["moda"] != told["runs"]["loud"]["moda"]
+    for run in ("loud", "silent"):
+        assert other["runs"][run]["validation"] == told["runs"][run]["validation"]
+
+
+def test_people_whom_no_camera_can_see_are_counted_and_not_judged(project, tmp_path):
+    root, _, details = project
+    shutil.copytree(root, tmp_path / "root")
+    about = read_json(tmp_path / "root/pack/scenes.json")
+    for scene in about["scenes"].values():
+        for people in scene["people"]:
+            people.append([99, -0.4, 1.0])
+    write_json(tmp_path / "root/pack/scenes.json", about)
+    _, told = evaluated(tmp_path / "root", anew=False)
+    assert told["unseen"] == details["frames"]["test"] and any("no camera sees" in text for text in told["remarks"])
+    assert told["runs"] == details["runs"]
+
+
+def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):
+    root, _, _ = project
+    shutil.copytree(root, tmp_path / "root")
+    for stale in ("metrics/gone.json", "plots/gone.csv", "gone.png"):
+        (tmp_path / "root/evaluate" / stale).write_text("left by an earlier run")
+    evaluated(tmp_path / "root", anew=False)
+    assert folder_hash(tmp_path / "root/evaluate") == folder_hash(root / "evaluate")
+
+
+@pytest.mark.parametrize("name", ["small-mean_max", "small-concat"])
+def test_ten_frames_are_judged_and_said_to_be_worth_little(tmp_path, name):
+    write_pack(tmp_path, val=0.1, test=0.1, ten={"frames": 10})
+    write_network(tmp_path, "loud", name, threshold=LOUD)
+    flat, details = evaluated(tmp_path)
+    assert details["frames"] == {"train": 8, "val": 1, "test": 1}
+    assert details["runs"]["loud"]["intervals"] == dict.fromkeys(METRICS)
+    assert flat["test/loud/moda"] == details["runs"]["loud"]["moda"] is not None
+    assert "1 test frame of 1 scene: the numbers are worth little." in details["remarks"]
+
+
+def emptied(root: Path, *splits: str) -> None:
+    about = read_json(root / "pack/scenes.json")
+    for scene in about["scenes"].values():
+        scene["people"] = [[] if of in splits else people for of, people in zip(scene["split"], scene["people"])]
+    write_json(root / "pack/scenes.json", about)
+
+
+@pytest.mark.parametrize("case", ["nobody in test", "no test", "nobody on validation", "nobody at all"])
+def test_what_cannot_be_judged_is_null_with_the_reason(tmp_path, case):
+    splits = ["train", "val"] if case == "no test" else ["train", "val", "test"]
+    write_pack(tmp_path, only={"splits": splits})
+    gone = {"nobody in test": ("test",), "nobody on validation": ("val",), "nobody at all": ("train", "val", "test")}
+    emptied(tmp_path, *gone.get(case, ()))
+    write_network(tmp_path, "one", threshold=None if "validation" in case or "all" in case else LOUD)
+    flat, details = evaluated(tmp_path)
+    told = details["runs"]["one"]
+    assert told["moda"] is None and details["leader"] == "one" and "test/one/moda" not in flat
+    why = {"nobody in test": "nobody in 3 frames", "no test": "no labelled frame"}
+    assert why.get(case, "no threshold") in told["null_because"]
+    assert details["remarks"] and read_json(tmp_path / "evaluate/metrics/one.json")["moda"] is None
+
+
+def test_several_networks_that_nobody_could_judge_have_no_leader(tmp_path):
+    write_pack(tmp_path)
+    emptied(tmp_path, "val")
+    for item in ("one", "other"):
+        write_network(tmp_path, item, threshold=LOUD)
+    _, details = evaluated(tmp_path)
+    assert details["leader"] is None and details["threshold"] is None and details["controls"] == []
+    assert details["runs"]["one"]["moda"] is not None and any("No network leads" in text for text in details["remarks"])
+
+
+def test_detections_of_another_pack_are_refused(project, tmp_path):
+    root, _, _ = project
+    shutil.copytree(root / "train", tmp_path / "train")
+    shutil.copytree(root / "detect", tmp_path / "detect")
+    write_pack(tmp_path, first={"frames": 10})
+    with pytest.raises(BadInput, match=r"loud/model_evaluation\.hdf5: not of the val .* run ground_plane-detect again"):
+        evaluated(tmp_path, anew=False)
+
+
+def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_path):
+    root, flat, details = project
+    values = {**{name: section(name).model_dump() for name in Line.model_fields}, "evaluate": PARAMS.model_dump()}
+    line = Line.model_validate(values)
+    shutil.copytree(root / "pack", tmp_path / "pack")
+    loud, silent = root / "train/loud/best.pt", write_network(tmp_path, "silent", threshold=SILENT) / "best.pt"
+    assert champion.challenger(root) == details["leader"]
+    found = champion.compare(loud, silent, root, line)
+    assert (found.challenger, found.champion) == (pytest.approx(flat["test/loud/moda"], abs=1e-6), 0)
+    assert found.low <= found.challenger - found.champion <= found.high
+    again = champion.compare(silent, loud, root, line)
+    assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
+    itself = champion.compare(loud, loud, root, line)
+    assert (itself.low, itself.high) == (0, 0)
+    emptied(tmp_path, "test")
+    with pytest.raises(BadInput, match="nobody to find"):
+        champion.compare(loud, silent, tmp_path, line)

@@ -1,0 +1,198 @@
+"""Frames and people through the step: what is cut where, what is kept, what is left out and said."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.files import file_hash, read_json, write_json
+from tasks.ground_plane import check_data, pack, scenes, sequence
+from tasks.ground_plane.params import CheckData, Pack, Shares
+from tasks.step import BadInput, Context
+from tests.tasks.ground_plane import tiny_scene
+
+UNIT = "tiny-00"
+IMAGES, LABELS = "1-annotation/train", "1-annotation/labels/train"
+SHARE = st.floats(0.01, 0.49)
+
+
+def packed(root: Path, ctx: Context = Context(), **changes) -> dict[str, float]:
+    """check_data and pack of what lies in download/; returns pack's metrics."""
+    check_data.run(CheckData(max_reprojection_px=25, pictures=False), root / "check_data", download=root / "download")
+    params = {"height_px": 32, "width_px": 48, "cell_m": 0.2, "shares": {"val": 0.1, "test": 0.1}} | changes
+    return pack.run(Pack(**params), root / "pack", ctx, download=root / "download", check_data=root / "check_data")
+
+
+def frames_of(root: Path, camera: str) -> np.ndarray:
+    with h5py.File(root / f"pack/{UNIT}-{camera}/frames.h5") as file:
+        assert file["images"].chunks is None  # contiguous
+        return file["images"][:]
+
+
+def files(root: Path) -> dict[str, tuple[str, int]]:
+    """{file: (its hash, when it was written)} of pack/."""
+    found = sorted(p for p in (root / "pack").rglob("*") if p.is_file())
+    return {str(p.relative_to(root)): (file_hash(p), p.stat().st_mtime_ns) for p in found}
+
+
+def test_frames_are_undistorted_then_resized(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    metrics = packed(tmp_path)
+    of = sequence.read(unit).calibrations["cam2"]
+    images = frames_of(tmp_path, "cam2")
+    assert images.shape == (6, 32, 48, 3) and images.dtype == np.uint8
+    for row in (0, 5):
+        filmed = cv2.imread(str(unit / IMAGES / f"cam2/cam2_{5 * row}.png"))[:, :, ::-1]
+        flat = cv2.undistort(filmed, of.K, of.dist, None, of.K_new)  # OpenCV's own way in one go
+        halves = flat.reshape(32, 2, 48, 2, 3).astype(float).mean((1, 3))
+        assert np.abs(images[row] - halves).max() <= 2
+    camera = read_json(tmp_path / f"pack/{UNIT}-cam2/camera.json")
+    assert camera["frames"] == [0, 5, 10, 15, 20, 25] and camera["size"] == [32, 48]
+    assert np.allclose(camera["K"][0][0], of.K_new[0, 0] / 2) and np.allclose(camera["T"], of.T)
+    wanted = {"scenes": 1, "cameras": 3, "images": 18, "train_frames": 4, "val_frames": 1, "test_people": 2}
+    assert wanted.items() <= metrics.items() and metrics["left_out"] == 0
+
+
+def test_people_stand_in_the_plane_and_others_are_counted(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    rows = read_json(unit / LABELS / "tiny_10.json")
+    corner = tiny_scene.PLANE.to_world(np.array([6.0, 4.0]))  # on the edge, which is the plane's
+    beyond = tiny_scene.PLANE.to_world(np.array([6.1, 2.0]))
+    rows[1][3:5], rows[2][3:5] = (corner * 100).tolist(), (beyond * 100).tolist()
+    write_json(unit / LABELS / "tiny_10.json", rows)
+    metrics = packed(tmp_path)
+    scene = scenes.load(tmp_path / "pack")[0]
+    walked = tiny_scene.walk(6, 2, 0)
+    assert np.allclose(scene.people[0], [[1, *walked[0, 0]], [2, *walked[0, 1]]])
+    assert scene.people[2][:, 0].tolist() == [1] and np.allclose(scene.people[2][0, 1:], [6, 4])
+    assert (scene.people[2][0, 1:] <= [6.0, 4.0]).all() and metrics["outside"] == 1 and scene.grid == (20, 30)
+
+
+@given(st.integers(3, 500), SHARE, SHARE, st.sampled_from([s for s in sequence.SPLITS if len(s) > 1]))
+def test_splits_are_cut_by_their_shares_and_none_is_empty(labelled, val, test, splits):
+    counts = pack.cut(labelled, splits, Shares(val=val, test=test))
+    assert sum(counts) == labelled and min(counts) >= 1 and len(counts) == len(splits)
+    for count, share in zip(counts[1:], (val, test), strict=False):
+        assert count <= max(1, round(share * labelled))
+        if labelled > 60:
+            assert abs(count - share * labelled) <= 1.5
+
+
+def test_wildtrack_s_published_test_frames_are_the_last_40_of_400():
+    assert pack.cut(400, ("train", "val", "test"), Shares(val=0.1, test=0.1)) == [320, 40, 40]
+
+
+@pytest.mark.parametrize("splits", sequence.SPLITS)
+def test_a_sequence_is_cut_contiguously_training_first(tmp_path, splits):
+    tiny_scene.write_unit(tmp_path / "download", splits=splits, frames=8)
+    packed(tmp_path, shares={"val": 0.3, "test": 0.3})
+    scene = scenes.load(tmp_path / "pack")[0]
+    assert list(dict.fromkeys(scene.split)) == list(splits)
+    assert sum(a != b for a, b in zip(scene.split, scene.split[1:], strict=False)) == len(splits) - 1
+
+
+def test_unchanged_cameras_are_kept_and_one_new_image_costs_one_camera(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    packed(tmp_path)
+    first = files(tmp_path)
+    packed(tmp_path, cell_m=0.1, shares={"val": 0.3, "test": 0.3})  # of no concern to the images
+    second = files(tmp_path)
+    assert {name for name in first if first[name] != second[name]} <= {"pack/scenes.json", "pack/quarantine.json"}
+    path = unit / IMAGES / "cam3/cam3_5.png"
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    packed(tmp_path)
+    third = files(tmp_path)
+    touched = {name for name in first if first[name][1] != third[name][1] and "tiny-00" in name}
+    assert touched and all("cam3" in name for name in touched)
+    assert third["pack/scenes.json"][0] == first["pack/scenes.json"][0]
+    packed(tmp_path, Context(code="new"))
+    assert all(mine[1] != third[name][1] for name, mine in files(tmp_path).items())
+
+
+def test_the_same_download_gives_the_same_bytes(tmp_path):
+    for root in (tmp_path / "a", tmp_path / "b"):
+        tiny_scene.write_unit(root / "download")
+        packed(root)
+    a, b = (files(root) for root in (tmp_path / "a", tmp_path / "b"))
+    assert {name: mine[0] for name, mine in a.items()} == {name: mine[0] for name, mine in b.items()}
+    assert len(a) == 3 * 3 + 2 and not any("/." in name and ".done" not in name for name in a)
+
+
+def test_images_that_cannot_be_used_are_left_out_by_name(tmp_path, caplog):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    cut, large = unit / IMAGES / "cam1/cam1_5.png", unit / IMAGES / "cam1/cam1_20.png"
+    data = cut.read_bytes()
+    cut.write_bytes(data[: len(data) // 2] + data[-12:])  # both ends are there, the middle is not
+    cv2.imwrite(str(large), np.zeros((80, 96, 3), np.uint8))
+    whole = np.delete(frames_of_clean(tmp_path), [1, 4], axis=0)
+    metrics = packed(tmp_path)
+    camera = read_json(tmp_path / f"pack/{UNIT}-cam1/camera.json")
+    assert camera["frames"] == [0, 10, 15, 25] and list(camera["left_out"]) == ["cam1_20.png", "cam1_5.png"]
+    assert camera["left_out"]["cam1_20.png"] == "96 x 80 px; the calibration of cam1 is for 96 x 64"
+    assert np.array_equal(frames_of(tmp_path, "cam1"), whole) and metrics["left_out"] == 2
+    assert f"left out cam1_5.png of {UNIT}-cam1: not an image that can be read to its end" in caplog.text
+    images, there = scenes.load(tmp_path / "pack")[0].images(5)
+    assert there.tolist() == [False, True, True] and not images[0].any() and images[1].any()
+
+
+def frames_of_clean(root: Path) -> np.ndarray:
+    """Frames of cam1 of a sequence that nothing happened to."""
+    tiny_scene.write_unit(root / "clean/download")
+    packed(root / "clean")
+    return frames_of(root / "clean", "cam1")
+
+
+def test_one_bad_camera_leaves_the_others_and_a_unit_without_cameras_is_out(tmp_path, caplog):
+    for unit, bad in (("good", ["cam2"]), ("gone", ["cam1", "cam2", "cam3"])):
+        folder = tiny_scene.write_unit(tmp_path / "download", unit)
+        for camera in bad:
+            for path in (folder / IMAGES / camera).iterdir():
+                data = path.read_bytes()
+                path.write_bytes(data[: len(data) // 2] + data[-12:])
+    metrics = packed(tmp_path)
+    [scene] = scenes.load(tmp_path / "pack")
+    assert scene.name == "good" and [view.name for view in scene.views] == ["cam1", "cam3"]
+    said = read_json(tmp_path / "pack/scenes.json")["left_out"]
+    assert list(said) == ["gone"] and "cam1 has no image that can be used; cam1_0.png: not an image" in said["gone"]
+    assert metrics["scenes"] == 1 and len(read_json(tmp_path / "pack/quarantine.json")) == 4
+    assert "left out gone" in caplog.text
+
+
+def test_a_sequence_without_labels_it_can_be_cut_by_is_out(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download", frames=4)
+    download, checked = tmp_path / "download", tmp_path / "check_data"
+    check_data.run(CheckData(max_reprojection_px=25, pictures=False), checked, download=download)
+    for frame in (5, 10):
+        (download / UNIT / LABELS / f"tiny_{frame}.json").write_text("[[")
+    params = Pack(height_px=32, width_px=48, cell_m=0.2, shares=Shares(val=0.1, test=0.1))
+    with pytest.raises(BadInput, match="2 labelled frames cannot be cut into train and val and test"):
+        pack.run(params, tmp_path / "pack", download=download, check_data=checked)
+
+
+def test_no_room_on_the_disk_is_said_before_anything_is_written(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download")
+    with pytest.raises(BadInput, match=r"no room for \d+ MB of frames"):
+        packed(tmp_path, height_px=300_000, width_px=300_000)
+    assert not list((tmp_path / "pack").rglob("*.h5"))
+
+
+def test_a_disk_that_fills_up_ends_the_step_and_leaves_no_camera_out(tmp_path):
+    """No file may be larger than 20 kB: writing fails as on a full disk. A camera must not be quarantined for it."""
+    tiny_scene.write_unit(tmp_path / "download")
+    packed(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(BadInput, match="the disk is full"):
+            packed(tmp_path, height_px=64, width_px=96)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert packed(tmp_path, height_px=64, width_px=96)["cameras"] == 3
+    assert frames_of(tmp_path, "cam1").any((1, 2, 3)).all()
