@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tasks.charts import DASHES, FAINT, INK, RUNS, drawn, legend
 from tasks.files import replacing
+from tasks.film import font
 from tasks.person_search.ranking import Ranking
 from tasks.person_search.thresholds import Pairs
 
@@ -128,13 +127,6 @@ def _folded(name: str, width_px: int, lines: int) -> list[str]:
         found.insert(0, name[-fits:])
         name = name[:-fits]
     return found
-
-
-@cache
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of the charts, which matplotlib brings along."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def cmc(path: Path, rankings: Mapping[str, Ranking], baselines: Collection[str], ranks: int = 20) -> str:

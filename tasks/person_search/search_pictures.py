@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from tasks.charts import FAINT, INK
 from tasks.files import replacing
-from tasks.person_search.pictures import RIGHT, WRONG, font
+from tasks.film import font
+from tasks.person_search.pictures import RIGHT, WRONG
 
 FOUND, CANDIDATE, PAPER = "#e8a317", "#8b98a8", "#ffffff"
 QUERY_PX, TILE_PX = (170, 300), (400, 240)  # (width, height)

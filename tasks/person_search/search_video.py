@@ -15,17 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tasks.files import replacing
-from tasks.person_search.pictures import font
+from tasks import film
+from tasks.film import BACK, FAINT, INK, LIFTED, font
 from tasks.person_search.search_pictures import fitted, upright
 from tasks.person_search.sightings import once_a_frame
 
 SIZE, PANEL_PX, NAME_PX, GAP_PX = (1280, 720), 220, 22, 6
-BACK, LIFTED, INK, FAINT, OTHER, FOUND = "#0e1217", "#171d25", "#e8edf3", "#8b98a8", "#b4c0cc", "#f2b544"
+OTHER, FOUND = "#b4c0cc", "#f2b544"
 FASTEST_FPS = 15  # frames a second of the film at most; a camera's own are left out then
 
 
@@ -183,14 +182,9 @@ def write(
     seconds: float,
     progress: Callable = lambda items, **_: items,
 ) -> None:
-    """Encode it at the speed of the fastest camera. One encoder thread: the bytes depend on how many there are."""
+    """Encode it at the speed of the fastest camera."""
     fps = Fraction(min(max(track.fps for track in tracks), FASTEST_FPS)).limit_denominator(1000)
     begin, end = stretch(tracks, threshold, seconds)
     moments = [begin + i / float(fps) for i in range(max(1, math.floor((end - begin) * float(fps) + 1e-6)))]
-    with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "25", "preset": "veryfast", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        drawn = pictures(query, answer, tracks, threshold, moments)
-        for image in progress(drawn, total=len(moments), desc="video", unit="frame"):
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode())
+    drawn = pictures(query, answer, tracks, threshold, moments)
+    film.write(path, progress(drawn, total=len(moments), desc="video", unit="frame"), SIZE, fps)

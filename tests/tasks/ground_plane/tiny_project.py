@@ -32,7 +32,7 @@ def write_pack(root: Path, val: float = 0.25, test: float = 0.25, **units: dict)
     for seed, (name, said) in enumerate((units or {"tiny": {}}).items()):
         write_unit(root / "download", name, **{"frames": 12, "people": 4, "seed": seed, **said})
     (root / "check_data").mkdir()
-    check_data.run(section("check_data", pictures=False), root / "check_data", download=root / "download")
+    check_data.run(section("check_data", pictures=0), root / "check_data", download=root / "download")
     params = section("pack", height_px=HEIGHT, width_px=WIDTH, cell_m=CELL_M, shares={"val": val, "test": test})
     pack.run(params, root / "pack", download=root / "download", check_data=root / "check_data")
     return root / "pack"

@@ -52,7 +52,7 @@ def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
     assert (world.cameras, world.frames, world.seed) == (6, 10, 7)
     names = plaza.unit_names(plaza.parse("synth://plaza?cameras=4&seed=0"))
     assert {"train-00", "train-39", "val-03", "test-07"} <= set(names)
-    assert len(names) == len(set(names)) == 21
+    assert len(names) == len(set(names)) == 52
 
 
 @pytest.mark.parametrize(
