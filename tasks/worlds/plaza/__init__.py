@@ -1,4 +1,4 @@
-"""The plaza world, `synth://plaza?cameras=4&scenes=40&frames=10&seed=0`: people walk on a square of 8 x 8 m that still,
+"""The plaza world, `synth://plaza?cameras=4&scenes=80&frames=6&seed=0`: people walk on a square of 8 x 8 m that still,
 calibrated cameras look at from all sides.
 
 A scene has its own cameras (poses, lenses, sensors), ground, walls, light, things in the way and people: nothing of a
@@ -7,7 +7,7 @@ and the other params: more scenes change none of the others.
 
     cameras    in each scene, 2 to 8
     scenes     of training, train-00, ...; there are four of validation and eight to test on
-    frames     of each scene, two a second; their ids are 0, 5, 10, ...
+    frames     of each scene of training, two a second; their ids are 0, 5, 10, ...; the others have ten
     seed       another seed is another world
 
 Writes, for a unit, a MARMOT data root as tasks/ground_plane/sequence.py reads it (`part`: val for val-NN, else train):
@@ -39,15 +39,15 @@ from tasks.worlds.plaza.rig import PLANE
 from tasks.worlds.street.people import Look, draw_look
 
 FRAME_STEP = 5  # between the ids of two frames: of a film of ten frames a second every fifth is kept
-HELD_OUT = {"val": 4, "test": 8}
+HELD_OUT, HELD_OUT_FRAMES = {"val": 4, "test": 8}, 10
 STREAMS = {"train": 1, "val": 2, "test": 3}  # keep the random numbers of the splits apart
 
 
 @dataclass(frozen=True)
 class Plaza:
     cameras: int = 4
-    scenes: int = 40  # of training
-    frames: int = 10  # of each scene
+    scenes: int = 80  # of training
+    frames: int = 6  # of each scene of training
     seed: int = 0
 
 
@@ -58,7 +58,7 @@ def parse(uri: str) -> Plaza:
     """Raises `BadInput` that names the key and what is allowed."""
     parts = urlsplit(uri)
     if (parts.scheme, parts.netloc) != ("synth", "plaza"):
-        raise BadInput(f"{uri}: expected synth://plaza?cameras=4&scenes=40&frames=10&seed=0")
+        raise BadInput(f"{uri}: expected synth://plaza?cameras=4&scenes=80&frames=6&seed=0")
     known = [field.name for field in fields(Plaza)]
     values: dict[str, int] = {}
     for key, text in parse_qsl(parts.query, keep_blank_values=True):
@@ -98,7 +98,7 @@ def draw_scene(world: Plaza, name: str) -> Scene:
     cameras = rig.draw(np.random.default_rng([*seed, 0]), world.cameras)
     things = scenery.draw_things(np.random.default_rng([*seed, 1]))
     around = scenery.draw(np.random.default_rng([*seed, 2]), things, [one.camera().centre for one in cameras])
-    frames = crowd.walk([*seed, 3], world.frames, things)
+    frames = crowd.walk([*seed, 3], world.frames if split == "train" else HELD_OUT_FRAMES, things)
     looks = {}
     for person in {one.person for standing in frames for one in standing}:
         rng = np.random.default_rng([*seed, 4, person])

@@ -49,10 +49,10 @@ def bare(eye, things=(), **light):
 
 def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
     world = plaza.parse("synth://plaza?cameras=6&seed=7")
-    assert (world.cameras, world.frames, world.seed) == (6, 10, 7)
+    assert (world.cameras, world.frames, world.seed) == (6, 6, 7)
     names = plaza.unit_names(plaza.parse("synth://plaza?cameras=4&seed=0"))
-    assert {"train-00", "train-39", "val-03", "test-07"} <= set(names)
-    assert len(names) == len(set(names)) == 52
+    assert {"train-00", "train-79", "val-03", "test-07"} <= set(names)
+    assert len(names) == len(set(names)) == 92
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,10 @@ def test_a_unit_is_a_marmot_root_of_one_part(world, units):
         assert (found.splits, found.part, found.layout) == ((name.split("-")[0],), part, "plaza")
         assert (found.plane.origin_m, found.plane.size_m, found.plane.angle_rad) == ((0, 0), (8, 8), 0)
         assert list(found.calibrations) == ["cam1", "cam2", "cam3"]
-        assert found.joined == found.frame_ids == [0, 5, 10]
+        ids = list(range(0, 5 * (3 if name.startswith("train") else plaza.HELD_OUT_FRAMES), 5))
+        assert found.joined == found.frame_ids == ids
         for camera, frames in found.frames.items():
-            assert set(frames) == {0, 5, 10}
+            assert sorted(frames) == ids
             assert cv2.imread(str(frames[5])).shape[:2] == found.calibrations[camera].size == (HEIGHT, WIDTH)
         calib = read_json(units / name / "0-calibration/calibs/cam2.json")
         assert set(calib) == {"K", "K_new", "R", "T", "dist", "view_id", "ROI", "bounding_box", "size"}

@@ -1,0 +1,181 @@
+"""Both levels of augmentation on cameras of a tiny scene: whatever is done, a person's foot is found in the changed image
+where the changed sampling of the person's changed place says."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.ground_plane import batches, geometry
+from tasks.ground_plane.augment import OUTSIDE, augment, looked_up, scene_moves
+from tasks.ground_plane.batches import Frames
+from tasks.ground_plane.params import Augment
+from tasks.ground_plane.scenes import Scene, View
+from tests.tasks.ground_plane.tiny_scene import PLANE, calibration
+
+HEIGHT, WIDTH, CELL_M, SPOT_PX = 96, 144, 0.2, 2.0
+PEOPLE = np.array([[1, 1.3, 1.1], [2, 3.0, 2.2], [3, 4.4, 3.1]])
+STILL = {
+    "scene": {"share": 0, "rotate_deg": 0, "translate": 0, "scale": 0, "shear_deg": 0, "flip": 0},
+    "view": {"share": 0, "scale": 0, "flip": 0, "brightness": 0, "contrast": 0, "drop": 0},
+}
+MOVED = {
+    "scene": {"share": 1, "rotate_deg": 180, "translate": 0.1, "scale": 0.3, "shear_deg": 15, "flip": 0.5},
+    "view": {"share": 1, "scale": 0.4, "flip": 0.5, "brightness": 0, "contrast": 0, "drop": 0},
+}
+
+
+def params(base: dict, **view) -> Augment:
+    return Augment.model_validate({**base, "view": {**base["view"], **view}})
+
+
+def scene(folder, cameras: int = 3, person: int | None = 0, roi: bool = True) -> Scene:
+    """One frame in which each camera sees a white spot at a person's foot, on black; of nobody if `person` is None."""
+    views = []
+    for number in range(1, cameras + 1):
+        camera = calibration(number, cameras).camera().resized(HEIGHT, WIDTH)
+        if not roi:
+            camera = geometry.Camera(camera.K, camera.R, camera.T, camera.size)
+        image = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+        if person is not None:
+            place = [*PLANE.to_world(PEOPLE[person, 1:]), 0.0]
+            (at,), _ = camera.project(np.array([place]))
+            y, x = np.mgrid[:HEIGHT, :WIDTH]
+            image[0] = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * SPOT_PX**2))[..., None]
+        path = folder / f"cam{number}-{cameras}-{person}.h5"
+        with h5py.File(path, "w") as file:
+            file["images"] = image
+        views.append(View(f"cam{number}", camera, path, {0: 0}))
+    return Scene(
+        f"tiny-{cameras}", tuple(views), PLANE, CELL_M, PLANE.grid(CELL_M), np.array([0], np.int32), np.array(["train"]), (PEOPLE,),
+        np.array([True]),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("scenes")
+
+
+def brightness(images: torch.Tensor) -> np.ndarray:
+    """(..., 3, H, W) normalised -> (..., H, W) in 0..1."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (batches.MEAN, batches.STD))
+    return (images * std + mean).mean(-3).numpy()
+
+
+def without_changes(of: Scene):
+    return augment(Frames([(of, 0)], "cpu")(torch.tensor([0])), params(STILL))
+
+
+@pytest.mark.parametrize("roi", [False, True])
+def test_shares_of_0_change_nothing(folder, roi):
+    of = scene(folder, roi=roi)
+    example = without_changes(of)
+    sampling, visible = of.looked_up
+    both = visible & example.visible[0].numpy()
+    off = np.abs(example.sampling[0].numpy() - sampling)[both] * [WIDTH / 2, HEIGHT / 2]
+    assert both.sum() > 500 and off.max() < 0.01  # px
+    disputed = (visible != example.visible[0].numpy()).sum()  # at the border of a region, which is one of whole pixels
+    assert disputed == 0 if not roi else disputed < 0.03 * visible.sum()
+    np.testing.assert_allclose(example.people[0].numpy() + np.array(PLANE.size_m) / 2, PEOPLE[:, 1:], atol=1e-5)
+    np.testing.assert_allclose(brightness(example.images[0]), of.images(0)[0].mean(-1) / 255, atol=1e-5)
+
+
+@given(seed=st.integers(0, 10_000), person=st.integers(0, 2))
+@settings(max_examples=40, deadline=None)
+def test_a_spot_at_a_foot_is_found_through_both_levels(folder, seed, person):
+    """The weighted middle of the spot in each changed image, against the changed sampling at the person's changed place."""
+    of = scene(folder, person=person, roi=False)
+    batch = Frames([(of, 0)], "cpu")(torch.tensor([0]))
+    torch.manual_seed(seed)
+    example = augment(batch, params(MOVED))
+    places = example.people[0, person] + batch.size[0] / 2
+    row, column = (int(places[axis] // CELL_M) for axis in (1, 0))
+    shown = brightness(example.images[0])
+    for v in range(3):
+        foot = example.feet[0, v, person].numpy()
+        if foot[0] == OUTSIDE:
+            continue
+        at = ((foot + 1) / 2 * [WIDTH, HEIGHT] - 0.5).round(4)
+        if not (8 < at[0] < WIDTH - 9 and 8 < at[1] < HEIGHT - 9):
+            continue  # a part of the spot is cut off
+        y, x = np.mgrid[:HEIGHT, :WIDTH]
+        middle = np.array([(shown[v] * x).sum(), (shown[v] * y).sum()]) / shown[v].sum()
+        assert np.abs(middle - at).max() < 0.1  # px
+        if 0 <= row < of.grid[0] and 0 <= column < of.grid[1] and example.visible[0, v, row, column]:
+            # the person is in this cell, so its centre is no farther in the image than the cell's neighbours are
+            cell = (example.sampling[0, v, row, column].numpy() + 1) / 2 * [WIDTH, HEIGHT] - 0.5
+            near = example.sampling[0, v, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].numpy()
+            near = (near[(near != OUTSIDE).all(-1)] + 1) / 2 * [WIDTH, HEIGHT] - 0.5
+            assert np.linalg.norm(cell - middle) <= 0.1 + np.linalg.norm(near - cell, axis=1).max()
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_cells_of_a_moved_ground_are_seen_where_the_calibration_says(folder, seed):
+    """Against geometry.looked_up, in double precision, of the same places; all views agree on what a cell is."""
+    of = scene(folder)
+    batch = Frames([(of, 0)], "cpu")(torch.tensor([0]))
+    torch.manual_seed(seed)
+    example = augment(batch, params(MOVED, share=0, flip=0))
+    torch.manual_seed(seed)
+    move = scene_moves(batch.size, params(MOVED).scene)[0].double().numpy()
+    cells = geometry.cells(of.grid, CELL_M) - np.array(PLANE.size_m) / 2
+    true = cells @ move[:2, :2].T + move[:2, 2] + np.array(PLANE.size_m) / 2
+    for v, view in enumerate(of.views):
+        sampling, seen = geometry.looked_up(view.camera, PLANE, true)
+        both = seen & example.visible[0, v].numpy()
+        off = np.abs(sampling - example.sampling[0, v].numpy())[both] * [WIDTH / 2, HEIGHT / 2]
+        assert off.size == 0 or off.max() < 0.01
+        assert not (example.visible[0, v].numpy() & ~PLANE.holds(true)).any()
+
+
+@given(seed=st.integers(0, 10_000), share=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_views_are_taken_away_but_never_all(folder, seed, share):
+    frames = Frames([(scene(folder, 3), 0), (scene(folder, 2), 0)], "cpu")
+    torch.manual_seed(seed)
+    example = augment(frames(torch.tensor([0, 1])), params(STILL, drop=share))
+    left = example.visible.flatten(2).any(2)
+    assert left.any(1).all()
+    assert left.sum(1).tolist() == [1, 1] or share < 1
+    assert not left[1, 2]
+
+
+def test_light_changes_and_geometry_does_not(folder):
+    of = scene(folder)
+    frames, still = Frames([(of, 0)], "cpu"), without_changes(of)
+    torch.manual_seed(3)
+    example = augment(frames(torch.tensor([0])), params(STILL, brightness=0.5, contrast=0.5))
+    assert torch.equal(example.sampling, still.sampling) and torch.equal(example.visible, still.visible)
+    assert (example.images - still.images).abs().max() > 0.1
+    for before, after in zip(brightness(still.images[0]), brightness(example.images[0]), strict=True):
+        assert np.unravel_index(before.argmax(), before.shape) == np.unravel_index(after.argmax(), after.shape)
+
+
+def test_behind_a_camera_nothing_is_seen(folder):
+    """The homography alone would show a place behind the camera in the image, mirrored."""
+    of = scene(folder, roi=False)
+    frames = Frames([(of, 0)], "cpu")
+    batch = frames(torch.tensor([0]))
+    for v, view in enumerate(of.views):
+        ahead = PLANE.to_plane(view.camera.ground(np.array([[WIDTH / 2, HEIGHT * 0.8]])))[0]
+        eye = PLANE.to_plane(view.camera.centre[:2])
+        behind = torch.tensor(np.stack([ahead, 2 * eye - ahead]) - np.array(PLANE.size_m) / 2)[None].float()
+        _, seen = looked_up(behind, batch.ground, torch.eye(3).expand(1, 3, 3, 3), None)
+        assert seen[0, v].tolist() == [True, False]
+
+
+def test_images_that_are_not_held_are_read_and_missing_ones_are_black(folder):
+    three, two = scene(folder, 3), scene(folder, 2)
+    work, ids = [(three, 0), (two, 0)], torch.tensor([1, 0, 1])
+    held, read = Frames(work, "cpu")(ids), Frames(work, "cpu", held_bytes=0)(ids)
+    assert torch.equal(held.images, read.images) and held.images[:, :2].any()
+    assert held.there.tolist() == [[True, True, False], [True, True, True], [True, True, False]]
+    assert not held.images[0, 2].any()
+    for one in (held, read):
+        assert not augment(one, params(STILL)).visible[0, 2].any()

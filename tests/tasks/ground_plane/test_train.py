@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tasks.files import read_json, write_json
+from tasks.ground_plane import network, scenes
+from tasks.ground_plane.matching import people_of
+from tasks.ground_plane.params import Train
+from tasks.ground_plane.train import run, served_model
+from tasks.step import BadInput
+from tests.tasks.ground_plane.test_augment import STILL
+from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
+
+SHRUNK = {"engine": {"epochs": 4, "batch": 4, "accelerator": "cpu", "threads": 1}, "evaluate_every": 2}
+
+
+def settings(**changes) -> Train:
+    """The project's own params, with the training made small."""
+    values = section("train").model_dump()
+    for part in (SHRUNK, changes):
+        for key, value in part.items():
+            values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    return Train(**values)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """Scenes of 3 and of 2 cameras."""
+    units = {"one": {"frames": 24, "cameras": 3}, "two": {"frames": 16, "cameras": 2}}
+    return write_pack(tmp_path_factory.mktemp("project"), **units)
+
+
+@pytest.fixture(scope="module")
+def trained(pack, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return out, run(settings(engine={"epochs": 12}, augment=STILL), out, network=NETWORK, pack=pack)
+
+
+def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"{name}.pt", weights_only=True)["model"]
+
+
+def history_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_learns_from_scenes_of_several_numbers_of_cameras_and_reports_it(trained):
+    out, scores = trained
+    rows = history_of(out)
+    assert rows[-1]["train"]["ground"] < 0.5 * rows[0]["train"]["ground"]
+    assert [bool(row["val"]) for row in rows] == [False, True] * 6
+    assert max(row["val"]["moda"] for row in rows if row["val"]) == scores["val/moda"] == scores["val/score"]
+    assert scores["val/moda"] > 0.3 and scores["val/recall"] > 0.4 and scores["epochs"] == 12
+
+
+def test_best_pt_alone_gives_the_maps_that_were_judged(trained, pack, tmp_path):
+    out, scores = trained
+    (tmp_path / "anywhere.pt").write_bytes((out / "best.pt").read_bytes())
+    model, config, kept = network.load_network(tmp_path / "anywhere.pt")
+    assert kept["threshold"] == scores["val/threshold"] and kept["score"] == scores["val/moda"]
+    assert (config["height_px"], config["width_px"], config["cell_m"]) == (HEIGHT, WIDTH, 0.25)
+    scene = scenes.load(pack)[0]
+    rows = scene.rows("val")
+    found = network.maps(model, config, scene, rows, "cpu")
+    assert found.shape == (len(rows), *scene.grid) and found.dtype == np.float32
+    assert not found[:, ~scene.mask].any() and 0 < found[:, scene.mask].min() and found.max() <= 1
+    for row, one in zip(rows, found, strict=True):  # where people are, it is surer than elsewhere
+        x, y = (people_of(scene, row) / scene.cell_m).astype(int).T
+        assert one[y, x].mean() > 3 * one[scene.mask].mean()
+
+
+def test_cameras_can_be_left_out_and_calibrations_put_in_their_place(trained, pack):
+    model, config, _ = network.load_network(trained[0] / "best.pt")
+    scene = scenes.load(pack)[0]
+    rows, names = scene.rows("val")[:2], [view.name for view in scene.views]
+    whole = network.maps(model, config, scene, rows, "cpu")
+    np.testing.assert_allclose(network.maps(model, config, scene, rows, "cpu", names[::-1]), whole, atol=1e-6)
+    sampling, visible = scene.looked_up
+    np.testing.assert_array_equal(network.maps(model, config, scene, rows, "cpu", sampling=(sampling, visible)), whole)
+    one = network.maps(model, config, scene, rows, "cpu", [names[1]])
+    np.testing.assert_array_equal(one > 0, np.broadcast_to(visible[1], one.shape))
+    blind = visible & (np.arange(3) == 1)[:, None, None]
+    np.testing.assert_allclose(network.maps(model, config, scene, rows, "cpu", sampling=(sampling, blind)), one, atol=1e-6)
+    assert not network.maps(model, config, scene, rows, "cpu", []).any()
+
+
+def test_the_served_model_gives_the_same_maps(trained, pack):
+    model, config, _ = network.load_network(trained[0] / "best.pt")
+    _, path, example = served_model(trained[0], NETWORK)
+    served = network._load_pyfunc(str(path))
+    scene = scenes.load(pack)[0]
+    assert served.predict(example).shape == (1, *scene.grid)
+    row = scene.rows("val")[:1]
+    images, _ = scene.images(int(scene.frames[row[0]]))
+    sampling, visible = scene.looked_up
+    inputs = {"images": images[None], "sampling": sampling[None], "visible": visible[None]}
+    np.testing.assert_allclose(served.predict(inputs), network.maps(model, config, scene, row, "cpu"), atol=1e-6)
+
+
+TRAIN = """
+import os, signal, sys, yaml
+from pathlib import Path
+from tasks.ground_plane import train
+from tasks.ground_plane.params import Train
+from tasks.training import engine
+values, pack, out, kill_at = sys.argv[1:]
+step = engine.Trainer.step
+def last_steps(trainer, ids):
+    if trainer.at.step == int(kill_at):
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(trainer, ids)
+engine.Trainer.step = last_steps
+train.run(Train(**yaml.safe_load(Path(values).read_text())), Path(out), network="small-mean_max", pack=Path(pack))
+"""
+
+
+def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
+    params = settings(engine={"checkpoint_every_s": 0.0, "epochs": 2})
+    scores = run(params, tmp_path / "whole", network=NETWORK, pack=pack)
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    steps, out = read_json(tmp_path / "whole/last.json")["step"] // 2, tmp_path / "killed"
+    code = [sys.executable, "-c", TRAIN, tmp_path / "train.yaml", pack, out, steps + 2]
+    assert subprocess.run(list(map(str, code))).returncode == -signal.SIGKILL
+    assert read_json(out / "last.json")["step"] == steps + 2
+    assert run(params, out, network=NETWORK, pack=pack) == scores
+    for name in ("best", "last"):
+        assert same(weights_of(tmp_path / "whole", name), weights_of(out, name))
+    assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole/history.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["two processes", "micro-batches"])
+def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
+    """Augmentation, whose draws differ, is off."""
+    params = settings(augment=STILL, engine={"epochs": 2})
+    run(params, tmp_path / "one", network=NETWORK, pack=pack)
+    if how == "micro-batches":
+        run(settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack)
+    else:
+        (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+        (tmp_path / "child.py").write_text(TRAIN)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        arguments = [tmp_path / "child.py", tmp_path / "train.yaml", pack, tmp_path / "two", -1]
+        process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
+        assert process.returncode == 0, process.stderr
+    for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / "two"), strict=True):
+        assert b["train"] == pytest.approx(a["train"], rel=1e-4)
+    a, b = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(b[name], a[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["small-concat", "resnet18-mean_max"])
+def test_the_other_networks_and_the_loss_of_the_original_with_feet(pack, tmp_path, name):
+    params = settings(loss={"kind": "mse", "views": 0.5}, engine={"epochs": 1}, augment={"scene": STILL["scene"]})
+    run(params, tmp_path, network=name, pack=pack)
+    row = history_of(tmp_path)[0]["train"]
+    assert row["ground"] > 0 and row["views"] > 0 and np.isfinite(row["loss"])
+    model, config, _ = network.load_network(tmp_path / "best.pt")
+    two = scenes.load(pack)[1]
+    assert network.maps(model, config, two, two.rows("val")[:1], "cpu").any()
+
+
+def test_feet_are_learnt_in_each_view(pack, tmp_path):
+    run(settings(loss={"views": 1.0}, engine={"epochs": 4}, augment=STILL), tmp_path, network=NETWORK, pack=pack)
+    rows = history_of(tmp_path)
+    assert rows[-1]["train"]["views"] < 0.7 * rows[0]["train"]["views"]
+
+
+def test_a_validation_with_nobody_keeps_the_last_epoch(pack, tmp_path):
+    about = read_json(pack / "scenes.json")
+    for said in about["scenes"].values():
+        said["people"] = [[] if part == "val" else who for part, who in zip(said["split"], said["people"], strict=True)]
+    for folder in pack.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    (tmp_path / "scenes.json").unlink()
+    write_json(tmp_path / "scenes.json", about)
+    scores = run(settings(engine={"epochs": 2}, evaluate_every=1), tmp_path / "out", network=NETWORK, pack=tmp_path)
+    assert scores["best_epoch"] == 1 and "val/moda" not in scores
+
+
+def test_mistakes_are_named(trained, pack, tmp_path):
+    with pytest.raises(BadInput, match=r"scenes\.json: \d+ labelled frames to train on fill no batch; .* lower"):
+        run(settings(engine={"batch": 64}), tmp_path, network=NETWORK, pack=pack)
+    with pytest.raises(BadInput, match=r"engine\.batch: 4 frames cannot be shared evenly by 1 processes x 3 micro"):
+        run(settings(engine={"accumulate": 3}), tmp_path, network=NETWORK, pack=pack)
+    (tmp_path / "other.pt").write_text("nothing")
+    with pytest.raises(BadInput, match=r"other\.pt: not a checkpoint"):
+        network.load_network(tmp_path / "other.pt")
+    torch.save({"config": {"network": {"name": NETWORK, "views": 3}}, "model": {}}, tmp_path / "other.pt")
+    with pytest.raises(BadInput, match=r"other\.pt: not a checkpoint of ground_plane-train"):
+        network.load_network(tmp_path / "other.pt")
+    model, config, _ = network.load_network(trained[0] / "best.pt")
+    scene = scenes.load(pack)[0]
+    with pytest.raises(BadInput, match="one: images of 32x48 px for a network trained on 64x48"):
+        network.maps(model, {**config, "height_px": 64}, scene, [0], "cpu")
+    concat = {**config, "network": {**config["network"], "name": "small-concat", "views": 2}}
+    with pytest.raises(BadInput, match="one: 3 cameras for small-concat, which was trained on 2"):
+        network.maps(model, concat, scene, [0], "cpu")
