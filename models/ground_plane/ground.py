@@ -11,15 +11,16 @@ from torch.nn import functional as F
 
 from models.ground_plane.encoders import block
 
+OUTSIDE = 4.0  # a place in -1..1 so far from the image that not even its padding is mixed in
+
 
 def sampled(features: Tensor, sampling: Tensor, visible: Tensor) -> Tensor:
     """Features (N, C, h, w) where the cells are seen: (N, rows, columns, 2) as `grid_sample` takes it with
     align_corners=False, and (N, rows, columns) bool -> (N, C, rows, columns), exactly 0 where nothing is visible."""
+    sampling = torch.where(visible[..., None], sampling, OUTSIDE).to(features.dtype)  # cheaper than to hide C channels
     if features.is_cuda and features.requires_grad and torch.are_deterministic_algorithms_enabled():
-        found = gathered(features, sampling)  # grid_sample's own gradient varies from run to run there
-    else:
-        found = F.grid_sample(features, sampling.to(features.dtype), align_corners=False)
-    return torch.where(visible[:, None], found, 0)
+        return gathered(features, sampling)  # grid_sample's own gradient varies from run to run there
+    return F.grid_sample(features, sampling, align_corners=False)
 
 
 def gathered(features: Tensor, sampling: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def gathered(features: Tensor, sampling: Tensor) -> Tensor:
     n, c, h, w = features.shape
     flat = features.permute(0, 2, 3, 1).reshape(-1, c)
     x, y = ((sampling[..., axis] + 1) * (size / 2) - 0.5 for axis, size in ((0, w), (1, h)))
-    x, y = (value.clamp(-2, size + 1) for value, size in ((x, w), (y, h)))
+    x, y = (value.clamp(-2, size + 1) for value, size in ((x, w), (y, h)))  # what is farther out is nothing too
     left, top = x.floor(), y.floor()
     first = torch.arange(n, device=features.device).view(n, *[1] * (x.ndim - 1)) * (h * w)
     found: Tensor | float = 0.0
