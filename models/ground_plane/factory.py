@@ -50,8 +50,8 @@ class GroundNetwork(nn.Module):
 
 
 def build(name: str, views: int, pretrained: bool = False, feet: bool = False) -> GroundNetwork:
-    """`views`: how many there are, which only `concat` has to know; `pretrained`: ResNets start from ImageNet's weights;
-    `feet`: with a head for each view."""
+    """`views`: how many there are, which only `concat` has to know; `pretrained`: ResNets start from ImageNet's
+    weights; `feet`: with a head for each view."""
     if name not in NETWORKS:
         raise ValueError(f"no network {name!r}; there are: {', '.join(NETWORKS)}")
     if views < 1:

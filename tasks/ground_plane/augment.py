@@ -1,9 +1,9 @@
 """Frames changed at random on two levels, a batch at a time on the device (Engilberge et al., WACV 2023).
 
-The scene: the ground under all views is turned, moved, sheared, made larger or smaller, mirrored by one matrix. Cells are
-moved before they are looked up in the images, and people with them: all views stay aligned.
-The view: one image is cut to a window, mirrored, and the way from the ground to it changed by the same matrix; its light
-changes; a view is taken away.
+The scene: the ground under all views is turned, moved, sheared, made larger or smaller, mirrored by one matrix. Cells
+are moved before they are looked up in the images, and people with them: all views stay aligned.
+The view: one image is cut to a window, mirrored, and the way from the ground to it changed by the same matrix; its
+light changes; a view is taken away.
 
 Both are matrices on coordinates with 0 in the middle, metres on the plane and -1..1 in the image. The draws come from
 torch's global state, which the engine seeds with (seed, step).
@@ -116,10 +116,11 @@ def looked_up(places: Tensor, ground: Tensor, view: Tensor, regions: Tensor | No
 
 def warped(images: Tensor, view: Tensor, mode: str = "bilinear") -> Tensor:
     """(B, V, C, H, W) changed by (B, V, 3, 3)."""
-    flat = images.flatten(0, 1)
-    back = torch.linalg.inv_ex(view.flatten(0, 1)).inverse[:, :2]
-    grid = F.affine_grid(back, list(flat.shape), align_corners=False)
-    return F.grid_sample(flat, grid, mode, "border", align_corners=False).unflatten(0, images.shape[:2])
+    height, width = images.shape[-2:]
+    y, x = (((torch.arange(n, device=view.device) + 0.5) * (2 / n) - 1)[:, None] for n in (height, width))
+    first, second, third = torch.linalg.inv_ex(view.flatten(0, 1)).inverse[:, None, :2].unbind(-1)
+    grid = (y * second + third)[:, :, None] + (x * first)[:, None]  # affine_grid's, without its product of matrices
+    return F.grid_sample(images.flatten(0, 1), grid, mode, "border", align_corners=False).unflatten(0, images.shape[:2])
 
 
 def light(images: Tensor, params: ViewAugment) -> Tensor:

@@ -26,8 +26,8 @@ Sampling = tuple[np.ndarray, np.ndarray]  # where each view sees each cell, and 
 
 
 def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict, dict]:
-    """The network, ready to look; what it was made from (network, height_px, width_px, mean, std, grid, cell_m, decode);
-    and its scores on validation."""
+    """The network, ready to look; what it was made from (network, height_px, width_px, mean, std, grid, cell_m,
+    decode); and its scores on validation."""
     state = checkpoint.load(path)
     try:
         network = build(**state["config"]["network"])

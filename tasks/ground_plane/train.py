@@ -4,11 +4,12 @@ Reads    pack/ (scenes.py): the labelled frames of training and validation
 Writes   train/<network>/best.pt, last.pt (and .json beside each), history.jsonl and curves.png
 Alone    python -m tasks ground_plane-train@<network>
 
-A killed run goes on where it stopped. best.pt is the epoch with the highest MODA on validation, over all its frames and at
-the threshold that suits it best; that threshold stands in its scores, the decoding in its config.
+A killed run goes on where it stopped. best.pt is the epoch with the highest MODA on validation, over all its frames and
+at the threshold that suits it best; that threshold stands in its scores, the decoding in its config.
 
-The loss is a mean over frames of what each costs by itself. With a `small` encoder, whose norms know one image, micro-batches
-and processes take the steps of one; the batch norms of ResNets are of all rows of all processes, but of one micro-batch.
+The loss is a mean over frames of what each costs by itself. With a `small` encoder, whose norms know one image,
+micro-batches and processes take the steps of one; the batch norms of ResNets are of all rows of all processes, but of
+one micro-batch.
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ def test_cameras_can_be_left_out_and_calibrations_put_in_their_place(trained, pa
     one = network.maps(model, config, scene, rows, "cpu", [names[1]])
     np.testing.assert_array_equal(one > 0, np.broadcast_to(visible[1], one.shape))
     blind = visible & (np.arange(3) == 1)[:, None, None]
-    np.testing.assert_allclose(network.maps(model, config, scene, rows, "cpu", sampling=(sampling, blind)), one, atol=1e-6)
+    np.testing.assert_allclose(
+        network.maps(model, config, scene, rows, "cpu", sampling=(sampling, blind)), one, atol=1e-6
+    )
     assert not network.maps(model, config, scene, rows, "cpu", []).any()
 
 
@@ -148,7 +150,9 @@ def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
     params = settings(augment=STILL, engine={"epochs": 2})
     run(params, tmp_path / "one", network=NETWORK, pack=pack)
     if how == "micro-batches":
-        run(settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack)
+        run(
+            settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack
+        )
     else:
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
         (tmp_path / "child.py").write_text(TRAIN)
