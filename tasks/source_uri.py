@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from tasks.archives import SUFFIXES
 from tasks.step import BadInput
 
 SHARE_HOSTS = (".sharepoint.com", "onedrive.live.com", "1drv.ms")
@@ -59,3 +61,15 @@ def checksum(uri: str) -> str | None:
     if name != "sha256" or not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         raise BadInput(f"source {redacted(uri)}: the part after # has to be sha256=<64 hexadecimal digits>")
     return value.lower()
+
+
+def slug(text: str, empty: str = "data") -> str:
+    """As the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or empty
+
+
+def name_of(uri: str) -> str:
+    """What a source is called: the last part of its path, without the end of an archive."""
+    path = Path(urlsplit(uri).path if scheme(uri) else Path(uri).expanduser().resolve())
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")
+    return slug(path.name[: len(path.name) - len(suffix)])

@@ -11,14 +11,13 @@ source, or as the source if it is the source itself. A MARMOT root with labels f
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from tasks import archives, source_uri
+from tasks import source_uri
 from tasks.ground_plane import sequence
 from tasks.ground_plane.importers import wildtrack
+from tasks.source_uri import name_of, slug
 from tasks.step import BadInput
 
 DEPTH = 4
@@ -36,17 +35,6 @@ class Unit:
     where: str  # as a person knows it
     part: str = "train"  # of a MARMOT root
     splits: tuple[str, ...] = WHOLE
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"
-
-
-def name_of(uri: str) -> str:
-    """What a source is called: the last part of its path, without the end of an archive."""
-    path = Path(urlsplit(uri).path if source_uri.scheme(uri) else Path(uri).expanduser().resolve())
-    suffix = next((s for s in archives.SUFFIXES if path.name.lower().endswith(s)), "")
-    return slug(path.name[: len(path.name) - len(suffix)])
 
 
 def layout_of(folder: Path) -> str | None:

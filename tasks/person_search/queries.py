@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tasks.files import file_hash, read_json
 from tasks.labelled.example import IMAGE_SUFFIXES
 from tasks.person_search import cameras, reid_layout
 from tasks.person_search.validation import QUERIES, images_in
+from tasks.source_uri import slug
 from tasks.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,6 @@ class Query:
     camera: int | None
 
 
-def slug(text: str) -> str:
-    """As the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "query"
-
-
 def who_and_where(path: Path) -> tuple[int | None, int | None]:
     """Person and camera by Market's names; (None, None) for any other name."""
     found = reid_layout.NAME.fullmatch(path.stem)
@@ -50,8 +45,8 @@ def keyed(found: Iterable[tuple[Path, str, str | None]]) -> list[Query]:
     queries: dict[str, Query] = {}
     for path, shown, dataset in found:
         person, camera = who_and_where(path) if dataset is not None else (None, None)
-        base = slug(path.stem)
-        key = base if base not in queries or dataset is None else f"{slug(dataset)}-{base}"
+        base = slug(path.stem, "query")
+        key = base if base not in queries or dataset is None else f"{slug(dataset, 'query')}-{base}"
         number = 2
         while key in queries or key in TAKEN:
             key, number = f"{base}-{number}", number + 1

@@ -15,13 +15,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from tasks import archives, source_uri
+from tasks import source_uri
 from tasks.labelled import coco, yolo
 from tasks.labelled.example import IMAGE_SUFFIXES
 from tasks.person_search import reid_layout
 from tasks.person_search.validation import CAMERA, QUERIES, TRUTH, described, images_in
+from tasks.source_uri import name_of, slug
 from tasks.step import BadInput
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
@@ -44,17 +44,6 @@ class Unit:
     @property
     def key(self) -> str:
         return f"{self.dataset}-{SUFFIXES.get(self.layout) or f'camera-{self.name}'}"
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"
-
-
-def name_of(uri: str) -> str:
-    """What a source is called: the last part of its path, without the end of an archive."""
-    path = Path(urlsplit(uri).path if source_uri.scheme(uri) else Path(uri).expanduser().resolve())
-    suffix = next((s for s in archives.SUFFIXES if path.name.lower().endswith(s)), "")
-    return slug(path.name.removesuffix(path.name[len(path.name) - len(suffix) :]) if suffix else path.name)
 
 
 def camera_numbers(names: list[str]) -> dict[str, int]:

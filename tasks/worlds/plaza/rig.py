@@ -37,19 +37,18 @@ def lens(rng: np.random.Generator) -> np.ndarray:
 
 def region(found: Calibration) -> np.ndarray:
     """The part of the square that the camera filmed, as a polygon (n, 2) in the image without distortion: looked up
-    at every half pixel, so that it is up to half a pixel too small."""
+    at every pixel, so that it is up to a pixel too small."""
     height, width = found.size
-    v, u = np.mgrid[: 2 * height, : 2 * width]
-    pixels = np.column_stack([(axis.ravel() + 0.5) / 2 - 0.5 for axis in (u, v)])
+    pixels = np.column_stack([axis.ravel().astype(float) for axis in np.mgrid[:height, :width][::-1]])
     ground = found.camera().ground(pixels)
     inside = np.isfinite(ground).all(1)
     inside[inside] = PLANE.holds(PLANE.to_plane(ground[inside]))
     filmed = found.as_filmed(pixels[inside]) + 0.5
     inside[inside] = ((filmed >= 0) & (filmed <= [width, height])).all(1)
-    mask = inside.reshape(2 * height, 2 * width).astype(np.uint8)
+    mask = inside.reshape(height, width).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    polygon = cv2.approxPolyDP(max(outlines, key=cv2.contourArea), 0.8, closed=True).reshape(-1, 2)
-    return np.round((polygon + 0.5) / 2 - 0.5, 2)
+    polygon = cv2.approxPolyDP(max(outlines, key=cv2.contourArea), 0.4, closed=True).reshape(-1, 2)
+    return polygon.astype(float)
 
 
 def camera(rng: np.random.Generator, number: int, angle_rad: float) -> Calibration:

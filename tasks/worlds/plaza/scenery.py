@@ -19,7 +19,7 @@ from tasks.worlds.street.canvas import Colour
 
 GROUND_PX_PER_M = 24
 REACH_M = 11.0  # of the ground's texture from the middle of the square: to the furthest wall
-FAR_M = 1e3
+FAR_M = np.float32(1e3)
 BLUR_PX = (0.0, 1.6, 4.0, 10.0)  # of the ground's texture, by how much of it a pixel covers
 SKIES: dict[str, tuple[Colour, Colour]] = {
     "sun": ((216, 164, 112), (236, 226, 212)), "overcast": ((196, 190, 186), (220, 216, 212)),
@@ -29,6 +29,9 @@ GROUNDS: list[Colour] = [
     (140, 144, 148), (104, 106, 110), (128, 142, 156), (150, 160, 166), (96, 108, 122), (92, 104, 136), (108, 128, 112),
 ]  # fmt: skip
 PAINTS: list[Colour] = [(60, 52, 150), (140, 84, 40), (66, 104, 52), (50, 150, 196), (70, 70, 74), (196, 200, 202)]
+
+
+Rays = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, y, z of each, (n) float32
 
 
 @dataclass(frozen=True)
@@ -218,74 +221,85 @@ def _look(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, 1)[0].astype(np.float32) if parts else np.empty((0, 3), np.float32)
 
 
-def _cylinder(eye: np.ndarray, rays: np.ndarray, thing: Thing) -> np.ndarray:
-    """How far along each ray (n, 3) the first point on an upright cylinder is; FAR_M where there is none."""
-    ox, oy = eye[0] - thing.xy_m[0], eye[1] - thing.xy_m[1]
-    a = rays[:, 0] ** 2 + rays[:, 1] ** 2
-    b = ox * rays[:, 0] + oy * rays[:, 1]
-    c = ox * ox + oy * oy - thing.radius_m**2
-    inside = b * b - a * c
-    far = np.where(inside > 0, (-b - np.sqrt(np.maximum(inside, 0))) / np.maximum(a, 1e-9), FAR_M)
-    up = eye[2] + far * rays[:, 2]
+def _cylinder(eye: np.ndarray, rays: Rays, thing: Thing) -> np.ndarray:
+    """How far along each ray the first point on an upright cylinder is; FAR_M where there is none."""
+    x, y, z = rays
+    ox, oy = eye[0] - np.float32(thing.xy_m[0]), eye[1] - np.float32(thing.xy_m[1])
+    a = x * x + y * y
+    b = ox * x + oy * y
+    inside = b * b - a * (ox * ox + oy * oy - np.float32(thing.radius_m**2))
+    far = np.where(inside > 0, (-b - np.sqrt(np.maximum(inside, 0))) / np.maximum(a, np.float32(1e-9)), FAR_M)
+    up = eye[2] + far * z
     return np.where((far > 0.05) & (up > 0) & (up < thing.height_m), far, FAR_M)
 
 
-def _box(eye: np.ndarray, rays: np.ndarray, thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+def _box(eye: np.ndarray, rays: Rays, thing: Thing) -> tuple[np.ndarray, np.ndarray]:
     """The same of a box, and which axis its face looks along."""
-    half = np.array([*thing.half_m, thing.height_m / 2])
-    centre = np.array([*thing.xy_m, thing.height_m / 2])
-    with np.errstate(divide="ignore"):
-        a, b = (centre - half - eye) / rays, (centre + half - eye) / rays
-    near, far = np.minimum(a, b), np.maximum(a, b)
-    first = near.max(1)
-    return np.where((first < far.min(1)) & (first > 0.05), first, FAR_M), near.argmax(1)
+    half = np.array([*thing.half_m, thing.height_m / 2], np.float32)
+    off = np.array([*thing.xy_m, thing.height_m / 2], np.float32) - eye
+    near, far = [], []
+    for ray, middle, side in zip(rays, off, half, strict=True):
+        with np.errstate(divide="ignore"):
+            a, b = (middle - side) / ray, (middle + side) / ray
+        near.append(np.minimum(a, b))
+        far.append(np.maximum(a, b))
+    near = np.stack(near)
+    first = near.max(0)
+    return np.where((first < np.minimum.reduce(far)) & (first > 0.05), first, FAR_M), near.argmax(0)
 
 
 def backdrop(scenery: Scenery, rotation: np.ndarray, eye: np.ndarray, flat: np.ndarray, own: int) -> Backdrop:
     """What the camera number `own` (from 0) at `eye` sees along `flat` (rows, columns, 2): x / z, y / z of its rays."""
     shape, light, eye = flat.shape[:2], scenery.light, eye.astype(np.float32)
-    rays = cv2.transform(flat, rotation.T).reshape(-1, 3)
+    rays = tuple(axis.ravel() for axis in cv2.split(cv2.transform(flat, rotation.T)))
+    x, y, z = rays
+    length = np.sqrt(x * x + y * y + z * z)
     with np.errstate(divide="ignore"):
-        down = np.where(rays[:, 2] < -1e-6, -eye[2] / rays[:, 2], FAR_M)
-        sides = [(b - eye[k // 2]) / rays[:, k // 2] for k, b in enumerate(scenery.bounds)]
+        down = np.where(z < -1e-6, -eye[2] / z, FAR_M)
+        sides = [(np.float32(b) - eye[k // 2]) / rays[k // 2] for k, b in enumerate(scenery.bounds)]
     sides = np.stack([np.where(side > 0, side, FAR_M) for side in sides])
     side, wall = sides.min(0), sides.argmin(0)
-    up = eye[2] + side * rays[:, 2]
+    up = eye[2] + side * z
     depth = np.minimum(down, np.where((up < scenery.wall_m) & (up >= 0), side, FAR_M))
     on_ground = (down <= depth) & (down < FAR_M)
 
+    def met(here: np.ndarray, far: np.ndarray) -> np.ndarray:
+        """(n, 3): the places in the world where the rays `here` end, `far` along them."""
+        return np.stack([at + far[here] * ray[here] for at, ray in zip(eye, rays, strict=True)], -1)
+
     top, low = (np.array(colour, np.float32) for colour in SKIES[light.name])
-    rise = np.clip(rays[:, 2] / np.linalg.norm(rays, axis=1) * 2, 0, 1)[:, None].astype(np.float32)
+    rise = np.clip(z / length * 2, 0, 1)[:, None]
     colour = top * rise + low * (1 - rise)
     for k, texture in enumerate(scenery.walls):
         here = (depth < FAR_M) & ~on_ground & (wall == k)
-        at = eye + side[here, None] * rays[here]
+        at = met(here, side)
         facing = 0.86 + 0.14 * (light.direction[k // 2] * (1, -1)[k % 2])
         u = (at[:, 1 - k // 2] - scenery.bounds[2 - 2 * (k // 2)]) * street.WALL_PX_PER_M
         colour[here] = facing * _look(texture, u, (scenery.wall_m - at[:, 2]) * street.WALL_PX_PER_M)
 
-    place = np.full((len(rays), 2), FAR_M, np.float32)
-    place[on_ground] = eye[:2] + down[on_ground, None] * rays[on_ground, :2]
+    place = np.full((len(z), 2), FAR_M, np.float32)
+    place[on_ground] = met(on_ground, down)[:, :2]
     # Metres of ground that a pixel covers, along the ray: depth step times slant.
     step = abs(float(flat[0, 1, 0] - flat[0, 0, 0]))
-    cover = step * down * np.linalg.norm(rays, axis=1) / np.maximum(-rays[:, 2], 1e-3) * GROUND_PX_PER_M
-    level = np.searchsorted([1.6, 4.0, 9.0], cover)
+    cover = step * GROUND_PX_PER_M * down * length / np.maximum(-z, 1e-3)
+    level = np.searchsorted(np.array([1.6, 4.0, 9.0], np.float32), cover)
     for k, texture in enumerate(scenery.grounds):
         here = on_ground & (level == k)
         u, v = ((place[here] - CENTRE + REACH_M) * GROUND_PX_PER_M - 0.5).T
         colour[here] = _look(texture, u, v)
-    lit = np.ones(len(rays), np.float32)
+    grounded = place[on_ground]
+    lit = np.ones(len(grounded), np.float32)
     for thing in (*scenery.things, *scenery.poles):
-        lit = lit * shade(place, thing.xy_m, light, thing.height_m, thing.radius_m)
+        lit *= shade(grounded, thing.xy_m, light, thing.height_m, thing.radius_m)
     for k, bound in enumerate(scenery.bounds):  # it is darker along the walls
-        lit = lit * np.clip(0.75 + 0.35 * np.abs(place[:, k // 2] - bound), 0, 1)
-    colour[on_ground] *= lit[on_ground, None]
+        lit *= np.clip(0.75 + 0.35 * np.abs(grounded[:, k // 2] - np.float32(bound)), 0, 1)
+    colour[on_ground] *= lit[:, None]
 
     sun = np.array(light.direction)
     for thing, (first, second) in zip(scenery.things, scenery.colours, strict=True):
         far, axis = (_cylinder(eye, rays, thing), None) if thing.half_m is None else _box(eye, rays, thing)
         here = far < depth
-        at = eye + far[here, None] * rays[here]
+        at = met(here, far)
         if axis is None:
             normal = (at[:, :2] - thing.xy_m) / thing.radius_m
             bright = 0.85 - 0.25 * (normal @ sun)
@@ -298,9 +312,11 @@ def backdrop(scenery: Scenery, rotation: np.ndarray, eye: np.ndarray, flat: np.n
         colour[here] = np.where(band[:, None], second, first) * bright[:, None]
         depth, on_ground, place[here] = np.minimum(depth, far), on_ground & ~here, FAR_M
     for k, pole in enumerate(scenery.poles):
-        far = _cylinder(eye, rays, pole) if k != own else np.full(len(rays), FAR_M)
+        if k == own:
+            continue
+        far = _cylinder(eye, rays, pole)
         here = far < depth
-        at = eye + far[here, None] * rays[here]
+        at = met(here, far)
         bright = 0.8 - 0.25 * ((at[:, :2] - pole.xy_m) / pole.radius_m @ sun)
         colour[here] = bright[:, None] * np.array([[92, 94, 96]]) * np.where(at[:, 2:] > pole.height_m - 0.25, 0.4, 1)
         depth, place[here] = np.minimum(depth, far), FAR_M
