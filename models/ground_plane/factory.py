@@ -20,7 +20,7 @@ class GroundNetwork(nn.Module):
     columns, 2) as grid_sample takes it (align_corners=False) and (B, V, rows, columns) bool whether it does at all
     -> {"ground": logits (B, rows, columns), "views": logits (B, V, h, w) of feet in each view, or None}.
 
-    A view that sees no cell has no influence on the ground.
+    A view that sees no cell has no influence on the ground; while ResNets train, it has by their batch norms.
     """
 
     def __init__(self, encoder: nn.Module, join: nn.Module, ground: nn.Module, feet: bool) -> None:

@@ -17,10 +17,12 @@ OUTSIDE = 4.0  # a place in -1..1 so far from the image that not even its paddin
 def sampled(features: Tensor, sampling: Tensor, visible: Tensor) -> Tensor:
     """Features (N, C, h, w) where the cells are seen: (N, rows, columns, 2) as `grid_sample` takes it with
     align_corners=False, and (N, rows, columns) bool -> (N, C, rows, columns), exactly 0 where nothing is visible."""
-    sampling = torch.where(visible[..., None], sampling, OUTSIDE).to(features.dtype)  # cheaper than to hide C channels
+    sampling = torch.where(visible[..., None], sampling, OUTSIDE)  # cheaper than to hide C channels
     if features.is_cuda and features.requires_grad and torch.are_deterministic_algorithms_enabled():
         return gathered(features, sampling)  # grid_sample's own gradient varies from run to run there
-    return F.grid_sample(features, sampling, align_corners=False)
+    # Places stay float32 whatever the features are: bfloat16 has them up to a pixel of a large image off.
+    finer = torch.promote_types(features.dtype, sampling.dtype)
+    return F.grid_sample(features.to(finer), sampling.to(finer), align_corners=False).to(features.dtype)
 
 
 def gathered(features: Tensor, sampling: Tensor) -> Tensor:
@@ -93,17 +95,17 @@ class Dilated(nn.Module):
 
 
 @cache
-def _pooling(size: int, parts: int) -> Tensor:
+def _pooling(size: int, parts: int, device: torch.device) -> Tensor:
     """(parts, size): means over the parts that adaptive pooling cuts a line of `size` into."""
     starts = [(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
-    return torch.tensor([[float(a <= k < b) / (b - a) for k in range(size)] for a, b in starts])
+    return torch.tensor([[float(a <= k < b) / (b - a) for k in range(size)] for a, b in starts], device=device)
 
 
 @cache
-def _spreading(parts: int, size: int) -> Tensor:
+def _spreading(parts: int, size: int, device: torch.device) -> Tensor:
     """(size, parts): bilinear, align_corners=False."""
     line = torch.eye(parts)[None]
-    return F.interpolate(line, size=size, mode="linear", align_corners=False)[0].T.contiguous()
+    return F.interpolate(line, size=size, mode="linear", align_corners=False)[0].T.contiguous().to(device)
 
 
 def along(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -147,5 +149,5 @@ class MultiScale(nn.Module):
         parts = [min(side, size) for side in grid]
         if parts == list(grid):
             return branch(x)
-        pooled = along(x, *(_pooling(side, part) for side, part in zip(grid, parts)))
-        return along(branch(pooled), *(_spreading(part, side) for side, part in zip(grid, parts)))
+        pooled = along(x, *(_pooling(side, part, x.device) for side, part in zip(grid, parts)))
+        return along(branch(pooled), *(_spreading(part, side, x.device) for side, part in zip(grid, parts)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,17 @@ class Calibration:
         """Of the image without distortion."""
         return Camera(self.K_new, self.R, self.T, self.size, self.roi)
 
-    def undistorted(self, image: np.ndarray) -> np.ndarray:
-        """An image as filmed -> as K_new has it."""
+    @cached_property
+    def maps(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where each pixel without distortion is in the image as filmed; None where it is the same one."""
         if not self.dist.any() and np.array_equal(self.K, self.K_new):
-            return image
-        return cv2.remap(image, *self.maps(), cv2.INTER_LINEAR)
-
-    def maps(self) -> tuple[np.ndarray, np.ndarray]:
+            return None
         height, width = self.size
         return cv2.initUndistortRectifyMap(self.K, self.dist, None, self.K_new, (width, height), cv2.CV_32FC1)
+
+    def undistorted(self, image: np.ndarray) -> np.ndarray:
+        """An image as filmed -> as K_new has it."""
+        return image if self.maps is None else cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
 
     def as_filmed(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) without distortion -> of the image as filmed."""
@@ -94,7 +97,7 @@ def parse(said: Mapping[str, Any], name: str, where: str, metres_per_unit: float
     if len(dist) not in (4, 5, 8, 12, 14):
         raise BadInput(f"{where}: 'dist' has {len(dist)} numbers; expected k1, k2, p1, p2, k3")
     size = matrix("size", (2,))
-    if (size < 1).any():
+    if (size < 1).any() or (size % 1).any():
         raise BadInput(f"{where}: 'size' is {said['size']}; expected height, width in px")
     roi = None
     if said["ROI"]:
@@ -114,8 +117,15 @@ def read(path: Path, metres_per_unit: float = CM) -> Calibration:
     """Raises `BadInput` that names the file and the key."""
     try:
         said = read_json(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(said, dict):
         raise BadInput(f"{path}: expected an object with the keys {', '.join(KEYS)}")
     return parse(said, path.stem.removesuffix("_new"), str(path), metres_per_unit)
+
+
+def above_ground(of: Calibration, where: Path) -> None:
+    """Raises `BadInput` if the camera is below the ground, or sees none of it: its world is upside down."""
+    camera, (height, width) = of.camera(), of.size
+    if camera.centre[2] <= 0 or np.isnan(camera.ground(np.array([[width / 2, height - 1.0]]))).any():
+        raise BadInput(f"{where}: the bottom of the camera's image shows no ground below it; mend rotation and shift")

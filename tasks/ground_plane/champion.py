@@ -23,7 +23,7 @@ def challenger(data: Path) -> str | None:
 def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
     """Each at its own threshold, both by the match radius of today's params, over the same draws of frames.
 
-    Raises `BadInput` if one has no threshold, cannot take the images of today, or there is nobody to find.
+    Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find.
     """
     frames, of = scenes.of_split(scenes.load(data / "pack"), "test"), section.evaluate
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):

@@ -200,6 +200,11 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         check_pictures.cameras(out / f"{name}-cameras.png", found, usable, people, off)
         check_pictures.plane(out / f"{name}-plane.png", found, everybody[:, 1:], inside)
     lost = unseen(found, everybody[inside, 1:])
+    why = None
+    if len(joined) < need:
+        why = f"{len(joined)} labelled frames with an image; it needs {need}"
+    elif lost and lost == inside.sum():
+        why = f"no camera sees any of the {lost} labelled places; mend the calibrations, or the labels' unit"
     return {
         "part": found.part, "splits": list(found.splits), "layout": found.layout,
         "counts": {
@@ -210,8 +215,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         "plane_m": list(found.plane.size_m), "cameras": cameras,
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
-        "findings": findings.lines(), "usable": len(joined) >= need,
-        "why": None if len(joined) >= need else f"{len(joined)} labelled frames with an image; it needs {need}",
+        "findings": findings.lines(), "usable": why is None, "why": why,
     }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Control:
 
 
 def shuffled(scene: Scene) -> dict | None:
-    """The images of each camera with the calibration of the next."""
+    """The images of each camera with the calibration of the one before it, of the first with that of the last."""
     if len(scene.views) < 2:
         return None
     sampling, visible = scene.looked_up
@@ -77,7 +77,7 @@ def controls_of(scenes: Sequence[Scene]) -> dict[str, Control]:
     """{run: control} for the cameras that these scenes have; scenes with one camera have none to take away."""
     cameras = list(dict.fromkeys(name for scene in scenes for name in _names(scene)))
     several = any(len(scene.views) > 1 for scene in scenes)
-    found = {"shuffled": Control("shuffled", "images of each camera with the calibration of the next", shuffled)}
+    found = {"shuffled": Control("shuffled", "images of each camera with the calibration of another", shuffled)}
     found |= {f"off_{px}px": Control("off", f"all principal points {px} px to the right", off(px)) for px in OFF_PX}
     for camera in cameras if several else []:
         found[f"only_{camera}"] = Control("alone", f"{camera} alone", alone(camera), camera)

@@ -129,8 +129,9 @@ def cells(grid: tuple[int, int], cell_m: float) -> np.ndarray:
 def looked_up(camera: Camera, plane: Plane, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a camera sees places of the plane (..., 2): (sampling (..., 2) float32, seen (...) bool).
 
-    `sampling` is what torch's grid_sample takes with align_corners=False: -1 and 1 are the edges of the image, so that
-    it holds for features of any stride; where nothing is seen it is 2, outside.
+    `sampling` is what torch's grid_sample takes with align_corners=False: -1 and 1 are the edges of the image, whatever
+    the stride of its features; where nothing is seen it is 2, outside. Strided convolutions look up to half a stride
+    beside that, the same everywhere: a network learns it.
     """
     flat = plane.to_world(np.reshape(xy, (-1, 2)))
     pixels, depth = camera.project(np.column_stack([flat, np.zeros(len(flat))]))

@@ -3,8 +3,7 @@
     [["rectID", "personID", "modified", "Xw", "Yw", "Zw", <4 names a view>], [0, 7, false, 120.0, 85.5, 0, ...], ...]
 
 Row 0 names the columns, the others hold people. The four columns a view, in the order of the cameras' numbers, are the
-corners x1, y1, x2, y2 of a box in the image without distortion, as regions of interest are; -1 or null where nothing
-is seen of the person.
+corners x1, y1, x2, y2 of a box in the image as filmed; -1 or null where nothing is seen of the person.
 """
 
 from __future__ import annotations

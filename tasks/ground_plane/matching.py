@@ -129,17 +129,18 @@ def curve(frames: Sequence[Frame], match_m: float) -> np.ndarray:
     return np.stack([score[last], found["moda"], found["precision"], found["recall"]], axis=1)
 
 
-def best_threshold(frames: Sequence[Frame], match_m: float) -> tuple[float | None, np.ndarray]:
-    """(threshold, curve): the one with the highest MODA, of equals the highest; None without people or detections.
+def best_threshold(frames: Sequence[Frame], match_m: float, floor: float = 0.0) -> float | None:
+    """The threshold with the highest MODA, of equals the highest; None without people or detections.
 
-    It lies halfway between the lowest confidence that is kept and the next one, so that neither decides by a hair.
-    Where keeping nothing is best (MODA 0) it lies above the highest.
+    It lies halfway between the lowest confidence that is kept and the next one, which is `floor` where all are kept, so
+    that neither decides by a hair. Where keeping nothing is best (MODA 0) it lies above the highest.
     """
     drawn = curve(frames, match_m)
     if not len(drawn) or not np.isfinite(drawn[:, 1]).all():
-        return None, drawn
-    edges = np.concatenate([[max(1.0, np.nextafter(np.float32(drawn[0, 0]), np.float32(np.inf)))], drawn[:, 0]])
+        return None
+    nothing = max(1.0, np.nextafter(np.float32(drawn[0, 0]), np.float32(np.inf)))
+    edges = np.concatenate([[nothing], drawn[:, 0], [min(floor, drawn[-1, 0])]])
     best = int(np.argmax(np.concatenate([[0.0], drawn[:, 1]])))  # place 0: nothing is kept
-    kept, left = edges[best], edges[min(best + 1, len(edges) - 1)]
+    kept, left = edges[best], edges[best + 1]
     halfway = float(np.float32((kept + left) / 2))
-    return (halfway if halfway > left else float(kept)), drawn
+    return halfway if halfway > left else float(kept)

@@ -46,6 +46,11 @@ def fits(config: dict, scene: Scene) -> None:
             f"{scene.name}: images of {size[0]}x{size[1]} px for a network trained on {asked[0]}x{asked[1]}: "
             "pack's height_px or width_px was changed since: train again"
         )
+    if scene.cell_m != config["cell_m"]:
+        raise BadInput(
+            f"{scene.name}: cells of {scene.cell_m:g} m for a network trained on {config['cell_m']:g} m: pack's cell_m "
+            "was changed since: train again"
+        )
     of = config["network"]
     if concatenates(config) and len(scene.views) > of["views"]:
         raise BadInput(

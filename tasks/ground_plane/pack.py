@@ -9,8 +9,9 @@ Writes   pack/<unit>-<cam>/frames.h5     images uint8 (F, height_px, width_px, 3
 Alone    python -m tasks ground_plane-pack
 
 scenes.py reads it. One camera of one sequence is one unit of work: unchanged ones are kept, also when the cells or the
-shares of the splits change. Where its lens sends each pixel is computed once a camera. Resized by OpenCV's INTER_AREA,
-which is antialiased. An image that cannot be read to its end, or is not of the calibration's size, is left out by name.
+shares of the splits change. Where its lens sends each pixel is computed once a camera. Made smaller by OpenCV's
+INTER_AREA, which is antialiased. An image that cannot be read to its end, or is not of the calibration's size, is left
+out by name.
 
 A sequence with several splits is cut into contiguous parts by its labelled frames, training first: neighbouring frames
 are nearly the same picture.
@@ -35,6 +36,7 @@ from tasks import fanout
 from tasks.files import FULL_DISK, digest, file_hash, read_json, write_json
 from tasks.ground_plane import sequence
 from tasks.ground_plane.calibration import Calibration
+from tasks.ground_plane.geometry import EDGE_M, Plane
 from tasks.ground_plane.params import Pack, Shares
 from tasks.ground_plane.sequence import Sequence
 from tasks.images import image_size
@@ -43,6 +45,7 @@ from tasks.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 VERSION = ("v110", "v110")  # fixed, so that the bytes do not depend on the library's newest format
+MAX_CELLS = 4_000_000  # a training batch of 4 such maps fills 10 GB
 NO_WHOLE_IMAGE = "not an image that can be read to its end"
 Job = tuple[str, Calibration, dict[int, Path]]  # unit, camera, {frame id: image}
 
@@ -64,15 +67,14 @@ def decoded(path: Path, of: Calibration) -> np.ndarray | str:
 
 def flattened(frames: dict[int, Path], of: Calibration, size: tuple[int, int]) -> Iterator[np.ndarray | str]:
     """Each frame as packed, (height, width, 3) uint8 RGB, one after the other; or why it cannot be used."""
-    bent = of.dist.any() or not np.array_equal(of.K, of.K_new)
-    maps = of.maps() if bent else None
+    shrinks = size[0] <= of.size[0] and size[1] <= of.size[1]
     for path in frames.values():
         image = decoded(path, of)
         if isinstance(image, str):
             yield image
             continue
-        flat = image if maps is None else cv2.remap(image, *maps, cv2.INTER_LINEAR)
-        yield cv2.resize(flat, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # enlarging, INTER_AREA is up to .3 px off
+        yield cv2.resize(of.undistorted(image), (size[1], size[0]), interpolation=kind)
 
 
 class Head(io.BytesIO):
@@ -177,9 +179,26 @@ def people_of(found: Sequence, frame: int) -> tuple[list[list[float]], int]:
     people = found.people(frame)
     xy = found.plane.to_plane(people[:, 1:])
     inside = found.plane.holds(xy)
-    kept_xy = np.clip(xy[inside], 0.0, found.plane.size_m)  # the edge is the plane's, whatever rounding says
+    # The edge is the plane's, and of its last cell, whatever rounding says.
+    kept_xy = np.clip(xy[inside], 0.0, np.subtract(found.plane.size_m, EDGE_M))
     rows = [[int(who), float(x), float(y)] for who, (x, y) in zip(people[inside, 0], kept_xy, strict=True)]
     return rows, int((~inside).sum())
+
+
+def fitting(plane: Plane, cell_m: float) -> Plane:
+    """The plane, if it can be divided into such cells. Raises `BadInput` where they are too many, or too large."""
+    rows, columns = plane.grid(cell_m)
+    size = " x ".join(f"{side:g}" for side in plane.size_m)
+    if rows * columns > MAX_CELLS:
+        raise BadInput(
+            f"a plane of {size} m has {rows * columns:,} cells of {cell_m:g} m, more than {MAX_CELLS:,}; raise "
+            f"ground_plane.pack.cell_m, or mend 'plane' in {sequence.SCENE}"
+        )
+    if cell_m / 2 > min(plane.size_m):
+        raise BadInput(
+            f"a cell of {cell_m:g} m has its centre outside a plane of {size} m; lower ground_plane.pack.cell_m"
+        )
+    return plane
 
 
 def scene(found: Sequence, cameras: dict[str, dict], params: Pack) -> dict[str, Any]:
@@ -200,7 +219,7 @@ def scene(found: Sequence, cameras: dict[str, dict], params: Pack) -> dict[str, 
         labelled.append(known)
         outside += lost
     counts = cut(sum(labelled), found.splits, params.shares)
-    plane = found.plane
+    plane = fitting(found.plane, params.cell_m)
     return {
         "cameras": list(cameras),
         "plane": {"origin_m": list(plane.origin_m), "size_m": list(plane.size_m), "angle_rad": plane.angle_rad},

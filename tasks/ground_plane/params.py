@@ -93,6 +93,8 @@ def _known_networks(names: Any) -> Any:
             near = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NETWORKS)}"
             raise ValueError(f"no network {name!r}; {hint}")
+        if names.count(name) > 1:
+            raise ValueError(f"network {name!r} stands there twice")
     return names
 
 
@@ -110,7 +112,7 @@ class Train(Section):
 
 
 class Detect(Section):
-    floor: Share = Field(description="confidence below which no detection is written; the threshold lies above it")
+    floor: Share = Field(description="confidence below which no detection is written; the threshold, where it is lower")
     batch: Positive = Field(description="frames at once; no influence on the results")
 
 
@@ -122,7 +124,7 @@ class Evaluate(Section):
 class Visualize(Section):
     seconds: float = Field(gt=0, description="of film, at most")
     fps: float = Field(gt=0)
-    height_px: Positive = Field(description="of the film")
+    height_px: int = Field(ge=160, le=4320, description="of the film")
 
 
 class Report(Section):

@@ -25,7 +25,7 @@ def of_frames(details: Mapping[str, Any]) -> list[str]:
         told.append(f"{counted(frames['test'], 'test frame', 'test frames')} of {where}: the numbers are worth little.")
     if details["unseen"]:
         text = counted(details["unseen"], "labelled person of the test frames stands", "labelled people of test stand")
-        told.append(f"{text} where no camera sees the ground, and cannot be judged.")
+        told.append(f"{text} where no camera sees the ground or no cell is, and cannot be judged.")
     if details["leader_null_because"]:
         return [*told, f"No network leads: {details['leader_null_because']}."]
     if details["threshold"] is None:

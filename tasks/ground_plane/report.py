@@ -107,8 +107,8 @@ def table(details: dict, names: Sequence[str]) -> str:
         cells.append([run, *(shown(of[key]) for key in METRICS), between, of["what"]])
     text = [markdown(cells), ""]
     text.append(
-        f"{details['frames']['test']} frames of {details['scenes']['test']} scenes, {details['people']['test']} people; "
-        f"one to one within {details['match_m']:g} m."
+        f"{details['frames']['test']} frames of {details['scenes']['test']} scenes, {details['people']['test']} "
+        f"people; one to one within {details['match_m']:g} m."
     )
     if details["leader"]:
         text[-1] += f" Leader: {details['leader']}, {details['leader_from']}; threshold {shown(details['threshold'])}."

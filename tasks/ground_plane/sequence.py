@@ -29,6 +29,7 @@ from tasks.step import BadInput
 CALIBS, ANNOTATION, SCENE = Path("0-calibration/calibs"), Path("1-annotation"), "scene.json"
 LABELS = ANNOTATION / "labels"
 PARTS = ("train", "val")
+MAX_PLANE_M = 500.0
 SPLITS = (("train",), ("val",), ("test",), ("train", "val"), ("train", "val", "test"))
 CAMERA = re.compile(r"cam(\d{1,6})")
 CALIBRATION = re.compile(r"cam(\d{1,6})(_new)?\.json")
@@ -65,8 +66,8 @@ class Sequence:
         return labels.read(self.labels[frame]).people * [1, CM, CM]
 
     def boxes(self, frame: int) -> dict[str, np.ndarray]:
-        """{camN: (n, 5) person id, x1, y1, x2, y2 in px without distortion}; {} where the label has not one
-        box for each camera."""
+        """{camN: (n, 5) person id, x1, y1, x2, y2 in px as filmed}; {} where the label has not one box for each
+        camera."""
         label = labels.read(self.labels[frame]) if frame in self.labels else None
         if label is None or label.boxes.shape[1] != len(self.calibrations):
             return {}
@@ -93,6 +94,9 @@ def plane_of(said: Any, where: str) -> Plane:
             found[key] = np.array([np.nan])
         if not np.isfinite(found[key]).all() or (key == "size_m" and (found[key] <= 0).any()):
             raise BadInput(f"{where}: 'plane' needs {key!r}: {'two numbers' if length == 2 else 'a number'}, in metres")
+    if found["size_m"].max() > MAX_PLANE_M:
+        size = " x ".join(f"{side:g}" for side in found["size_m"])
+        raise BadInput(f"{where}: 'size_m' of 'plane' is {size} m, more than {MAX_PLANE_M:g}; it is in metres, not cm")
     origin, size = (tuple(map(float, found[key])) for key in ("origin_m", "size_m"))
     return Plane(origin, size, float(found["angle_rad"][0]))
 

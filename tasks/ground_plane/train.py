@@ -29,7 +29,7 @@ from models.ground_plane.losses import LOSSES
 from tasks.files import digest, file_hash
 from tasks.ground_plane import matching, network, scenes
 from tasks.ground_plane.augment import Example, augment
-from tasks.ground_plane.batches import MEAN, STD, Frames
+from tasks.ground_plane.batches import MEAN, STD, Frames, constant
 from tasks.ground_plane.params import Decode, Loss, Train
 from tasks.ground_plane.peaks import peaks
 from tasks.ground_plane.scenes import Scene
@@ -72,7 +72,7 @@ class Judge:
         if not any(map(len, self.people)):
             return {"score": None, "threshold": None, **dict.fromkeys(matching.METRICS)}
         frames = self.found(model)
-        threshold, _ = matching.best_threshold(frames, self.decode.match_m)
+        threshold = matching.best_threshold(frames, self.decode.match_m, FLOOR)
         threshold = 1.0 if threshold is None else threshold  # nothing was found that could be kept
         total = sum(matching.counts_at(frames, threshold, self.decode.match_m), matching.Counts())
         scores = total.metrics(self.decode.match_m)
@@ -97,7 +97,7 @@ def terms(found: dict[str, Tensor | None], example: Example, targets: Tensor, of
     if of.views:
         logits = found["views"]
         shape = logits.shape[-2:]
-        places = (example.feet + 1) / 2 * torch.tensor([shape[1], shape[0]], device=logits.device)
+        places = (example.feet + 1) / 2 * constant((shape[1], shape[0]), logits.device)
         inside = (example.feet.abs() <= 1).all(-1)
         wanted = heatmaps(places.flatten(0, 1), inside.flatten(0, 1), tuple(shape), of.radius_cells)
         mask = example.visible.flatten(2).any(2)[..., None, None].expand(logits.shape)
@@ -133,7 +133,12 @@ def training_frames(held: Sequence[Scene], params: Train, fabric: Fabric, pack: 
             f"ground_plane.train.engine.batch: {batch} frames cannot be shared evenly by {fabric.world_size} processes "
             f"x {params.engine.accumulate} micro-batches"
         )
-    return Frames(work, fabric.device)
+    frames = Frames(work, fabric.device)
+    if params.engine.cuda_graph and frames.held is None:
+        raise BadInput(
+            "ground_plane.train.engine.cuda_graph: the images are too many to be held on the device; set it to false"
+        )
+    return frames
 
 
 def prepare(params: Train, name: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:

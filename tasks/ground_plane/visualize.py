@@ -83,7 +83,7 @@ def heatmaps(path: Path, frames: Sequence[Detected], held: dict[str, Scene]) -> 
             edges = [np.arange(n + 1) * scene.cell_m for n in scene.grid]
             there = np.histogram2d(xy[:, 1], xy[:, 0], bins=edges)[0] / len(mine)
             for axis, values, title in (
-                (axes[0, column], mean, "mean score"), (axes[1, column], there, "share of frames with somebody there")
+                (axes[0, column], mean, "mean score"), (axes[1, column], there, "people a frame")
             ):  # fmt: skip
                 shown = np.where(scene.mask, values, np.nan)
                 drawn = axis.imshow(shown, origin="lower", extent=(0, width, 0, height), cmap="magma", vmin=0)

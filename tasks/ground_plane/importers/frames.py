@@ -1,9 +1,9 @@
-"""Images of one camera, byte by byte, under the names of the line's layout."""
+"""Images of one camera, byte by byte, under the names of the line's layout; what cannot be read is left out."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.files import replacing
@@ -46,4 +46,18 @@ def bring(camera: str, frames: Mapping[int, Path], target: Path, size: tuple[int
     if len(left_out) == len(frames):
         first = f"{source / left_out[0]}" if left_out else f"{source}: {camera} has no image"
         raise BadInput(f"{first}; no image of {camera} can be used")
+    return left_out
+
+
+def labels_that_can_be_read(labels: Sequence[Callable[[], None]], source: Path) -> list[str]:
+    """Brings each label by its function; returns what is to be said of those that were left out, whose frames are then
+    not labelled. Raises their `BadInput` if none can be read."""
+    left_out = []
+    for bring_label in labels:
+        try:
+            bring_label()
+        except BadInput as error:
+            left_out.append(f"{str(error).replace(f'{source}/', '')}: left out")
+            if len(left_out) == len(labels):
+                raise
     return left_out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -19,8 +20,6 @@ from tasks.ground_plane.calibration import CM, Calibration
 from tasks.ground_plane.geometry import Plane
 from tasks.ground_plane.importers import frames
 from tasks.step import BadInput
-
-MAX_PLANE_M = 500.0  # a region that comes near the horizon has corners kilometres away
 
 
 def plane_around(calibrations: dict[int, Calibration], files: dict[int, Path], root: Path) -> Plane:
@@ -40,7 +39,8 @@ def plane_around(calibrations: dict[int, Calibration], files: dict[int, Path], r
             f'"plane": {{"origin_m": [x, y], "size_m": [w, h], "angle_rad": 0}}'
         )
     plane = Plane.around(points)
-    if max(plane.size_m) > MAX_PLANE_M or min(plane.size_m) <= 0:
+    # A region that comes near the horizon has corners kilometres away.
+    if max(plane.size_m) > sequence.MAX_PLANE_M or min(plane.size_m) <= 0:
         size = " x ".join(f"{side:.0f}" for side in plane.size_m)
         raise BadInput(
             f"{farthest[1]}: its 'ROI' reaches {farthest[0]:.0f} m away, the ground plane would be {size} m; draw it "
@@ -81,9 +81,12 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
     else:
         plane = plane_around(calibrations, files, source)
     mine, annotators = labels.chosen(source / sequence.LABELS / part)
-    for path in mine.values():
-        bring_label(path, folder / sequence.LABELS / part / path.name, round(metres_per_unit / CM, 12))
-    left_out = []
+    for number, found in calibrations.items():
+        calibration.above_ground(found, files[number])
+    to_cm, labelled = round(metres_per_unit / CM, 12), folder / sequence.LABELS / part
+    left_out = frames.labels_that_can_be_read(
+        [partial(bring_label, path, labelled / path.name, to_cm) for path in mine.values()], source
+    )
     for number, found in calibrations.items():
         write_json(folder / sequence.CALIBS / f"{found.name}.json", found.document())
         here = sequence.frame_files(folders[number])

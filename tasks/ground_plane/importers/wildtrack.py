@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,7 +24,7 @@ import cv2
 import numpy as np
 
 from tasks.files import read_json, write_json
-from tasks.ground_plane import labels, sequence
+from tasks.ground_plane import calibration, labels, sequence
 from tasks.ground_plane.calibration import CM, Calibration
 from tasks.ground_plane.geometry import Plane
 from tasks.ground_plane.importers import frames
@@ -154,8 +155,7 @@ def calibrated(number: int, files: tuple[Path, Path], layout: Layout, size: tupl
         dist = np.zeros(5)
     R, T = layout.right_handed(R, needed(extrinsic, "tvec", 3) * layout.metres_per_unit)
     found = Calibration(f"cam{number}", K, K, R, T, dist, size, None)
-    if found.camera().centre[2] <= 0 or np.isnan(found.camera().ground(np.array([[size[1] / 2, size[0] - 1.0]]))).any():
-        raise BadInput(f"{extrinsic}: the bottom of the camera's image shows no ground below it; mend rvec and tvec")
+    calibration.above_ground(found, extrinsic)
     return found
 
 
@@ -213,9 +213,12 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -
         left_out += frames.bring(found.name, here, images, found.size, source)
     annotations = dict(sequence.numbered(source / ANNOTATIONS, re.compile(r"(\d{1,9})\.json")))
     first = 0 if 0 in annotations else layout.first_annotation
-    for number, path in annotations.items():
+
+    def bring_label(number: int, path: Path) -> None:
         frame = number - first
         target = folder / sequence.LABELS / part / f"{layout.name}_{frame}.json"
         write_json(target, label_of(path, frame, layout, list(files)))
+
+    left_out += frames.labels_that_can_be_read([partial(bring_label, *one) for one in annotations.items()], source)
     write_json(folder / sequence.SCENE, sequence.scene_document(layout.plane, splits, part, layout.name, str(source)))
     return {"left_out": left_out, "image_0_has_annotation": first}

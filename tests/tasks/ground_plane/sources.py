@@ -16,7 +16,7 @@ from tasks.ground_plane.params import Download
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
 REPO = Path(__file__).parents[3]
-REAL = REPO / "../shared/real" if (REPO / "../shared/real").exists() else Path("/work/shared/real")
+REAL = REPO / "../shared/real"
 
 
 def fetched(folder: Path, source: Path | str, **changes) -> dict:

@@ -167,3 +167,21 @@ def test_the_pictures_show_people_region_and_plane(tmp_path):
     checked(tmp_path, pictures=9)
     assert {p.name: p.read_bytes() for p in (tmp_path / "check_data").iterdir()} == first
     assert set(first) == {"check.json", f"{UNIT}-cameras.png", f"{UNIT}-plane.png"}
+
+
+def test_cameras_that_see_nobody_make_a_sequence_useless(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    for path in sorted((unit / CALIBS).iterdir()):
+        changed(path, T=(-np.array(read_json(path)["T"])).tolist())  # all that is filmed lies behind them
+    for path in (unit / LABELS).iterdir():
+        write_json(path, [row[:6] for row in read_json(path)])
+    with pytest.raises(BadInput, match="no camera sees any of the 12 labelled places; mend the calibrations"):
+        checked(tmp_path)
+
+
+def test_a_plane_in_centimetres_is_said(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    plane = read_json(unit / "scene.json")["plane"] | {"size_m": [600, 400]}
+    changed(unit / "scene.json", plane=plane)
+    with pytest.raises(BadInput, match=r"scene.json: 'size_m' of 'plane' is 600 x 400 m, .*not cm"):
+        checked(tmp_path)

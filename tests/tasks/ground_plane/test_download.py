@@ -101,16 +101,19 @@ def lose_calibration(root):
     (root / CALIBS / "cam3.json").unlink()
 
 
-def break_label(root):
-    (root / LABELS / "train/tiny_10.json").write_text("{")
+def break_labels(root):
+    for path in (root / LABELS / "train").iterdir():
+        path.write_text("{")
 
 
-def lose_column(root):
-    changed(root / LABELS / "train/tiny_10.json", lambda rows: rows[0].__setitem__(3, "X"))
+def turn_over(root):
+    """The camera that a world with Z downwards has."""
+    down = np.diag([1.0, 1.0, -1.0])
 
+    def turned(said):
+        said["R"] = (np.array(said["R"]) @ down @ np.diag([1.0, -1.0, 1.0])).tolist()
 
-def spoil_place(root):
-    changed(root / LABELS / "train/tiny_10.json", lambda rows: rows[1].__setitem__(4, float("nan")))
+    changed(root / CALIBS / "cam2.json", turned)
 
 
 def shift_labels(root):
@@ -136,9 +139,8 @@ SPOILT = [
     (lose_key, r"bad/0-calibration/calibs/cam2.json: key 'dist' is missing"),
     (lose_images, r"bad/0-calibration/calibs/cam3.json: a calibration without images in .*bad/1-annotation/train"),
     (lose_calibration, r"bad/1-annotation/train/cam3: images of a camera without a calibration"),
-    (break_label, r"bad/1-annotation/labels/train/tiny_10.json: frame 10: cannot be read as JSON"),
-    (lose_column, r"bad/1-annotation/labels/train/tiny_10.json: frame 10: its header lacks 'Xw'"),
-    (spoil_place, r"bad/1-annotation/labels/train/tiny_10.json: frame 10: row 1: 'Yw' is nan"),
+    (break_labels, r"bad/1-annotation/labels/train/tiny_15.json: frame 15: cannot be read as JSON"),
+    (turn_over, r"bad/0-calibration/calibs/cam2.json: the bottom of the camera's image shows no ground below it"),
     (shift_labels, r"bad: no label is of a frame.*: frames 0 to 15, labels 90 to 915"),
     (lose_labels, r"bad/1-annotation/labels/train: holds no label"),
     (lose_regions, r"bad/0-calibration/calibs: no camera's 'ROI' meets the ground"),
@@ -167,6 +169,23 @@ def test_an_image_that_is_cut_off_is_left_out_and_said(tmp_path):
     assert list(sequence.read(tmp_path / "download/square").frames["cam2"]) == [0, 10, 15]
 
 
+SPOILT_LABELS = [
+    (lambda path: path.write_text("{"), "cannot be read as JSON"),
+    (lambda path: changed(path, lambda rows: rows[0].__setitem__(3, "X")), "its header lacks 'Xw'"),
+    (lambda path: changed(path, lambda rows: rows[1].__setitem__(4, float("nan"))), "row 1: 'Yw' is nan"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "why"), SPOILT_LABELS)
+def test_a_label_that_cannot_be_read_is_left_out_and_said(tmp_path, spoil, why):
+    source = marmot(tmp_path / "square", val_labels=False)
+    spoil(source / LABELS / "train/tiny_10.json")
+    said = fetched(tmp_path, source)["units"]["square"]
+    (line,) = said["left_out"]
+    assert line.startswith(f"1-annotation/labels/train/tiny_10.json: frame 10: {why}") and line.endswith(": left out")
+    assert (said["frames"], said["labels"], said["joined"]) == (4, 3, 3)
+
+
 def test_a_region_up_to_the_horizon_is_no_plane(tmp_path):
     source = marmot(tmp_path / "square", val_labels=False)
     camera = calibration.read(source / CALIBS / "cam1.json").camera()
@@ -187,14 +206,14 @@ def test_a_folder_of_nothing_known_is_told_the_layouts(tmp_path):
 def test_an_archive_is_a_source_and_twice_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the cache of archives is
     source = marmot(tmp_path / "halls/hall 1", val_labels=False)
-    (source / LABELS / "train/tiny_10.json").write_text("{}")
+    (source / CALIBS / "cam2.json").write_text("{}")
     marmot(tmp_path / "halls/hall 2", val_labels=False)
     with zipfile.ZipFile(tmp_path / "halls.zip", "w") as packed:
         for path in sorted((tmp_path / "halls").rglob("*")):
             packed.write(path, path.relative_to(tmp_path))
     report = fetched(tmp_path / "1", tmp_path / "halls.zip")
     assert list(report["units"]) == ["hall-2"]
-    where = f"{tmp_path}/halls.zip/hall 1/1-annotation/labels/train/tiny_10.json: frame 10"
+    where = f"{tmp_path}/halls.zip/hall 1/0-calibration/calibs/cam2.json: key"
     assert report["quarantined"]["hall-1"].startswith(where)
     fetched(tmp_path / "2", tmp_path / "halls.zip")
     assert folder_hash(tmp_path / "1/download") == folder_hash(tmp_path / "2/download")

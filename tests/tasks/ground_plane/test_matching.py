@@ -93,7 +93,7 @@ def test_the_curve_is_what_matching_anew_at_each_threshold_gives(seed):
     for threshold, *told in drawn if people else []:
         anew = sum(counts_at(frames, threshold, MATCH_M), Counts()).metrics(MATCH_M)
         assert told == pytest.approx([anew["moda"], anew["precision"], anew["recall"]])
-    chosen, _ = best_threshold(frames, MATCH_M)
+    chosen = best_threshold(frames, MATCH_M)
     assert (chosen is None) == (people == 0 or not len(drawn))
     if chosen is not None:
         kept = sum(counts_at(frames, chosen, MATCH_M), Counts()).metrics(MATCH_M)["moda"]
@@ -103,12 +103,18 @@ def test_the_curve_is_what_matching_anew_at_each_threshold_gives(seed):
 def test_the_threshold_lies_between_what_is_kept_and_what_is_not():
     here, there = np.array([[1.0, 1]]), np.array([[1.0, 1], [5, 5]])
     frames = [(there, np.array([0.9, 0.3], np.float32), here), (here, np.array([0.7], np.float32), here)]
-    assert best_threshold(frames, MATCH_M)[0] == pytest.approx(0.5)
+    assert best_threshold(frames, MATCH_M) == pytest.approx(0.5)
     close = np.nextafter(np.float32(0.7), np.float32(0))
     frames[0] = (there, np.array([0.9, close], np.float32), here)
-    chosen, _ = best_threshold(frames, MATCH_M)
+    chosen = best_threshold(frames, MATCH_M)
     assert sum(counts_at(frames, chosen, MATCH_M), Counts()) == Counts(2, 0, 0, 0.0)
     wrong = [(there + 20, np.array([1.0, 0.6], np.float32), here)]
-    assert sum(counts_at(wrong, best_threshold(wrong, MATCH_M)[0], MATCH_M), Counts()) == Counts(0, 0, 1, 0.0)
-    assert best_threshold([(there, np.ones(2), here[:0])], MATCH_M)[0] is None
-    assert best_threshold([], MATCH_M)[0] is None
+    assert sum(counts_at(wrong, best_threshold(wrong, MATCH_M), MATCH_M), Counts()) == Counts(0, 0, 1, 0.0)
+    assert best_threshold([(there, np.ones(2), here[:0])], MATCH_M) is None
+    assert best_threshold([], MATCH_M) is None
+
+
+def test_where_all_is_kept_the_threshold_lies_below_the_lowest():
+    here = np.array([[1.0, 1]])
+    frames = [(here, np.array([0.3], np.float32), here)]
+    assert best_threshold(frames, MATCH_M, 0.1) == pytest.approx(0.2)

@@ -9,12 +9,14 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.files import file_hash, read_json, write_json
 from tasks.ground_plane import check_data, pack, scenes, sequence
 from tasks.ground_plane.params import CheckData, Pack, Shares
+from tasks.ground_plane.targets import heatmaps
 from tasks.step import BadInput, Context
 from tests.tasks.ground_plane import tiny_scene
 
@@ -196,3 +198,28 @@ def test_a_disk_that_fills_up_ends_the_step_and_leaves_no_camera_out(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert packed(tmp_path, height_px=64, width_px=96)["cameras"] == 3
     assert frames_of(tmp_path, "cam1").any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("cell_m", "said"),
+    [
+        (0.001, r"a plane of 6 x 4 m has 24,000,000 cells of 0.001 m.*raise ground_plane.pack.cell_m"),
+        (9.0, "a cell of 9 m has its centre outside a plane of 6 x 4 m"),
+    ],
+)
+def test_a_plane_that_cannot_be_divided_into_cells_is_said(tmp_path, cell_m, said):
+    tiny_scene.write_unit(tmp_path / "download")
+    with pytest.raises(BadInput, match=f"tiny-00.*{said}"):
+        packed(tmp_path, cell_m=cell_m)
+
+
+def test_who_stands_on_the_far_edge_is_learnt_and_judged(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download", people=1)
+    rows = read_json(unit / LABELS / "tiny_10.json")
+    rows[1][3:5] = (tiny_scene.PLANE.to_world(np.array([6.0, 2.0])) * 100).tolist()
+    write_json(unit / LABELS / "tiny_10.json", rows)
+    packed(tmp_path)
+    (scene,) = scenes.load(tmp_path / "pack")
+    (there,) = scene.people[2][:, 1:]
+    assert np.floor(there / scene.cell_m).astype(int).tolist() == [scene.grid[1] - 1, 10]
+    assert heatmaps(torch.tensor(there)[None, None] / scene.cell_m, torch.ones(1, 1) > 0, scene.grid, 2.0).max() == 1

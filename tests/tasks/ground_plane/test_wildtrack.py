@@ -151,9 +151,11 @@ SPOILT = [
     (lose_calibration, r"Image_subsets/C1: images of a camera without a calibration"),
     (lose_images, r"extrinsic/extr_CVLab3.xml: a calibration without images"),
     (lose_all_images, r"Image_subsets: holds no folder of images; wildtrack has C1 to C7"),
-    (break_annotation, r"annotations_positions/00000005.json: frame 5: cannot be read as JSON"),
-    (spoil_position, r"00000005.json: frame 5: person 1: 'positionID' is nan; expected a whole number"),
-    (spoil_box, r"00000005.json: frame 5: person 1: 'views' needs viewNum, xmin, ymin, xmax, ymax"),
+]
+SPOILT_LABELS = [
+    (break_annotation, r"cannot be read as JSON"),
+    (spoil_position, r"person 1: 'positionID' is nan; expected a whole number"),
+    (spoil_box, r"person 1: 'views' needs viewNum, xmin, ymin, xmax, ymax"),
 ]
 
 
@@ -162,6 +164,14 @@ def test_what_is_wrong_is_said_with_file_and_frame(tmp_path, spoil, message):
     spoil(wildtrack(tmp_path / "W"))
     with pytest.raises(BadInput, match=rf"{tmp_path}/W/.*{message}"):
         fetched(tmp_path, tmp_path / "W")
+
+
+@pytest.mark.parametrize(("spoil", "why"), SPOILT_LABELS)
+def test_a_label_that_cannot_be_read_is_left_out_and_said(tmp_path, spoil, why):
+    spoil(wildtrack(tmp_path / "W"))
+    said = fetched(tmp_path, tmp_path / "W")["units"]["W"]
+    (line,) = said["left_out"]
+    assert line.startswith(f"annotations_positions/00000005.json: frame 5: {why}") and said["labels"] == 2
 
 
 def multiviewx(root: Path, images, annotations) -> Path:
