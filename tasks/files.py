@@ -7,11 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -26,6 +28,18 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what `replacing` handed out under `folder` to processes that were killed before they could."""
+    for path in folder.rglob(".*"):
+        if (match := TEMPORARY.fullmatch(path.name)) and path.is_file():
+            try:
+                os.kill(int(match[1]), 0)
+            except (ProcessLookupError, OverflowError):
+                path.unlink(missing_ok=True)
+            except PermissionError:  # somebody else's, and alive
+                pass
 
 
 def write_text(path: Path, text: str) -> None:

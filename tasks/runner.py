@@ -22,7 +22,7 @@ import yaml
 
 from tasks import params as params_file
 from tasks import tracking
-from tasks.files import digest, file_hash
+from tasks.files import digest, file_hash, sweep
 from tasks.step import BadInput, Context
 
 DVC_YAML = Path("dvc.yaml")
@@ -116,8 +116,10 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     this.out.mkdir(parents=True, exist_ok=True)
     ctx = replace(ctx, code=digest([(str(path), file_hash(path)) for path in this.code()]))
     if not this.tracked:
-        return module.run(section, this.out, ctx, **inputs)
-    with tracking.stage_run(this, section.model_dump(mode="json"), parent_run, tags or {}) as log:
         metrics = module.run(section, this.out, ctx, **inputs)
-        log(metrics)
+    else:
+        with tracking.stage_run(this, section.model_dump(mode="json"), parent_run, tags or {}) as log:
+            metrics = module.run(section, this.out, ctx, **inputs)
+            log(metrics)
+    sweep(this.out)
     return metrics

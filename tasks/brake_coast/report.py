@@ -8,7 +8,6 @@ Alone   python -m tasks brake_coast-report
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tasks.brake_coast.runs import BASELINES, SUBSETS, leader, ranked_runs, spli
 from tasks.files import read_json, write_json, write_text
 from tasks.pages import data_uri, environment, markdown
 from tasks.step import Context
+from tasks.training import history
 
 log = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("report.html.j2")
@@ -110,10 +110,6 @@ def stretch(
     return video.Stretch(name, run, rows, thresholds, images, boxes, about.get("roi_px"))
 
 
-def history(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def run(
     params: Report,
     out: Path,
@@ -144,7 +140,9 @@ def run(
         figures["leaderboard_not_yet"] = charts.leaderboard(out / "leaderboard_not_yet.png", details, judged, "not_yet")
         figures["pr"] = charts.pr(out / "pr.png", curves, details, judged)
         figures["reliability"] = charts.reliability(out / "reliability.png", details, judged)
-    histories = {name: rows for name, folder in sorted(train.items()) if (rows := history(folder / "history.jsonl"))}
+    histories = {
+        name: rows for name, folder in sorted(train.items()) if (rows := history.read(folder / "history.jsonl"))
+    }
     if histories:
         figures["learning"] = charts.learning(out / "learning.png", histories)
 

@@ -8,22 +8,19 @@ Alone   python -m tasks ground_plane-report
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from PIL import Image
 
 from tasks import charts
 from tasks.files import read_json, write_json, write_text
 from tasks.ground_plane.params import Report
-from tasks.pages import data_uri, markdown, render
+from tasks.pages import data_uri, markdown, photo_uri, render
 from tasks.step import Context
+from tasks.training import history
 
 PAGE = Path(__file__).with_name("report.html.j2")
 METRICS = {"moda": "MODA", "modp": "MODP", "precision": "precision", "recall": "recall"}
@@ -31,23 +28,9 @@ KINDS = ("baseline", "shuffled", "off", "alone", "without", "network")  # as the
 SHOWN_UNITS, SHOWN_FINDINGS, PHOTO_PX = 3, 20, 1600
 
 
-def history(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def ranked(runs: Mapping[str, dict]) -> list[str]:
     """What knows nothing first, then controls, then networks, the best last."""
     return sorted(runs, key=lambda run: (KINDS.index(runs[run]["kind"]), runs[run]["moda"] or 0.0, run))
-
-
-def photo_uri(path: Path) -> str:
-    """A picture of photographs as JPEG: a sixth of the PNG that lies in the step's folder."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-    image.thumbnail((PHOTO_PX, 4 * PHOTO_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def leaderboard(path: Path, runs: Mapping[str, dict], names: Sequence[str]) -> str:
@@ -127,7 +110,7 @@ def film(visualize: Path, out: Path, embed_mb: float) -> str | None:
 
 def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """{name: URI} of the photographs that are there."""
-    return {name: photo_uri(path) for name in names if (path := folder / f"{name}.png").exists()}
+    return {name: photo_uri(path, PHOTO_PX) for name in names if (path := folder / f"{name}.png").exists()}
 
 
 def run(
@@ -149,7 +132,9 @@ def run(
     for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
         stale.unlink()
     figures = {"leaderboard": leaderboard(out / "leaderboard.png", details["runs"], names)}
-    histories = {name: rows for name, folder in sorted(train.items()) if (rows := history(folder / "history.jsonl"))}
+    histories = {
+        name: rows for name, folder in sorted(train.items()) if (rows := history.read(folder / "history.jsonl"))
+    }
     if histories:
         figures["learning"] = learning(out / "learning.png", histories)
     units = list(check["usable"])

@@ -9,49 +9,32 @@ Alone   python -m tasks person_search-report
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from PIL import Image
 
 from tasks import charts
 from tasks.files import read_json, write_json, write_text
-from tasks.pages import data_uri, markdown, render
+from tasks.pages import data_uri, markdown, photo_uri, render
 from tasks.person_search.params import Report
 from tasks.person_search.remarks import remarks
 from tasks.person_search.runs import is_baseline, ranked_runs
 from tasks.step import Context
+from tasks.training import history
 
 PAGE = Path(__file__).with_name("report.html.j2")
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "map": "mAP", "minp": "mINP"}
 BOXES = {"oracle": "true boxes", "detector": "the detector's boxes", "chance": "the same in any order"}
 SHEETS, LINES = 4, 20  # contact sheets, and lines of each kind of finding, on the page
-JPEG = {"quality": 85, "subsampling": 0}
 SHEET_PX = 1400  # a sheet's longer side on the page
 
 
 def read_if_there(path: Path) -> dict:
     return read_json(path) if path.exists() else {}
-
-
-def history(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-def photo_uri(path: Path) -> str:
-    """A picture of photographs as JPEG: a sixth of the PNG that lies in the step's folder."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-    image.thumbnail((SHEET_PX, 4 * SHEET_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", **JPEG)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def inks(runs: Sequence[str]) -> dict[str, str]:
@@ -199,7 +182,7 @@ def findings(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[dict[
 
 def drawings(folder: Path, names: Sequence[str], photos: bool) -> dict[str, str]:
     """{name: URI} of the pictures that are there."""
-    uri = photo_uri if photos else data_uri
+    uri = partial(photo_uri, width_px=SHEET_PX) if photos else data_uri
     return {name: uri(path) for name in names if (path := folder / f"{name}.png").exists()}
 
 
@@ -240,7 +223,9 @@ def run(
     figures = {}
     if judged := {run: details["runs"][run] for run in runs if details["runs"][run]["test"]["map"] is not None}:
         figures["leaderboard"] = leaderboard(out / "leaderboard.png", judged)
-    histories = {name: rows for name, folder in sorted(train.items()) if (rows := history(folder / "history.jsonl"))}
+    histories = {
+        name: rows for name, folder in sorted(train.items()) if (rows := history.read(folder / "history.jsonl"))
+    }
     if histories:
         figures["learning"] = learning(out / "learning.png", histories)
     page = {

@@ -17,6 +17,11 @@ def write(out: Path, history: list[dict]) -> None:
     write_text(out / "history.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
 
 
+def read(path: Path) -> list[dict]:
+    """Of a history.jsonl; nothing if there is none."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
 def _series(history: list[dict], part: str) -> dict[str, tuple[list, list]]:
     """name -> (epochs, values) of what is a number, under `train` or `val`."""
     found: dict[str, tuple[list, list]] = {}
