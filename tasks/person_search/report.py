@@ -145,7 +145,7 @@ def searched(search: Path, about: dict, out: Path, embed_mb: float) -> dict[str,
             src = f"{caption(path)['query']}.mp4"
             shutil.copyfile(path, out / src)
         shown.append({**caption(path), "src": src})
-    return {"films": shown, "sheets": [{**caption(path), "uri": photo_uri(path)} for path in sheets[:SHEETS]]}
+    return {"films": shown, "sheets": [{**caption(path), "uri": photo_uri(path, SHEET_PX)} for path in sheets[:SHEETS]]}
 
 
 def findings(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[dict[str, Any]]:

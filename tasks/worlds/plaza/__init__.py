@@ -6,8 +6,9 @@ scene of validation or test has been seen in training. A unit is one scene, and 
 and the other params: more scenes change none of the others.
 
     cameras    in each scene, 2 to 8
-    scenes     of training, train-00, ...; there are four of validation and eight to test on
-    frames     of each scene of training, two a second; their ids are 0, 5, 10, ...; the others have ten
+    scenes     of training, train-00, ...; there are eight of validation and eight to test on
+    frames     of each scene of training, two a second; their ids are 0, 5, 10, ...; those of validation have five,
+               the others ten
     seed       another seed is another world
 
 Writes, for a unit, a MARMOT data root as tasks/ground_plane/sequence.py reads it (`part`: val for val-NN, else train):
@@ -39,7 +40,7 @@ from tasks.worlds.plaza.rig import PLANE
 from tasks.worlds.street.people import Look, draw_look
 
 FRAME_STEP = 5  # between the ids of two frames: of a film of ten frames a second every fifth is kept
-HELD_OUT, HELD_OUT_FRAMES = {"val": 4, "test": 8}, 10
+HELD_OUT = {"val": (8, 5), "test": (8, 10)}  # scenes, frames of each
 STREAMS = {"train": 1, "val": 2, "test": 3}  # keep the random numbers of the splits apart
 
 
@@ -47,7 +48,7 @@ STREAMS = {"train": 1, "val": 2, "test": 3}  # keep the random numbers of the sp
 class Plaza:
     cameras: int = 4
     scenes: int = 80  # of training
-    frames: int = 6  # of each scene of training
+    frames: int = 5  # of each scene of training
     seed: int = 0
 
 
@@ -77,7 +78,7 @@ def parse(uri: str) -> Plaza:
 
 
 def unit_names(world: Plaza) -> list[str]:
-    counts = {"train": world.scenes, **HELD_OUT}
+    counts = {"train": world.scenes, **{split: scenes for split, (scenes, _) in HELD_OUT.items()}}
     return [f"{split}-{number:02d}" for split, count in counts.items() for number in range(count)]
 
 
@@ -98,7 +99,8 @@ def draw_scene(world: Plaza, name: str) -> Scene:
     cameras = rig.draw(np.random.default_rng([*seed, 0]), world.cameras)
     things = scenery.draw_things(np.random.default_rng([*seed, 1]))
     around = scenery.draw(np.random.default_rng([*seed, 2]), things, [one.camera().centre for one in cameras])
-    frames = crowd.walk([*seed, 3], world.frames if split == "train" else HELD_OUT_FRAMES, things)
+    count = world.frames if split == "train" else HELD_OUT[split][1]
+    frames = crowd.walk([*seed, 3], count, things)
     looks = {}
     for person in {one.person for standing in frames for one in standing}:
         rng = np.random.default_rng([*seed, 4, person])

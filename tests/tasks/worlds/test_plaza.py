@@ -51,7 +51,7 @@ def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
     world = plaza.parse("synth://plaza?cameras=6&seed=7")
     assert (world.cameras, world.frames, world.seed) == (6, 6, 7)
     names = plaza.unit_names(plaza.parse("synth://plaza?cameras=4&seed=0"))
-    assert {"train-00", "train-79", "val-03", "test-07"} <= set(names)
+    assert {"train-00", "train-79", "val-07", "test-07"} <= set(names)
     assert len(names) == len(set(names)) == 92
 
 
@@ -95,7 +95,7 @@ def test_a_unit_is_a_marmot_root_of_one_part(world, units):
         assert (found.splits, found.part, found.layout) == ((name.split("-")[0],), part, "plaza")
         assert (found.plane.origin_m, found.plane.size_m, found.plane.angle_rad) == ((0, 0), (8, 8), 0)
         assert list(found.calibrations) == ["cam1", "cam2", "cam3"]
-        ids = list(range(0, 5 * (3 if name.startswith("train") else plaza.HELD_OUT_FRAMES), 5))
+        ids = list(range(0, 5 * {"train": 3, "val": 5, "test": 10}[name.split("-")[0]], 5))
         assert found.joined == found.frame_ids == ids
         for camera, frames in found.frames.items():
             assert sorted(frames) == ids
