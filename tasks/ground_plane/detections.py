@@ -43,21 +43,21 @@ class Detected:
     split: int
     xy: np.ndarray  # (n, 2) metres on the plane, the surest first
     confidence: np.ndarray  # (n)
-    scores: np.ndarray  # (rows, columns)
+    scores: np.ndarray | None  # (rows, columns); None if it was not asked for
 
 
-def read_detections(path: Path) -> list[Detected]:
-    """All frames, in order. Raises `BadInput` where there is no such file, or another."""
+def read_detections(path: Path, maps: bool = True) -> list[Detected]:
+    """All frames, in order, with their heatmaps or without. Raises `BadInput` where there is no such file, or another."""
     names = ("NbDetection", "Detections", "DetectionsConf", "Scene", "Frame", "Split")
     try:
         with h5py.File(path) as file:
             ends, xy, confidence, scene, frame, split = (file[f"evaluation/{name}"][:] for name in names)
             scene_names = [str(name) for name in file["evaluation/Scene"].attrs["scenes"]]
-            maps = file["heatmaps/pred_0"][:]
+            scores = file["heatmaps/pred_0"][:] if maps else [None] * len(frame)
     except (OSError, KeyError) as error:
         raise BadInput(f"{path}: not a file of ground_plane-detect ({error}); run it again") from None
     return [
-        Detected(scene_names[scene[i]], int(frame[i]), int(split[i]), xy[a:b], confidence[a:b], maps[i])
+        Detected(scene_names[scene[i]], int(frame[i]), int(split[i]), xy[a:b], confidence[a:b], scores[i])
         for i, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True))
     ]
 

@@ -94,7 +94,7 @@ def network_of(train: Path, detect: Path, frames: Mapping[str, Frames]) -> Netwo
     """Raises `BadInput` where the detections are of other frames than the pack's."""
     _, config, scores = load_network(train / "best.pt")
     found: dict[str, list[Frame]] = {}
-    held = read_detections(detect / FILE)
+    held = read_detections(detect / FILE, maps=False)
     for name, number in SPLITS.items():
         mine = [one for one in held if one.split == number]
         expected = [(scene.name, int(scene.frames[row])) for scene, row in frames[name]]
