@@ -64,7 +64,7 @@ def ground_matrix(scene: Scene, camera: Camera) -> np.ndarray:
 
 
 def region(camera: Camera) -> np.ndarray:
-    """(H, W) bool: the pixels whose centres lie in the camera's region of interest."""
+    """(H, W) bool: the pixels that the camera's region of interest touches."""
     if camera.roi is None:
         return np.ones(camera.size, bool)
     drawn = np.zeros(camera.size, np.uint8)

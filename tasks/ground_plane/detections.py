@@ -47,7 +47,7 @@ class Detected:
 
 
 def read_detections(path: Path, maps: bool = True) -> list[Detected]:
-    """All frames, in order, with their heatmaps or without. Raises `BadInput` where there is no such file, or another."""
+    """All frames, in order, with heatmaps or without. Raises `BadInput` where there is no such file, or another."""
     names = ("NbDetection", "Detections", "DetectionsConf", "Scene", "Frame", "Split")
     try:
         with h5py.File(path) as file:

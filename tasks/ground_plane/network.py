@@ -73,7 +73,8 @@ def maps(
     network: nn.Module, config: dict, scene: Scene, rows: Sequence[int], device: str | torch.device,
     views: Sequence[str] | None = None, sampling: Sampling | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Scores (n, rows, columns) float32, 0..1, of frames of a scene (places in `scene.frames`); 0 where no view sees.
+    """Scores (n, rows, columns) float32, 0..1, of frames of a scene (places in `scene.frames`); below 1e-12 where no
+    view sees.
 
     `views`: names of the cameras that look; None: all. `sampling`: in place of `scene.looked_up`, for all its cameras.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.ground_plane.factory import UNSEEN, build
-from models.ground_plane.ground import MultiScale, gathered, sampled
+from models.ground_plane.ground import Dilated, MultiScale, gathered, sampled
 from models.ground_plane.variants import NETWORKS
 
 GRID = (12, 18)
@@ -97,6 +97,24 @@ def test_one_network_takes_any_number_of_views_and_concat_takes_its_own(views):
         torch.testing.assert_close(
             ground(concat, *(x[:, :views] for x in inputs)), ground(concat, *inputs), rtol=0, atol=1e-4
         )
+
+
+def test_how_many_views_see_a_cell_is_known():
+    """Twice the same view has the same mean and the same maximum as it alone, and yet is another thing."""
+    one, model = looks(1, 1), network(SMALL)
+    found, twice = ground(model, *one), ground(model, *(x.expand(-1, 2, *x.shape[2:]) for x in one))
+    seen = one[2][:, 0]
+    assert (found - twice)[seen].abs().max() > 1e-3 and torch.equal(found[~seen], twice[~seen])
+
+
+def test_a_cell_knows_of_seven_cells_around_it():
+    """What changes a cell, ring by ring: from the eighth on only what the norms, which know all cells, bring."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 61, 61, requires_grad=True)
+    (change,) = torch.autograd.grad(Dilated(8)(x)[:, :, 30, 30].sum(), x)
+    away = (torch.stack(torch.meshgrid(*[torch.arange(61) - 30] * 2, indexing="ij"))).abs().amax(0)
+    rings = torch.stack([change.abs().mean((0, 1))[away == n].mean() for n in range(20)])
+    assert rings[:8].min() > 10 * rings[8:].max()
 
 
 def test_sampling_in_a_fixed_order_is_grid_sample():

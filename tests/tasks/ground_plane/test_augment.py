@@ -1,7 +1,9 @@
-"""Both levels of augmentation on cameras of a tiny scene: whatever is done, a person's foot is found in the changed image
-where the changed sampling of the person's changed place says."""
+"""Both levels of augmentation on cameras of a tiny scene: whatever is done, a person's foot is found in the changed
+image where the changed sampling of the person's changed place says."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ground_plane import batches, geometry
-from tasks.ground_plane.augment import OUTSIDE, augment, looked_up, scene_moves
+from tasks.ground_plane.augment import OUTSIDE, augment, light, looked_up, scene_moves
 from tasks.ground_plane.batches import Frames
 from tasks.ground_plane.params import Augment
 from tasks.ground_plane.scenes import Scene, View
@@ -29,8 +31,8 @@ MOVED = {
 }
 
 
-def params(base: dict, **view) -> Augment:
-    return Augment.model_validate({**base, "view": {**base["view"], **view}})
+def params(base: dict, scene: dict | None = None, **view) -> Augment:
+    return Augment.model_validate({"scene": {**base["scene"], **(scene or {})}, "view": {**base["view"], **view}})
 
 
 def scene(folder, cameras: int = 3, person: int | None = 0, roi: bool = True) -> Scene:
@@ -51,8 +53,8 @@ def scene(folder, cameras: int = 3, person: int | None = 0, roi: bool = True) ->
             file["images"] = image
         views.append(View(f"cam{number}", camera, path, {0: 0}))
     return Scene(
-        f"tiny-{cameras}", tuple(views), PLANE, CELL_M, PLANE.grid(CELL_M), np.array([0], np.int32), np.array(["train"]), (PEOPLE,),
-        np.array([True]),
+        f"tiny-{cameras}", tuple(views), PLANE, CELL_M, PLANE.grid(CELL_M), np.array([0], np.int32),
+        np.array(["train"]), (PEOPLE,), np.array([True]),
     )  # fmt: skip
 
 
@@ -88,7 +90,7 @@ def test_shares_of_0_change_nothing(folder, roi):
 @given(seed=st.integers(0, 10_000), person=st.integers(0, 2))
 @settings(max_examples=40, deadline=None)
 def test_a_spot_at_a_foot_is_found_through_both_levels(folder, seed, person):
-    """The weighted middle of the spot in each changed image, against the changed sampling at the person's changed place."""
+    """The weighted middle of the spot in each changed image, against the changed sampling at the person's new place."""
     of = scene(folder, person=person, roi=False)
     batch = Frames([(of, 0)], "cpu")(torch.tensor([0]))
     torch.manual_seed(seed)
@@ -179,3 +181,106 @@ def test_images_that_are_not_held_are_read_and_missing_ones_are_black(folder):
     assert not held.images[0, 2].any()
     for one in (held, read):
         assert not augment(one, params(STILL)).visible[0, 2].any()
+
+
+def painted(of: Scene, folder) -> Scene:
+    """The scene with white images where people may stand, black elsewhere."""
+    views = []
+    for view in of.views:
+        path = folder / f"painted-{view.path.name}"
+        with h5py.File(path, "w") as file:
+            file["images"] = 255 * batches.region(view.camera)[None, :, :, None].repeat(3, -1).astype(np.uint8)
+        views.append(replace(view, path=path))
+    return replace(of, views=tuple(views))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_a_region_moves_with_its_image(folder, seed):
+    batch = Frames([(painted(scene(folder), folder), 0)], "cpu")(torch.tensor([0]))
+    torch.manual_seed(seed)
+    example = augment(batch, params(MOVED))
+    white = brightness(example.images[0]) > 0.5
+    assert white.any() and (white != example.regions[0].numpy()).mean() < 0.01  # but for its edge
+
+
+def test_a_mirrored_view_and_a_mirrored_scene_are_mirrored_always(folder):
+    of = scene(folder)
+    batch, still = Frames([(of, 0)], "cpu")(torch.tensor([0])), without_changes(of)
+    view = augment(batch, params(STILL, flip=1))
+    torch.testing.assert_close(view.images, still.images.flip(-1), rtol=0, atol=1e-3)
+    assert torch.equal(view.regions, still.regions.flip(-1)) and torch.equal(view.visible, still.visible)
+    seen = (still.feet != OUTSIDE).all(-1)
+    assert seen.any() and torch.equal(view.people, still.people)
+    torch.testing.assert_close(view.feet[seen], still.feet[seen] * torch.tensor([-1.0, 1.0]))
+    moved = augment(batch, params(STILL, scene={"flip": 1}))
+    torch.testing.assert_close(moved.people, still.people * torch.tensor([-1.0, 1.0]))
+    assert torch.equal(moved.images, still.images) and torch.equal(moved.feet, still.feet)
+    both = moved.visible & still.visible.flip(-1)
+    assert both.sum() > 500
+    torch.testing.assert_close(moved.sampling[both], still.sampling.flip(-2)[both], rtol=0, atol=1e-4)
+
+
+def test_a_ground_is_moved_as_far_and_turned_as_much_as_the_params_say(folder):
+    """A plane of 6 x 4 m by half of it: 3 m along its width, 2 m along its height, to all sides."""
+    size = torch.tensor([PLANE.size_m]).expand(2000, 2).float()
+    torch.manual_seed(0)
+    moves = scene_moves(size, params(STILL, scene={"share": 1, "translate": 0.5}).scene)
+    reach = torch.stack([moves[:, :2, 2].amin(0), moves[:, :2, 2].amax(0)])
+    torch.testing.assert_close(reach, torch.tensor([[-3.0, -2.0], [3.0, 2.0]]), rtol=0, atol=0.02)
+    assert torch.equal(moves[:, :2, :2], torch.eye(2).expand(2000, 2, 2))
+    moves = scene_moves(size, params(STILL, scene={"share": 1, "rotate_deg": 30}).scene)
+    turned = torch.rad2deg(torch.atan2(moves[:, 1, 0], moves[:, 0, 0]))
+    torch.testing.assert_close(torch.stack([turned.min(), turned.max()]), torch.tensor([-30.0, 30.0]), rtol=0, atol=0.2)
+    torch.testing.assert_close(torch.linalg.det(moves), torch.ones(2000))
+    assert scene_moves(size, params(STILL, scene={"flip": 0.5}).scene)[:, 0, 0].mean().abs() < 0.1  # one in two
+
+
+def test_brightness_is_a_factor_and_contrast_is_about_the_mean_of_the_image():
+    """Of a view's pixels x and their mean m, (m + contrast (x - m)) brightness: both can be read from the change."""
+    before = torch.linspace(90, 110, 3 * 8 * 8).view(1, 1, 3, 8, 8).expand(60, 5, 3, 8, 8)  # nothing is clamped
+    torch.manual_seed(0)
+    after = light(before, params(STILL, brightness=0.4, contrast=0.5).view)
+    slope = (after[:, :, 2, 7, 7] - after[:, :, 0, 0, 0]) / 20
+    bent = after - after.mean((2, 3, 4), keepdim=True)
+    torch.testing.assert_close(bent, slope[..., None, None, None] * (before - 100), rtol=0, atol=1e-3)
+    factor = after.mean((2, 3, 4)) / 100
+    for values, low, high in ((factor, 0.6, 1.4), (slope / factor, 0.5, 1.5)):
+        assert low - 1e-3 < values.min() < low + 0.05 and high - 0.05 < values.max() < high + 1e-3
+        assert values[0].unique().numel() == 5  # each view has its own
+    assert torch.corrcoef(torch.stack([factor.flatten(), (slope / factor).flatten()]))[0, 1].abs() < 0.2
+
+
+def test_no_light_makes_more_than_white_or_less_than_black():
+    before = torch.tensor([0.0, 40.0, 120.0, 255.0]).view(1, 1, 1, 2, 2).expand(20, 3, 3, 2, 2)
+    torch.manual_seed(0)
+    after = light(before, params(STILL, brightness=0.5, contrast=0.5).view)
+    assert (after.min(), after.max()) == (0, 255)
+
+
+def test_feet_of_nobody_and_in_a_view_that_is_taken_away_are_nowhere(folder):
+    full = scene(folder, roi=False)
+    two = replace(full, name="two", people=(PEOPLE[:2],))
+    batch = Frames([(full, 0), (two, 0)], "cpu")(torch.tensor([0, 1]))
+    assert batch.real.tolist() == [[True] * 3, [True, True, False]]
+    feet = augment(batch, params(STILL)).feet
+    seen = (feet != OUTSIDE).all(-1)
+    assert seen[0].all() and seen[1, :, :2].all() and (feet[1, :, 2] == OUTSIDE).all()
+    torch.manual_seed(0)
+    example = augment(batch, params(STILL, drop=1))
+    left, seen = example.visible.flatten(2).any(2), (example.feet != OUTSIDE).all(-1)
+    assert left.sum(1).tolist() == [1, 1] and torch.equal(seen, left[..., None] & batch.real[:, None])
+
+
+def test_what_a_window_cuts_away_is_seen_no_more(folder):
+    batch = Frames([(scene(folder, roi=False), 0)], "cpu")(torch.zeros(20, dtype=torch.long))
+    torch.manual_seed(0)
+    example, still = augment(batch, params(STILL, share=1, scale=0.4)), augment(batch, params(STILL))
+    lost, lame = still.visible & ~example.visible, (still.feet != OUTSIDE) & (example.feet == OUTSIDE)
+    assert lost.any() and lame.any() and not (example.visible & ~still.visible).any()
+    assert example.sampling[example.visible].abs().max() <= 1
+    assert ((example.feet.abs() <= 1) | (example.feet == OUTSIDE)).all()
+    for v in range(3):  # the window's edge is an axis-parallel one in the image
+        at, cut = still.sampling[0, v][example.visible[0, v]], still.sampling[0, v][lost[0, v]]
+        inside = ((cut > at.amin(0) + 1e-3) & (cut < at.amax(0) - 1e-3)).all(-1)
+        assert not inside.any()

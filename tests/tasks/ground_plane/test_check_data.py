@@ -113,6 +113,30 @@ def test_images_cut_off_or_of_another_size_are_named(tmp_path):
     assert said["units"][UNIT]["counts"]["images"] == 16
 
 
+def test_a_frame_of_which_no_image_is_whole_is_not_a_labelled_one(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    for camera in ("cam1", "cam2", "cam3"):
+        path = unit / IMAGES / f"{camera}/{camera}_10.png"
+        path.write_bytes(path.read_bytes()[:-200])
+    _, said = checked(tmp_path)
+    counts = said["units"][UNIT]["counts"]
+    assert (counts["frames"], counts["images"], counts["labelled"]) == (6, 15, 5)
+    assert "of which 5 are labelled" in said["verdict"]
+
+
+def test_boxes_that_the_edge_of_the_image_cuts_show_no_feet(tmp_path):
+    """Person 1 of cam1 stands half out of the image on the left, of cam2 on the right, of cam3 below."""
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    for path in (unit / LABELS).iterdir():
+        rows = read_json(path)
+        rows[1][6:] = [0.0, 10.0, 8.0, 40.0, 88.0, 10.0, 95.0, 40.0, 20.0, 30.0, 40.0, 63.0]
+        write_json(path, rows)
+    _, said = checked(tmp_path)
+    of = said["units"][UNIT]
+    assert [camera["boxes"] for camera in of["cameras"].values()] == [6, 6, 6]  # those of person 2
+    assert max(of["reprojection_px"].values()) < 1e-6 and of["findings"] == []
+
+
 def test_a_label_that_cannot_be_read_is_named_and_the_others_count(tmp_path):
     unit = tiny_scene.write_unit(tmp_path / "download")
     (unit / LABELS / "tiny_20.json").write_text("[[")

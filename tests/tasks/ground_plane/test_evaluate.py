@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from tasks import metrics
 from tasks.files import folder_hash, read_json, write_json
 from tasks.ground_plane import champion, controls, detect, evaluate, geometry, matching, scenes
+from tasks.ground_plane.detections import FILE, read_detections
 from tasks.ground_plane.matching import METRICS, Counts
 from tasks.ground_plane.network import load_network
 from tasks.ground_plane.params import Decode, Line
@@ -181,25 +182,47 @@ def test_where_people_always_stand_the_blind_guess_is_right(project):
     assert controls.blind(frames["train"], [], frames["test"], decode) is None
 
 
-def test_validation_names_the_leader_and_the_test_people_choose_nothing(project, tmp_path):
-    root, _, details = project
-    shutil.copytree(root / "pack", tmp_path / "pack")
+def peopled(root: Path, **found: bool) -> None:
+    """In each split, as the loud network has it: everybody where it finds somebody, or one person alone."""
+    about = read_json(root / "pack/scenes.json")
+    numbers = {name: split for split, name in enumerate(("val", "test"), 1)}
+    for one in read_detections(root / "detect/loud" / FILE):
+        for split, everywhere in found.items():
+            if one.split == numbers[split]:
+                scene = about["scenes"][one.scene]
+                there = one.xy.tolist() if everywhere else [[0.3, 0.3]]
+                scene["people"][scene["frames"].index(one.frame)] = [[i, *xy] for i, xy in enumerate(there)]
+    write_json(root / "pack/scenes.json", about)
+
+
+@pytest.mark.parametrize("best", ["loud", "silent"])
+def test_validation_names_the_leader_and_the_test_people_choose_nothing(project, tmp_path, best):
+    """On test the order is the other way round: of two networks the one finds whom it must, the other nobody."""
+    shutil.copytree(project[0] / "pack", tmp_path / "pack")
     write_network(tmp_path, "loud", threshold=LOUD)
     write_network(tmp_path, "silent", threshold=SILENT)
-    _, told = evaluated(tmp_path)
-    best = "loud" if details["runs"]["loud"]["validation"]["moda"] > 0 else "silent"
-    assert told["leader"] == best and told["runs"]["silent"]["validation"]["moda"] == 0
-    about = read_json(tmp_path / "pack/scenes.json")
-    for scene in about["scenes"].values():
-        for split, people in zip(scene["split"], scene["people"]):
-            for one in people if split == "test" else ():
-                one[1:] = [0.3, 0.3]
-    write_json(tmp_path / "pack/scenes.json", about)
-    _, other = evaluated(tmp_path)
-    assert (other["leader"], other["threshold"]) == (told["leader"], told["threshold"])
-    assert other["runs"]["loud"]["moda"] != told["runs"]["loud"]["moda"]
-    for run in ("loud", "silent"):
-        assert other["runs"][run]["validation"] == told["runs"][run]["validation"]
+    train = {item: tmp_path / "train" / item for item in ("loud", "silent")}
+    for item in train:
+        detect.run(section("detect"), tmp_path / "detect" / item, network=item, pack=tmp_path / "pack", train=train)
+    peopled(tmp_path, val=best == "loud", test=best != "loud")
+    flat, told = evaluated(tmp_path, anew=False)
+    of, other = told["runs"]["loud"], told["runs"]["silent"]
+    assert (of["validation"]["moda"] > 0.9) == (best == "loud") == (of["moda"] < 0)
+    assert other["validation"]["moda"] == other["moda"] == 0
+    assert told["leader"] == best and told["threshold"] == flat["threshold"] == {"loud": LOUD, "silent": SILENT}[best]
+    assert all(told["runs"][run]["threshold"] == told["threshold"] for run in told["controls"])
+
+
+def test_a_curve_is_thinned_to_what_each_threshold_keeps():
+    """A short one is left as it is; of a long one each row is the last at or above a threshold asked for."""
+    few = np.array([[0.9, 0.1, 1, 0.1], [0.5, 0.3, 0.9, 0.3], [0.1, -0.2, 0.5, 0.6]])
+    np.testing.assert_array_equal(evaluate.thinned(few), few)
+    thresholds = np.linspace(1, 0, 1991)
+    many = np.column_stack([thresholds, *[thresholds] * 3])
+    kept = evaluate.thinned(many)
+    asked = np.linspace(1, 0, 200)
+    np.testing.assert_array_equal(kept, many[[(thresholds >= one).sum() - 1 for one in asked]])
+    assert evaluate.thinned(few[:0]).shape == evaluate.thinned(few * [1, np.nan, 1, np.nan]).shape == (0, 4)
 
 
 def test_people_whom_no_camera_can_see_are_counted_and_not_judged(project, tmp_path):

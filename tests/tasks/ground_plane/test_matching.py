@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ground_plane.matching import Counts, best_threshold, count, counts_at, curve, match
+from tasks.ground_plane.geometry import Camera, Plane
+from tasks.ground_plane.matching import Counts, best_threshold, count, counts_at, curve, match, people_of
+from tasks.ground_plane.scenes import Scene, View
 
 WILDTRACK = Path(__file__).parents[4] / "shared/real/wildtrack"
 if not WILDTRACK.exists():
@@ -70,6 +72,20 @@ def test_a_frame_without_detections_costs_what_it_misses_and_moda_goes_below_not
     assert wrong.metrics(MATCH_M) == {"moda": -3.0, "modp": None, "precision": 0.0, "recall": 0.0}
     assert count(nobody, nobody, MATCH_M).metrics(MATCH_M) == dict.fromkeys(("moda", "modp", "precision", "recall"))
     assert count(three, nobody, MATCH_M).metrics(MATCH_M)["precision"] == 0.0
+
+
+def test_people_are_judged_where_a_camera_sees_the_cell_they_stand_in():
+    """From above, a pixel a cell of half a metre: 8 x 5 m are filmed of a plane of 10 x 6 m, but for a corner."""
+    K = np.array([[20.0, 0, -0.5], [0, 20.0, -0.5], [0, 0, 1]])  # at 10 m height; pixel edges are edges of cells
+    above = Camera(K, np.eye(3), np.array([0.0, 0, 10]), (10, 16), np.array([[2, 0], [15, 0], [15, 9], [2, 9]]))
+    seen = [[1.0, 0.0], [7.99, 4.99], [1.01, 4.9], [5.2, 0.1]]
+    unseen = [[0.99, 2.0], [8.01, 1.0], [4.9, 5.01], [3.0, 5.9], [-0.1, 1.0], [5.0, -0.1], [10.1, 2.0], [2.0, 6.1]]
+    people = np.array([[n, *xy] for n, xy in enumerate(seen + unseen)])
+    scene = Scene(
+        "above", (View("cam1", above, Path("nowhere.h5"), {}),), Plane((0.0, 0.0), (10.0, 6.0)), 0.5, (12, 20),
+        np.array([0, 5]), np.array(["test", "test"]), (people[:0], people), np.array([True, True]),
+    )  # fmt: skip
+    assert people_of(scene, 1).tolist() == seen and people_of(scene, 0).shape == (0, 2)
 
 
 def some_frames(seed: int, frames: int = 6) -> list:

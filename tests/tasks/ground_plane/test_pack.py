@@ -118,6 +118,39 @@ def test_unchanged_cameras_are_kept_and_one_new_image_costs_one_camera(tmp_path)
     assert all(mine[1] != third[name][1] for name, mine in files(tmp_path).items())
 
 
+def test_a_new_calibration_costs_the_images_and_the_camera_of_its_own(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    packed(tmp_path)
+    first, before = files(tmp_path), {camera: frames_of(tmp_path, camera) for camera in ("cam1", "cam2", "cam3")}
+    path = unit / "0-calibration/calibs/cam2.json"
+    said = read_json(path)
+    write_json(path, said | {"K_new": (np.array(said["K_new"]) * [[1.2], [1.2], [1]]).tolist()})
+    packed(tmp_path)
+    second = files(tmp_path)
+    assert {name for name in first if first[name] != second[name] and UNIT in name} == {
+        f"pack/{UNIT}-cam2/{name}" for name in ("frames.h5", "camera.json", ".done.json")
+    }
+    assert read_json(tmp_path / f"pack/{UNIT}-cam2/camera.json")["K"][0][0] == pytest.approx(said["K_new"][0][0] * 0.6)
+    assert np.abs(frames_of(tmp_path, "cam2").astype(int) - before["cam2"]).max() > 50
+    for camera in ("cam1", "cam3"):
+        assert np.array_equal(frames_of(tmp_path, camera), before[camera])
+
+
+def test_what_is_finer_than_a_pixel_becomes_gray(tmp_path):
+    """A chequered floor of one pixel a field, made smaller: no pattern that is not there."""
+    unit = tiny_scene.write_unit(tmp_path / "download", frames=3)
+    for number in (1, 2, 3):
+        path = unit / f"0-calibration/calibs/cam{number}.json"
+        said = read_json(path)
+        write_json(path, said | {"K_new": said["K"], "dist": [0.0] * 5})
+    y, x = np.mgrid[:64, :96]
+    floor = (255 * ((x + y) % 2)).astype(np.uint8)[..., None].repeat(3, -1)
+    cv2.imwrite(str(unit / IMAGES / "cam1/cam1_0.png"), floor)
+    packed(tmp_path, height_px=20, width_px=30)
+    shown = frames_of(tmp_path, "cam1")[0].astype(int)
+    assert np.abs(shown - 127.5).max() < 40 and np.abs(shown.mean() - 127.5) < 2
+
+
 def test_the_same_download_gives_the_same_bytes(tmp_path):
     for root in (tmp_path / "a", tmp_path / "b"):
         tiny_scene.write_unit(root / "download")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,10 @@ import yaml
 
 from tasks.files import read_json, write_json
 from tasks.ground_plane import network, scenes
+from tasks.ground_plane.augment import OUTSIDE, Example
 from tasks.ground_plane.matching import people_of
-from tasks.ground_plane.params import Train
-from tasks.ground_plane.train import run, served_model
+from tasks.ground_plane.params import Loss, Train
+from tasks.ground_plane.train import run, served_model, terms
 from tasks.step import BadInput
 from tests.tasks.ground_plane.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
@@ -217,3 +220,58 @@ def test_mistakes_are_named(trained, pack, tmp_path):
     concat = {**config, "network": {**config["network"], "name": "small-concat", "views": 2}}
     with pytest.raises(BadInput, match="one: 3 cameras for small-concat, which was trained on 2"):
         network.maps(model, concat, scene, [0], "cpu")
+
+
+def test_the_frames_of_test_have_no_part_in_training(pack, tmp_path):
+    """Their images inverted, their people elsewhere: the same bits; whereas people of validation choose the epoch."""
+    params = settings(augment=STILL, engine={"epochs": 2})
+    changed = {part: tmp_path / part for part in ("test", "val")}
+    for part, other in changed.items():
+        shutil.copytree(pack, other)
+        about = read_json(other / "scenes.json")
+        for name, said in about["scenes"].items():
+            mine = [i for i, split in enumerate(said["split"]) if split == part]
+            for i in mine:
+                said["people"][i] = [[who, *(0.2 * np.array([x, y]) + 1).tolist()] for who, x, y in said["people"][i]]
+            for camera in said["cameras"]:
+                with h5py.File(other / f"{name}-{camera}/frames.h5", "r+") as file:
+                    file["images"][mine] = 255 - file["images"][mine]
+        write_json(other / "scenes.json", about)
+    scores = {part: run(params, tmp_path / f"out-{part}", network=NETWORK, pack=changed[part]) for part in changed}
+    plain = run(params, tmp_path / "out", network=NETWORK, pack=pack)
+    assert scores["test"] == plain and plain["val/threshold"] < 1
+    assert history_of(tmp_path / "out-test") == history_of(tmp_path / "out")
+    for name in ("best", "last"):
+        assert same(weights_of(tmp_path / "out-test", name), weights_of(tmp_path / "out", name))
+    assert scores["val"]["val/threshold"] != plain["val/threshold"]
+    assert same(weights_of(tmp_path / "out-val"), weights_of(tmp_path / "out"))
+
+
+def example(feet: list[list[float]], regions: torch.Tensor | None = None) -> Example:
+    """One frame of one view of 32 x 48 px, with feet in -1..1 of it."""
+    return Example(
+        torch.zeros(1, 1, 3, 32, 48), torch.zeros(1, 1, 4, 6, 2), torch.ones(1, 1, 4, 6, dtype=torch.bool),
+        torch.zeros(1, len(feet), 2), torch.ones(1, len(feet), dtype=torch.bool), torch.tensor([[feet]]), regions,
+    )  # fmt: skip
+
+
+def pulled(of: Example, kind: str) -> torch.Tensor:
+    """(8, 12): how much the loss of the feet would have each cell of the view higher."""
+    logits = torch.zeros(1, 1, 8, 12, requires_grad=True)
+    found = {"ground": torch.zeros(1, 4, 6), "views": logits}
+    terms(found, of, torch.zeros(1, 4, 6), Loss(kind=kind, radius_cells=2.0, views=0.5))["views"].backward()
+    return -logits.grad[0, 0]
+
+
+@pytest.mark.parametrize("kind", ["focal", "mse"])
+def test_feet_are_wanted_where_they_stand_in_the_view_and_only_in_its_region(kind):
+    x, y = 10.5 / 12 * 2 - 1, 2.25 / 8 * 2 - 1  # column 10, row 2 of 8 x 12 cells
+    found = pulled(example([[x, y], [OUTSIDE, OUTSIDE]]), kind)
+    assert divmod(int(found.argmax()), 12) == (2, 10) and found.max() > 0 > found[:, :7].max()
+    region = torch.zeros(1, 1, 32, 48, dtype=torch.bool)
+    region[..., 4:24, 20:] = True  # rows 1 to 5, columns 5 to 11
+    within = pulled(example([[x, y], [-0.9, 0.9]], region), kind)
+    inside = torch.zeros(8, 12, dtype=torch.bool)
+    inside[1:6, 5:] = True
+    assert torch.equal(within != 0, inside)
+    torch.testing.assert_close(within[inside], found[inside])

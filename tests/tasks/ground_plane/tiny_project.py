@@ -5,6 +5,7 @@ root = project(tmp_path); networks = {"small": write_network(root, "small")}
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,10 +28,15 @@ def section(step: str, **changes):
     return Line.model_fields[step].annotation.model_validate({**values, **changes})
 
 
-def write_pack(root: Path, val: float = 0.25, test: float = 0.25, **units: dict) -> Path:
-    """download/, check_data/ and pack/ of units {name: what `write_unit` takes}; returns the latter."""
+def write_pack(root: Path, val: float = 0.25, test: float = 0.25, missing: Sequence[str] = (), **units: dict) -> Path:
+    """download/, check_data/ and pack/ of units {name: what `write_unit` takes}; returns the latter.
+
+    `missing`: files of download/ that are not there.
+    """
     for seed, (name, said) in enumerate((units or {"tiny": {}}).items()):
         write_unit(root / "download", name, **{"frames": 12, "people": 4, "seed": seed, **said})
+    for file in missing:
+        (root / "download" / file).unlink()
     (root / "check_data").mkdir()
     check_data.run(section("check_data", pictures=0), root / "check_data", download=root / "download")
     params = section("pack", height_px=HEIGHT, width_px=WIDTH, cell_m=CELL_M, shares={"val": val, "test": test})

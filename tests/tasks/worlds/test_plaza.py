@@ -49,10 +49,10 @@ def bare(eye, things=(), **light):
 
 def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
     world = plaza.parse("synth://plaza?cameras=6&seed=7")
-    assert (world.cameras, world.frames, world.seed) == (6, 6, 7)
+    assert (world.cameras, world.frames, world.seed) == (6, 5, 7)
     names = plaza.unit_names(plaza.parse("synth://plaza?cameras=4&seed=0"))
     assert {"train-00", "train-79", "val-07", "test-07"} <= set(names)
-    assert len(names) == len(set(names)) == 92
+    assert len(names) == len(set(names)) == 96
 
 
 @pytest.mark.parametrize(
