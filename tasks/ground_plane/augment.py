@@ -124,9 +124,12 @@ def warped(images: Tensor, view: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def light(images: Tensor, params: ViewAugment) -> Tensor:
-    """Each view's brightness and contrast, of bytes as floats (B, V, 3, H, W)."""
+    """Each view's brightness, contrast and cast of colour, of bytes as floats (B, V, 3, H, W)."""
     shape = (*images.shape[:2], 1, 1, 1)
     brightness = between(1 - params.brightness, 1 + params.brightness, shape, images.device)
+    if params.colour:
+        cast = (*images.shape[:3], 1, 1)
+        brightness = brightness * between(1 - params.colour, 1 + params.colour, cast, images.device)
     contrast = between(1 - params.contrast, 1 + params.contrast, shape, images.device)
     middle = images.mean((2, 3, 4), keepdim=True)
     return (images * (contrast * brightness) + middle * ((1 - contrast) * brightness)).clamp(0, 255)
@@ -151,7 +154,7 @@ def augment(batch: Batch, params: Augment) -> Example:
     if of.share and of.scale or of.flip:
         images = warped(images.float(), view)
         regions = None if regions is None else warped(regions[:, :, None].float(), view, "nearest")[:, :, 0] > 0.5
-    if of.brightness or of.contrast:
+    if of.brightness or of.contrast or of.colour:
         images = light(images.float(), of)
     return Example(
         normalised(images.movedim(2, -1)), sampling.unflatten(2, grid), visible.unflatten(2, grid), people, batch.real,

@@ -21,7 +21,7 @@ def challenger(data: Path) -> str | None:
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
-    """Each at its own threshold, both by the match radius of today's params, over the same draws of frames.
+    """Each at its own threshold, both by the match radius of today's params, over the same draws.
 
     Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find.
     """
@@ -29,7 +29,6 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):
         raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")
     match_m = section.train.decode.match_m
-    draws = metrics.resamples(len(frames), of.bootstrap_replicates, of.bootstrap_seed)
     moda, drawn = [], []
     for path in (challenger, champion):
         network, config, scores = load_network(path, device())
@@ -38,7 +37,7 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
         found = controls.look(network, config, frames, scores["threshold"], device())
         counts = matching.counts_at([frame for _, frame in found], scores["threshold"], match_m)
         moda.append(sum(counts, matching.Counts()).metrics(match_m)["moda"])
-        drawn.append(evaluate.replicates(counts, match_m, draws)["moda"])
+        drawn.append(evaluate.replicates(evaluate.independent(counts, frames), match_m, of)["moda"])
     spread = metrics.interval(drawn[0] - drawn[1]) if len(frames) > 1 else None
     low, high = (spread["low"], spread["high"]) if spread else (None, None)
     return Comparison(f"MODA on {len(frames)} test frames", *moda, low, high)

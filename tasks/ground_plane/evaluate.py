@@ -11,8 +11,8 @@ Alone    python -m tasks ground_plane-evaluate
 
 The leader is the network with the best MODA on validation, at the threshold of its checkpoint, which validation chose
 too; the test frames choose nothing. Runs: networks, controls (the leader at its own threshold, see controls.py) and
-baselines that see no image. The intervals are of whole frames drawn with replacement; neighbours in time are alike, so
-that they are rather too narrow.
+baselines that see no image. The intervals are of whole scenes drawn with replacement, for frames of one are alike; of
+whole frames where there is one scene, which is rather too narrow.
 """
 
 from __future__ import annotations
@@ -62,27 +62,35 @@ def rounded(value: Any) -> Any:
     return round(float(value), 6) if isinstance(value, float) else value
 
 
-def intervals(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, dict | None]:
-    """95 % percentile interval of each metric over whole frames; None for fewer than two."""
-    if len(counts) < 2:
-        return dict.fromkeys(METRICS)
+def independent(counts: Sequence[Counts], frames: Frames) -> list[Counts]:
+    """What is drawn for an interval: the counts of each scene, or of each frame where all are of one scene."""
+    of: dict[str, Counts] = {}
+    for one, (scene, _) in zip(counts, frames, strict=True):
+        of[scene.name] = of.get(scene.name, Counts()) + one
+    return list(of.values()) if len(of) > 1 else list(counts)
+
+
+def replicates(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, np.ndarray]:
+    """{metric: (replicates)} of `independent` counts, drawn with replacement; NaN where a draw leaves it undefined."""
     draws = metrics.resamples(len(counts), params.bootstrap_replicates, params.bootstrap_seed)
-    return {name: metrics.interval(values) for name, values in replicates(counts, match_m, draws).items()}
-
-
-def replicates(counts: Sequence[Counts], match_m: float, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """{metric: (replicates)} of draws of frames (replicates, F); NaN where a draw leaves a metric undefined."""
     return matching.rates(*(draws @ np.array([astuple(one) for one in counts])).T, match_m)
 
 
-def numbers(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, Any]:
+def intervals(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, dict | None]:
+    """95 % percentile interval of each metric; None for fewer than two `independent` counts."""
+    if len(counts) < 2:
+        return dict.fromkeys(METRICS)
+    return {name: metrics.interval(values) for name, values in replicates(counts, match_m, params).items()}
+
+
+def numbers(counts: Sequence[Counts], frames: Frames, match_m: float, params: Evaluate) -> dict[str, Any]:
     """What details.json says of one run on some frames."""
     whole = sum(counts, Counts())
     people = whole.tp + whole.fn
     why = None if people else f"nobody in {len(counts)} frames" if counts else "no labelled frame"
     return {
         **whole.metrics(match_m), "tp": whole.tp, "fp": whole.fp, "fn": whole.fn, "frames": len(counts),
-        "people": people, "intervals": intervals(counts, match_m, params), "null_because": why,
+        "people": people, "intervals": intervals(independent(counts, frames), match_m, params), "null_because": why,
     }  # fmt: skip
 
 
@@ -115,19 +123,20 @@ def leader_of(runs: Mapping[str, dict]) -> tuple[str | None, str | None]:
     return (next(iter(runs)), "the only network") if len(runs) == 1 else (None, None)
 
 
-def judged_network(of: Network, test: Frames, params: Evaluate) -> dict[str, Any]:
+def judged_network(of: Network, frames: Mapping[str, Frames], params: Evaluate) -> dict[str, Any]:
     """A network at its threshold, on test and on validation, by scene and by match radius."""
     told: dict[str, Any] = {"kind": "network", "what": "trained", "threshold": of.threshold}
     if of.threshold is None:
         why = "its checkpoint has no threshold: nobody to choose one by on validation"
-        sides = {split: unjudged(len(frames), why) for split, frames in of.frames.items()}
+        sides = {split: unjudged(len(found), why) for split, found in of.frames.items()}
         return told | sides["test"] | {"validation": sides["val"], "by_scene": {}, "by_match_m": []}
-    at = {split: matching.counts_at(frames, of.threshold, of.decode.match_m) for split, frames in of.frames.items()}
-    sides = {split: numbers(counts, of.decode.match_m, params) for split, counts in at.items()}
-    names = [scene.name for scene, _ in test]
+    at = {split: matching.counts_at(found, of.threshold, of.decode.match_m) for split, found in of.frames.items()}
+    sides = {split: numbers(counts, frames[split], of.decode.match_m, params) for split, counts in at.items()}
+    by_scene: dict[str, list[tuple[Counts, tuple]]] = {}
+    for one, frame in zip(at["test"], frames["test"], strict=True):
+        by_scene.setdefault(frame[0].name, []).append((one, frame))
     told["by_scene"] = {
-        name: numbers([one for one, scene in zip(at["test"], names) if scene == name], of.decode.match_m, params)
-        for name in dict.fromkeys(names)
+        name: numbers(*map(list, zip(*mine, strict=True)), of.decode.match_m, params) for name, mine in by_scene.items()
     }
     by_radius = {r: sum(matching.counts_at(of.frames["test"], of.threshold, r), Counts()) for r in RADII_M}
     told["by_match_m"] = [{"match_m": radius, **counts.metrics(radius)} for radius, counts in by_radius.items()]
@@ -145,7 +154,8 @@ def judged_controls(of: Network, test: Frames, params: Evaluate, ctx: Context) -
             found = controls.look(network, config, test, of.threshold, device(), control.change, bar)
             if found:
                 counts = matching.counts_at([frame for _, frame in found], of.threshold, of.decode.match_m)
-                runs[run] = told | numbers(counts, of.decode.match_m, params)
+                mine = [test[place] for place, _ in found]
+                runs[run] = told | numbers(counts, mine, of.decode.match_m, params)
             else:
                 runs[run] = told | unjudged(0, "no scene of the test split has the cameras for it")
     return runs
@@ -171,7 +181,7 @@ def judged_baselines(decode: Decode, frames: Mapping[str, Frames], params: Evalu
             sides = {split: unjudged(len(frames[split]), "nobody in training or in validation") for split in SPLITS}
         else:
             at = {split: matching.counts_at(found, held[1] or 0.0, decode.match_m) for split, found in held[0].items()}
-            sides = {split: numbers(counts, decode.match_m, params) for split, counts in at.items()}
+            sides = {split: numbers(counts, frames[split], decode.match_m, params) for split, counts in at.items()}
         runs[run] = told | sides["test"] | {"validation": sides["val"]}
     return runs
 
@@ -256,7 +266,7 @@ def run(
         stale.unlink()  # of runs, or of a leader, that are no longer there
 
     networks = {name: network_of(train[name], detect[name], frames) for name in sorted(train)}
-    runs = {name: judged_network(of, frames["test"], params) for name, of in networks.items()}
+    runs = {name: judged_network(of, frames, params) for name, of in networks.items()}
     leader, how = leader_of(runs)
     first = networks[leader or next(iter(networks))]
     controlled: dict[str, dict] = {}

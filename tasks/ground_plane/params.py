@@ -65,6 +65,7 @@ class ViewAugment(Section):
     flip: Share = Field(description="share of the views that are mirrored")
     brightness: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this; so is the next")
     contrast: float = Field(ge=0, le=1)
+    colour: float = Field(ge=0, le=1, description="the same of red, green and blue, each by itself")
     drop: Share = Field(description="share of the views that are taken away, never all of a frame")
 
 

@@ -23,11 +23,11 @@ HEIGHT, WIDTH, CELL_M, SPOT_PX = 96, 144, 0.2, 2.0
 PEOPLE = np.array([[1, 1.3, 1.1], [2, 3.0, 2.2], [3, 4.4, 3.1]])
 STILL = {
     "scene": {"share": 0, "rotate_deg": 0, "translate": 0, "scale": 0, "shear_deg": 0, "flip": 0},
-    "view": {"share": 0, "scale": 0, "flip": 0, "brightness": 0, "contrast": 0, "drop": 0},
+    "view": {"share": 0, "scale": 0, "flip": 0, "brightness": 0, "contrast": 0, "colour": 0, "drop": 0},
 }
 MOVED = {
     "scene": {"share": 1, "rotate_deg": 180, "translate": 0.1, "scale": 0.3, "shear_deg": 15, "flip": 0.5},
-    "view": {"share": 1, "scale": 0.4, "flip": 0.5, "brightness": 0, "contrast": 0, "drop": 0},
+    "view": {"share": 1, "scale": 0.4, "flip": 0.5, "brightness": 0, "contrast": 0, "colour": 0, "drop": 0},
 }
 
 
@@ -284,3 +284,10 @@ def test_what_a_window_cuts_away_is_seen_no_more(folder):
         at, cut = still.sampling[0, v][example.visible[0, v]], still.sampling[0, v][lost[0, v]]
         inside = ((cut > at.amin(0) + 1e-3) & (cut < at.amax(0) - 1e-3)).all(-1)
         assert not inside.any()
+
+
+def test_a_cast_of_colour_is_a_factor_of_each_channel_of_each_view():
+    before = torch.full((2, 3, 3, 4, 5), 100.0)
+    after = light(before, params(STILL, colour=0.2).view)
+    assert (after == after[..., :1, :1]).all() and 80 <= after.min() < 95 and 105 < after.max() <= 120
+    assert len(after[..., 0, 0].unique()) == 18

@@ -98,6 +98,14 @@ def test_the_interval_is_of_frames_drawn_with_replacement():
     assert evaluate.intervals(counts[:1], MATCH_M, PARAMS) == dict.fromkeys(METRICS)
 
 
+def test_whole_scenes_are_drawn_where_there_are_several(project):
+    _, _, details = project
+    scenes = [Counts(of["tp"], of["fp"], of["fn"]) for of in details["per_scene"].values()]
+    told = details["runs"]["loud"]["intervals"]["recall"]
+    anew = evaluate.intervals(scenes, MATCH_M, PARAMS)["recall"]
+    assert told == pytest.approx(anew, abs=1e-5)
+
+
 def test_every_run_has_its_file_and_the_cameras_their_summary(project):
     root, flat, details = project
     alone, fewer = [f"only_{name}" for name in CAMERAS], [f"without_{name}" for name in CAMERAS]
