@@ -1,4 +1,4 @@
-"""The plaza world, `synth://plaza?cameras=4&scenes=80&frames=6&seed=0`: people walk on a square of 8 x 8 m that still,
+"""The plaza world, `synth://plaza?cameras=4&scenes=96&frames=5&seed=0`: people walk on a square of 8 x 8 m that still,
 calibrated cameras look at from all sides.
 
 A scene has its own cameras (poses, lenses, sensors), ground, walls, light, things in the way and people: nothing of a
@@ -47,7 +47,7 @@ STREAMS = {"train": 1, "val": 2, "test": 3}  # keep the random numbers of the sp
 @dataclass(frozen=True)
 class Plaza:
     cameras: int = 4
-    scenes: int = 80  # of training
+    scenes: int = 96  # of training
     frames: int = 5  # of each scene of training
     seed: int = 0
 
@@ -59,7 +59,7 @@ def parse(uri: str) -> Plaza:
     """Raises `BadInput` that names the key and what is allowed."""
     parts = urlsplit(uri)
     if (parts.scheme, parts.netloc) != ("synth", "plaza"):
-        raise BadInput(f"{uri}: expected synth://plaza?cameras=4&scenes=80&frames=6&seed=0")
+        raise BadInput(f"{uri}: expected synth://plaza?cameras=4&scenes=96&frames=5&seed=0")
     known = [field.name for field in fields(Plaza)]
     values: dict[str, int] = {}
     for key, text in parse_qsl(parts.query, keep_blank_values=True):

@@ -51,8 +51,8 @@ def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
     world = plaza.parse("synth://plaza?cameras=6&seed=7")
     assert (world.cameras, world.frames, world.seed) == (6, 5, 7)
     names = plaza.unit_names(plaza.parse("synth://plaza?cameras=4&seed=0"))
-    assert {"train-00", "train-79", "val-07", "test-07"} <= set(names)
-    assert len(names) == len(set(names)) == 96
+    assert {"train-00", "train-95", "val-07", "test-07"} <= set(names)
+    assert len(names) == len(set(names)) == 112
 
 
 @pytest.mark.parametrize(
