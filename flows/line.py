@@ -11,15 +11,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import lock, notify, results, source, worker
@@ -27,6 +31,7 @@ from flows.environment import STATE
 from flows.graph import Graph
 from tasks import champion, runner, tracking
 from tasks import params as params_file
+from tasks.files import write_text
 from tasks.step import BadInput
 
 NETWORK_RETRIES = 2
@@ -138,6 +143,21 @@ def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
     return forced
 
 
+@contextlib.contextmanager
+def standing() -> Iterator[None]:
+    """While this flow run is at work its id stands in a file. One that is found there was killed: Prefect is told."""
+    file = STATE / "flow_run"
+    if file.exists():
+        with contextlib.suppress(ObjectNotFound, ValueError), get_client(sync_client=True) as server:
+            killed = Crashed(message="its process was killed")
+            server.set_flow_run_state(UUID(file.read_text(encoding="utf-8")), killed, force=True)
+    write_text(file, str(flow_run.id))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
 @flow(
     name="line",
     flow_run_name="{line}",
@@ -166,7 +186,8 @@ def run_line(
                 params_file.set_values(assignments)
             params_file.load()
             graph = Graph(line)
-            return _run(LineRun(graph, forced_stages(graph, force or [])))
+            with standing():
+                return _run(LineRun(graph, forced_stages(graph, force or [])))
     except lock.Held as error:
         return Failed(name="Held", message=str(error))
     except BadInput as error:

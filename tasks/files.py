@@ -30,16 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
 def sweep(folder: Path) -> None:
     """Remove what `replacing` handed out under `folder` to processes that were killed before they could."""
     for path in folder.rglob(".*"):
-        if (match := TEMPORARY.fullmatch(path.name)) and path.is_file():
-            try:
-                os.kill(int(match[1]), 0)
-            except (ProcessLookupError, OverflowError):
-                path.unlink(missing_ok=True)
-            except PermissionError:  # somebody else's, and alive
-                pass
+        if (match := TEMPORARY.fullmatch(path.name)) and path.is_file() and not alive(int(match[1])):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from tasks.files import write_text
 from tasks.step import BadInput
@@ -92,15 +93,21 @@ def load(path: Path = Path("params.yaml")) -> Section:
     return validate(values, str(path))
 
 
+class AsWritten(RoundTripRepresenter):
+    """`null` stays null, as it stands in the file, so that a diff shows what was set and no more. A class of its own:
+    DVC writes dvc.lock with the library's."""
+
+
+AsWritten.add_representer(type(None), lambda this, _: this.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
 def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None:
     """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are
     valid."""
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096
-    round_trip.representer.add_representer(  # as it stands in the file, so that a diff shows what was set and no more
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    round_trip.Representer = AsWritten
     load(path)  # a file that is not usable as it is says so first
     document = round_trip.load(path.read_text(encoding="utf-8"))
     keys = []

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock
+
+from tasks.files import alive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,6 +43,7 @@ STATE = Path(".trainyard")
 SHOWN = (".png", ".html", ".mp4", ".json")  # what people look at; weights go in with the model, data stay in DVC
 CHAMPION = "champion"
 CHILDREN = "runs"
+PROCESS = "trainyard.process"  # host:pid
 METRICS_A_BATCH = 1000  # MLflow's limit for one call
 
 
@@ -78,10 +82,26 @@ def git_commit() -> str:
     return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
+def this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def end_killed_runs(store: MlflowClient, experiment: str) -> None:
+    """Runs whose process on this machine is gone do not stand as running for ever."""
+    for run in store.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        host, _, process = run.data.tags.get(PROCESS, "").rpartition(":")
+        if host == socket.gethostname() and not alive(int(process)):
+            store.set_terminated(run.info.run_id, "KILLED")
+
+
 def start_flow_run(line: str, name: str, tags: Mapping[str, str]) -> str:
     """The parent of the runs that one flow makes. Returns its id."""
     store = client()
-    tags = {**tags, "mlflow.runName": name, "line": line, "git.commit": git_commit(), "mlflow.source.name": "flows"}
+    end_killed_runs(store, experiment(store, line))
+    tags = {
+        **tags, "mlflow.runName": name, "line": line, "git.commit": git_commit(), "mlflow.source.name": "flows",
+        PROCESS: this_process(),
+    }  # fmt: skip
     return store.create_run(experiment(store, line), tags=tags).info.run_id
 
 
@@ -107,6 +127,7 @@ def stage_run(
         "line": stage.line,
         "stage": stage.name,
         "git.commit": git_commit(),
+        PROCESS: this_process(),
         **({"mlflow.parentRunId": parent_run} if parent_run else {}),
     }
     run_id = store.create_run(experiment(store, stage.line), tags=tags).info.run_id

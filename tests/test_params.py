@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from tasks import params
 
@@ -69,6 +71,9 @@ def test_set_keeps_comments_and_every_other_value(copy):
     assert after == before
     assert copy.read_text().count("#") == (ROOT / "params.yaml").read_text().count("#")
     assert copy.read_text().count(": null") == (ROOT / "params.yaml").read_text().count(": null")
+    text = io.StringIO()  # DVC writes dvc.lock in this process, by the same library
+    YAML().dump({"nothing": None}, text)
+    assert text.getvalue() == "nothing:\n"
 
 
 @pytest.mark.parametrize(

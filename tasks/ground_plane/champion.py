@@ -15,9 +15,15 @@ from tasks.step import BadInput
 
 
 def challenger(data: Path) -> str | None:
-    """The network that finds people of validation best."""
-    details = data / "evaluate" / "details.json"
-    return read_json(details)["leader"] if details.exists() else None
+    """The network that finds people of validation best; None if no baseline does worse there."""
+    path = data / "evaluate" / "details.json"
+    details = read_json(path) if path.exists() else {"leader": None}
+    leader = details["leader"]
+    if leader is None:
+        return None
+    moda = {run: details["runs"][run]["validation"]["moda"] for run in (leader, *details["baselines"])}
+    known = [value for run, value in moda.items() if run != leader and value is not None]
+    return leader if moda[leader] is None or moda[leader] > max(known, default=-1e9) else None
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:

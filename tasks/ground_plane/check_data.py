@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tasks.files import write_json
+from tasks.files import read_json, write_json
 from tasks.ground_plane import check_pictures, sequence
 from tasks.ground_plane.calibration import Calibration
 from tasks.ground_plane.params import CheckData
@@ -38,6 +39,7 @@ from tasks.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 NAMED = 5  # findings of one kind that are named; of the others the number is said
+TOLD = 10  # findings on the console
 MAX_ROUND_TRIP_PX = 0.5
 EDGE_PX = 1.0
 COUNTS = ("frames", "images", "labelled", "people", "outside", "unseen")
@@ -170,7 +172,8 @@ def judged_cameras(
         if median is not None and median > params.max_reprojection_px:
             findings.add(
                 "calibrations", path, f"labelled places are {median:.1f} px (median) from the feet of their boxes, "
-                f"more than max_reprojection_px = {params.max_reprojection_px:g}; calibrate {name} anew"
+                f"more than max_reprojection_px = {params.max_reprojection_px:g}; calibrate {name} anew, or bring its "
+                "own calibration if that is another camera's"
             )  # fmt: skip
         cameras[name] = {
             "size": list(calibration.size), "images": len(usable[name]), "reprojection_px": median, "boxes": len(feet),
@@ -179,6 +182,12 @@ def judged_cameras(
             "region": calibration.roi is not None,
         }  # fmt: skip
     return cameras
+
+
+def fit(cameras: Iterable[Mapping[str, Any]], params: CheckData) -> int:
+    """How many of the cameras whose labels have boxes fit them."""
+    medians = [camera["reprojection_px"] for camera in cameras]
+    return sum(median is not None and median <= params.max_reprojection_px for median in medians)
 
 
 def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: Path) -> dict[str, Any]:
@@ -205,6 +214,11 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         why = f"{len(joined)} labelled frames with an image; it needs {need}"
     elif lost and lost == inside.sum():
         why = f"no camera sees any of the {lost} labelled places; mend the calibrations, or the labels' unit"
+    elif len(distances) and fit(cameras.values(), params) == 0:
+        why = (
+            f"no calibration fits the labels: feet are {np.median(distances):.1f} px off (median); bring both to one "
+            "unit and one origin, or raise ground_plane.check_data.max_reprojection_px"
+        )
     return {
         "part": found.part, "splits": list(found.splits), "layout": found.layout,
         "counts": {
@@ -237,7 +251,7 @@ def verdict(units: dict[str, dict[str, Any]], params: CheckData) -> str:
     seen = sorted({len(said["cameras"]) for said in good})
     cameras = "no" if not seen else str(seen[0]) if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
     words = [
-        f"{len(good)} of {many(len(units), 'sequence')} can be used: {cameras} cameras, "
+        f"{len(good)} of {many(len(units), 'sequence')} can be used: {cameras} camera{'' if cameras == '1' else 's'}, "
         f"{many(total['frames'], 'frame')}, of which {total['labelled']} are labelled, "
         f"with {total['people']} places of people."
     ]
@@ -250,11 +264,11 @@ def verdict(units: dict[str, dict[str, Any]], params: CheckData) -> str:
     else:
         words.append(f"The calibrations fit the labels: feet are {max(medians):.1f} px off (the worst median).")
     if total["outside"]:
-        words.append(f"{total['outside']} places lie outside the plane and are left out.")
+        words.append(f"{many(total['outside'], 'place')} outside the plane left out.")
     if total["unseen"]:
-        words.append(f"{total['unseen']} places in the plane are seen by no camera.")
+        words.append(f"{many(total['unseen'], 'place')} in the plane seen by no camera.")
     findings = sum(len(said["findings"]) for said in units.values())
-    words.append("Nothing else was found." if not findings else f"{many(findings, 'finding')} below.")
+    words.append("Nothing else was found." if not findings else f"{many(findings, 'finding')}.")
     return " ".join(words)
 
 
@@ -278,14 +292,21 @@ def run(params: CheckData, out: Path, ctx: Context = Context(), *, download: Pat
         elif isinstance(result, Exception):
             raise result
         units[names[index]] = result
+    if (download / "quarantine.json").exists():
+        units |= {name: refused(why) for name, why in read_json(download / "quarantine.json").items()}
     units = dict(sorted(units.items()))
     usable = [name for name, said in units.items() if said["usable"]]
     said = verdict(units, params)
     write_json(out / "check.json", {"verdict": said, "usable": usable, "parts": by_part(units), "units": units})
+    log.info("%s", said)
     for name in units:
         if not units[name]["usable"]:
             log.warning("cannot use %s: %s", name, units[name]["why"])
-    log.info("%s", said)
+    findings = [line for name in usable for line in units[name]["findings"]]
+    for line in findings[:TOLD]:
+        log.warning("%s", line)
+    if len(findings) > TOLD:
+        log.warning("%d more in %s", len(findings) - TOLD, out / "check.json")
     if not usable:
         first = next((f"{name}: {units[name]['why']}" for name in units), "there is none")
         raise BadInput(f"{download}: no sequence can be used; {first}")

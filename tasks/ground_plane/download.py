@@ -115,6 +115,6 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     totals["cameras"] = sum(len(u["cameras"]) for u in found)
     totals |= {key: sum(u[key] for u in found) for key in ("frames", "labels", "joined", "people")}
     totals["images"] = sum(sum(u["cameras"].values()) for u in found)
-    totals["left_out_images"] = sum(len(u["left_out"]) for u in found)
+    totals["left_out"] = sum(len(u["left_out"]) for u in found)
     write_json(out / "report.json", {"totals": totals, "units": done.summaries, "quarantined": done.quarantined})
     return totals

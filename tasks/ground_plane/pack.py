@@ -267,7 +267,8 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
             log.warning("left out %s: %s", name, error)
             left_out[name] = str(error)
     if not scenes:
-        raise BadInput(f"{download}: no sequence can be packed: {left_out or 'check_data found none usable'}")
+        reasons = "".join(f"\n  {name}: {why}" for name, why in left_out.items())
+        raise BadInput(f"{download}: no sequence can be packed{reasons or ': check_data found none usable'}")
     grids = [units[name].plane.grid(params.cell_m) for name in scenes]
     write_json(out / "scenes.json", {
         "height_px": params.height_px, "width_px": params.width_px, "cell_m": params.cell_m,

@@ -47,7 +47,7 @@ def of_controls(details: Mapping[str, Any]) -> list[str]:
         other = runs[run]["moda"]
         if other is not None and moda <= other:
             told.append(f"{leader} is no better than {run}, which looks at no image (MODA {moda:.3f}, {other:.3f}).")
-    if moda <= 0:
+    if moda <= 0 or details["frames"]["test"] < FEW_FRAMES:
         return told
     shuffled = runs.get("shuffled", {}).get("moda")
     if shuffled is not None and shuffled > COLLAPSED * moda:

@@ -29,7 +29,7 @@ from tasks.step import BadInput
 CALIBS, ANNOTATION, SCENE = Path("0-calibration/calibs"), Path("1-annotation"), "scene.json"
 LABELS = ANNOTATION / "labels"
 PARTS = ("train", "val")
-MAX_PLANE_M = 500.0
+MIN_PLANE_M, MAX_PLANE_M = 0.5, 500.0
 SPLITS = (("train",), ("val",), ("test",), ("train", "val"), ("train", "val", "test"))
 CAMERA = re.compile(r"cam(\d{1,6})")
 CALIBRATION = re.compile(r"cam(\d{1,6})(_new)?\.json")
@@ -94,9 +94,11 @@ def plane_of(said: Any, where: str) -> Plane:
             found[key] = np.array([np.nan])
         if not np.isfinite(found[key]).all() or (key == "size_m" and (found[key] <= 0).any()):
             raise BadInput(f"{where}: 'plane' needs {key!r}: {'two numbers' if length == 2 else 'a number'}, in metres")
-    if found["size_m"].max() > MAX_PLANE_M:
+    if found["size_m"].max() > MAX_PLANE_M or found["size_m"].min() < MIN_PLANE_M:
         size = " x ".join(f"{side:g}" for side in found["size_m"])
-        raise BadInput(f"{where}: 'size_m' of 'plane' is {size} m, more than {MAX_PLANE_M:g}; it is in metres, not cm")
+        raise BadInput(
+            f"{where}: 'size_m' of 'plane' is {size} m; expected {MIN_PLANE_M:g} to {MAX_PLANE_M:g}, in metres, not cm"
+        )
     origin, size = (tuple(map(float, found[key])) for key in ("origin_m", "size_m"))
     return Plane(origin, size, float(found["angle_rad"][0]))
 

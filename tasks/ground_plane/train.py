@@ -120,9 +120,14 @@ def made(params: Train, name: str, views: int) -> nn.Module:
         ) from None
 
 
-def training_frames(held: Sequence[Scene], params: Train, fabric: Fabric, pack: Path) -> Frames:
+def training_frames(held: Sequence[Scene], params: Train, name: str, fabric: Fabric, pack: Path) -> Frames:
     """Raises `BadInput` where no batch can be made of them."""
     work, batch = scenes.of_split(held, "train"), params.engine.batch
+    if not work:
+        raise BadInput(
+            f"{pack / 'scenes.json'}: holds no labelled frame to train on, only {', '.join(one.name for one in held)}; "
+            "check_data says which sequences were left out, and why"
+        )
     if len(work) < batch:
         raise BadInput(
             f"{pack / 'scenes.json'}: {len(work)} labelled frames to train on fill no batch; add some, or lower "
@@ -133,6 +138,9 @@ def training_frames(held: Sequence[Scene], params: Train, fabric: Fabric, pack: 
             f"ground_plane.train.engine.batch: {batch} frames cannot be shared evenly by {fabric.world_size} processes "
             f"x {params.engine.accumulate} micro-batches"
         )
+    cameras = sorted({len(scene.views) for scene, _ in work})
+    if name.endswith("-concat") and len(cameras) > 1:
+        log.warning("%s: scenes have %d to %d cameras; missing ones are seen as nothing", name, cameras[0], cameras[-1])
     frames = Frames(work, fabric.device)
     if params.engine.cuda_graph and frames.held is None:
         raise BadInput(
@@ -144,7 +152,7 @@ def training_frames(held: Sequence[Scene], params: Train, fabric: Fabric, pack: 
 def prepare(params: Train, name: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     held = scenes.load(pack)
-    frames = training_frames(held, params, fabric, pack)
+    frames = training_frames(held, params, name, fabric, pack)
     model = with_common_statistics(made(params, name, frames.views))
     grid, cell_m = held[0].grid, held[0].cell_m
     height, width = frames.image_size

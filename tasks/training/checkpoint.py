@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,23 @@ from tasks.step import BadInput
 log = logging.getLogger(__name__)
 
 
+def interned(value: Any) -> Any:
+    """The same with one object for each text. Pickle writes an object that it has met before as a reference: the texts
+    of a run that was taken up are others than those of one in one go, and so were the bytes."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if type(value) in (dict, OrderedDict):
+        made = type(value)((interned(key), interned(item)) for key, item in value.items())
+        if hasattr(value, "_metadata"):  # torch's, of a model's state
+            made._metadata = interned(value._metadata)
+        return made
+    if type(value) in (list, tuple):
+        return type(value)(map(interned, value))
+    return value
+
+
 def save(folder: Path, name: str, state: dict[str, Any], readable: dict[str, Any]) -> None:
+    state = interned(state)
     buffer = io.BytesIO()  # torch.save writes a file's name into the file, and the temporary name holds a process id
     torch.save(state, buffer)
     with replacing(folder / f"{name}.pt") as temporary:

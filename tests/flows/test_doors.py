@@ -154,6 +154,10 @@ def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(ne
     assert resumed.returncode == 0, resumed.stderr
     assert (new_yard.root / "data/toy/collect/one").stat().st_mtime_ns == stamp
     assert "up to date" in new_yard.dvc("status").stdout
+    runs = sqlite3.connect(new_yard.root / "mlflow.db").execute("select status from runs").fetchall()
+    assert "RUNNING" not in {status for (status,) in runs}
+    states = sqlite3.connect(new_yard.root / ".trainyard/prefect/prefect.db").execute("select state_type from flow_run")
+    assert sorted(state for (state,) in states) == ["COMPLETED", "CRASHED", "FAILED"]
 
 
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):

@@ -39,9 +39,14 @@ def plane_around(calibrations: dict[int, Calibration], files: dict[int, Path], r
             f'"plane": {{"origin_m": [x, y], "size_m": [w, h], "angle_rad": 0}}'
         )
     plane = Plane.around(points)
+    size = " x ".join(f"{side:.3g}" for side in plane.size_m)
+    if max(plane.size_m) < sequence.MIN_PLANE_M:
+        raise BadInput(
+            f"{root / sequence.CALIBS}: by all 'ROI' the ground plane is {size} m: its lengths are in another unit; "
+            "mend ground_plane.download.metres_per_unit (1: metres)"
+        )
     # A region that comes near the horizon has corners kilometres away.
-    if max(plane.size_m) > sequence.MAX_PLANE_M or min(plane.size_m) <= 0:
-        size = " x ".join(f"{side:.0f}" for side in plane.size_m)
+    if max(plane.size_m) > sequence.MAX_PLANE_M or min(plane.size_m) < sequence.MIN_PLANE_M:
         raise BadInput(
             f"{farthest[1]}: its 'ROI' reaches {farthest[0]:.0f} m away, the ground plane would be {size} m; draw it "
             "lower in the image, or mend metres_per_unit"
@@ -91,5 +96,14 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
         write_json(folder / sequence.CALIBS / f"{found.name}.json", found.document())
         here = sequence.frame_files(folders[number])
         left_out += frames.bring(found.name, here, folder / images / found.name, found.size, source)
+    other = next(name for name in sequence.PARTS if name != part)
+    filmed = sum(
+        len(sequence.frame_files(path))
+        for path in sequence.camera_folders(source / sequence.ANNOTATION / other).values()
+    )
+    if filmed and len(splits) == len(sequence.SPLITS[-1]):
+        left_out.append(
+            f"{sequence.ANNOTATION / other}: {filmed} images without labels: left out; {part} is divided instead"
+        )
     write_json(folder / sequence.SCENE, sequence.scene_document(plane, splits, part, "marmot", str(source)))
     return {"left_out": left_out, "annotators": annotators}

@@ -98,7 +98,7 @@ def test_somebody_outside_the_plane_is_named_with_frame_and_place(tmp_path):
     write_json(path, rows)
     metrics, said = checked(tmp_path)
     assert f"{UNIT}/{LABELS}/tiny_15.json: frame 15: person 2 at (9.00, 12.34) m is outside" in findings(said)
-    assert metrics["outside"] == 1 and "1 places lie outside the plane" in said["verdict"]
+    assert metrics["outside"] == 1 and "1 place outside the plane left out" in said["verdict"]
 
 
 def test_images_cut_off_or_of_another_size_are_named(tmp_path):
@@ -207,5 +207,24 @@ def test_a_plane_in_centimetres_is_said(tmp_path):
     unit = tiny_scene.write_unit(tmp_path / "download")
     plane = read_json(unit / "scene.json")["plane"] | {"size_m": [600, 400]}
     changed(unit / "scene.json", plane=plane)
-    with pytest.raises(BadInput, match=r"scene.json: 'size_m' of 'plane' is 600 x 400 m, .*not cm"):
+    with pytest.raises(BadInput, match=r"scene.json: 'size_m' of 'plane' is 600 x 400 m; .*not cm"):
+        checked(tmp_path)
+
+
+def test_what_the_download_could_not_use_is_in_the_verdict(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download")
+    write_json(tmp_path / "download/quarantine.json", {"hall-2": "hall 2/0-calibration/calibs: holds no camN.json"})
+    _, said = checked(tmp_path)
+    assert said["usable"] == [UNIT] and "1 of 2 sequences can be used" in said["verdict"]
+    assert said["units"]["hall-2"]["why"] == "hall 2/0-calibration/calibs: holds no camN.json"
+
+
+def test_labels_that_no_calibration_fits_make_a_sequence_useless(tmp_path):
+    unit = tiny_scene.write_unit(tmp_path / "download")
+    for path in (unit / LABELS).iterdir():
+        rows = read_json(path)
+        for row in rows[1:]:
+            row[3:5] = [value + 150 for value in row[3:5]]
+        write_json(path, rows)
+    with pytest.raises(BadInput, match=r"no calibration fits the labels: .* bring both to one unit"):
         checked(tmp_path)

@@ -164,7 +164,7 @@ def test_an_image_that_is_cut_off_is_left_out_and_said(tmp_path):
     image = source / "1-annotation/train/cam2/cam2_5.png"
     image.write_bytes(image.read_bytes()[:-200])
     report = fetched(tmp_path, source)
-    (line,) = report["units"]["square"]["left_out"]
+    line = report["units"]["square"]["left_out"][0]
     assert line == "1-annotation/train/cam2/cam2_5.png: frame 5: cannot be read: left out"
     assert list(sequence.read(tmp_path / "download/square").frames["cam2"]) == [0, 10, 15]
 
@@ -181,7 +181,7 @@ def test_a_label_that_cannot_be_read_is_left_out_and_said(tmp_path, spoil, why):
     source = marmot(tmp_path / "square", val_labels=False)
     spoil(source / LABELS / "train/tiny_10.json")
     said = fetched(tmp_path, source)["units"]["square"]
-    (line,) = said["left_out"]
+    line = said["left_out"][0]
     assert line.startswith(f"1-annotation/labels/train/tiny_10.json: frame 10: {why}") and line.endswith(": left out")
     assert (said["frames"], said["labels"], said["joined"]) == (4, 3, 3)
 
@@ -235,3 +235,16 @@ def test_only_what_has_changed_is_made_again(tmp_path):
     assert set(fetched(tmp_path, source)["units"]) == {"b-train", "b-val"}
     assert not list((tmp_path / "download").glob("a-*"))
     assert json.loads((tmp_path / "download/quarantine.json").read_text()) == {}
+
+
+def test_images_of_the_other_part_without_labels_are_said(tmp_path):
+    said = fetched(tmp_path, marmot(tmp_path / "square", val_labels=False))["units"]["square"]
+    assert said["left_out"] == ["1-annotation/val: 12 images without labels: left out; train is divided instead"]
+    assert fetched(tmp_path / "2", marmot(tmp_path / "both"))["totals"]["left_out"] == 0
+
+
+def test_lengths_in_another_unit_make_no_plane(tmp_path):
+    with pytest.raises(
+        BadInput, match=r"by all 'ROI' the ground plane is .* mend ground_plane.download.metres_per_unit"
+    ):
+        fetched(tmp_path, marmot(tmp_path / "square"), metres_per_unit=1e-6)

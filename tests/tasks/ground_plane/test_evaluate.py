@@ -313,7 +313,10 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_pa
     line = Line.model_validate(values)
     shutil.copytree(root / "pack", tmp_path / "pack")
     loud, silent = root / "train/loud/best.pt", write_network(tmp_path, "silent", threshold=SILENT) / "best.pt"
-    assert champion.challenger(root) == details["leader"]
+    for best, challenger in ((0.9, "loud"), (0.0, None)):  # as good as what looks at no image, it does not take part
+        details["runs"]["loud"]["validation"]["moda"] = best
+        write_json(tmp_path / "evaluate/details.json", details)
+        assert champion.challenger(tmp_path) == challenger
     found = champion.compare(loud, silent, root, line)
     assert (found.challenger, found.champion) == (pytest.approx(flat["test/loud/moda"], abs=1e-6), 0)
     assert found.low <= found.challenger - found.champion <= found.high

@@ -48,6 +48,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
         for kind in ("last", "best"):
             whole, resumed = (torch.load(tmp_path / run / f"{kind}.pt", weights_only=True) for run in ("whole", name))
             assert same(whole, resumed)
+            assert (tmp_path / "whole" / f"{kind}.pt").read_bytes() == (tmp_path / name / f"{kind}.pt").read_bytes()
             assert (tmp_path / "whole" / f"{kind}.json").read_bytes() == (tmp_path / name / f"{kind}.json").read_bytes()
         assert (tmp_path / "whole" / "history.jsonl").read_bytes() == (tmp_path / name / "history.jsonl").read_bytes()
 
