@@ -9,6 +9,7 @@ parent run, a result artifact, and a word to someone when it fails.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,19 @@ from tasks.step import BadInput
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
 BAD_INPUT = "Bad input"  # the state of a stage that a person has to help
+
+
+class Plain(logging.Filter):
+    """Of a stage that a person has to mend Prefect tells the traceback of no exception, and of each one after it, by a
+    number, that it could not begin. The last word of the run says both in words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0] is None:
+            record.exc_info = None
+        return "Finished in state NotReady(" not in record.getMessage()
+
+
+logging.getLogger("prefect.task_runs").addFilter(Plain())
 
 
 class LineRun:

@@ -125,6 +125,7 @@ def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(yar
     result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=elsewhere")
     assert result.returncode == 1 and "elsewhere: holds no number" in result.stderr
     assert "retry" not in result.stderr.lower() and "Traceback" not in result.stderr
+    assert "NoneType" not in result.stderr and "NotReady" not in result.stderr
     assert yard_copy.outputs() == before
 
 
@@ -157,7 +158,7 @@ def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(ne
     runs = sqlite3.connect(new_yard.root / "mlflow.db").execute("select status from runs").fetchall()
     assert "RUNNING" not in {status for (status,) in runs}
     states = sqlite3.connect(new_yard.root / ".trainyard/prefect/prefect.db").execute("select state_type from flow_run")
-    assert sorted(state for (state,) in states) == ["COMPLETED", "CRASHED", "FAILED"]
+    assert sorted(state for (state,) in states) == ["COMPLETED", "CRASHED"]  # the refused one never began
 
 
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):
