@@ -13,7 +13,7 @@ demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded wor
 	$(BIN)/python -m flows run brake_coast
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks
