@@ -15,7 +15,7 @@ from tasks.step import BadInput
 
 
 def challenger(data: Path) -> str | None:
-    """The network that finds people of validation best; None if no baseline does worse there."""
+    """The network that finds people of validation best; None if a baseline does as well there."""
     path = data / "evaluate" / "details.json"
     details = read_json(path) if path.exists() else {"leader": None}
     leader = details["leader"]

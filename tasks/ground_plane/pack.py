@@ -45,7 +45,7 @@ from tasks.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 VERSION = ("v110", "v110")  # fixed, so that the bytes do not depend on the library's newest format
-MAX_CELLS = 4_000_000  # a training batch of 4 such maps fills 10 GB
+MAX_CELLS = 4_000_000  # a small network's 65 channels of them take 1 GB a frame
 NO_WHOLE_IMAGE = "not an image that can be read to its end"
 Job = tuple[str, Calibration, dict[int, Path]]  # unit, camera, {frame id: image}
 

@@ -95,8 +95,8 @@ class Progress:
 
 
 def keep_freed_memory() -> None:
-    """glibc gives the memory of each step's tensors back to the system, which clears it again for the next: 10 to 25 %
-    of a small network's step on a CPU. Tensors of up to 32 MB are kept at hand; other C libraries are left alone."""
+    """glibc gives the memory of each step's tensors back to the system, which clears it again for the next: much of a
+    small network's step on a CPU. Tensors of up to 32 MB are kept at hand; other C libraries are left alone."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)
@@ -126,7 +126,7 @@ def repeatable(params: Engine) -> Iterator[None]:
     """Torch's global random state and switches, put back afterwards: steps of other stages may share this process.
 
     Deterministic algorithms would fill all memory with NaN before it is written, against reads of what nobody wrote:
-    11 to 16 % of a step on a CPU. That is for finding such a read, not for every night.
+    that is for finding such a read, not for every step of every night.
     """
     random, filled = torch.get_rng_state(), torch.utils.deterministic.fill_uninitialized_memory
     switches = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

@@ -137,7 +137,7 @@ def test_places_are_as_fine_for_features_of_bfloat16():
     for look in (lambda features: sampled(features, sampling, seen), lambda features: gathered(features, sampling)):
         found = look(spot.bfloat16())
         assert found.dtype == torch.bfloat16
-        torch.testing.assert_close(found.float(), look(spot), rtol=0, atol=0.01)  # with coarser places it was .1 off
+        torch.testing.assert_close(found.float(), look(spot), rtol=0, atol=0.01)  # coarser places take another pixel
 
 
 def test_unseen_cells_are_0_also_where_their_place_is_no_number():

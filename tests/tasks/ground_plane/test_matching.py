@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from tasks.ground_plane.geometry import Camera, Plane
 from tasks.ground_plane.matching import Counts, best_threshold, count, counts_at, curve, match, people_of
 from tasks.ground_plane.scenes import Scene, View
+from tests.tasks.ground_plane.sources import REAL
 
-WILDTRACK = Path(__file__).parents[4] / "shared/real/wildtrack"
-if not WILDTRACK.exists():
-    WILDTRACK = Path("/work/shared/real/wildtrack")
+WILDTRACK = REAL / "wildtrack"
 MATCH_M = 0.5
 places = st.lists(st.tuples(*[st.integers(0, 12).map(lambda n: n * 0.13)] * 2), max_size=5).map(
     lambda rows: np.array(rows, float).reshape(-1, 2)

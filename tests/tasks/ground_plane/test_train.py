@@ -23,6 +23,7 @@ from tasks.ground_plane.train import run, served_model, terms
 from tasks.step import BadInput
 from tests.tasks.ground_plane.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
+from tests.tasks.training import child
 
 SHRUNK = {"engine": {"epochs": 4, "batch": 4, "accelerator": "cpu", "threads": 1}, "evaluate_every": 2}
 
@@ -67,7 +68,7 @@ def test_it_learns_from_scenes_of_several_numbers_of_cameras_and_reports_it(trai
     assert rows[-1]["train"]["ground"] < 0.5 * rows[0]["train"]["ground"]
     assert [bool(row["val"]) for row in rows] == [False, True] * 6
     assert max(row["val"]["moda"] for row in rows if row["val"]) == scores["val/moda"] == scores["val/score"]
-    assert scores["val/moda"] > 0.1 and scores["val/recall"] > 0.2  # 0: nobody is found; .35 to .5 by the machine
+    assert scores["val/moda"] > 0.1 and scores["val/recall"] > 0.2  # 0: nobody is found; .30 to .45 with three seeds
     assert scores["epochs"] == 12
 
 
@@ -117,30 +118,14 @@ def test_the_served_model_gives_the_same_maps(trained, pack):
     np.testing.assert_allclose(served.predict(inputs), network.maps(model, config, scene, row, "cpu"), atol=1e-6)
 
 
-TRAIN = """
-import os, signal, sys, yaml
-from pathlib import Path
-from tasks.ground_plane import train
-from tasks.ground_plane.params import Train
-from tasks.training import engine
-values, pack, out, kill_at = sys.argv[1:]
-step = engine.Trainer.step
-def last_steps(trainer, ids):
-    if trainer.at.step == int(kill_at):
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(trainer, ids)
-engine.Trainer.step = last_steps
-train.run(Train(**yaml.safe_load(Path(values).read_text())), Path(out), network="small-mean_max", pack=Path(pack))
-"""
-
-
 def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
     params = settings(engine={"checkpoint_every_s": 0.0, "epochs": 2})
     scores = run(params, tmp_path / "whole", network=NETWORK, pack=pack)
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
     steps, out = read_json(tmp_path / "whole/last.json")["step"] // 2, tmp_path / "killed"
-    code = [sys.executable, "-c", TRAIN, tmp_path / "train.yaml", pack, out, steps + 2]
-    assert subprocess.run(list(map(str, code))).returncode == -signal.SIGKILL
+    arguments = ["ground_plane", tmp_path / "train.yaml", pack, out, NETWORK, steps + 2]
+    process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
+    assert process.returncode == -signal.SIGKILL
     assert read_json(out / "last.json")["step"] == steps + 2
     assert run(params, out, network=NETWORK, pack=pack) == scores
     for name in ("best", "last"):
@@ -159,10 +144,9 @@ def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
         )
     else:
         (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
-        (tmp_path / "child.py").write_text(TRAIN)
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        arguments = [tmp_path / "child.py", tmp_path / "train.yaml", pack, tmp_path / "two", -1]
+        arguments = ["-m", child.MODULE, "ground_plane", tmp_path / "train.yaml", pack, tmp_path / "two", NETWORK, -1]
         process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
         assert process.returncode == 0, process.stderr
     for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / "two"), strict=True):

@@ -14,7 +14,7 @@ from tasks.person_search import detector_data, download, pack
 from tasks.person_search.params import DetectorData, Download, Pack
 
 REPO = Path(__file__).parents[3]
-REAL = REPO / "../shared/real" if (REPO / "../shared/real").exists() else Path("/work/shared/real")
+REAL = REPO / "../shared/real"
 MODELS = {"download": Download, "detector_data": DetectorData, "pack": Pack}
 
 

@@ -22,6 +22,7 @@ from tasks.person_search.ranking import rank
 from tasks.person_search.train import run, served_model
 from tasks.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
+from tests.tasks.training import child
 
 SECTIONS = params_file.load().person_search
 NAME = SECTIONS.train.networks[0]
@@ -87,27 +88,6 @@ def test_best_pt_alone_and_the_served_model_give_the_vectors_that_were_judged(tr
         served.predict(val.images[:, :16])
 
 
-def child(code: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-c", f"import sys\nfrom pathlib import Path\n{code}", *map(str, arguments)]
-
-
-TRAIN = """
-import os, signal, yaml
-from tasks.person_search.params import Train
-from tasks.person_search import train
-from tasks.training import engine
-values, pack, out, kill_at = sys.argv[1:]
-step = engine.Trainer.step
-def last_steps(trainer, ids):
-    if trainer.at.step == int(kill_at):
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(trainer, ids)
-engine.Trainer.step = last_steps
-params = yaml.safe_load(Path(values).read_text())
-train.run(Train(**params), Path(out), network=params["networks"][0], pack=Path(pack))
-"""
-
-
 def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(trained, pack, tmp_path):
     changes = {"fixbase_epochs": 2, "weights": str(trained[0] / "best.pt"), "engine": {"checkpoint_every_s": 0.0}}
     params = settings(**changes)
@@ -115,7 +95,8 @@ def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(tr
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
     steps = json.loads((tmp_path / "whole" / "last.json").read_text())["step"] // 4  # of an epoch
     out, kill_at = tmp_path / "killed", 2 * steps - 1
-    process = subprocess.run(child(TRAIN, tmp_path / "train.yaml", pack, out, kill_at))
+    arguments = ["person_search", tmp_path / "train.yaml", pack, out, NAME, kill_at]
+    process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
     assert process.returncode == -signal.SIGKILL
     assert json.loads((out / "last.json").read_text())["step"] == kill_at
     assert run(params, out, network=NAME, pack=pack) == scores
@@ -129,10 +110,9 @@ def test_two_processes_take_the_steps_of_one(pack, tmp_path):
     params = settings(augment=dict.fromkeys(SECTIONS.train.augment.model_dump(), 0.0), engine={"epochs": 2})
     run(params, tmp_path / "one", network=NAME, pack=pack)
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
-    (tmp_path / "child.py").write_text(f"import sys\nfrom pathlib import Path\n{TRAIN}")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    arguments = [tmp_path / "child.py", tmp_path / "train.yaml", pack, tmp_path / "two", -1]
+    arguments = ["-m", child.MODULE, "person_search", tmp_path / "train.yaml", pack, tmp_path / "two", NAME, -1]
     process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
     assert process.returncode == 0, process.stderr
     one, two = (history_of(tmp_path / name) for name in ("one", "two"))
