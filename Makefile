@@ -23,8 +23,8 @@ serve: $(READY) ## Serve the Prefect UI, the MLflow UI and the schedules, until 
 
 setup: $(READY) ## Only install: .venv with the locked packages and the project
 
-lock: ## Resolve requirements.in anew into requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header requirements.in -o requirements.lock
+lock: ## Resolve requirements/*.in anew into requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header requirements/*.in -o requirements.lock
 
 # The marker is written last, so that a broken installation is repaired by the next call and a good one is not touched.
 $(READY): requirements.lock pyproject.toml

@@ -15,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from flows import environment, lock
-from tasks import params
-from tasks.step import BadInput, Context
+from tasks.yard import params
+from tasks.yard.step import BadInput, Context
 
 HELD = 3  # exit status: another run holds this checkout
 
@@ -95,15 +95,17 @@ def _status(chosen: argparse.Namespace) -> int:
     never ran."""
     from flows import source
     from flows.graph import Graph
-    from tasks import runner
+    from tasks.yard import stage as stages
 
     params.load()
     if chosen.line is not None and chosen.line not in params.lines():
         raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    shown: set[str] = set()
     for line in [chosen.line] if chosen.line else params.lines():
         graph = Graph(line)
-        for name in graph.stages:
-            reasons = [*graph.why(name), *source.news(runner.stage(name))]
+        for name in [name for name in graph.stages if name not in shown]:
+            shown.add(name)
+            reasons = [*graph.why(name), *source.news(stages.stage(name))]
             print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
     return 0
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.step import BadInput
+from tasks.yard.step import BadInput
 
 STATE = Path(".trainyard")
 SERVED = STATE / "server.json"

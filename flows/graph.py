@@ -6,6 +6,7 @@ checkout, in about 0.03 s a stage; the steps themselves run outside both.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import sys
@@ -25,12 +26,14 @@ from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 
 from flows.environment import STATE
-from tasks.step import BadInput
+from tasks.yard import code
+from tasks.yard.stage import CODE
+from tasks.yard.step import BadInput
 
 
 @dataclass
 class Graph:
-    """The stages of one line in dvc.yaml, in an order in which they can run."""
+    """The stages of one line in dvc.yaml, `code` before them, in an order in which they can run."""
 
     line: str
     root: Path = field(default_factory=Path)
@@ -43,7 +46,9 @@ class Graph:
             graph = self.repo.index.graph
         self._before = graph  # an edge points from a stage to one that has to come before it
         order = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
-        mine = [s for s in order if isinstance(s, PipelineStage) and s.name.startswith(f"{self.line}-")]
+        mine = [
+            s for s in order if isinstance(s, PipelineStage) and (s.name == CODE or s.name.startswith(f"{self.line}-"))
+        ]
         self.stages: dict[str, PipelineStage] = {stage.name: stage for stage in mine}
 
     @contextmanager
@@ -59,11 +64,28 @@ class Graph:
         """Why the stage has to run, a line a reason; empty when it is up to date."""
         stage = self.stages[name]
         with self.locked():
-            if not stage.changed():
+            edited, changed = self._code(stage), stage.changed()
+            if not edited and not changed:
                 return []
             if all(not out.hash_info for out in stage.outs):
                 return ["never run"]
-            return [*_params(stage), *_files(stage.status().get(stage.addressing, []))] or ["not recorded in dvc.lock"]
+            reasons = [*edited, *_params(stage), *_files(stage.status().get(stage.addressing, []))]
+            return reasons or ["not recorded in dvc.lock"]
+
+    def _code(self, stage: PipelineStage) -> list[str]:
+        """What differs between the code that made the stage's outs and the code as it is now, a text a file."""
+        listing = next((dep for dep in stage.deps if Path(str(dep)).parent == Path("data", CODE)), None)
+        if listing is None or not listing.hash_info:
+            return []
+        recorded = listing.hash_info.value
+        line, _, step = Path(str(listing)).name.rpartition("-")
+        now = code.of(line, step, self.root)
+        if hashlib.md5(now.encode()).hexdigest() == recorded:
+            return []
+        for place in (self.root / str(listing), Path(self.repo.cache.local.oid_to_path(recorded))):
+            if place.is_file() and hashlib.md5(place.read_bytes()).hexdigest() == recorded:
+                return [f"code {text}" for text in code.changed(place.read_text(encoding="utf-8"), now)]
+        return ["code"]
 
     def refuse_if_missing(self, name: str) -> None:
         """Raises `BadInput` if a file or folder that the stage reads is not there."""
@@ -196,19 +218,12 @@ def _flatten(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _files(status: list) -> Iterator[str]:
-    """What changed besides params, from DVC's own status."""
+    """What changed besides params and code, from DVC's own status."""
     for entry in status:
         if isinstance(entry, str):
             yield entry  # "changed command"
             continue
         for kind, changes in entry.items():
             for path, state in changes.items():
-                if isinstance(state, str) and not path.startswith("params.yaml"):
-                    what = (
-                        "output"
-                        if kind == "changed outs"
-                        else "code"
-                        if path.startswith(("tasks/", "models/"))
-                        else "dep"
-                    )
-                    yield f"{what} {path} {state}"
+                if isinstance(state, str) and not path.startswith(("params.yaml", f"data/{CODE}/")):
+                    yield f"{'output' if kind == 'changed outs' else 'dep'} {path} {state}"

@@ -30,10 +30,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import lock, notify, results, source, worker
 from flows.environment import STATE
 from flows.graph import Graph
-from tasks import champion, runner, tracking
-from tasks import params as params_file
-from tasks.files import write_text
-from tasks.step import BadInput
+from tasks.yard import params as params_file
+from tasks.yard import stage as stages
+from tasks.yard.files import write_text
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import champion
+from tasks.yard.tracking import store as tracking
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
@@ -64,10 +66,11 @@ class LineRun:
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self._device = threading.Semaphore(device_budget())
         self._parent: Future[str] | None = None
-        if forced or any(self.to_do(name) for name in graph.stages):
+        heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
+        if forced or any(self.to_do(name) for name in heavy):
             # Both take seconds of imports, which the first stages do not have to wait for.
             self._parent = ThreadPoolExecutor(1).submit(tracking.start_flow_run, graph.line, flow_run.name, self.tags)
-            wants_device = any(runner.stage(name).uses_device for name in graph.stages)
+            wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
 
     @property
@@ -79,11 +82,11 @@ class LineRun:
         """Why a stage has to run, as things stand now; empty if it is up to date."""
         if name in self.forced:
             return ["forced"]
-        return [*self.graph.why(name), *source.news(runner.stage(name))]
+        return [*self.graph.why(name), *source.news(stages.stage(name))]
 
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it has to; the state says what became of it, so that the Prefect UI does."""
-        stage = runner.stage(name)
+        stage = stages.stage(name)
         reasons = self.to_do(name)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
@@ -97,8 +100,11 @@ class LineRun:
             seen = source.look(stage)
             turn = self._device if stage.uses_device else contextlib.nullcontext()
             with turn, self.graph.fresh(name):
-                parent = self.parent if stage.tracked else None
-                self.made[name] = worker.run_in_process(name, parent, self.tags)
+                if stage.needs_no_process:
+                    self.made[name] = worker.run_here(name)
+                else:
+                    parent = self.parent if stage.tracked else None
+                    self.made[name] = worker.run_in_process(name, parent, self.tags)
         self.graph.record(name)
         source.remember(stage, seen)
         return Completed(message="; ".join(reasons))
@@ -239,7 +245,7 @@ def _run_stages(run: LineRun) -> dict[str, State]:
     _current.set(run)
     futures = {}
     for name in run.graph.stages:
-        network = runner.stage(name).entry.get("meta", {}).get("network", False)
+        network = stages.stage(name).entry.get("meta", {}).get("network", False)
         retries = {"retries": NETWORK_RETRIES, "retry_delay_seconds": RETRY_DELAYS_S} if network else {}
         stage_task = run_stage.with_options(
             name=name, task_run_name=name, retry_condition_fn=may_be_better_next_time, **retries

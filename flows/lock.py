@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.files import read_json, write_json
+from tasks.yard.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 

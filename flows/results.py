@@ -11,8 +11,8 @@ from typing import Any
 
 from flows.environment import SERVED
 from flows.worker import Made
-from tasks import tracking
-from tasks.files import read_json
+from tasks.yard.files import read_json
+from tasks.yard.tracking import store as tracking
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
@@ -29,7 +29,9 @@ def pages(line: str) -> list[Path]:
 
 def metrics(made: Mapping[str, Made]) -> dict[str, Any]:
     """The metrics of all steps of a run, as `<step>/<metric>`."""
-    return {f"{name.partition('-')[2]}/{key}": value for name, m in made.items() for key, value in m.metrics.items()}
+    return {
+        f"{name.partition('-')[2] or name}/{key}": value for name, m in made.items() for key, value in m.metrics.items()
+    }
 
 
 def inside_steps_s(made: Mapping[str, Made]) -> float:

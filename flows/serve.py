@@ -18,9 +18,9 @@ import yaml
 
 from flows import environment
 from flows.environment import SERVED, STATE
-from tasks import tracking
-from tasks.files import write_json
-from tasks.step import BadInput
+from tasks.yard.files import write_json
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import store as tracking
 
 PREFECT_YAML = Path("prefect.yaml")
 

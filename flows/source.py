@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flows.environment import STATE
-from tasks import params as params_file
-from tasks import sources
-from tasks.files import read_json, write_json
-from tasks.runner import Stage
+from tasks.yard import params as params_file
+from tasks.yard.files import read_json, write_json
+from tasks.yard.sources import local as sources
+from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
 NEWS = "the source has changed"
-URIS = ("source", "extra_sources")  # params by these names hold what tasks/sources.py opens
+URIS = ("source", "extra_sources")  # params by these names hold what tasks/yard/sources/local.py opens
 PATHS = ("weights", "queries")  # and these a file or folder, unless it is a name that somebody publishes
 
 
@@ -34,6 +34,8 @@ def _is_ours_to_watch(path: str) -> bool:
 
 def _outside(stage: Stage) -> list[str]:
     """What the stage reads that the graph does not know, in the order of its params."""
+    if not stage.line:
+        return []
     section = getattr(getattr(params_file.load(), stage.line), stage.step)
 
     def named(keys: Iterable[str]) -> list[str]:

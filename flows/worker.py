@@ -27,8 +27,8 @@ from prefect.context import hydrated_context, serialize_context
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
-from tasks import runner
-from tasks.step import BadInput, Context, attempt, end_with_parent, process_pool
+from tasks.yard import runner
+from tasks.yard.step import BadInput, Context, attempt, end_with_parent, process_pool
 
 LONG_S = 5.0  # a step that takes longer shows its progress in the Prefect UI
 REPORT_EVERY_S = 2.0
@@ -82,6 +82,12 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
     return value
 
 
+def run_here(stage: str) -> Made:
+    """Run a step that is over before a new process would have begun it."""
+    began = time.time()
+    return Made(runner.run(stage, Context()), began, time.time())
+
+
 def _work(result: Connection, context: bytes, job: tuple) -> None:
     stage, parent_run, tags, environment = job
     end_with_parent()
@@ -99,7 +105,7 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
 
 
 def task_runs(stage: str) -> Callable:
-    """A map (see `tasks.step.Map`) whose items are Prefect task runs, named after the recording they work on."""
+    """A map (see `tasks.yard.step.Map`) whose items are Prefect task runs, named after the recording they work on."""
 
     def mapped(fn, items, *, names, parallel=True):
         if not items:

@@ -6,11 +6,10 @@ import argparse
 import logging
 import sys
 
-import yaml
 from tqdm import tqdm
 
-from tasks import runner
-from tasks.step import BadInput, Context, processes
+from tasks.yard import runner, stage
+from tasks.yard.step import BadInput, Context, processes
 
 
 def main() -> int:
@@ -20,7 +19,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if arguments.stage is None:
-        for name, entry in yaml.safe_load(runner.DVC_YAML.read_text())["stages"].items():
+        for name, entry in stage.entries().items():
             print(f"{name + ('@<item>' if 'matrix' in entry else ''):34}{entry.get('desc', '')}")
         return 0
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks import params
-from tasks.runner import BORROWED
+from tasks.yard import params
+from tasks.yard.runner import BORROWED
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -96,7 +96,9 @@ def test_imports_run_one_way(room, forbidden):
     assert not wrong
 
 
-@pytest.mark.parametrize(("package", "only"), [("mlflow", "tasks/tracking.py"), ("ultralytics", "tasks/detector.py")])
+@pytest.mark.parametrize(
+    ("package", "only"), [("mlflow", "tasks/yard/tracking/store.py"), ("ultralytics", "tasks/yard/detector/network.py")]
+)
 def test_a_package_has_one_door(package, only):
     users = {
         str(p.relative_to(ROOT))

@@ -12,25 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.brake_coast.analyses.held import Held
+from tasks.brake_coast.judging.analyses.held import Held
 from tasks.brake_coast.params import Analyse
-from tasks.step import BadInput, Context
+from tasks.yard.step import BadInput, Context
 
 
 def maker(analysis: str) -> Callable[[Analyse, Path, Held], dict[str, float]]:
     """The `make` of an analysis; only that one is imported, because three of the six do without torch."""
     if analysis == "misses":
-        from tasks.brake_coast.analyses import misses as chosen
+        from tasks.brake_coast.judging.analyses import misses as chosen
     elif analysis == "attention":
-        from tasks.brake_coast.analyses import attention as chosen
+        from tasks.brake_coast.judging.analyses import attention as chosen
     elif analysis == "calibration":
-        from tasks.brake_coast.analyses import calibration as chosen
+        from tasks.brake_coast.judging.analyses import calibration as chosen
     elif analysis == "horizons":
-        from tasks.brake_coast.analyses import horizons as chosen
+        from tasks.brake_coast.judging.analyses import horizons as chosen
     elif analysis == "ablation":
-        from tasks.brake_coast.analyses import ablation as chosen
+        from tasks.brake_coast.judging.analyses import ablation as chosen
     elif analysis == "cost":
-        from tasks.brake_coast.analyses import cost as chosen
+        from tasks.brake_coast.judging.analyses import cost as chosen
     else:
         raise BadInput(f"no analysis {analysis!r}; brake_coast.analyse.items of params.yaml names those there are")
     return chosen.make

@@ -24,14 +24,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks import detector
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Annotate
-from tasks.detector import Detector, Frame
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, read_json, write_json
-from tasks.images import is_whole
-from tasks.step import BadInput, Context
+from tasks.yard.detector import network as detector
+from tasks.yard.detector.network import Detector, Frame
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.layouts.images import is_whole
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import metrics
-from tasks.brake_coast import windows
-from tasks.brake_coast.inference import load_model, predict
-from tasks.brake_coast.judge import Split
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.judging.judge import Split
+from tasks.brake_coast.judging.runs import leader, split_name
+from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Line
-from tasks.brake_coast.runs import leader, split_name
-from tasks.champion import Comparison
-from tasks.files import read_json
-from tasks.step import BadInput
+from tasks.yard.files import read_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput
+from tasks.yard.tracking.champion import Comparison
 
 
 def challenger(data: Path) -> str | None:

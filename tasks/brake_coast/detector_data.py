@@ -23,15 +23,16 @@ from types import ModuleType
 
 import numpy as np
 
-from tasks import source_uri, sources
-from tasks.brake_coast.labelled import boxy, nuimages
-from tasks.brake_coast.labelled.writing import Made, draw, make_all, paths, stem_of
+from tasks.brake_coast.importers import boxy, nuimages
+from tasks.brake_coast.importers.examples import Made, draw, make_all, paths, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.files import write_json, write_text
-from tasks.labelled import coco, yolo
-from tasks.labelled.example import Labelled, Labels
-from tasks.step import BadInput, Context
-from tasks.worlds import highway
+from tasks.yard.files import write_json, write_text
+from tasks.yard.layouts import coco, yolo
+from tasks.yard.layouts.example import Labelled, Labels
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput, Context
+from tasks.yard.worlds import highway
 
 log = logging.getLogger(__name__)
 

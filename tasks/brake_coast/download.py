@@ -1,6 +1,6 @@
 """Recordings in the native layout from wherever the `source:` URI points, each one validated.
 
-Reads    the source: synth://highway?..., a folder, a zip or share link on the web, a bucket (`tasks.sources`)
+Reads    the source: synth://highway?..., a folder, a zip or share link on the web, a bucket (`tasks.yard.sources.local`)
 Writes   download/<name>/telemetry.csv, <Time>.jpg|png, recording.json    one folder a usable recording
          download/quarantine.json   {name: reason} of the others
          download/report.json       what validation found in each, and the totals
@@ -21,15 +21,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks import source_uri, sources
-from tasks.brake_coast import drives, recording, validation
-from tasks.brake_coast.drives import Drive
-from tasks.brake_coast.importers import video
+from tasks.brake_coast.formats import recording
+from tasks.brake_coast.importers import checks as validation
+from tasks.brake_coast.importers import drives, video
+from tasks.brake_coast.importers.drives import Drive
 from tasks.brake_coast.params import Download
-from tasks.fanout import FanOut, fan_out
-from tasks.files import digest, file_hash, replacing, write_json
-from tasks.step import BadInput, Context
-from tasks.worlds import highway
+from tasks.yard.fanout import FanOut, fan_out
+from tasks.yard.files import digest, file_hash, replacing, write_json
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput, Context
+from tasks.yard.worlds import highway
 
 TOTALS = ["rows", "windows", "error_rows", "duplicate_rows", "gaps", "images"]
 TOTALS += ["unreadable_images", "images_without_telemetry", "rows_without_image"]

@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks import metrics
-from tasks.brake_coast import windows
-from tasks.brake_coast.inference import load_model, predict
-from tasks.brake_coast.judge import Split, baseline_scores, judge, lead
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.formats.recording import format_time
+from tasks.brake_coast.judging.judge import Split, baseline_scores, judge, lead
+from tasks.brake_coast.judging.runs import BASELINES, BLIND, SUBSETS
+from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Evaluate
-from tasks.brake_coast.recording import format_time
-from tasks.brake_coast.runs import BASELINES, BLIND, SUBSETS
-from tasks.files import replacing, write_json
-from tasks.step import BadInput, Context
+from tasks.yard.files import replacing, write_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 SHOWN = ("pr_auc", "pr_auc_not_yet", "brier", "event_recall")  # as many as `dvc metrics show` has room for

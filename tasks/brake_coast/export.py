@@ -38,16 +38,18 @@ from matplotlib.figure import Figure
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from tasks import charts, detector, metrics
-from tasks.brake_coast.analyses.held import Held, write_numbers
 from tasks.brake_coast.annotate import look
-from tasks.brake_coast.inference import Windows, load_model
-from tasks.brake_coast.judge import Split
+from tasks.brake_coast.judging.analyses.held import Held, write_numbers
+from tasks.brake_coast.judging.judge import Split
+from tasks.brake_coast.judging.runs import split_name
+from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Annotate, Export
-from tasks.brake_coast.runs import split_name
-from tasks.detector import Detector, Frame
-from tasks.files import file_hash, replacing, write_json
-from tasks.step import BadInput, Context
+from tasks.yard.detector import network as detector
+from tasks.yard.detector.network import Detector, Frame
+from tasks.yard.files import file_hash, replacing, write_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.reporting import charts
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 OPSET = 18

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Label
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, replacing, write_json
-from tasks.step import BadInput, Context
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, replacing, write_json
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast import label, recording, splits, windows
-from tasks.brake_coast.features import DETECTION_FEATURES, Drive, features, read_drive
+from tasks.brake_coast import label
+from tasks.brake_coast.formats import recording, windows
+from tasks.brake_coast.learning import splits
+from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
-from tasks.files import FULL_DISK, replacing, write_json
-from tasks.step import BadInput, Context
+from tasks.yard.files import FULL_DISK, replacing, write_json
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.brake_coast.variants import VARIANTS, parse
-from tasks.detector_section import TrainDetector
-from tasks.params import Section
-from tasks.source_section import FromSource
-from tasks.training.sections import Engine, Optimizer
-from tasks.tuning_section import Tuning
+from tasks.yard.detector.section import TrainDetector
+from tasks.yard.params import Section
+from tasks.yard.sources.section import FromSource
+from tasks.yard.training.sections import Engine, Optimizer
+from tasks.yard.tuning.section import Tuning
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]

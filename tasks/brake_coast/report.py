@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.brake_coast import charts, data_card, recording, video
-from tasks.brake_coast.data_card import read_if_there
+from tasks.brake_coast.formats import recording
+from tasks.brake_coast.judging.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
+from tasks.brake_coast.page import charts, data_card, video
+from tasks.brake_coast.page.data_card import read_if_there
 from tasks.brake_coast.params import Report
-from tasks.brake_coast.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
-from tasks.files import read_json, write_json, write_text
-from tasks.pages import data_uri, environment, markdown
-from tasks.step import Context
-from tasks.training import history
+from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.reporting.pages import data_uri, environment, markdown
+from tasks.yard.step import Context
+from tasks.yard.training import history
 
 log = logging.getLogger(__name__)
-PAGE = Path(__file__).with_name("report.html.j2")
+PAGE = Path(__file__).parent / "page" / "report.html.j2"
 
 
 def summarise(details: dict) -> dict:

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 
 from models.brake_coast import losses
 from models.brake_coast.factory import Config, build
-from tasks import metrics
-from tasks.brake_coast import windows
-from tasks.brake_coast.inference import Windows, load_model
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.judging.runs import split_name
+from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
-from tasks.brake_coast.runs import split_name
-from tasks.files import digest, file_hash, read_json
-from tasks.step import BadInput, Context
-from tasks.training import engine
-from tasks.training.sampling import drawn, seed_of, shuffled
+from tasks.yard.files import digest, file_hash, read_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput, Context
+from tasks.yard.training import engine
+from tasks.yard.training.sampling import drawn, seed_of, shuffled
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 512

@@ -1,7 +1,7 @@
 """Search for better values of the train section, by training one variant again and again.
 
 Reads    pack's train.h5, val.h5 and dataset_config.json; the train section as it stands
-Writes   what tasks/tuning.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child run each
+Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child run each
 Alone    python -m tasks brake_coast-tune
 
 The score is the one that training keeps its best epoch by: PR-AUC on the validation drives, the mean over tasks by
@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tasks import tuning
 from tasks.brake_coast.params import Train, Tune
-from tasks.files import digest, file_hash
-from tasks.step import Context
+from tasks.yard.files import digest, file_hash
+from tasks.yard.step import Context
+from tasks.yard.tuning import search as tuning
 
 SECTION = "brake_coast.train"
 
@@ -27,7 +27,7 @@ def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Trai
         return tuning.run(tuning.Search(SECTION, train_params, lambda *_: [], ""), params, out, ctx)
 
     from tasks.brake_coast import train  # torch; a stage with nothing to search does without
-    from tasks.training.engine import Diverged
+    from tasks.yard.training.engine import Diverged
 
     quiet = replace(ctx, progress=Context().progress)  # the search's own bar counts trials
 

@@ -24,13 +24,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tasks.brake_coast import events, label, recording, windows
-from tasks.brake_coast.data_card import read_if_there
+from tasks.brake_coast import label
+from tasks.brake_coast.formats import recording, windows
+from tasks.brake_coast.judging import events
+from tasks.brake_coast.judging.runs import family, state_of
+from tasks.brake_coast.page.data_card import read_if_there
 from tasks.brake_coast.params import Evaluate, Line
 from tasks.brake_coast.report import leader, ranked_runs
-from tasks.brake_coast.runs import family, state_of
-from tasks.files import read_json, replacing, write_text
-from tasks.step import BadInput, Context
+from tasks.yard.files import read_json, replacing, write_text
+from tasks.yard.step import BadInput, Context
 
 WIDTH_PX, QUALITY = 640, 70
 EMBED_BYTES = 40_000_000  # base64 in the page; browsers open that in about a second
@@ -140,7 +142,10 @@ def packed(name: str, pack: Path) -> tuple[str | None, windows.Frames | None]:
 
 def predicted(frames: windows.Frames, checkpoint: Path) -> pd.DataFrame:
     """Columns "<run>/<task>" as in evaluate/predictions, from a checkpoint alone."""
-    from tasks.brake_coast.inference import load_model, predict  # torch takes seconds, which a test drive does not need
+    from tasks.brake_coast.learning.inference import (  # torch takes seconds, which a test drive does not need
+        load_model,
+        predict,
+    )
 
     model, config = load_model(checkpoint)
     starts = windows.window_starts(frames.segment, frames.window_frames)
@@ -270,7 +275,7 @@ def write(
     folder = find(name, data / "download")
     drive = drive_of(folder, out, params, data, embed_bytes, ctx)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks import metrics
-from tasks.champion import Comparison
-from tasks.files import read_json
-from tasks.ground_plane import controls, evaluate, matching, scenes
+from tasks.ground_plane import evaluate
 from tasks.ground_plane.detect import device
-from tasks.ground_plane.network import load_network
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.judging import controls, matching
+from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Line
-from tasks.step import BadInput
+from tasks.yard.files import read_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput
+from tasks.yard.tracking.champion import Comparison
 
 
 def challenger(data: Path) -> str | None:

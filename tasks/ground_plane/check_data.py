@@ -28,13 +28,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tasks.files import read_json, write_json
-from tasks.ground_plane import check_pictures, sequence
-from tasks.ground_plane.calibration import Calibration
+from tasks.ground_plane.formats import sequence
+from tasks.ground_plane.formats.calibration import Calibration
+from tasks.ground_plane.formats.sequence import Sequence
+from tasks.ground_plane.page import check_pictures
 from tasks.ground_plane.params import CheckData
-from tasks.ground_plane.sequence import Sequence
-from tasks.images import image_size
-from tasks.step import BadInput, Context
+from tasks.yard.files import read_json, write_json
+from tasks.yard.layouts.images import image_size
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

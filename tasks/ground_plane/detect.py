@@ -19,15 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.files import digest, file_hash, read_json, replacing, write_json
-from tasks.ground_plane import geometry, scenes
-from tasks.ground_plane.batches import normalised
-from tasks.ground_plane.detections import FILE, SPLITS, write_detections
-from tasks.ground_plane.network import fits, load_network
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, SPLITS, write_detections
+from tasks.ground_plane.formats.scenes import Scene
+from tasks.ground_plane.learning.batches import normalised
+from tasks.ground_plane.learning.network import fits, load_network
+from tasks.ground_plane.learning.peaks import peaks
 from tasks.ground_plane.params import Decode, Detect
-from tasks.ground_plane.peaks import peaks
-from tasks.ground_plane.scenes import Scene
-from tasks.step import BadInput, Context
+from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
+from tasks.yard.geometry import camera as geometry
+from tasks.yard.step import BadInput, Context
 
 BLOCK_FRAMES = 40  # a kill loses about so many at most
 Work = list[tuple[Scene, int, int]]  # scene, place in its frames, split

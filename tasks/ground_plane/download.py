@@ -1,6 +1,6 @@
 """Sequences of calibrated cameras from wherever the `source:` URI points, each in MARMOT's layout, each validated.
 
-Reads    the source: synth://plaza?..., a folder, an archive on the web, a bucket (`tasks.sources`, `units`)
+Reads    the source: synth://plaza?..., a folder, an archive on the web, a bucket (`tasks.yard.sources.local`, `units`)
 Writes   download/<unit>/          one sequence of frames of one set of still cameras (sequence.py)
          download/quarantine.json  {unit: reason} of the others
          download/report.json      {totals, units, quarantined}: what was found in each
@@ -19,15 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import source_uri, sources
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, read_json, write_json
-from tasks.ground_plane import sequence
+from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.importers import marmot, wildtrack
+from tasks.ground_plane.importers.units import Unit, files_of, plan
 from tasks.ground_plane.params import Download
-from tasks.ground_plane.units import Unit, files_of, plan
-from tasks.step import BadInput, Context
-from tasks.worlds import plaza
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput, Context
+from tasks.yard.worlds import plaza
 
 log = logging.getLogger(__name__)
 HASHERS = 8

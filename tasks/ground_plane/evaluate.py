@@ -26,18 +26,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks import metrics
-from tasks.charts import DASHES, FAINT, RUNS, drawn, legend
-from tasks.files import replacing, write_json
-from tasks.ground_plane import controls, matching, scenes
-from tasks.ground_plane.controls import BLIND, EMPTY, Frames
 from tasks.ground_plane.detect import device
-from tasks.ground_plane.detections import FILE, SPLITS, read_detections
-from tasks.ground_plane.matching import METRICS, Counts, Frame, people_of
-from tasks.ground_plane.network import load_network
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, SPLITS, read_detections
+from tasks.ground_plane.judging import controls, matching
+from tasks.ground_plane.judging.controls import BLIND, EMPTY, Frames
+from tasks.ground_plane.judging.matching import METRICS, Counts, Frame, people_of
+from tasks.ground_plane.learning.network import load_network
+from tasks.ground_plane.page.remarks import remarks
 from tasks.ground_plane.params import Decode, Evaluate
-from tasks.ground_plane.remarks import remarks
-from tasks.step import BadInput, Context
+from tasks.yard.files import replacing, write_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.reporting.charts import DASHES, FAINT, RUNS, drawn, legend
+from tasks.yard.step import BadInput, Context
 
 RADII_M = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 CURVE_POINTS = 200

@@ -32,15 +32,15 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from tasks import fanout
-from tasks.files import FULL_DISK, digest, file_hash, read_json, write_json
-from tasks.ground_plane import sequence
-from tasks.ground_plane.calibration import Calibration
-from tasks.ground_plane.geometry import EDGE_M, Plane
+from tasks.ground_plane.formats import sequence
+from tasks.ground_plane.formats.calibration import Calibration
+from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.params import Pack, Shares
-from tasks.ground_plane.sequence import Sequence
-from tasks.images import image_size
-from tasks.step import BadInput, Context
+from tasks.yard import fanout
+from tasks.yard.files import FULL_DISK, digest, file_hash, read_json, write_json
+from tasks.yard.geometry.camera import EDGE_M, Plane
+from tasks.yard.layouts.images import image_size
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from models.ground_plane.variants import NETWORKS
-from tasks.params import Section
-from tasks.source_section import FromSource
-from tasks.training.sections import Engine, Optimizer
+from tasks.yard.params import Section
+from tasks.yard.sources.section import FromSource
+from tasks.yard.training.sections import Engine, Optimizer
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]

@@ -15,14 +15,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tasks import charts
-from tasks.files import read_json, write_json, write_text
 from tasks.ground_plane.params import Report
-from tasks.pages import data_uri, markdown, photo_uri, render
-from tasks.step import Context
-from tasks.training import history
+from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.reporting import charts
+from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
+from tasks.yard.step import Context
+from tasks.yard.training import history
 
-PAGE = Path(__file__).with_name("report.html.j2")
+PAGE = Path(__file__).parent / "page" / "report.html.j2"
 METRICS = {"moda": "MODA", "modp": "MODP", "precision": "precision", "recall": "recall"}
 KINDS = ("baseline", "shuffled", "off", "alone", "without", "network")  # as they stand in tables
 SHOWN_UNITS, SHOWN_FINDINGS, PHOTO_PX = 3, 20, 1600

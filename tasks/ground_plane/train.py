@@ -26,18 +26,20 @@ from torch import Tensor, nn
 
 from models.ground_plane.factory import build
 from models.ground_plane.losses import LOSSES
-from tasks.files import digest, file_hash
-from tasks.ground_plane import matching, network, scenes
-from tasks.ground_plane.augment import Example, augment
-from tasks.ground_plane.batches import MEAN, STD, Frames, constant
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.scenes import Scene
+from tasks.ground_plane.judging import matching
+from tasks.ground_plane.learning import network
+from tasks.ground_plane.learning.augment import Example, augment
+from tasks.ground_plane.learning.batches import MEAN, STD, Frames, constant
+from tasks.ground_plane.learning.peaks import peaks
+from tasks.ground_plane.learning.targets import heatmaps
 from tasks.ground_plane.params import Decode, Loss, Train
-from tasks.ground_plane.peaks import peaks
-from tasks.ground_plane.scenes import Scene
-from tasks.ground_plane.targets import heatmaps
-from tasks.step import BadInput, Context
-from tasks.training import engine
-from tasks.training.across import with_common_statistics
-from tasks.training.sampling import shuffled
+from tasks.yard.files import digest, file_hash
+from tasks.yard.step import BadInput, Context
+from tasks.yard.training import engine
+from tasks.yard.training.across import with_common_statistics
+from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
 FLOOR = 0.05  # no threshold below it is looked for

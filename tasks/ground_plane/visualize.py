@@ -19,15 +19,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks import charts, film
-from tasks.files import read_json, replacing, write_json
-from tasks.ground_plane import scenes
-from tasks.ground_plane.detections import FILE, TEST, Detected, read_detections
-from tasks.ground_plane.drawing import Moment, moment_picture
-from tasks.ground_plane.matching import match, people_of
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, TEST, Detected, read_detections
+from tasks.ground_plane.formats.scenes import Scene
+from tasks.ground_plane.judging.matching import match, people_of
+from tasks.ground_plane.page.drawing import Moment, moment_picture
 from tasks.ground_plane.params import Visualize
-from tasks.ground_plane.scenes import Scene
-from tasks.step import Context
+from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.reporting import charts, film
+from tasks.yard.step import Context
 
 NOTHING = "no network leads, or test has no frame"
 SHOWN_SCENES = 4

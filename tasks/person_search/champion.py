@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import metrics
-from tasks.champion import Comparison
-from tasks.files import read_json
-from tasks.person_search import crops, evaluate, judge, ranking
-from tasks.person_search.embed import embed, load_network
+from tasks.person_search import evaluate
+from tasks.person_search.formats import crops
+from tasks.person_search.judging import judge, ranking
+from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Line
-from tasks.step import BadInput
+from tasks.yard.files import read_json
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput
+from tasks.yard.tracking.champion import Comparison
 
 
 def challenger(data: Path) -> str | None:

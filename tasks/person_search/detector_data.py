@@ -1,7 +1,7 @@
 """Labelled images of every data set as one YOLO data set of persons.
 
 Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` part
-Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml     as tasks/detector.py reads it
+Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml     as tasks/yard/detector/network.py reads it
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
                                        images}}, classes, boxes_of_other_classes, bad_lines_dropped, left_out}
          detector_data/boxes.png
@@ -29,12 +29,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.files import read_json, replacing, write_json, write_text
-from tasks.labelled import yolo
-from tasks.person_search import sheets, validation
+from tasks.person_search.importers import checks as validation
+from tasks.person_search.importers.checks import described
+from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.person_search.validation import described
-from tasks.step import BadInput, Context
+from tasks.yard.files import read_json, replacing, write_json, write_text
+from tasks.yard.layouts import yolo
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 SPLITS = yolo.SPLITS

@@ -1,6 +1,6 @@
 """Crops of people, labelled images and cameras from wherever the `source:` URIs point, each data set validated.
 
-Reads    the sources: synth://street?..., a folder, an archive on the web, a bucket (`tasks.sources`, `units`)
+Reads    the sources: synth://street?..., a folder, an archive on the web, a bucket (`tasks.yard.sources.local`, `units`)
 Writes   download/<unit>/          a data set (of crops or of labelled images), or a camera; of the world one camera in
                                    one session. unit.json says {dataset, parts, layout, where}; of the parts it has
              reid                  bounding_box_train/, query/, bounding_box_test/ (reid_layout.py)
@@ -26,16 +26,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import source_uri, sources
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, read_json, write_json
-from tasks.labelled import yolo
-from tasks.person_search import importers, reid_layout, sheets, validation
+from tasks.person_search.formats import reid_layout
+from tasks.person_search.importers import bring as importers
+from tasks.person_search.importers import checks as validation
+from tasks.person_search.importers.checks import described
+from tasks.person_search.importers.units import Unit, files_of, plan
+from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
-from tasks.person_search.units import Unit, files_of, plan
-from tasks.person_search.validation import described
-from tasks.step import BadInput, Context
-from tasks.worlds import street
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.layouts import yolo
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput, Context
+from tasks.yard.worlds import street
 
 log = logging.getLogger(__name__)
 HASHERS = 8

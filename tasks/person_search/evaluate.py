@@ -33,16 +33,18 @@ import torch
 from torch import nn
 
 from models.person_search.factory import build
-from tasks.files import read_json, replacing, write_json
-from tasks.person_search import baselines, crops, judge, pictures, ranking, thresholds
-from tasks.person_search.crops import GALLERY, QUERY, Split
-from tasks.person_search.embed import embed, load_network
-from tasks.person_search.judge import Sides
+from tasks.person_search.formats import crops
+from tasks.person_search.formats.crops import GALLERY, QUERY, Split
+from tasks.person_search.judging import baselines, judge, ranking, thresholds
+from tasks.person_search.judging.judge import Sides
+from tasks.person_search.judging.ranking import RANKS, Ranking
+from tasks.person_search.judging.rerank import rerank
+from tasks.person_search.judging.runs import CHANCE, NAIVE, START, UNTRAINED, before, leader, ranked_runs
+from tasks.person_search.learning.embed import embed, load_network
+from tasks.person_search.page import pictures
 from tasks.person_search.params import Evaluate
-from tasks.person_search.ranking import RANKS, Ranking
-from tasks.person_search.rerank import rerank
-from tasks.person_search.runs import CHANCE, NAIVE, START, UNTRAINED, before, leader, ranked_runs
-from tasks.step import BadInput, Context
+from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 VERSION = ("v110", "v110")  # as in pack: the bytes do not depend on the library's newest format

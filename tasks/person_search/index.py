@@ -28,18 +28,18 @@ import cv2
 import numpy as np
 from torch import nn
 
-from tasks import detector
-from tasks.detector import Detector
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, read_json, replacing, write_json
-from tasks.images import is_whole
-from tasks.person_search import cameras
-from tasks.person_search.cameras import NOBODY, Truth
-from tasks.person_search.embed import embed, load_network
-from tasks.person_search.leader import Leader, leader_of
+from tasks.person_search.formats import cameras
+from tasks.person_search.formats.cameras import NOBODY, Truth
+from tasks.person_search.judging.leader import Leader, leader_of
+from tasks.person_search.judging.search_metrics import ious
+from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
-from tasks.person_search.search_metrics import ious
-from tasks.step import BadInput, Context
+from tasks.yard.detector import network as detector
+from tasks.yard.detector.network import Detector
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
+from tasks.yard.layouts.images import is_whole
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 BLOCK_FRAMES = 100  # a kill loses about so many at most

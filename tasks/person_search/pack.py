@@ -34,11 +34,12 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from tasks.files import FULL_DISK, digest, read_json, replacing, write_json
-from tasks.person_search import reid_layout, sheets
+from tasks.person_search.formats import reid_layout
+from tasks.person_search.formats.reid_layout import DISTRACTOR, GALLERY, QUERY, Crop
+from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
-from tasks.person_search.reid_layout import DISTRACTOR, GALLERY, QUERY, Crop
-from tasks.step import BadInput, Context
+from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tasks import charts
-from tasks.files import read_json, write_json, write_text
-from tasks.pages import data_uri, markdown, photo_uri, render
+from tasks.person_search.judging.runs import is_baseline, ranked_runs
+from tasks.person_search.page.remarks import remarks
 from tasks.person_search.params import Report
-from tasks.person_search.remarks import remarks
-from tasks.person_search.runs import is_baseline, ranked_runs
-from tasks.step import Context
-from tasks.training import history
+from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.reporting import charts
+from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
+from tasks.yard.step import Context
+from tasks.yard.training import history
 
-PAGE = Path(__file__).with_name("report.html.j2")
+PAGE = Path(__file__).parent / "page" / "report.html.j2"
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20", "map": "mAP", "minp": "mINP"}
 BOXES = {"oracle": "true boxes", "detector": "the detector's boxes", "chance": "the same in any order"}
 SHEETS, LINES = 4, 20  # contact sheets, and lines of each kind of finding, on the page

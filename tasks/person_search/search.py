@@ -30,17 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from tasks.files import file_hash, read_json, write_json, write_text
-from tasks.person_search import cameras, queries, search_pictures, search_video
-from tasks.person_search.cameras import Indexed
-from tasks.person_search.embed import embed, load_network
-from tasks.person_search.leader import leader_of
+from tasks.person_search.formats import cameras
+from tasks.person_search.formats.cameras import Indexed
+from tasks.person_search.importers import queries
+from tasks.person_search.importers.queries import Query
+from tasks.person_search.judging.leader import leader_of
+from tasks.person_search.judging.search_judge import CELLS_AT_ONCE, IOU, judged, rounded
+from tasks.person_search.judging.search_metrics import ious
+from tasks.person_search.judging.sightings import Sighting, sightings
+from tasks.person_search.learning.embed import embed, load_network
+from tasks.person_search.page import search_pictures, search_video
 from tasks.person_search.params import Search
-from tasks.person_search.queries import Query
-from tasks.person_search.search_judge import CELLS_AT_ONCE, IOU, judged, rounded
-from tasks.person_search.search_metrics import ious
-from tasks.person_search.sightings import Sighting, sightings
-from tasks.step import BadInput, Context
+from tasks.yard.files import file_hash, read_json, write_json, write_text
+from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 NOBODY_ASKED = (

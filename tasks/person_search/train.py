@@ -24,15 +24,16 @@ from torch import Tensor, nn
 
 from models.person_search.factory import HEAD, backbone, build
 from models.person_search.losses import combined
-from tasks.files import digest, file_hash, read_json
-from tasks.person_search import crops, embed, sampler, weights
-from tasks.person_search.augment import augment
+from tasks.person_search.formats import crops
+from tasks.person_search.judging.ranking import rank
+from tasks.person_search.learning import embed, sampler, weights
+from tasks.person_search.learning.augment import augment
 from tasks.person_search.params import Train
-from tasks.person_search.ranking import rank
-from tasks.step import BadInput, Context
-from tasks.training import checkpoint, engine
-from tasks.training.across import gathered, with_common_statistics
-from tasks.training.sampling import shuffled
+from tasks.yard.files import digest, file_hash, read_json
+from tasks.yard.step import BadInput, Context
+from tasks.yard.training import checkpoint, engine
+from tasks.yard.training.across import gathered, with_common_statistics
+from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 256

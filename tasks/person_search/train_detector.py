@@ -1,7 +1,7 @@
 """Train the detector that finds the people whom the re-ID network then tells apart.
 
 Reads    detector_data/    images/, labels/ and dataset.yaml of a YOLO dataset
-Writes   train_detector/   best.pt, metrics.json, history.jsonl, curves.png, samples.png: see tasks/detector_training.py
+Writes   train_detector/   best.pt, metrics.json, history.jsonl, curves.png, samples.png: see tasks/yard/detector/step.py
 Alone    python -m tasks person_search-train_detector
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks import detector_training
 from tasks.person_search.params import TrainDetector
-from tasks.step import Context
+from tasks.yard.detector import step as detector_training
+from tasks.yard.step import Context
 
 NETWORK = "models/person_search/street.yaml"
 

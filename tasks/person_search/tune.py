@@ -1,7 +1,7 @@
 """Search for better values of the train section, by training one network again and again.
 
 Reads    pack's train.h5, val.h5 and dataset_config.json; the train section as it stands
-Writes   what tasks/tuning.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child run each
+Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child run each
 Alone    python -m tasks person_search-tune
 
 The score is the one that training keeps its best epoch by: mAP on the validation identities. The test identities choose
@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tasks import tuning
-from tasks.files import digest, file_hash
 from tasks.person_search.params import Train, Tune
-from tasks.step import BadInput, Context
+from tasks.yard.files import digest, file_hash
+from tasks.yard.step import BadInput, Context
+from tasks.yard.tuning import search as tuning
 
 SECTION = "person_search.train"
 
@@ -31,8 +31,9 @@ def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Trai
             f"person_search.train.evaluate_every = {train_params.evaluate_every}, or trials are compared by old scores"
         )
 
-    from tasks.person_search import train, weights  # torch; a stage with nothing to search does without
-    from tasks.training.engine import Diverged
+    from tasks.person_search import train
+    from tasks.person_search.learning import weights  # torch; a stage with nothing to search does without
+    from tasks.yard.training.engine import Diverged
 
     quiet = replace(ctx, progress=Context().progress)  # the search's own bar counts trials
 

@@ -1,7 +1,7 @@
 """Crops to vectors, against the plain loop over images: `python -m tests.benchmarks.embed`.
 
 The plain loop is what a feature extractor of the field does: an image at a time is made a tensor, normalised and shown to
-the network. Ours is tasks/person_search/embed.py, which the evaluation and the index step use. Same network, same
+the network. Ours is tasks/person_search/learning/embed.py, which the evaluation and the index step use. Same network, same
 crops, one thread and then all cores; the vectors have to agree.
 """
 
@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional as F
 
 from models.person_search.factory import build
-from tasks.person_search.crops import MEAN, STD
-from tasks.person_search.embed import embed
+from tasks.person_search.formats.crops import MEAN, STD
+from tasks.person_search.learning.embed import embed
 
 SHAPES = {"stripe_cnn": (64, 32, 2048), "osnet_x0_25": (256, 128, 128), "osnet_x1_0": (256, 128, 64)}
 ROUNDS = 5

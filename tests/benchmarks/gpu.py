@@ -20,11 +20,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.brake_coast.variants import VARIANTS
-from tasks import params as params_file
 from tasks.brake_coast import train
 from tasks.brake_coast.params import Train
-from tasks.step import Context
-from tasks.training import engine
+from tasks.yard import params as params_file
+from tasks.yard.step import Context
+from tasks.yard.training import engine
 from tests.tasks.brake_coast.tiny_pack import write_pack
 
 BATCH, DRIVES, FRAMES, STEPS = 256, 12, 3603, 30

@@ -22,7 +22,7 @@ from torch import Tensor
 from models.ground_plane.factory import GroundNetwork, build
 from models.ground_plane.ground import sampled
 from models.ground_plane.losses import focal
-from tasks.ground_plane.geometry import Camera, Plane, cells, looked_up
+from tasks.yard.geometry.camera import Camera, Plane, cells, looked_up
 
 SIZES = {"small-mean_max": (90, 160, 4), "resnet18-mean_max": (180, 320, 1)}  # height, width, frames a step
 PLANE, CELL_M = Plane((0.0, 0.0), (8.0, 8.0)), 0.2

@@ -13,12 +13,13 @@ from statistics import median
 
 import numpy as np
 
-from tasks import metrics
-from tasks import params as params_file
-from tasks.brake_coast import train, windows
-from tasks.brake_coast.inference import load_model, predict
+from tasks.brake_coast import train
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Task, Train
-from tasks.step import Context
+from tasks.yard import params as params_file
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import Context
 
 PACK = Path("data/brake_coast/pack")
 SEEDS, VARIANT = (0, 1, 2), "simple_concat_lstm"

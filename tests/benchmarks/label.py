@@ -10,7 +10,8 @@ from statistics import median
 
 import pandas as pd
 
-from tasks.brake_coast import label, recording
+from tasks.brake_coast import label
+from tasks.brake_coast.formats import recording
 from tests.tasks.brake_coast import drives
 
 ROWS = 3000

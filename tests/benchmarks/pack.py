@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.brake_coast import features, label, pack, windows
+from tasks.brake_coast import label, pack
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning import features
 from tests.tasks.brake_coast import drives
 
 RECORDINGS, ROWS = 6, 1500

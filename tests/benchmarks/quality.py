@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from models.brake_coast.losses import focal
-from tasks import metrics
-from tasks import params as params_file
-from tasks.brake_coast import train, windows
-from tasks.brake_coast.inference import Windows, load_model, predict
+from tasks.brake_coast import train
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning.inference import Windows, load_model, predict
 from tasks.brake_coast.params import Train
-from tasks.step import Context
+from tasks.yard import params as params_file
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import Context
 from tests.benchmarks.train import Plain
 
 PACK = Path("data/brake_coast/pack")

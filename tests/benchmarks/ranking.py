@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from tasks.person_search import ranking
+from tasks.person_search.judging import ranking
 from tests.tasks.person_search.textbook import textbook
 
 QUERIES, GALLERY, WIDTH, PEOPLE, CAMERAS = 3368, 15_913, 512, 750, 6

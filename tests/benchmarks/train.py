@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from models.brake_coast.layers import positions
-from tasks import params as params_file
-from tasks.brake_coast import windows
-from tasks.brake_coast.inference import Windows
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning.inference import Windows
 from tasks.brake_coast.params import Train
 from tasks.brake_coast.train import prepare
-from tasks.step import Context
-from tasks.training import engine
+from tasks.yard import params as params_file
+from tasks.yard.step import Context
+from tasks.yard.training import engine
 from tests.tasks.brake_coast.tiny_pack import write_pack
 
 BATCH, STEPS, REPEATS, WORKERS = 256, 3, 5, 8

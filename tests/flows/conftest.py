@@ -65,6 +65,7 @@ def make_yard(root: Path) -> Yard:
     )
     for path in (ROOT / "tasks").glob("*.py"):
         shutil.copy(path, root / "tasks")
+    shutil.copytree(ROOT / "tasks/yard", root / "tasks/yard", ignore=ignore)
     (root / "models").mkdir()
     (root / "models" / "__init__.py").touch()
     (root / ".dvc").mkdir()

@@ -19,8 +19,8 @@ def test_after_a_flow_run_dvc_has_nothing_to_do_and_the_next_flow_runs_no_step(f
     repro = finished_yard.dvc("repro")
     assert "Running stage" not in repro.stdout
     again = finished_yard.flow("run", "toy")
-    assert "0 of 4 stages ran" in again.stdout
-    assert again.stderr.count("Up to date") == 4
+    assert "0 of 5 stages ran" in again.stdout
+    assert again.stderr.count("Up to date") == 5
     assert "Traceback" not in again.stderr
 
 
@@ -37,22 +37,22 @@ def test_both_doors_write_the_same_bytes_and_the_same_lock(finished_yard, new_ya
     locks = [yaml.safe_load((yard.root / "dvc.lock").read_text()) for yard in (new_yard, finished_yard)]
     assert locks[0] == locks[1]
     flow = new_yard.flow("run", "toy")
-    assert "0 of 4 stages ran" in flow.stdout
+    assert "0 of 5 stages ran" in flow.stdout
 
 
 def test_status_says_what_has_changed(yard_copy):
     assert set(yard_copy.status().values()) == {"up to date"}
     assert (
         yard_copy.call(
-            "python", "-c", "from tasks.params import set_values; set_values(['toy.judge.scale=2.5'])"
+            "python", "-c", "from tasks.yard.params import set_values; set_values(['toy.judge.scale=2.5'])"
         ).returncode
         == 0
     )
     with (yard_copy.root / "tasks/toy/helper.py").open("a") as file:
-        file.write("\n# touched\n")
+        file.write("\n# touched\n\n\ndef cube(number):\n    return number**3\n")
     now = yard_copy.status()
     assert now["toy-collect"] == "up to date"
-    assert now["toy-square"] == "code tasks/toy/helper.py modified"
+    assert now["toy-square"] == "code tasks/toy/helper.py: cube"
     assert now["toy-judge@1"] == "param toy.judge.scale 0.5 -> 2.5"
     yard_copy.add_number("five", "5")  # DVC cannot see into a source; the flow can
     assert yard_copy.status()["toy-collect"] == "the source has changed"
@@ -84,14 +84,14 @@ def test_values_seen_before_come_back_from_the_run_cache(yard_copy):
     assert yard_copy.flow("run", "toy", "--set", "toy.square.offset=7").returncode == 0
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "21"
     back = yard_copy.flow("run", "toy", "--set", "toy.square.offset=1")
-    assert "0 of 4 stages ran" in back.stdout and "Restored" in back.stderr
+    assert "0 of 5 stages ran" in back.stdout and "Restored" in back.stderr
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"
     assert "a comment that has to stay" in (yard_copy.root / "params.yaml").read_text()
 
 
 def test_force_runs_one_step_anew(yard_copy):
     result = yard_copy.flow("run", "toy", "--force", "collect")
-    assert "1 of 4 stages ran" in result.stdout  # same bytes again, so the stages after it stay up to date
+    assert "1 of 5 stages ran" in result.stdout  # same bytes again, so the stages after it stay up to date
     wrong = yard_copy.flow("run", "toy", "--force", "colect")
     assert wrong.returncode == 1 and "no such step" in wrong.stderr
 

@@ -1,4 +1,4 @@
-"""Importers turn the layouts that recordings come in into the native one (see `tasks.brake_coast.recording`).
+"""Importers turn the layouts that recordings come in into the native one (see `tasks.brake_coast.formats.recording`).
 
 A layout is a module with
 

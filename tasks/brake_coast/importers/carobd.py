@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import drivetrain
-from tasks.step import BadInput
+from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ("GEAR",)
 CLOCK_COLUMN = "ENGINE_RUN_TINE"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import drivetrain
 
 CLOCK, DERIVED = "local", ()

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import drivetrain
-from tasks.files import replacing
-from tasks.step import BadInput
+from tasks.yard.files import replacing
+from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500

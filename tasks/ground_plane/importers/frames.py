@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tasks.files import replacing
-from tasks.images import image_size
-from tasks.step import BadInput
+from tasks.yard.files import replacing
+from tasks.yard.layouts.images import image_size
+from tasks.yard.step import BadInput
 
 
 def matched(calibrated: Mapping[int, Path], filmed: Mapping[int, Path], nowhere: Path) -> None:

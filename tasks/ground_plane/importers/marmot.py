@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.files import replacing, write_json
-from tasks.ground_plane import calibration, geometry, labels, sequence
-from tasks.ground_plane.calibration import CM, Calibration
-from tasks.ground_plane.geometry import Plane
+from tasks.ground_plane.formats import calibration, labels, sequence
+from tasks.ground_plane.formats.calibration import CM, Calibration
 from tasks.ground_plane.importers import frames
-from tasks.step import BadInput
+from tasks.yard.files import replacing, write_json
+from tasks.yard.geometry import camera as geometry
+from tasks.yard.geometry.camera import Plane
+from tasks.yard.step import BadInput
 
 
 def plane_around(calibrations: dict[int, Calibration], files: dict[int, Path], root: Path) -> Plane:

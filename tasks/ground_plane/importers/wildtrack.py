@@ -23,12 +23,12 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from tasks.files import read_json, write_json
-from tasks.ground_plane import calibration, labels, sequence
-from tasks.ground_plane.calibration import CM, Calibration
-from tasks.ground_plane.geometry import Plane
+from tasks.ground_plane.formats import calibration, labels, sequence
+from tasks.ground_plane.formats.calibration import CM, Calibration
 from tasks.ground_plane.importers import frames
-from tasks.step import BadInput
+from tasks.yard.files import read_json, write_json
+from tasks.yard.geometry.camera import Plane
+from tasks.yard.step import BadInput
 
 IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_positions", "calibrations")
 CELL_M = 0.025

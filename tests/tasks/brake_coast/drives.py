@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tasks.brake_coast import recording
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Line
-from tasks.files import write_json, write_text
+from tasks.yard.files import write_json, write_text
 
 START_MS = 1_743_708_811_000  # 2025-04-03 19-33-31
 REPO = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from tasks.brake_coast import detector_data
-from tasks.files import read_json
-from tasks.worlds import highway
+from tasks.yard.files import read_json
+from tasks.yard.worlds import highway
 from tests.tasks.brake_coast import drives
 
 # As they are: nothing cropped, nothing too small or too far outside.

@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 from ultralytics.nn.tasks import DetectionModel
 
-from tasks import detector  # noqa: F401  (sets ultralytics up before anything else of it is used)
-from tasks.brake_coast import recording
-from tasks.files import write_json
+from tasks.brake_coast.formats import recording
+from tasks.yard.detector import network as detector
+from tasks.yard.files import write_json
 from tests.tasks.brake_coast.drives import REPO, START_MS
 
 NETWORK = REPO / "models/brake_coast/highway.yaml"

@@ -17,10 +17,10 @@ from models.brake_coast.factory import Config, build
 from models.brake_coast.layers import Attention
 from models.brake_coast.variants import VARIANTS
 from tasks.brake_coast import analyse, evaluate
-from tasks.brake_coast.analyses import attention, calibration, cost, horizons
+from tasks.brake_coast.judging.analyses import attention, calibration, cost, horizons
 from tasks.brake_coast.params import ANALYSES, Line
-from tasks.files import folder_hash, read_json
-from tasks.step import BadInput
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells, train_tiny
 from tests.tasks.brake_coast.test_report import finished

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import detector
 from tasks.brake_coast import annotate
-from tasks.images import is_whole
-from tasks.step import BadInput
+from tasks.yard.detector import network as detector
+from tasks.yard.layouts.images import is_whole
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 
 REAL = drives.REPO.parent / "shared" / "real"

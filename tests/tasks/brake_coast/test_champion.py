@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks import champion, params, tracking
 from tasks.brake_coast import evaluate, train
+from tasks.yard import params
+from tasks.yard.tracking import champion
+from tasks.yard.tracking import store as tracking
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.tiny_pack import write_pack
@@ -44,7 +46,7 @@ def register(tmp_path: Path) -> None:
 
 
 def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monkeypatch):
-    root = Path(params.__file__).parents[1]
+    root = Path(params.__file__).parents[2]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     shutil.copy(root / "params.yaml", tmp_path)

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tasks.brake_coast import detector_data
-from tasks.files import folder_hash, read_json
-from tasks.step import BadInput
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, labelled_images
 from tests.tasks.brake_coast.labelled_images import edit, labels, stems
 

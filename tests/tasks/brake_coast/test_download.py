@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.brake_coast import download, recording
-from tasks.brake_coast.drives import Drive, cut
+from tasks.brake_coast import download
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carobd, drivetrain
+from tasks.brake_coast.importers.drives import Drive, cut
 from tasks.brake_coast.params import Line
-from tasks.files import folder_hash, read_json
-from tasks.step import BadInput
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
 REAL = drives.REPO.parent / "shared" / "real"
@@ -403,7 +404,7 @@ def test_the_real_carla_route(tmp_path):
     assert metrics["rows"] == metrics["images"] == 352  # of 472; the rest is the four guards
     for folder in recording.recordings(tmp_path / "out").values():
         speed = recording.read_telemetry(folder).rows["speed_kmh"]
-        assert 0 <= speed.min() and 10 < speed.max() < 26
+        assert speed.min() >= 0 and 10 < speed.max() < 26
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the third-party inputs in ../shared/real")

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from tasks.brake_coast import evaluate, train, windows
-from tasks.files import folder_hash, read_json
-from tasks.step import BadInput
+from tasks.brake_coast import evaluate, train
+from tasks.brake_coast.formats import windows
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 

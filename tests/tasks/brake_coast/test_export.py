@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from models.brake_coast.factory import Config, build
-from tasks.brake_coast import evaluate, export, windows
-from tasks.brake_coast.inference import load_model, predict
-from tasks.detector import Detector
-from tasks.files import read_json
+from tasks.brake_coast import evaluate, export
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning.inference import load_model, predict
+from tasks.yard.detector.network import Detector
+from tasks.yard.files import read_json
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.test_report import finished

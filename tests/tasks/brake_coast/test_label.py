@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.brake_coast import label
-from tasks.step import BadInput
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
 PARAMS = drives.section("label")

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.brake_coast import label, pack, windows
-from tasks.step import BadInput
+from tasks.brake_coast import label, pack
+from tasks.brake_coast.formats import windows
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
 PARAMS = drives.section("pack")

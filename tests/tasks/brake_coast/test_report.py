@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.brake_coast import charts, evaluate, label, pack, report, video
-from tasks.charts import INK
-from tasks.files import folder_hash, read_json, write_json
+from tasks.brake_coast import evaluate, label, pack, report
+from tasks.brake_coast.page import charts, video
+from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.reporting.charts import INK
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
 

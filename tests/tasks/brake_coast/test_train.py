@@ -15,13 +15,14 @@ import torch
 import yaml
 
 from models.brake_coast.variants import VARIANTS
-from tasks import metrics
-from tasks import params as params_file
-from tasks.brake_coast import inference, windows
-from tasks.brake_coast.inference import load_model, predict
+from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning import inference
+from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Augment, Train
 from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, run, served_model
-from tasks.step import BadInput
+from tasks.yard import params as params_file
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 
 NAME = "simple_concat_lstm"

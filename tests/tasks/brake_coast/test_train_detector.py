@@ -1,9 +1,9 @@
-"""The line's detector: what tests/tasks/test_detector_training.py asks of every training, begun from its own network."""
+"""The line's detector: what tests/tasks/yard/detector/test_step.py asks of every training, begun from its own network."""
 
 from __future__ import annotations
 
 from tasks.brake_coast import train_detector
-from tasks.detector import Detector
+from tasks.yard.detector.network import Detector
 from tests.tasks.brake_coast import drives, scenes
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks import params as params_file
-from tasks import runner, tracking
 from tasks.brake_coast import train, tune
 from tasks.brake_coast.params import Train, Tune
-from tasks.files import folder_hash, read_json
-from tasks.step import BadInput
+from tasks.yard import params as params_file
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.stage import Stage
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import store as tracking
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
@@ -88,7 +89,7 @@ def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     shutil.copytree(out, "data/brake_coast/tune")
-    stage = runner.Stage("brake_coast-tune", "brake_coast", "tune", None, {"deps": []})
+    stage = Stage("brake_coast-tune", "brake_coast", "tune", None, {"deps": []})
     with tracking.stage_run(stage, TUNE.model_dump(mode="json"), None, {}) as log:
         log(found)
     store = tracking.client()

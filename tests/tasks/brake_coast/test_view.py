@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks import params
 from tasks.brake_coast import view
-from tasks.files import read_json, write_json
-from tasks.step import BadInput
+from tasks.yard import params
+from tasks.yard.files import read_json, write_json
+from tasks.yard.step import BadInput
 from tests.flows.conftest import make_yard
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS
@@ -184,7 +184,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_others(data, tmp_path):
 def test_the_page_plays(page):
     shown = opened(page, "#frame=20&speed=8&play", budget_ms=3000)
     frame = int(shown["frame"])
-    assert 24 <= frame and shown["playing"] == "true"
+    assert frame >= 24 and shown["playing"] == "true"
     assert float(shown["cursor"]) == held(page)["t_s"][frame]
 
 
@@ -221,7 +221,7 @@ setTimeout(() => {
 def test_the_address_keys_buttons_and_the_mouse_move_it_and_boxes_are_drawn_over_the_picture(page, tmp_path):
     shown = held(page)
     boxes = shown["camera"]["boxes"]
-    boxed = next(i for i, of in enumerate(boxes) if len(of) == 1 and 0.05 < of[0][1] and of[0][4] < 0.72)
+    boxed = next(i for i, of in enumerate(boxes) if len(of) == 1 and of[0][1] > 0.05 and of[0][4] < 0.72)
     driven = tmp_path / "driven.html"
     driven.write_text(page.read_text().replace("</body>", DRIVEN.replace("BOXED", str(boxed))))
     every = {(run, task): found for run, tasks in shown["runs"].items() for task, found in tasks.items()}

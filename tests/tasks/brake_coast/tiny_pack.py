@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tasks.files import write_json
+from tasks.yard.files import write_json
 
 FEATURES = ["SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD", *(f"gear_{i}" for i in range(6))]
 FUTURE = [f"{kind}_{h}s" for kind in ("brake", "coast", "brake_onset") for h in range(1, 6)]

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import yaml
 
-from tasks.files import read_json
 from tasks.ground_plane import download
 from tasks.ground_plane.params import Download
+from tasks.yard.files import read_json
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
 REPO = Path(__file__).parents[3]

@@ -9,11 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from tasks.files import read_json, write_json
-from tasks.ground_plane import controls, detect, geometry, scenes
-from tasks.ground_plane.detections import FILE, read_detections
-from tasks.ground_plane.network import load_network, maps
-from tasks.ground_plane.scenes import Scene
+from tasks.ground_plane import detect
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, read_detections
+from tasks.ground_plane.formats.scenes import Scene
+from tasks.ground_plane.judging import controls
+from tasks.ground_plane.learning.network import load_network, maps
+from tasks.yard.files import read_json, write_json
+from tasks.yard.geometry import camera as geometry
 from tests.tasks.ground_plane.tiny_project import HEIGHT, WIDTH, section, write_network, write_pack
 
 LACKS = {"val": 30, "test": 50}  # frames without an image of cam2

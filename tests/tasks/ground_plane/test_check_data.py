@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.files import read_json, write_json
 from tasks.ground_plane import check_data
 from tasks.ground_plane.params import CheckData
-from tasks.step import BadInput
+from tasks.yard.files import read_json, write_json
+from tasks.yard.step import BadInput
 from tests.tasks.ground_plane import tiny_scene
 
 UNIT = "tiny-00"

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.files import folder_hash, read_json, write_json
-from tasks.ground_plane import detect, geometry, scenes
-from tasks.ground_plane.detections import FILE, read_detections
-from tasks.ground_plane.network import load_network, maps
+from tasks.ground_plane import detect
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, read_detections
+from tasks.ground_plane.learning.network import load_network, maps
+from tasks.ground_plane.learning.peaks import peaks
 from tasks.ground_plane.params import Decode
-from tasks.ground_plane.peaks import peaks
-from tasks.step import BadInput
+from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.geometry import camera as geometry
+from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import REPO, section, write_network, write_pack
 
 UNITS = {

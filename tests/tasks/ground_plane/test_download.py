@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.files import folder_hash, read_json, write_json
-from tasks.ground_plane import calibration, sequence
-from tasks.ground_plane.geometry import polygon_on_ground
-from tasks.step import BadInput
+from tasks.ground_plane.formats import calibration, sequence
+from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.geometry.camera import polygon_on_ground
+from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.sources import changed, fetched, marmot
 from tests.tasks.ground_plane.tiny_scene import write_unit
 

@@ -12,14 +12,17 @@ import pandas as pd
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from tasks import metrics
-from tasks.files import folder_hash, read_json, write_json
-from tasks.ground_plane import champion, controls, detect, evaluate, geometry, matching, scenes
-from tasks.ground_plane.detections import FILE, read_detections
-from tasks.ground_plane.matching import METRICS, Counts
-from tasks.ground_plane.network import load_network
+from tasks.ground_plane import champion, detect, evaluate
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, read_detections
+from tasks.ground_plane.judging import controls, matching
+from tasks.ground_plane.judging.matching import METRICS, Counts
+from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Decode, Line
-from tasks.step import BadInput
+from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.geometry import camera as geometry
+from tasks.yard.metrics import binary as metrics
+from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 
 PARAMS = section("evaluate", bootstrap_replicates=200)

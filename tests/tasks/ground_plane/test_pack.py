@@ -13,11 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.files import file_hash, read_json, write_json
-from tasks.ground_plane import check_data, pack, scenes, sequence
+from tasks.ground_plane import check_data, pack
+from tasks.ground_plane.formats import scenes, sequence
+from tasks.ground_plane.learning.targets import heatmaps
 from tasks.ground_plane.params import CheckData, Pack, Shares
-from tasks.ground_plane.targets import heatmaps
-from tasks.step import BadInput, Context
+from tasks.yard.files import file_hash, read_json, write_json
+from tasks.yard.step import BadInput, Context
 from tests.tasks.ground_plane import tiny_scene
 
 UNIT = "tiny-00"

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from tasks.files import folder_hash, read_json, write_json
-from tasks.ground_plane import drawing, evaluate, report, scenes, visualize
-from tasks.ground_plane.detections import FILE, SPLITS, read_detections, write_detections
-from tasks.ground_plane.scenes import Scene
+from tasks.ground_plane import evaluate, report, visualize
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats.detections import FILE, SPLITS, read_detections, write_detections
+from tasks.ground_plane.formats.scenes import Scene
+from tasks.ground_plane.page import drawing
+from tasks.yard.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.ground_plane.tiny_project import CELL_M, WIDTH, section, write_network, write_pack
 

@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from models.ground_plane.factory import build
-from tasks.ground_plane import check_data, pack, scenes
+from tasks.ground_plane import check_data, pack
+from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.params import Line
-from tasks.training import checkpoint
+from tasks.yard.training import checkpoint
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
 REPO = Path(__file__).parents[3]

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.files import write_json
-from tasks.ground_plane.calibration import CM, Calibration
-from tasks.ground_plane.geometry import Plane
+from tasks.ground_plane.formats.calibration import CM, Calibration
+from tasks.yard.files import write_json
+from tasks.yard.geometry.camera import Plane
 
 SIZE = (64, 96)  # height, width in px
 PLANE = Plane((1.0, -2.0), (6.0, 4.0), 0.3)

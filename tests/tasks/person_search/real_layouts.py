@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks.files import read_json
 from tasks.person_search import detector_data, download, pack
 from tasks.person_search.params import DetectorData, Download, Pack
+from tasks.yard.files import read_json
 
 REPO = Path(__file__).parents[3]
 REAL = REPO / "../shared/real"

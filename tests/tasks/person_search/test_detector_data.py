@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks import detector as shared_detector
-from tasks.files import folder_hash
-from tasks.step import BadInput
+from tasks.yard.detector import network as shared_detector
+from tasks.yard.files import folder_hash
+from tasks.yard.step import BadInput
 from tests.tasks.person_search.real_layouts import coco, detector, yolo
 
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from tasks.files import folder_hash, read_json
 from tasks.person_search import detector_data
-from tasks.person_search.cameras import camera_of, truth_of
-from tasks.step import BadInput
+from tasks.person_search.formats.cameras import camera_of, truth_of
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.person_search import real_layouts
 from tests.tasks.person_search.real_layouts import REAL, coco, detector, fetched, market, packed, picture, section, yolo
 

@@ -12,14 +12,17 @@ import torch
 from PIL import Image, ImageColor
 
 from models.person_search.factory import build
-from tasks.files import folder_hash, read_json
-from tasks.person_search import champion, crops, evaluate, judge, pictures, remarks, train
-from tasks.person_search.embed import embed, load_network
-from tasks.person_search.leader import leader_of
+from tasks.person_search import champion, evaluate, train
+from tasks.person_search.formats import crops
+from tasks.person_search.judging import judge
+from tasks.person_search.judging.leader import leader_of
+from tasks.person_search.judging.runs import NAIVE
+from tasks.person_search.learning.embed import embed, load_network
+from tasks.person_search.page import pictures, remarks
 from tasks.person_search.params import Line
-from tasks.person_search.runs import NAIVE
-from tasks.step import BadInput
-from tests.tasks.person_search.test_rerank import published
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
+from tests.tasks.person_search.judging.test_rerank import published
 from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
 

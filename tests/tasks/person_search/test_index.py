@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.files import read_json
-from tasks.person_search import cameras, index
-from tasks.person_search.crops import normalised
-from tasks.person_search.embed import load_network
-from tasks.step import BadInput
+from tasks.person_search import index
+from tasks.person_search.formats import cameras
+from tasks.person_search.formats.crops import normalised
+from tasks.person_search.learning.embed import load_network
+from tasks.yard.files import read_json
+from tasks.yard.step import BadInput
 from tests.tasks.person_search import tiny_yard
 from tests.tasks.person_search.tiny_yard import REPO, Yard, write_camera
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
-from tasks.files import file_hash, read_json
-from tasks.person_search import crops
-from tasks.step import BadInput
+from tasks.person_search.formats import crops
+from tasks.yard.files import file_hash, read_json
+from tasks.yard.step import BadInput
 from tests.tasks.person_search.real_layouts import fetched, market, packed, picture
 
 SPLITS = ("train", "val", "test")

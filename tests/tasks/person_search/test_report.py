@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.files import folder_hash, read_json, write_json
 from tasks.person_search import report
+from tasks.yard.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tiny, trained
 from tests.tasks.person_search.tiny_pack import People, section, write_pack

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.files import read_json
-from tasks.person_search import search_video
-from tasks.person_search.sightings import sightings
-from tasks.step import BadInput
+from tasks.person_search.judging.sightings import sightings
+from tasks.person_search.page import search_video
+from tasks.yard.files import read_json
+from tasks.yard.step import BadInput
 from tests.tasks.person_search import tiny_yard
 from tests.tasks.person_search.tiny_yard import Yard, like, vector, write_camera, write_index, write_query
 

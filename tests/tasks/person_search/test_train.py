@@ -15,14 +15,16 @@ import torch
 import yaml
 
 from models.person_search.factory import build
-from tasks import params as params_file
-from tasks.person_search import crops, embed, tune
+from tasks.person_search import tune
+from tasks.person_search.formats import crops
+from tasks.person_search.judging.ranking import rank
+from tasks.person_search.learning import embed
 from tasks.person_search.params import Train, Tune
-from tasks.person_search.ranking import rank
 from tasks.person_search.train import run, served_model
-from tasks.step import BadInput
+from tasks.yard import params as params_file
+from tasks.yard.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
-from tests.tasks.training import child
+from tests.tasks.yard.training import child
 
 SECTIONS = params_file.load().person_search
 NAME = SECTIONS.train.networks[0]

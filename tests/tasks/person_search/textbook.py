@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.person_search.ranking import Ranking
+from tasks.person_search.judging.ranking import Ranking
 
 
 def textbook(distance, query_ids, query_cameras, gallery_ids, gallery_cameras, *, listed: bool = True) -> Ranking:

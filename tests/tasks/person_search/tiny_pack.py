@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks.files import write_json
 from tasks.person_search import pack
 from tasks.person_search.params import Line
+from tasks.yard.files import write_json
 
 REPO = Path(__file__).parents[3]
 HEIGHT, WIDTH = 32, 16

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tasks.files import write_json
+from tasks.yard.files import write_json
 
 HEIGHT, WIDTH = 32, 16
 CAMERAS = 4

@@ -14,11 +14,13 @@ import torch
 import yaml
 
 from models.person_search.factory import build
-from tasks.files import file_hash, write_json, write_text
-from tasks.person_search import cameras, crops, index, queries, search
-from tasks.person_search.embed import embed, load_network
+from tasks.person_search import index, search
+from tasks.person_search.formats import cameras, crops
+from tasks.person_search.importers import queries
+from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index, Search
-from tasks.training import checkpoint
+from tasks.yard.files import file_hash, write_json, write_text
+from tasks.yard.training import checkpoint
 from tests.tasks.brake_coast import scenes
 
 REPO = Path(__file__).parents[3]

@@ -6,9 +6,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tasks.fanout import fan_out
-from tasks.files import digest, file_hash, write_text
-from tasks.step import BadInput, Context
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import digest, file_hash, write_text
+from tasks.yard.step import BadInput, Context
 
 
 def take(path: Path, folder: Path, pause_s: float) -> dict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks.files import write_json, write_text
-from tasks.step import Context
+from tasks.yard.files import write_json, write_text
+from tasks.yard.step import Context
 
 
 def run(params, out, ctx=Context(), *, scale: str, square, collect) -> dict:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.params import Section
+from tasks.yard.params import Section
 
 
 class Collect(Section):

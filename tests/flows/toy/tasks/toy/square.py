@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tasks.toy.helper import square
 
-from tasks.files import write_text
-from tasks.step import Context
+from tasks.yard.files import write_text
+from tasks.yard.step import Context
 
 
 def run(params, out, ctx=Context(), *, collect) -> dict:

@@ -1,0 +1,128 @@
+"""Is a recording usable, and what is odd about it? Reads one in the native layout; changes nothing in it.
+
+A fault makes the recording unusable (`BadInput`); everything else is a count or a warning in its summary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.brake_coast.formats import recording
+from tasks.brake_coast.formats.recording import Telemetry
+from tasks.yard.layouts.images import image_size
+from tasks.yard.step import BadInput
+
+MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
+RUN_ROWS = 20  # one window; a drive without a gap-free run of so many rows can teach nothing
+STEP_MS = (400, 601)  # what the median step of a 2 Hz recording may be
+POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 5)}
+IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
+# Half a minute of driving reaches second gear: 16 to 21 km/h per 1000 rpm. In m/s even fifth gear shows less than 15.
+TALLEST_KMH_PER_1000RPM = 15.0
+DRIVING_ROWS = 60
+
+
+def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
+    """Counts and warnings. Raises `BadInput` if no window fits, the rate is not 2 Hz or the units cannot be right."""
+    rows, path = telemetry.rows, folder / "telemetry.csv"
+    known = rows.drop(columns=["time", "t_ms", "gear"]).notna().any()
+    has_telemetry = bool(known.any())
+    step_ms = np.diff(rows["t_ms"])
+    median_ms = float(np.median(step_ms)) if len(step_ms) else 0.0
+    if len(step_ms) >= RUN_ROWS and not STEP_MS[0] <= median_ms <= STEP_MS[1]:
+        raise BadInput(f"{path}: a row comes every {median_ms:g} ms, wanted is 500 (2 Hz); resample it")
+    runs = np.diff(np.flatnonzero(np.concatenate([[True], step_ms > MAX_GAP_MS, [True]])))
+    if has_telemetry and runs.max() < RUN_ROWS:
+        raise BadInput(f"{path}: no gap-free run of {RUN_ROWS} rows, the longest has {runs.max()}: no window fits")
+    warnings = _units(rows, path) if has_telemetry else ["no telemetry: it can be annotated, not learnt from"]
+    held = _rows_a_reply(rows)
+    if held and held >= 2:
+        warnings.append(f"replies are slow: RPM changes every {held:g} rows only, so a value may be that old")
+    return {
+        "rows": len(rows),
+        "error_rows": telemetry.error_rows,
+        "duplicate_rows": telemetry.duplicate_rows,
+        "out_of_order_rows": telemetry.out_of_order_rows,
+        "missing_replies": telemetry.missing_replies,
+        "rate_hz": round(1000 / median_ms, 3) if median_ms else None,
+        "duration_s": round(float(rows["t_ms"].iloc[-1] - rows["t_ms"].iloc[0]) / 1000, 1),
+        "gaps": int((step_ms > MAX_GAP_MS).sum()),
+        "longest_gap_s": round(float(step_ms.max()) / 1000, 3) if len(step_ms) else 0.0,
+        "windows": int((runs - RUN_ROWS + 1).clip(min=0).sum()),
+        "rows_a_reply": held,
+        "has_telemetry": has_telemetry,
+        "has_brake_signal": bool(known["brake"]),
+        "ranges": {name: _range(rows[name]) for name in POSSIBLE},
+        "warnings": warnings,
+    }
+
+
+def _range(values: pd.Series) -> list[float] | None:
+    """[lowest, median, highest] of the known ones."""
+    values = values.dropna()
+    return [round(float(v), 2) for v in (values.min(), values.median(), values.max())] if len(values) else None
+
+
+def _rows_a_reply(rows: pd.DataFrame) -> float | None:
+    """Mean number of rows for which RPM, the liveliest value, stays the same while the car moves."""
+    rpm = rows["rpm"][rows["speed_kmh"] > 0].dropna().to_numpy()
+    return round(len(rpm) / (1 + int((np.diff(rpm) != 0).sum())), 2) if len(rpm) >= RUN_ROWS else None
+
+
+def _units(rows: pd.DataFrame, path: Path) -> list[str]:
+    warnings = []
+    for name, (lowest, highest) in POSSIBLE.items():
+        wrong = int(((rows[name] < lowest) | (rows[name] > highest)).sum())
+        if wrong > IMPOSSIBLE_SHARE * len(rows):
+            counted = f"{wrong} of {len(rows)} values of {name}"
+            raise BadInput(f"{path}: {counted} are not in {lowest}..{highest}; check its unit")
+        if wrong:
+            warnings.append(f"{wrong} values of {name} are not in {lowest}..{highest}")
+    for name in ("pedal_pct", "load_pct"):
+        if 0 < rows[name].max() <= 1 and rows["speed_kmh"].max() > 0:
+            raise BadInput(f"{path}: {name} never exceeds 1: a share, where a percentage is wanted; multiply it by 100")
+    driving = rows[(rows["rpm"] > 1200) & (rows["speed_kmh"] > 1)]
+    if len(driving) >= DRIVING_ROWS:
+        tallest = float((1000 * driving["speed_kmh"] / driving["rpm"]).quantile(0.95))
+        if tallest < TALLEST_KMH_PER_1000RPM:
+            warnings.append(f"SPEED may be in m/s, or first gear was never left: {tallest:.1f} per 1000 rpm at most")
+    blank = [name for name in ("speed_kmh", "rpm", "pedal_pct", "load_pct") if rows[name].isna().all()]
+    return warnings + [f"{name} is unknown throughout" for name in blank]
+
+
+def check_images(folder: Path, telemetry: Telemetry) -> dict:
+    """Counts of frames that cannot be read or have no partner. A look at both ends of each file, no decoding.
+
+    Raises `BadInput` if there are images and not one is usable.
+    """
+    frames = recording.images(folder)
+    sizes: Counter[tuple[int, int]] = Counter()
+    unreadable = []
+    for path in frames.values():
+        size = image_size(path)
+        if size is None:
+            unreadable.append(path.name)
+        else:
+            sizes[size] += 1
+    times = set(telemetry.rows["time"])
+    if frames and not sizes:
+        raise BadInput(f"{folder}: not one of its {len(frames)} images can be read")
+    if frames and not times & set(frames):
+        raise BadInput(f"{folder}: no image is named like a Time of telemetry.csv, such as '{min(times)}.jpg'")
+    width, height = sizes.most_common(1)[0][0] if sizes else (None, None)
+    warnings = [f"image sizes differ: {sorted(sizes)}"] if len(sizes) > 1 else []
+    if unreadable:
+        warnings.append(f"{len(unreadable)} images cannot be read, the first is {unreadable[0]}")
+    return {
+        "images": len(frames),
+        "unreadable_images": len(unreadable),
+        "images_without_telemetry": len(set(frames) - times),
+        "rows_without_image": len(times - set(frames)) if frames else 0,
+        "image_width_px": width,
+        "image_height_px": height,
+        "warnings": warnings,
+    }

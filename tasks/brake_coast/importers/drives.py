@@ -1,0 +1,142 @@
+"""Which recordings a source folder gives: the drives found in it, whole or cut into pieces, each with its own name."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from tasks.brake_coast.formats import recording
+from tasks.brake_coast.importers import carla, carobd, native, video
+from tasks.brake_coast.params import Download
+from tasks.yard.step import BadInput
+
+log = logging.getLogger(__name__)
+
+LAYOUTS: dict[str, ModuleType] = {"native": native, "carla": carla, "carobd": carobd, "video": video}
+PIECES = 5  # of a source of too few drives: three splits, and not one drive each
+SHORTEST_PIECE_S = 25.0  # a window (10 s), the longest horizon (5 s), and as much again to slide over
+DAY = re.compile(r"(\d{4}-\d{2}-\d{2})[_ ]")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One recording to make: a drive, or the piece of one whose times lie in `span_ms`."""
+
+    name: str
+    layout: str
+    path: Path
+    where: str  # path inside the source, for people
+    group: str
+    span_ms: tuple[int, int] | None = None  # first and last millisecond
+    piece: tuple[int, int] | None = None  # (number from 1, of how many)
+
+    @property
+    def importer(self) -> ModuleType:
+        return LAYOUTS[self.layout]
+
+
+def _walk(root: Path, layouts: dict[str, ModuleType]) -> Iterator[tuple[str, Path]]:
+    """(layout, path) of every drive. Hidden folders, unfinished `*.part` and what is in a drive are passed over."""
+    if root.is_file():
+        for name, layout in layouts.items():
+            yield from ((name, path) for path in layout.drives(root.parent, [root.name]))
+        return
+    for folder, below, names in os.walk(root, followlinks=True):
+        here = Path(folder)
+        below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".part"))
+        names = sorted(name for name in names if not name.startswith("."))
+        for name, layout in layouts.items():
+            found = layout.drives(here, names)
+            yield from ((name, path) for path in found)
+            if here in found:
+                below.clear()
+                break
+
+
+def find(root: Path, layout: str) -> list[Drive]:
+    """The drives in a folder, in a stable order. `layout` is one of LAYOUTS, or auto for every one."""
+    found = list(_walk(root, LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}))
+    if not found:
+        inside = sorted(p.name for p in (root.iterdir() if root.is_dir() else [root]) if p.name[0] != ".")[:8]
+        raise BadInput(
+            f"{root}: no recording of the layout {layout if layout != 'auto' else ' or '.join(LAYOUTS)} in it; "
+            f"it holds {', '.join(inside) or 'nothing'}"
+        )
+    wheres = [(kind, path, str(path.relative_to(root)) if path != root else path.name) for kind, path in found]
+    stems = Counter(_stem(kind, path) for kind, path, _ in wheres)
+    drives = []
+    for kind, path, where in wheres:
+        name = _stem(kind, path)
+        if stems[name] > 1:
+            name = re.sub(r"[^\w.-]+", "_", where)
+        name = name if "-" in name else f"{kind}-{name}"
+        day = DAY.match(name)
+        drives.append(Drive(name, kind, path, where, group=day[1] if day else name))
+    return drives
+
+
+def _stem(kind: str, path: Path) -> str:
+    name = path.stem if kind in ("carobd", "video") else path.resolve().name
+    return re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "drive"
+
+
+def cut(drive: Drive, guard_s: float, *, pieces: int | None = None, piece_s: float | None = None) -> list[Drive]:
+    """Equal pieces of a drive with `guard_s` left out between two: so many, or of about `piece_s`; a short one stays.
+
+    A piece is its own group: with a guard of a window and the longest horizon, nothing that the examples of one piece
+    saw is seen by those of another. Car, driver and day stay the same, so a test on it is easier than on a new drive.
+    """
+    try:
+        t_ms = recording.parse_times(drive.importer.table(drive.path)["Time"]).dropna().to_numpy(np.int64)
+    except (BadInput, KeyError):
+        return [drive]  # making it will say what is wrong with it
+    if not len(t_ms):
+        return [drive]
+    first, last = int(t_ms.min()), int(t_ms.max())
+    span_s = (last - first) / 1000
+    if piece_s is not None:
+        pieces = max(1, round((span_s + guard_s) / (piece_s + guard_s)))
+    pieces = min(pieces, math.floor((span_s + guard_s) / (SHORTEST_PIECE_S + guard_s)))
+    if pieces < 2:
+        return [drive]
+    length_ms = (last - first - 1000 * guard_s * (pieces - 1)) / pieces
+    starts = [round(first + k * (length_ms + 1000 * guard_s)) for k in range(pieces)]
+    digits = len(str(pieces))
+    return [
+        replace(
+            drive,
+            name=(name := f"{drive.name}-{k:0{digits}}"),
+            group=name,
+            span_ms=(start, round(start + length_ms)),
+            piece=(k, pieces),
+        )
+        for k, start in enumerate(starts, 1)
+    ]
+
+
+def plan(root: Path, params: Download) -> dict[str, Drive]:
+    """The recordings to make, by name."""
+    drives = find(root, params.layout)
+    if params.piece_minutes is not None:
+        drives = [piece for d in drives for piece in cut(d, params.guard_s, piece_s=60 * params.piece_minutes)]
+    elif len(drives) < params.min_recordings:
+        whole, pieces = drives, math.ceil(PIECES / len(drives))
+        drives = [piece for d in whole for piece in cut(d, params.guard_s, pieces=pieces)]
+        if len(drives) > len(whole):
+            log.info("too few drives (%d): cut into %d recordings, %g s apart", len(whole), len(drives), params.guard_s)
+    wheres: dict[str, list[str]] = {}
+    for drive in drives:
+        wheres.setdefault(drive.name, []).append(drive.where)
+    for name, same in wheres.items():
+        if len(same) > 1:
+            raise BadInput(f"{root}: {' and '.join(same)} would both be the recording {name}; rename one of them")
+    return {drive.name: drive for drive in drives}

@@ -1,0 +1,149 @@
+"""Labelled images become YOLO examples: cropped to what `annotate` will show the detector, boxes clipped, some dropped.
+
+A hard negative is one more training image, without any vehicle, that is made of an image with some: the crop of half
+its width and height that touches nothing labelled, be it an example, a crowd or a vehicle's outline, and of all such
+crops the one nearest to a vehicle. So it shows what surrounds vehicles (road, barriers, trees), rather than sky.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tasks.brake_coast.importers import boxy
+from tasks.brake_coast.params import DetectorData
+from tasks.yard.files import digest, replacing, write_text
+from tasks.yard.layouts.example import SHARES, Labelled
+from tasks.yard.step import BadInput
+
+JPEG_QUALITY = 95  # a second compression should add nothing to the first
+SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
+PLACES = 9  # places a hard negative is tried at, along each side
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of one image."""
+
+    stem: str
+    split: str
+    boxes: int = 0
+    dropped: tuple[tuple[str, int], ...] = ()
+    fault: str | None = None  # why it could not be used
+    negative: bool = False  # a hard negative was made of it too
+
+
+def stem_of(item: Labelled) -> str:
+    return Path(item.name).with_suffix("").as_posix().replace("/", "__")
+
+
+def draw(seed: int, purpose: str, name: str) -> float:
+    """A number in [0, 1) that depends on nothing else: not on how many images there are, nor on their order."""
+    return int(digest(seed, purpose, name), 16) / 16**16
+
+
+def in_pixels(boxes: np.ndarray, item: Labelled, width_px: int, height_px: int) -> np.ndarray:
+    """Boxes in pixels of the image as it is. Raises `ValueError` if the labels are for an image of another shape."""
+    if item.size_px is None:
+        return boxes
+    width, height = item.size_px
+    if item.size_px != SHARES and abs(width_px * height / (height_px * width) - 1) > SAME_SHAPE:
+        raise ValueError(f"the image is {width_px}x{height_px}, its labels are for {width}x{height}")
+    return boxes * np.tile([width_px / width, height_px / height], 2)
+
+
+def cropped(
+    boxes: np.ndarray, params: DetectorData, width_px: int, height_px: int, bonnet: bool
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Boxes in pixels of the crop, clipped to it; which are examples; how many were let go for which reason."""
+    x, y, w, h = params.roi_px or (0, 0, width_px, height_px)
+    own = boxy.own_bonnet(boxes, width_px, height_px) & bonnet
+    moved = boxes - [x, y, x, y]
+    inside = np.clip(moved, 0, [w, h, w, h])
+    sides, whole = inside[:, 2:] - inside[:, :2], moved[:, 2:] - moved[:, :2]
+    outside = ~own & (sides.prod(1) < params.min_inside_share * whole.prod(1))
+    small = ~own & ~outside & (sides.min(1) < params.min_box_px)
+    small |= ~own & ~outside & (whole.prod(1) < params.min_area_share * width_px * height_px)
+    dropped = {"bonnet": int(own.sum()), "outside": int(outside.sum()), "small": int(small.sum())}
+    return inside, ~(own | outside | small), dropped
+
+
+def by_place(classes: np.ndarray, boxes: np.ndarray, width_px: int) -> np.ndarray:
+    """Classes, those that are open (-1) by the third of the image that the box's centre is in."""
+    third = np.clip((boxes[:, 0] + boxes[:, 2]) / 2 * 3 // width_px, 0, 2).astype(int)
+    return np.where(classes < 0, third, classes)
+
+
+def negative_corner(boxes: np.ndarray, width_px: int, height_px: int) -> tuple[int, int] | None:
+    """x, y of the crop of half the size that no box touches and that is nearest to one; None if there is none."""
+    w, h = width_px // 2, height_px // 2
+    xs, ys = (np.linspace(0, side, PLACES).astype(int) for side in (width_px - w, height_px - h))
+    corner = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 1, 2)
+    gap = np.maximum(np.maximum(boxes[None, :, :2] - (corner + [w, h]), corner - boxes[None, :, 2:]), -1)
+    free = (gap >= 0).any(-1).all(-1)
+    if not free.any():
+        return None
+    distance = np.hypot(*np.maximum(gap, 0).transpose(2, 0, 1)).min(1)
+    best = np.where(free, distance, np.inf).argmin()
+    return int(corner[best, 0, 0]), int(corner[best, 0, 1])
+
+
+def paths(out: Path, split: str, stem: str) -> tuple[Path, Path]:
+    return out / "images" / split / f"{stem}.jpg", out / "labels" / split / f"{stem}.txt"
+
+
+def write_image(picture: np.ndarray, image: Path) -> None:
+    with replacing(image) as temporary:
+        cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+
+
+def write_label(boxes: np.ndarray, classes: np.ndarray, width_px: int, height_px: int, label: Path) -> None:
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    shares = np.hstack([centres, sides]) / [width_px, height_px, width_px, height_px]
+    lines = (f"{number} " + " ".join(f"{v:.6f}" for v in row) + "\n" for number, row in zip(classes, shares))
+    write_text(label, "".join(lines))
+
+
+def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
+    """Write one example, and perhaps its hard negative."""
+    stem = stem_of(item)
+    picture = cv2.imread(str(item.path))
+    if picture is None:
+        return Made(stem, split, fault="not a readable image")
+    height, width = picture.shape[:2]
+    x, y, w, h = params.roi_px or (0, 0, width, height)
+    if x + w > width or y + h > height:
+        raise BadInput(
+            f"brake_coast.detector_data.roi_px = {params.roi_px} reaches beyond {item.name}, which is "
+            f"{width}x{height}; make it smaller, or null for whole images"
+        )
+    try:
+        boxes, occupied = (in_pixels(given, item, width, height) for given in (item.boxes, item.occupied))
+    except ValueError as error:
+        return Made(stem, split, fault=str(error))
+    seen, kept, dropped = cropped(boxes, params, width, height, item.bonnet)
+    classes = by_place(item.classes, boxes, width)
+    image, label = paths(out, split, stem)
+    view = picture[y : y + h, x : x + w]
+    if params.roi_px is None and item.path.suffix.lower() in (".jpg", ".jpeg"):
+        with replacing(image) as temporary:
+            shutil.copyfile(item.path, temporary)
+    else:
+        write_image(view, image)
+    write_label(seen[kept], classes[kept], w, h, label)
+    negative = split == "train" and kept.any() and draw(params.seed, "negative", item.name) < params.hard_negative_share
+    corner = negative_corner(np.vstack([boxes, occupied]) - [x, y, x, y], w, h) if negative else None
+    if corner is not None:
+        left, top = corner
+        image, label = paths(out, split, f"{stem}__negative")
+        write_image(view[top : top + h // 2, left : left + w // 2], image)
+        write_text(label, "")
+    return Made(stem, split, int(kept.sum()), tuple(dropped.items()), negative=corner is not None)
+
+
+def make_all(job: list[tuple[Labelled, str]], *, params: DetectorData, out: Path) -> list[Made]:
+    return [make(item, split, params, out) for item, split in job]

@@ -1,0 +1,101 @@
+"""What a source of the real world holds: sequences of calibrated cameras.
+
+    a folder with 0-calibration/calibs/ or 1-annotation/        MARMOT's data root (sequence.py)
+    a folder with Image_subsets/, annotations_positions/        WILDTRACK, if its calibrations are of CVLab1..4 and
+        or calibrations/extrinsic/                              IDIAP1..3; MultiviewX, if they are of Camera1..6
+
+at the top or up to four folders below it, any number of each. A sequence is called as its folders on the way from the
+source, or as the source if it is the source itself. A MARMOT root with labels for both of its parts is two sequences,
+<name>-train and <name>-val; any other is one, to be cut into parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.ground_plane.formats import sequence
+from tasks.ground_plane.importers import wildtrack
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources.uri import name_of, slug
+from tasks.yard.step import BadInput
+
+DEPTH = 4
+WHOLE = ("train", "val", "test")
+SPLITS_OF_PART = {"train": ("train", "val"), "val": ("test",)}  # of a root that has both
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One sequence."""
+
+    layout: str  # plaza, marmot, wildtrack, multiviewx
+    name: str
+    path: Path
+    where: str  # as a person knows it
+    part: str = "train"  # of a MARMOT root
+    splits: tuple[str, ...] = WHOLE
+
+
+def layout_of(folder: Path) -> str | None:
+    if (folder / sequence.CALIBS).is_dir() or (folder / sequence.ANNOTATION).is_dir():
+        return "marmot"
+    return wildtrack.layout_of(folder)
+
+
+def layouts_below(root: Path, depth: int = DEPTH) -> list[tuple[str, Path]]:
+    """(layout, folder) of every sequence; within one none is looked for."""
+    if layout := layout_of(root):
+        return [(layout, root)]
+    inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if depth else []
+    return [found for folder in inner for found in layouts_below(folder, depth - 1)]
+
+
+def marmot_units(folder: Path, name: str) -> list[Unit]:
+    """Both parts where both have labels; else the one that has, or the one with images. Its own scene.json decides."""
+    if (folder / sequence.SCENE).is_file():
+        try:
+            _, splits, said = sequence.described(folder / sequence.SCENE)
+            return [Unit("marmot", name, folder, str(folder), said["part"], splits)]
+        except BadInput:  # what is wrong with it is said when it is brought
+            return [Unit("marmot", name, folder, str(folder))]
+    labelled = [part for part in sequence.PARTS if any((folder / sequence.LABELS / part).glob("*.json"))]
+    if len(labelled) == 2:
+        return [Unit("marmot", f"{name}-{part}", folder, str(folder), part, SPLITS_OF_PART[part]) for part in labelled]
+    filmed = [part for part in (*labelled, *sequence.PARTS) if (folder / sequence.ANNOTATION / part).is_dir()]
+    return [Unit("marmot", name, folder, str(folder), *filmed[:1])]
+
+
+def plan(root: Path, uri: str) -> list[Unit]:
+    """Every sequence below `root`. Raises `BadInput` if there is none, or if two have one name."""
+    if not root.is_dir():
+        raise BadInput(f"{source_uri.redacted(uri)}: neither a folder nor an archive; give the folder of the data")
+    units: list[Unit] = []
+    for layout, folder in layouts_below(root):
+        parts = folder.relative_to(root).parts
+        name = slug("-".join(parts)) if parts else name_of(uri)
+        units += marmot_units(folder, name) if layout == "marmot" else [Unit(layout, name, folder, str(folder))]
+    named: dict[str, Unit] = {}
+    for unit in units:
+        if (other := named.setdefault(unit.name, unit)) is not unit:
+            raise BadInput(f"{unit.where} and {other.where} are both called {unit.name}; rename one of them")
+    if not units:
+        inside = sorted(path.name for path in root.iterdir())[:8]
+        raise BadInput(
+            f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:\n"
+            f"  MARMOT: {sequence.CALIBS}/camN.json and {sequence.ANNOTATION}/train/camN/camN_<frame>.png, "
+            f"{sequence.LABELS}/train/<annotator>_<frame>.json\n"
+            f"  WILDTRACK, MultiviewX: Image_subsets/C<N>/<frame>.png, annotations_positions/<frame>.json, "
+            f"calibrations/extrinsic/extr_<camera>.xml"
+        )
+    return units
+
+
+def files_of(unit: Unit) -> list[Path]:
+    """Every file that a sequence is made from."""
+    if unit.layout == "marmot":
+        inner = [sequence.CALIBS, sequence.ANNOTATION / unit.part, sequence.LABELS / unit.part]
+        files = [path for folder in inner for path in (unit.path / folder).rglob("*")] + [unit.path / sequence.SCENE]
+    else:
+        files = [path for folder in wildtrack.FOLDERS for path in (unit.path / folder).rglob("*")]
+    return sorted(path for path in files if path.is_file() and path.name[0] != ".")

@@ -1,0 +1,211 @@
+"""What is in a unit of download/, and what is odd about it? Reads the folder of one unit, changes nothing in it.
+
+A fault that makes all of it unusable is `BadInput`; everything else is a count, or a list with file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from tasks.person_search.formats import reid_layout
+from tasks.person_search.formats.reid_layout import is_image
+from tasks.yard.files import file_hash, read_json
+from tasks.yard.layouts import yolo
+from tasks.yard.layouts.images import image_size, is_whole
+from tasks.yard.step import BadInput
+
+PARTS = ("reid", "detect", "frames")
+QUERIES, TRUTH, CAMERA = "queries", "truth.csv", "camera.json"  # beside frames/
+TRUTH_COLUMNS = ("frame", "pid", "x1", "y1", "x2", "y2")
+SHOWN = 50  # of each kind of fault that a report lists; the rest is counted
+
+
+def images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if is_image(path))
+
+
+def described(folder: Path) -> tuple[Path, dict]:
+    """The YAML file of a YOLO data set and what it says; of several, data.yaml, then dataset.yaml."""
+    for file in (folder / "data.yaml", folder / "dataset.yaml"):
+        content = yolo.parsed(file) if file.is_file() else None
+        if content and "names" in content:
+            return file, content
+    known = yolo.descriptions([folder])
+    if len(known) == 1:
+        return known[0]
+    files = ", ".join(file.name for file, _ in known) or "no YAML file"
+    raise BadInput(f"{folder}: {files}; the description of a data set has to be called data.yaml")
+
+
+def parts_in(folder: Path) -> list[str]:
+    """Of `PARTS` those that a unit's folder has."""
+    reid = any((folder / subset).is_dir() for subset in reid_layout.SUBSETS)
+    there = {"reid": reid, "detect": (folder / "data.yaml").is_file(), "frames": (folder / CAMERA).is_file()}
+    return [part for part in PARTS if there[part]]
+
+
+def is_readable(path: Path) -> bool:
+    """Both ends are as they should be; where the end is not (some writers pad), it is decoded whole."""
+    if image_size(path) is not None:
+        return True
+    try:
+        with Image.open(path) as image:
+            image.load()
+        return True
+    except (OSError, SyntaxError, Image.DecompressionBombError, ImportError):
+        return False
+
+
+def unreadable(folder: Path, images: list[Path]) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in images if not is_readable(path)]
+
+
+def check_reid(folder: Path) -> dict:
+    """Raises `BadInput` for a name that says not who and where."""
+    crops = reid_layout.read(folder)
+    images = [crop.path for subset in reid_layout.SUBSETS for crop in crops.subsets[subset]]
+    if not images:
+        raise BadInput(f"{folder}: no crop in any of {', '.join(reid_layout.SUBSETS)}")
+    return reid_layout.summary(crops) | {"unreadable": unreadable(folder, images)}
+
+
+def images_of(folder: Path, split: str) -> list[Path]:
+    """Images of a split, those in folders below it too."""
+    return sorted(path for path in (folder / "images" / split).rglob("*") if is_image(path))
+
+
+def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int, list[float], str | None]]:
+    """(line, class, corners as shares of the image, what is wrong with it) of every line that is not blank."""
+    for line, text in enumerate(label.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if text.strip():
+            try:
+                yield line, *yolo.box_of(text, names), None
+            except ValueError as error:
+                yield line, -1, [], str(error)
+
+
+def check_detect(folder: Path) -> dict:
+    file, content = described(folder)
+    names = yolo.names_of(file, content)
+    bad, boxes, splits, without, broken = [], Counter(), {}, [], []
+    for split in yolo.SPLITS:
+        images = images_of(folder, split)
+        labels = [yolo.label_file(image) for image in images]
+        for label in labels:
+            for line, number, _, why in label_lines(label, names) if label.is_file() else ():
+                if why:
+                    bad.append({"file": label.relative_to(folder).as_posix(), "line": line, "why": why})
+                else:
+                    boxes[names[number]] += 1
+        bare = [image for image, label in zip(images, labels, strict=True) if not label.is_file()]
+        without += [image.relative_to(folder).as_posix() for image in bare]
+        broken += unreadable(folder, images)
+        if images:
+            splits[split] = len(images)
+    if not splits:
+        raise BadInput(f"{folder}: no images in images/train, images/val or images/test")
+    found = {"images": splits, "boxes": dict(sorted(boxes.items())), "bad_label_lines": bad}
+    return found | {"images_without_labels": without, "unreadable": broken}
+
+
+def read_camera(file: Path, without: Mapping) -> dict:
+    """{camera, fps, name} of a camera.json; what it does not say is as in `without`. Raises `BadInput`."""
+    try:
+        said = {**without, **read_json(file)}
+        about = {"camera": int(str(said["camera"])), "fps": float(said["fps"]), "name": str(said["name"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise BadInput(f'{file}: expected {{"camera": 1, "fps": 2.0, "name": "door"}} ({error!r})') from None
+    if about["camera"] < 1 or not 0 < about["fps"] < math.inf:
+        raise BadInput(f"{file}: camera must be a number from 1, fps (frames a second) above 0")
+    return about
+
+
+def truth_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, the cells of `TRUTH_COLUMNS`) of every row that is not blank, wherever these columns are."""
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text)
+        header = [name.strip() for name in next(reader, [])]
+        if lacking := [name for name in TRUTH_COLUMNS if header.count(name) != 1]:
+            raise BadInput(
+                f"{file}, line 1: {','.join(header)!r}; expected the columns {','.join(TRUTH_COLUMNS)}, "
+                f"each once: mend {', '.join(lacking)}"
+            )
+        places = [header.index(name) for name in TRUTH_COLUMNS]
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                if len(row) != len(header):
+                    where = f"{file}, line {reader.line_num}"
+                    raise BadInput(f"{where}: {','.join(row)!r}; expected {len(header)} values, as in line 1")
+                yield reader.line_num, [row[place] for place in places]
+
+
+def read_truth(file: Path, frames: Collection[int]) -> list[tuple[int, int, list[float]]]:
+    """(frame, person, x1 y1 x2 y2) of every true box, in the order of the file. Raises `BadInput` with the line.
+
+    A person above 0 is somebody, who is in a frame once at most; there may be any number of nobodies.
+    """
+    rows, lines = [], {}
+    try:
+        for line, cells in truth_rows(file):
+            where = f"{file}, line {line}"
+            try:
+                frame, pid, box = int(cells[0]), int(cells[1]), [float(cell) for cell in cells[2:]]
+            except ValueError:
+                raise BadInput(f"{where}: {','.join(cells)!r}; expected six numbers, frame,pid,x1,y1,x2,y2") from None
+            if not abs(pid) < 2**31:
+                raise BadInput(f"{where}: person {pid}; expected a number below {2**31}")
+            if not (all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]):
+                raise BadInput(f"{where}: box {box} has no area; expected x1 < x2 and y1 < y2 in pixels")
+            if frame not in frames:
+                raise BadInput(f"{where}: there is no frame {frame}; mend the number, or delete the line")
+            if pid > 0 and (other := lines.setdefault((frame, pid), line)) != line:
+                raise BadInput(f"{where}: person {pid} is in frame {frame} in line {other} too; keep one of them")
+            rows.append((frame, pid, box))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{file}: not a CSV file in UTF-8 ({error}); save it anew as one") from None
+    return rows
+
+
+def check_frames(folder: Path) -> dict:
+    frames, queries = images_in(folder / "frames"), images_in(folder / QUERIES)
+    if not frames:
+        raise BadInput(f"{folder}: no frame in frames/")
+    truth = folder / TRUTH
+    rows = len(read_truth(truth, {int(path.stem) for path in frames})) if truth.is_file() else 0
+    found = {"frames": len(frames), "queries": len(queries), "true_boxes": rows, "camera": read_json(folder / CAMERA)}
+    return found | {"unreadable": unreadable(folder, frames + queries)}
+
+
+CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """{image: hash} of what must not be in two splits: crops and labelled images that can be read."""
+    roots = [*reid_layout.SUBSETS, "images"]
+    images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
+    whole = [path for path in images if is_whole(path.read_bytes())]
+    return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in whole}
+
+
+def split_of(image: str) -> str:
+    """Where an image of `contents` is: `train`, `query`, `gallery`, or `images/<split>` of a detector."""
+    parts = image.split("/")
+    names = dict(zip(reid_layout.SUBSETS, ("train", "query", "gallery"), strict=True))
+    return names.get(parts[0]) or "/".join(parts[:2])
+
+
+def same_images(units: Mapping[str, Mapping[str, str]]) -> list[dict]:
+    """Images of one content in several splits of crops, or of the detector's images: {splits, images} each."""
+    places: dict[tuple[str, bool], list[tuple[str, str]]] = defaultdict(list)
+    for unit, images in units.items():
+        for image, content in images.items():
+            places[content, image.startswith("images/")].append((split_of(image), f"{unit}/{image}"))
+    found = [sorted(mine) for mine in places.values() if len({split for split, _ in mine}) > 1]
+    listed = [{"splits": sorted({s for s, _ in mine}), "images": [image for _, image in mine]} for mine in found]
+    return sorted(listed, key=lambda entry: entry["images"])

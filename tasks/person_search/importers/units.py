@@ -1,0 +1,138 @@
+"""What a source of the real world holds: data sets of crops, of labelled images, and cameras to search in.
+
+    a folder with bounding_box_train/ or bounding_box_test/     re-identification (reid_layout.py)
+    a folder with a data.yaml or dataset.yaml                   detection, YOLO's layout
+    a folder with *.json or annotations/*.json                  detection, COCO's layout
+    cameras/<name>/*.jpg, cameras/<name>.mp4, queries/ beside   cameras
+
+at the top or up to four folders below it, any number of each. A data set is called as the first folder on the way to
+it, or as the source if it is the source itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.person_search.formats import reid_layout
+from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in
+from tasks.yard.layouts import coco, yolo
+from tasks.yard.layouts.example import IMAGE_SUFFIXES
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources.uri import name_of, slug
+from tasks.yard.step import BadInput
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
+CAMERAS = "cameras"
+SUFFIXES = {"reid": "reid", "yolo": "detect", "coco": "detect"}  # of a unit's name
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One data set, or one camera."""
+
+    layout: str  # reid, yolo, coco, camera, street
+    dataset: str
+    path: Path  # folder, or a camera's video
+    where: str  # as a person knows it
+    camera: int | None = None
+    name: str | None = None  # of the camera
+    queries: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.dataset}-{SUFFIXES.get(self.layout) or f'camera-{self.name}'}"
+
+
+def camera_numbers(names: list[str]) -> dict[str, int]:
+    """The number that each name ends in, if they all do and no two alike; else their place, from 1."""
+    ends = [re.search(r"(\d+)$", name) for name in names]
+    found = [int(end[1]) for end in ends if end]
+    if len(set(found)) == len(names) and min(found, default=0) > 0:
+        return dict(zip(names, found, strict=True))
+    return {name: place for place, name in enumerate(names, start=1)}
+
+
+def cameras_in(folder: Path) -> dict[str, Path]:
+    """{name: folder of frames, or video}."""
+    entries = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+    kept = [p for p in entries if (p.is_dir() and images_in(p)) or (p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)]
+    found = {slug(path.stem if path.is_file() else path.name): path for path in kept}
+    if len(found) < len(kept):
+        raise BadInput(f"{folder}: two cameras have one name; rename one of {', '.join(path.name for path in kept)}")
+    return found
+
+
+def layouts_below(root: Path) -> list[tuple[str, Path]]:
+    """(layout, folder) of every data set; within one none is looked for."""
+    found: list[tuple[str, Path]] = []
+    for folder in reid_layout.folders_below(root):
+        inner = any(folder.is_relative_to(other) and folder != other for _, other in found)
+        if inner or {CAMERAS, QUERIES} & set(folder.relative_to(root).parts):
+            continue
+        if reid_layout.is_layout(folder):
+            found.append(("reid", folder))
+        if yolo.found([folder]):
+            found.append(("yolo", folder))
+        elif coco.found([folder]):
+            found.append(("coco", folder))
+    return found
+
+
+def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
+    """Every unit below `root`; data sets are not called as one of `taken`, to which their names are added."""
+    if not root.is_dir():
+        raise BadInput(f"{source_uri.redacted(uri)}: neither a folder nor an archive; give the folder of the data")
+    found = layouts_below(root)
+    homes = [folder for folder in reid_layout.folders_below(root) if cameras_in(folder / CAMERAS)]
+    relative = [folder.relative_to(root) for folder in {*homes, *(folder for _, folder in found)}]
+    heads = Counter(path.parts[0] for path in relative if path.parts)
+    names: dict[Path, str] = {}
+
+    def dataset(folder: Path) -> str:
+        parts = folder.relative_to(root).parts
+        alone = not parts or heads[parts[0]] == 1
+        base = slug("-".join(parts[:1] if alone else parts)) if parts else name_of(uri)
+        if folder not in names:
+            free = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 3))
+            names[folder] = next(name for name in free if name not in taken)
+            taken.add(names[folder])
+        return names[folder]
+
+    units = [Unit(layout, dataset(folder), folder, str(folder)) for layout, folder in found]
+    for home in homes:
+        cameras, queries = cameras_in(home / CAMERAS), tuple(images_in(home / QUERIES))
+        numbers = camera_numbers(list(cameras))
+        for name, path in cameras.items():
+            units.append(Unit("camera", dataset(home), path, str(path), numbers[name], name, queries))
+    if not units:
+        inside = sorted(path.name for path in root.iterdir())[:8]
+        raise BadInput(
+            f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:\n"
+            f"  re-ID: bounding_box_train/, query/ and bounding_box_test/\n  YOLO: {yolo.WHAT}\n  COCO: {coco.WHAT}\n"
+            f"  cameras: cameras/<name>/*.jpg or cameras/<name>.mp4, with queries/ beside cameras/"
+        )
+    return units
+
+
+def files_of(unit: Unit) -> list[Path]:
+    """Every file that a unit is made from."""
+    if unit.layout == "reid":
+        folders = [unit.path / subset for subset in reid_layout.SUBSETS]
+        return [path for folder in folders for path in images_in(folder)]
+    if unit.layout == "camera":
+        own = [unit.path] if unit.path.is_file() else [*images_in(unit.path), unit.path / TRUTH, unit.path / CAMERA]
+        return [path for path in (*own, unit.path.with_suffix(".csv"), *unit.queries) if path.is_file()]
+    if unit.layout == "yolo":
+        try:
+            file, content = described(unit.path)
+            splits = [split for split in yolo.SPLITS if content.get(split)]
+            images = [path for split in splits for path in yolo.images_of(file, content, split)]
+            return [path for image in images for path in (image, yolo.label_file(image)) if path.is_file()] + [file]
+        except BadInput:  # what is wrong with it is said when it is made
+            pass
+    kinds = (*IMAGE_SUFFIXES, ".txt", ".yaml", ".yml", ".json")
+    shown = (path for path in unit.path.rglob("*") if not path.name.startswith("."))
+    return sorted(path for path in shown if path.suffix.lower() in kinds and path.is_file())

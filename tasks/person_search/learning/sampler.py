@@ -1,0 +1,73 @@
+"""P x K batches: P identities with K images each, so that every image finds others of its own person to learn from.
+
+An epoch is a function of (seed, epoch). An identity with n images gives n // K groups of K, no image twice; one with
+fewer than K gives one group in which images come again. As many batches are made as can hold P different identities
+each: their number depends on the counts alone, and is exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tasks.yard.training.sampling import seed_of
+
+
+def batches(counts: Tensor, identities: int, images: int) -> int:
+    """How many batches of so many different identities an epoch has, where `counts` are the images of each identity."""
+    groups = (counts[counts > 0] // images).clamp(min=1)
+    low, high = 0, int(groups.sum()) // identities
+    while low < high:  # the most batches B for which sum min(groups, B) >= B x P
+        middle = (low + high + 1) // 2
+        if int(groups.clamp(max=middle).sum()) >= middle * identities:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def groups(identity: Tensor, images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows (G, K) of one identity each, drawn anew, and that identity (G)."""
+    order = torch.randperm(len(identity), generator=generator)
+    order = order[torch.argsort(identity[order], stable=True)]  # by identity, within it shuffled
+    found, counts = torch.unique_consecutive(identity[order], return_counts=True)
+    rows, owners = [], []
+    for who, mine in zip(found.tolist(), order.split(counts.tolist())):
+        if len(mine) < images:
+            again = torch.randint(len(mine), (images - len(mine),), generator=generator)
+            mine = torch.cat([mine, mine[again]])
+        whole = len(mine) // images
+        rows.append(mine[: whole * images].view(whole, images))
+        owners += [who] * whole
+    return torch.cat(rows), torch.tensor(owners)
+
+
+def order(identity: Tensor, identities: int, images: int, seed: int, epoch: int) -> Tensor:
+    """Rows of an epoch: in each run of `identities` x `images` rows that many identities, their images side by side.
+
+    `identity` (N) int64, 0 or higher.
+    """
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+    rows, owner = groups(identity, images, generator)
+    count = batches(torch.bincount(identity), identities, images)
+    # Too many groups: no identity may have more than there are batches, and of the others some sit this epoch out.
+    shuffled = torch.randperm(len(owner), generator=generator)
+    shuffled = shuffled[torch.argsort(owner[shuffled], stable=True)]
+    _, sizes = torch.unique_consecutive(owner[shuffled], return_counts=True)
+    kept = torch.cat([part[:count] for part in shuffled.split(sizes.tolist())])
+    kept = kept[torch.randperm(len(kept), generator=generator)[: count * identities]]
+    waiting = kept[torch.argsort(owner[kept], stable=True)]
+    left = torch.unique_consecutive(owner[waiting], return_counts=True)[1]
+    ends = left.cumsum(0)
+    chosen = []
+    for batches_left in range(count, 0, -1):
+        # Who has a group for every batch left has to be in this one; the others are drawn by the groups they have left.
+        due = left == batches_left
+        picked = due.nonzero()[:, 0]
+        if len(picked) < identities:
+            weight = torch.where(due, 0, left).double()
+            others = torch.multinomial(weight, identities - len(picked), generator=generator)
+            picked = torch.cat([picked, others])
+        left[picked] -= 1
+        chosen.append(waiting[ends[picked] - 1 - left[picked]])
+    return rows[torch.cat(chosen)].flatten() if chosen else rows.new_empty(0)

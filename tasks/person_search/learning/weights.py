@@ -1,0 +1,102 @@
+"""Weights that others have trained: torchreid's files, or ours, into a network by key.
+
+    left = load_into(build("osnet_x0_25", identities=751), Path("osnet_x0_25_msmt17.pt"))   # ["classifier.weight", ...]
+
+The file holds the tensors by name, or has them under `state_dict` (torchreid's checkpoints) or `model` (best.pt of
+person_search-train). Nothing in it is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.person_search.factory import HEAD, build
+from models.person_search.variants import NETWORKS
+from tasks.yard.files import file_hash
+from tasks.yard.step import BadInput
+
+UNDER = ("state_dict", "model")
+WRAPPER = "module."  # what nn.DataParallel puts before every name
+COUNTER = "num_batches_tracked"  # of batch norms; files from before torch 0.4.1 have none, and nothing reads it here
+# torchreid keeps rank-1 beside the weights as a numpy scalar.
+SCALARS = [
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np._core.multiarray.scalar,
+    np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType,
+]  # fmt: skip
+
+
+def missing(path: Path) -> BadInput:
+    return BadInput(f"{path}: no such file; give person_search.train.weights another, or null for none")
+
+
+def hash_of(path: Path) -> str:
+    """sha256 of a file that training may start from."""
+    try:
+        return file_hash(path)
+    except FileNotFoundError:
+        raise missing(path) from None
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU, by name. Raises `BadInput` where there are none."""
+    try:
+        with torch.serialization.safe_globals(SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise missing(path) from None
+    except Exception as error:  # on a file of another kind torch's reader fails in any way, from KeyError to EOFError
+        raise BadInput(f"{path}: not a file of weights that torch can read safely ({type(error).__name__})") from None
+    for key in UNDER:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BadInput(f"{path}: holds no tensors by name, neither itself nor under {' or '.join(UNDER)}")
+    return {str(key).removeprefix(WRAPPER): value for key, value in state.items()}
+
+
+def difference(network: nn.Module, state: dict[str, Tensor]) -> str | None:
+    """Where weights and network part first, but for the classifier; None if nowhere."""
+    wanted = network.state_dict()
+    for key in [*wanted, *(key for key in state if key not in wanted)]:
+        if key.startswith(f"{HEAD}.") or key.endswith(f".{COUNTER}"):
+            continue
+        if key not in state:
+            return f"{key} {tuple(wanted[key].shape)} is not in it"
+        if key not in wanted:
+            return f"{key} {tuple(state[key].shape)} is not in the network"
+        if state[key].shape != wanted[key].shape:
+            return f"{key} is {tuple(state[key].shape)}, in the network {tuple(wanted[key].shape)}"
+    return None
+
+
+def fitting(state: dict[str, Tensor]) -> list[str]:
+    """The networks that the weights would fit, with the embedding they have if it is not the network's own."""
+    with torch.device("meta"):
+        own = [name for name in NETWORKS if difference(build(name, 1), state) is None]
+        first = next((state[key] for key in ("fc.0.weight", "fc.weight") if key in state), None)
+        if own or first is None or first.ndim != 2:
+            return own
+        length = len(first)
+        others = [name for name in NETWORKS if difference(build(name, 1, length), state) is None]
+    return [f"{name} with person_search.train.embedding: {length}" for name in others]
+
+
+def load_into(network: nn.Module, path: Path) -> list[str]:
+    """The network takes over all weights of a file; a classifier of other identities stays as it is.
+
+    Returns the names in the file that were left out. Raises `BadInput`, and changes nothing, if anything else differs.
+    """
+    state = read(path)
+    found = difference(network, state)
+    if found:
+        fits = fitting(state)
+        fix = f"they fit {' or '.join(fits)}" if fits else f"they fit none of {', '.join(NETWORKS)}"
+        raise BadInput(f"{path}: these weights are of another network: {found}; {fix}")
+    wanted = network.state_dict()
+    taken = {key: value for key, value in state.items() if key in wanted and value.shape == wanted[key].shape}
+    network.load_state_dict(taken, strict=False)
+    return [key for key in state if key not in taken]

@@ -1,0 +1,146 @@
+"""What has to be said beside the numbers, computed from the counts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.person_search.judging.runs import START, before
+
+FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
+FEW_IMAGES = 50  # of a detector's test split
+OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
+
+
+def counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def of_test(details: Mapping[str, Any]) -> list[str]:
+    told = []
+    if reason := details["test_null_because"]:
+        return [f"Nobody could be judged on: {reason}."]
+    run = details["leader"] or details["networks"][0]
+    test = details["runs"][run]["test"]
+    if test["people"] < FEW_PEOPLE:
+        span = test["intervals"]["map"]
+        wide = (
+            f" The 95 % interval of mAP, {span['low']:.2f} to {span['high']:.2f}, is likely too narrow still."
+            if span
+            else ""
+        )
+        many = counted(test["people"], "person", "people")
+        told.append(f"The test split holds {test['queries']} queries of {many}: these numbers mean little.{wide}")
+    if test["skipped"]:
+        many = counted(test["skipped"], "query has", "queries have")
+        told.append(f"{many} no match on another camera and could not be judged.")
+    over = {other: lead for other, lead in details["runs"][run]["over"].items() if lead}
+    if over:
+        best = min(over, key=lambda other: over[other]["difference"])
+        lead, span = over[best], over[best]["interval"]
+        if lead["difference"] <= 0:
+            what = "its weights before training" if best.endswith(START) else "which nobody trained"
+            told.append(f"{run} is no better than {best}, {what} (mAP {lead['difference']:+.3f}).")
+        elif span is None or span["low"] <= 0:
+            between = f", 95 % from {span['low']:+.3f} to {span['high']:+.3f}" if span else ""
+            told.append(f"{run} is not surely better than {best}: mAP {lead['difference']:+.3f}{between}.")
+    for run in details["networks"]:
+        if not details["runs"][run]["learnt"]:
+            told.append(
+                f"{run} has learnt nothing from {' or '.join(details['datasets'])}: it is judged across data sets."
+            )
+    return told
+
+
+def of_training(details: Mapping[str, Any]) -> list[str]:
+    """Of each network that validation likes less than what its training started from."""
+    told, runs, or_keep = [], details["runs"], ", or use the weights that it was given"
+    for run in details["networks"]:
+        start = before(run, runs)
+        was, now = (runs[name]["validation"]["map"] if name else None for name in (start, run))
+        if was is not None and now is not None and now < was:
+            told.append(
+                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} has "
+                f"{was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
+            )
+    return told
+
+
+def of_threshold(details: Mapping[str, Any]) -> list[str]:
+    told, of = [], details["threshold"]
+    if details["leader_null_because"]:
+        return [f"No network leads: {details['leader_null_because']}."]
+    if of["null_because"]:
+        told.append(
+            f"Threshold: {of['null_because']}." + (" The one of equal errors stands in." if of["threshold"] else "")
+        )
+    if of["threshold"] is None:
+        return told
+    people = details["runs"][details["leader"]]["validation"]["people"]
+    if people < FEW_PEOPLE:
+        told.append(f"Leader and threshold were chosen on {counted(people, 'person', 'people')} of validation.")
+    promised, kept = of["validation"][of["kind"]]["far"], (of["test"][of["kind"]] or {}).get("far")
+    if kept is not None and kept > OFF * promised:
+        text = f"The threshold promised {promised:.2%} false accepts on validation and gives {kept:.2%} on test"
+        told.append(f"{text}: the people of validation are too few, or too unlike those of test.")
+    return told
+
+
+def of_detector(detector: Mapping[str, Any]) -> list[str]:
+    if not detector:
+        return []
+    if "test" not in detector:
+        return ["The detector was judged on the data its best epoch was chosen on: there is no test split."]
+    images = detector["test"].get("images") or 0
+    few = f"The detector's test split holds {counted(images, 'image', 'images')}: its numbers mean little."
+    return [few] if images < FEW_IMAGES else []
+
+
+def of_search(search: Mapping[str, Any]) -> list[str]:
+    told = []
+    if reason := search.get("empty"):
+        return [f"Nobody was searched for: {reason}."]
+    if reason := search.get("metrics_null_because"):
+        told.append(f"The search could not be judged: {reason}.")
+    if skipped := search.get("skipped"):
+        many = counted(len(skipped), "query image", "query images")
+        told.append(f"{many} could not be read: {', '.join(map(str, skipped[:3]))}.")
+    if wide := search.get("wide"):
+        many = counted(len(wide), "query image is", "query images are")
+        told.append(
+            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it to "
+            "one person."
+        )
+    if (search.get("metrics") or {}).get("detector_recall") == 0:
+        told.append(
+            "The detector took none of the true boxes, so nobody can be found: train it longer, or give weights."
+        )
+    opened = (search.get("metrics") or {}).get("open_set") or {}
+    if opened.get("nowhere") and (opened["said_not_found"] or 0) < 0.9:
+        wrong = round(opened["nowhere"] * (1 - opened["said_not_found"]))
+        told.append(
+            f"Of {counted(opened['nowhere'], 'query', 'queries')} whose person no camera saw, {wrong} were said to be "
+            "found: among so many detections somebody is similar enough. Look at the sheets."
+        )
+    return told
+
+
+def of_data(report: Mapping[str, Any]) -> list[str]:
+    told = []
+    if same := report.get("same_images"):
+        learnt = any("train" in split for entry in same for split in entry["splits"])
+        why = "what is learnt is judged on" if learnt else "a query finds itself"
+        told.append(f"{counted(len(same), 'image is', 'images are')} in two splits or more: {why}.")
+    if refused := report.get("quarantined"):
+        told.append(
+            f"{counted(len(refused), 'unit of the source is', 'units of the source are')} not usable; see Data."
+        )
+    return told
+
+
+def remarks(
+    details: Mapping[str, Any], detector: Mapping[str, Any], search: Mapping[str, Any], report: Mapping[str, Any]
+) -> list[str]:
+    """Sentences, the gravest first; none where all is well."""
+    told = [*of_test(details), *of_training(details), *of_threshold(details)]
+    return [*told, *of_search(search), *of_detector(detector), *of_data(report)]

@@ -1,0 +1,182 @@
+"""Training a YOLO detector as a step of any line: curves, samples, scores on the held-out split, resume after a kill.
+
+Reads    a YOLO dataset: images/, labels/ and dataset.yaml. If it holds no images to train on (there is no dataset.yaml,
+         or a dataset.json says so: {"images": {"train": 0, ...}, "reason": "..."}) the weights that training would have
+         started from are handed over as they are.
+Writes   best.pt        weights of the epoch with the best validation score, for any ultralytics tool
+         epochs/*.pt    the weights of every `save_period`th epoch, if there is one
+         metrics.json   mAP50, mAP50-95, precision and recall on the validation and the held-out split
+         history.jsonl  one record an epoch
+         curves.png, samples.png
+         unfinished/    while it trains: a killed run goes on after its last whole epoch
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.yard.detector import launch as detector_launch
+from tasks.yard.detector import network as detector
+from tasks.yard.detector.network import Detector, Scores
+from tasks.yard.detector.section import TrainDetector
+from tasks.yard.detector.weather import EFFECTS, Weather
+from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
+from tasks.yard.step import BadInput, Context
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 6
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
+
+
+def settings(params: TrainDetector) -> dict:
+    """The params under the names ultralytics knows them by."""
+    values = params.model_dump(exclude={"weights", "resume", "precision", "augment"})
+    values |= params.augment.model_dump(exclude={"weather"})
+    values |= {"amp": "bf16" if params.precision == "bf16" else False, "device": detector.device(params.device)}
+    values |= {"cache": params.cache or False, "save_period": params.save_period or -1}
+    return values | {"patience": params.patience or params.epochs, "deterministic": True}
+
+
+def weather(params: TrainDetector) -> Weather | None:
+    """What paints weather on the training images, None if nothing does."""
+    shares = params.augment.weather.model_dump(include=set(EFFECTS))
+    return Weather(shares, params.augment.weather.strength, params.seed) if any(shares.values()) else None
+
+
+def nothing_to_train_on(dataset: Path) -> str | None:
+    """Why a dataset holds no training images, None if it does not say so."""
+    told = dataset / "dataset.json"
+    if told.exists() and (about := read_json(told)).get("images", {}).get("train") == 0:
+        return about.get("reason") or f"{told}: no training images"
+    return None if (dataset / "dataset.yaml").exists() else f"{dataset}/dataset.yaml: no such file"
+
+
+def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
+    """The weights that there are become the trained ones; nothing of an earlier training stays beside them."""
+    if weights is None or not weights.endswith(".pt"):
+        raise BadInput(
+            f"there is nothing to train the detector on ({reason}), and train_detector.weights = {weights} holds no "
+            "trained network: set it to a .pt file or the name of published weights, or give labelled images"
+        )
+    start = Path(detector.start_file(weights))
+    parameters = sum(weight.numel() for weight in detector.load_network(start).parameters())
+    with replacing(out / "best.pt") as temporary:
+        shutil.copyfile(start, temporary)
+    for stale in ("history.jsonl", "curves.png", "samples.png"):
+        (out / stale).unlink(missing_ok=True)
+    for stale in (detector.EPOCHS, "unfinished"):
+        shutil.rmtree(out / stale, ignore_errors=True)
+    write_json(out / "metrics.json", {"epochs": 0, "parameters": parameters, "handed_over": weights, "reason": reason})
+    log.info("%s handed over untrained: %s", weights, reason)
+    return {"epochs": 0}
+
+
+def draw_curves(history: list[dict], scores: dict[str, Scores], path: Path) -> None:
+    """Losses and validation scores by epoch, and precision over recall of each split."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 3.4), layout="constrained")
+        losses, quality, precision = figure.subplots(1, 3)
+        epochs = [record["epoch"] for record in history]
+        for key in [key for key in history[0] if key.startswith("train_")]:
+            name = key.removeprefix("train_").removesuffix("_loss")
+            losses.plot(epochs, [record[key] for record in history], label=name)
+        for key in ("mAP50", "mAP50-95", "precision", "recall"):
+            quality.plot(epochs, [record[key] for record in history], label=key)
+        for split, score in scores.items():
+            precision.plot(*score.curve, label=f"{split}: AP50 {score.map50:.3f}")
+        losses.set(title="training losses", xlabel="epoch")
+        quality.set(title="validation", xlabel="epoch", ylim=(0, 1))
+        precision.set(title="precision over recall, IoU 0.5", xlabel="recall", xlim=(0, 1), ylim=(0, 1.01))
+        for axes in (losses, quality, precision):
+            axes.legend()
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110, metadata={"Software": None})
+
+
+def boxes_of(label: Path, width: int, height: int) -> np.ndarray:
+    """Corners in pixels (n, 4) of a YOLO label file; no file means no box."""
+    if not label.exists() or not label.read_text().strip():
+        return np.zeros((0, 4))
+    rows = np.loadtxt(label, ndmin=2)
+    centre, size = rows[:, 1:3], rows[:, 3:5]
+    return np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)
+
+
+def draw_samples(data: Path, split: str, model: Detector, path: Path) -> None:
+    """Frames spread over the split: the true boxes on the left, the predicted ones on the right."""
+    images = sorted(file for file in (data.parent / "images" / split).iterdir() if file.suffix in detector.IMAGES)
+    rows = []
+    for file in images[:: max(1, len(images) // SAMPLES)][:SAMPLES]:
+        image = cv2.imread(str(file))
+        height, width = image.shape[:2]
+        (found,) = model.detect([model.frame(image, model.canvas(width, height))])
+        truth, predicted = image, image.copy()
+        label = data.parent / "labels" / split / f"{file.stem}.txt"
+        for x1, y1, x2, y2 in boxes_of(label, width, height).round().astype(int):
+            cv2.rectangle(truth, (x1, y1), (x2, y2), TRUTH, 1)
+        for *corners, confidence, _ in found:
+            x1, y1, x2, y2 = (round(float(value)) for value in corners)
+            cv2.rectangle(predicted, (x1, y1), (x2, y2), PREDICTION, 1)
+            text = f"{confidence:.2f}", (x1, y1 - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.35, PREDICTION, 1, cv2.LINE_AA
+            cv2.putText(predicted, *text)
+        rows.append(np.hstack([truth, np.zeros((height, 4, 3), np.uint8), predicted]))
+    width = max(row.shape[1] for row in rows)
+    rows = [cv2.copyMakeBorder(row, 0, 4, 0, width - row.shape[1], cv2.BORDER_CONSTANT) for row in rows]
+    with replacing(path) as temporary:
+        cv2.imwrite(str(temporary), np.vstack(rows))
+
+
+def run(params: TrainDetector, dataset: Path, network: str, out: Path, ctx: Context = Context()) -> dict[str, float]:
+    """Train on a dataset, from `network` if the params name no weights.
+
+    Returns mAP50, mAP50-95, precision and recall of the best epoch, by split.
+    """
+    if reason := nothing_to_train_on(dataset):
+        return hand_over(params.weights, reason, out)
+    start = detector.start_file(params.weights or network)
+    begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
+    fingerprint = digest(params.model_dump(), ctx.code, folder_hash(dataset), begins)
+    work = out / "unfinished"
+    begun = work / "begun.json"
+    if not (params.resume and begun.exists() and read_json(begun) == fingerprint):
+        shutil.rmtree(work, ignore_errors=True)  # begun from other data, params or code, or unwanted
+    write_json(begun, fingerprint)
+
+    data, splits = detector.view(dataset, work / "data")
+    given = settings(params)
+    fit = detector_launch.fit if "," in given["device"] else None
+    best, history = detector.train(start, data, work, given, ctx.progress, weather(params), fit)
+    judging = {"imgsz": params.imgsz, "batch": params.batch, "device": detector.first_device(params.device)}
+    judging["single_cls"] = params.single_cls
+    scores = {split: detector.judge(best, data, split, work, **judging) for split in splits if split != "train"}
+    names = detector.names(best)
+    same, shown = {name: name for name in names}, dict.fromkeys(names, 0.25)
+    model = Detector(best, same, shown, imgsz=params.imgsz, iou=0.6, device=judging["device"])
+
+    with replacing(out / "best.pt") as temporary:
+        shutil.copyfile(best, temporary)
+    shutil.rmtree(out / detector.EPOCHS, ignore_errors=True)
+    if params.save_period and (work / detector.EPOCHS).exists():
+        shutil.copytree(work / detector.EPOCHS, out / detector.EPOCHS)
+    write_text(out / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+    draw_curves(history, scores, out / "curves.png")
+    draw_samples(data, splits[-1], model, out / "samples.png")
+    metrics = {split: {key: v for key, v in vars(score).items() if key != "curve"} for split, score in scores.items()}
+    best_epoch = max(history, key=lambda record: record["fitness"])["epoch"]
+    counts = {"epochs": len(history), "best_epoch": best_epoch, "parameters": model.parameters}
+    write_json(out / "metrics.json", metrics | counts)
+    shutil.rmtree(work)
+    for split, score in scores.items():
+        log.info("%s: mAP50 %.3f, mAP50-95 %.3f on %d images", split, score.map50, score.map50_95, score.images)
+    kept = ("map50", "map50_95", "precision", "recall")
+    return {f"{split}_{key}": metrics[split][key] for split in scores for key in kept} | {"epochs": len(history)}

@@ -1,0 +1,152 @@
+"""params.yaml, read once at the edge into validated, frozen models; an error names the key, the value and the nearest
+key.
+
+A line brings `tasks/<line>/params.py` with a model named `Line`, one `Section` per step. No field has a default: the
+file is complete, so that what DVC tracks by value is all there is to track.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import io
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from tasks.yard.files import write_text
+from tasks.yard.step import BadInput
+
+
+class Section(BaseModel):
+    """One step's params: no unknown keys, no silent conversions, never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ParamsError(BadInput):
+    """params.yaml, or a `--set`, holds something that cannot be used."""
+
+
+def lines() -> list[str]:
+    """The lines this yard has: every folder of `tasks` with a params.py of its own, but the one that they share."""
+    here = Path(__file__).parent
+    return sorted(path.parent.name for path in here.parent.glob("*/params.py") if path.parent != here)
+
+
+@cache
+def schema_model() -> type[Section]:
+    fields = {line: (importlib.import_module(f"tasks.{line}.params").Line, ...) for line in lines()}
+    return create_model("Params", __base__=Section, **fields)
+
+
+def _section_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None:
+    """The model that holds the key at `location`, as far as it is made of named sections."""
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        candidates = [field.annotation, *get_args(field.annotation)] if field else []
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return None
+    return model
+
+
+def _explain(error: dict, model: type[BaseModel]) -> str:
+    location = error["loc"]
+    name = ".".join(str(part) for part in location)
+    section = _section_at(model, location)
+    known = list(section.model_fields) if section else []
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{name}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{name}: missing; add it to params.yaml"
+    message = error["msg"].removeprefix("Value error, ")
+    field = section.model_fields.get(location[-1]) if section and isinstance(location[-1], str) else None
+    meaning = f" ({field.description})" if field and field.description else ""
+    value = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
+    return f"{name}{value}: {message}{meaning}"
+
+
+def validate(values: Any, where: str = "params.yaml") -> Section:
+    """The whole of params.yaml as one frozen model. Raises `ParamsError` that lists every fault."""
+    try:
+        return schema_model().model_validate(values)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_explain(fault, schema_model())}" for fault in error.errors())
+        raise ParamsError(f"{where} is not usable:\n{faults}") from None
+
+
+def load(path: Path = Path("params.yaml")) -> Section:
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # of YAML 1.2: 1e-3 is a number
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the project's folder") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from None
+    return validate(values, str(path))
+
+
+class AsWritten(RoundTripRepresenter):
+    """`null` stays null, as it stands in the file, so that a diff shows what was set and no more. A class of its own:
+    DVC writes dvc.lock with the library's."""
+
+
+AsWritten.add_representer(type(None), lambda this, _: this.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
+def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None:
+    """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are
+    valid."""
+    round_trip = YAML()
+    round_trip.preserve_quotes = True
+    round_trip.width = 4096
+    round_trip.Representer = AsWritten
+    load(path)  # a file that is not usable as it is says so first
+    document = round_trip.load(path.read_text(encoding="utf-8"))
+    keys = []
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise ParamsError(f"--set {assignment}: expected line.step.key=value")
+        keys.append(name.strip().split("."))
+        node: Any = document
+        for depth, part in enumerate(keys[-1]):
+            if not isinstance(node, dict):
+                raise ParamsError(f"--set {assignment}: {'.'.join(keys[-1][:depth])} is a value, not a section")
+            if part not in node:
+                near = difflib.get_close_matches(part, list(node), n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(map(str, node))}"
+                raise ParamsError(f"--set {assignment}: unknown key {part!r}; {hint}")
+            if depth < len(keys[-1]) - 1:
+                node = node[part]
+        try:
+            node[keys[-1][-1]] = YAML(typ="safe").load(text)
+        except YAMLError as error:
+            raise ParamsError(f"--set {assignment}: the value is not YAML: {error}") from None
+    plain = json.loads(json.dumps(document, default=str))
+    valid = validate(plain, "--set").model_dump(mode="json")
+    for key in keys:  # what validation made of the value (`all` becomes the list of names) is what DVC has to see
+        node, value = document, valid
+        for part in key[:-1]:
+            node, value = node[part], value[part]
+        node[key[-1]] = value[key[-1]]
+    text = io.StringIO()
+    round_trip.dump(document, text)
+    write_text(path, text.getvalue())
+
+
+def json_schema() -> str:
+    """The JSON schema that editors use for completion; kept in params.schema.json."""
+    return json.dumps(schema_model().model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    write_text(Path("params.schema.json"), json_schema())

@@ -1,0 +1,64 @@
+"""How a line's curves look: each drawn once and kept as a png (for MLflow and Prefect) and as an svg (for the page).
+
+In the svg the inks are CSS variables of the page, so that one picture reads well in light and in dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tasks.yard.files import replacing
+
+INK, FAINT, GRID = "#1f2630", "#6b7684", "#dfe4ea"
+CSS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
+RUNS = ("#2b6be4", "#c2410c", "#0f8a6a", "#8b3fd1", "#b3831b", "#c22f6d")  # mid tones, for light and dark
+DASHES = {"": "-", "telemetry": (0, (5, 2)), "detections": (0, (1.2, 1.8))}
+STYLE = {
+    "font.family": ["DejaVu Sans"], "font.size": 9, "text.color": INK, "axes.labelcolor": FAINT, "axes.titlesize": 10,
+    "axes.titleweight": "bold", "axes.titlecolor": INK, "axes.edgecolor": GRID, "axes.linewidth": 0.8,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.7,
+    "xtick.color": FAINT, "ytick.color": FAINT,
+    "xtick.major.size": 0, "ytick.major.size": 0, "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "svg.fonttype": "none", "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def drawn(path: Path, draw: Callable[[], Figure]) -> str:
+    """Write `path` (png) and return the same figure as svg markup for inlining."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
+        figure = draw()
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110, facecolor="white", metadata={"Software": None})
+        text = io.StringIO()
+        undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=undated)
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    for side in ("width", "height"):  # the page decides; the viewBox keeps the shape
+        svg = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{path.stem}-", svg)  # all figures of a page share one space of ids
+    for colour, variable in CSS.items():
+        svg = svg.replace(colour, variable)
+    return svg
+
+
+def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:
+    columns = min(count, 4) if count != 5 and count != 6 else 3
+    rows = -(-count // columns)
+    figure = Figure(figsize=(11, height * rows + 0.45))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
+def legend(figure: Figure, axes: Sequence) -> None:
+    """One legend for all panels, below them."""
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 4), fontsize=8.5)

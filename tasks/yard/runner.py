@@ -1,0 +1,64 @@
+"""Runs one stage's step, the same way at both doors: its section of params.yaml, its folders, its context, its MLflow
+run.
+
+A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in `tasks/<line>/<step>.py`. What it is
+handed stands in its signature, and nowhere else: `data/<line>/<upstream>` for the name of an upstream step ({item:
+folder} where that is a matrix), its own item under the matrix's key, and for `<section>_params` the section of another
+step of its line, or one that all lines share (`yard.<section>`). It writes `data/<line>/<step>[/<item>]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tasks.yard import code
+from tasks.yard import params as params_file
+from tasks.yard.files import digest, file_hash, sweep
+from tasks.yard.stage import Stage, matrix_items, stage
+from tasks.yard.step import Context
+from tasks.yard.tracking import store as tracking
+
+BORROWED = "_params"
+
+
+def _input(this: Stage, name: str, params: Any) -> Path | str | None | dict[str, Path] | params_file.Section:
+    """What a step's keyword argument stands for."""
+    if name in this.entry.get("matrix", {}):
+        return this.item
+    if name.endswith(BORROWED):
+        section, line = name.removesuffix(BORROWED), getattr(params, this.line)
+        return getattr(line if section in type(line).model_fields else params.yard, section)
+    folder = Path("data", this.line, name)
+    items = matrix_items(f"{this.line}-{name}", params)
+    return folder if items is None else {item: folder / item for item in items}
+
+
+def _code_hash(this: Stage) -> str:
+    """Changes with the code that the stage uses, as it is now: kept work must not outlive what made it."""
+    if not this.line:
+        return ""
+    return digest(code.of(this.line, this.step), [(str(path), file_hash(path)) for path in this.code_files()])
+
+
+def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is
+    one."""
+    this = stage(name)
+    params = params_file.load()
+    section = getattr(getattr(params, this.line), this.step) if this.line else None
+    module = this.module()
+    wanted = inspect.signature(module.run).parameters.values()
+    inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
+    this.out.mkdir(parents=True, exist_ok=True)
+    ctx = replace(ctx, code=_code_hash(this))
+    if not this.tracked or section is None:
+        metrics = module.run(section, this.out, ctx, **inputs)
+    else:
+        with tracking.stage_run(this, section.model_dump(mode="json"), parent_run, tags or {}) as log:
+            metrics = module.run(section, this.out, ctx, **inputs)
+            log(metrics)
+    sweep(this.out)
+    return metrics

@@ -1,0 +1,196 @@
+"""A `source:` URI becomes a local folder; every line uses this and nothing else to reach the world outside.
+
+    a path                   the folder itself, or a zip, tar, tgz or tar.gz file
+    https://...[#sha256=]    the same archives, resumed where they were cut; SharePoint and OneDrive share links too
+    s3://bucket/prefix       every object below it through fsspec; only new and changed ones are fetched
+    synth://<world>?...      no folder: the line's own world makes it
+
+Writes data/.cache/sources/<digest>/, which is no out of any stage and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag
+
+import fsspec
+from tqdm import tqdm
+
+from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.sources import archives, fetch
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput
+
+log = logging.getLogger(__name__)
+
+CACHE = Path("data/.cache/sources")
+LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory:// is for trying that out
+CONNECTIONS = 8
+
+
+def local(
+    uri: str,
+    cache: Path = CACHE,
+    progress: Callable[..., Any] = tqdm,
+    waits_s: Sequence[float] = fetch.WAITS_S,
+) -> Path:
+    """The folder with what `uri` holds now. Raises `BadInput`, or `fetch.Unavailable` if the network fails."""
+    kind, shown = source_uri.scheme(uri), source_uri.redacted(uri)
+    uri = source_uri.expanded(uri)
+    if kind == "":
+        path = Path(uri).expanduser()
+        if path.is_file() and path.name.lower().endswith(archives.SUFFIXES):
+            return _unpacked(path, cache, progress)
+        if not path.exists():
+            raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")
+        return path
+    if kind in ("https", "http"):
+        return _web(uri, cache, progress, waits_s)
+    if kind in LISTED:
+        return _listed(uri, cache, progress)
+    raise BadInput(f"source {shown}: {kind}:// is not known; use a folder, https://, s3:// or this line's synth://")
+
+
+def fingerprint(uri: str) -> str:
+    """A cheap hash of what the source holds now: it changes when a recording is added, at the latest."""
+    kind = source_uri.scheme(uri)
+    if kind == "synth":
+        return digest(uri)
+    uri = source_uri.expanded(uri)
+    if kind in ("https", "http"):
+        return digest(fetch.describe(_link(uri)), source_uri.checksum(uri))
+    if kind in LISTED:
+        return digest(_listing(uri)[1])
+    path = Path(uri).expanduser()
+    if not path.exists():
+        raise BadInput(f"source {source_uri.redacted(uri)}: no such folder")
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return digest([(str(p.relative_to(path)), (s := p.stat()).st_size, s.st_mtime_ns) for p in files])
+
+
+def _link(uri: str) -> str:
+    return source_uri.download_form(urldefrag(uri).url)
+
+
+def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any]) -> Path:
+    folder = cache / file_hash(archive)[:16] / "files"
+    if not folder.exists():
+        archives.extract(archive, folder, str(archive), progress)
+    return archives.without_single_top(folder)
+
+
+def _web(uri: str, cache: Path, progress: Callable[..., Any], waits_s: Sequence[float]) -> Path:
+    url, sha256, shown = _link(uri), source_uri.checksum(uri), source_uri.redacted(uri)
+    home = cache / digest(url)
+    files, memory, archive = home / "files", home / "source.json", home / "archive.zip"
+    known = read_json(memory) if memory.exists() and files.exists() else {}
+    if known and sha256 == known["sha256"]:
+        return archives.without_single_top(files)  # pinned by its hash: no need to ask
+    if known and not sha256:
+        try:
+            now = fetch.describe(url)
+        except fetch.Unavailable as error:
+            log.warning("%s; using what was downloaded before", error)
+            return archives.without_single_top(files)
+        if now == {key: known[key] for key in now}:
+            return archives.without_single_top(files)
+    fetched = home / "archive.json"  # written when archive.zip is whole: a killed extraction does not cost the download
+    known = read_json(fetched) if archive.exists() and fetched.exists() else {}
+    if not known or (known["sha256"] != sha256 if sha256 else fetch.describe(url).items() - known.items()):
+        known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
+        write_json(fetched, known)
+    try:
+        archives.extract(archive, files, shown, progress)
+    except archives.Damaged:
+        archive.unlink()
+        raise
+    write_json(memory, known)
+    archive.unlink()
+    fetched.unlink()
+    return archives.without_single_top(files)
+
+
+@contextmanager
+def _plain_errors(shown: str) -> Iterator[None]:
+    """Every store has errors of its own, and botocore's are not even OSErrors; their texts may hold a signed URL."""
+    try:
+        yield
+    except (BadInput, fetch.Unavailable):
+        raise
+    except ImportError as error:
+        raise BadInput(f"source {shown}: {error}") from None
+    except PermissionError:
+        raise BadInput(f"source {shown}: no access; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret") from None
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise fetch.Unavailable(f"{shown}: {reason}; run again to go on") from None
+
+
+def _listing(uri: str) -> tuple[fsspec.AbstractFileSystem, dict[str, list], str]:
+    """(file system, {path below the prefix: [size, version]}, prefix)."""
+    shown = source_uri.redacted(uri)
+    with _plain_errors(shown):
+        system, prefix = fsspec.url_to_fs(uri, **_anonymous(uri), use_listings_cache=False)
+        try:
+            found = system.find(prefix, detail=True)
+        except FileNotFoundError:
+            found = {}
+    prefix = prefix.rstrip("/")
+    listing = {}
+    for path, info in sorted(found.items()):
+        name = path.removeprefix(prefix).lstrip("/")
+        if ".." in Path(name).parts:
+            raise BadInput(f"source {shown}: object {name!r} leads out of its folder")
+        version = info.get("ETag") or info.get("LastModified") or info.get("created")
+        listing[name] = [info["size"], str(version)]
+    if "" in listing:
+        raise BadInput(f"source {shown}: is one object; give the prefix that its recordings lie below")
+    if not listing:
+        raise BadInput(f"source {shown}: nothing is there")
+    return system, listing, prefix
+
+
+def _anonymous(uri: str) -> dict:
+    """Public buckets are read without a key where the environment has none."""
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    has_key = any(key in os.environ for key in keys) or Path("~/.aws/credentials").expanduser().exists()
+    return {"anon": True} if source_uri.scheme(uri) == "s3" and not has_key else {}
+
+
+def _listed(uri: str, cache: Path, progress: Callable[..., Any]) -> Path:
+    system, listing, prefix = _listing(uri)
+    home = cache / digest(uri)
+    files, memory = home / "files", home / "source.json"
+    known = read_json(memory) if memory.exists() else {}
+    for gone in set(known) - set(listing):
+        (files / gone).unlink(missing_ok=True)
+    todo = [name for name, version in listing.items() if known.get(name) != version or not (files / name).exists()]
+
+    def get(name: str) -> None:
+        target = files / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        system.get_file(f"{prefix}/{name}", str(part))
+        if part.stat().st_size != listing[name][0]:
+            raise fetch.Unavailable(f"{source_uri.redacted(uri)}: {name} came incomplete; run again to go on")
+        os.replace(part, target)
+
+    kept = {name: version for name, version in listing.items() if name not in todo}
+    try:
+        with _plain_errors(source_uri.redacted(uri)), ThreadPoolExecutor(CONNECTIONS) as pool:
+            results = pool.map(get, todo)
+            for name, _ in zip(todo, progress(results, total=len(todo), desc="download", unit="file"), strict=True):
+                kept[name] = listing[name]
+    finally:
+        write_json(memory, kept)
+    for folder in sorted((p for p in files.rglob("*") if p.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder)
+    return files

@@ -1,0 +1,101 @@
+"""One stage as dvc.yaml describes it: its names, its folder, what it wants, and its module."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from tasks.yard.step import BadInput
+
+DVC_YAML = Path("dvc.yaml")
+CODE_ROOMS = ("tasks/", "models/")
+CODE = "code"  # the one stage of no line: it writes what each stage's code is, data/code/<stage>
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`<line>-<step>`, or `<line>-<step>@<item>` for one cell of a matrix; `code` belongs to no line."""
+
+    name: str
+    line: str
+    step: str
+    item: str | None
+    entry: dict[str, Any]
+
+    @property
+    def out(self) -> Path:
+        return Path("data", self.line, self.step, *([self.item] if self.item else []))
+
+    @property
+    def tracked(self) -> bool:
+        """Does a run of this stage get an MLflow run of its own?"""
+        return bool(self.entry.get("meta", {}).get("tracked"))
+
+    @property
+    def uses_device(self) -> bool:
+        """Does it want the GPU, or all cores, for itself?"""
+        return bool(self.entry.get("meta", {}).get("device"))
+
+    @property
+    def needs_no_process(self) -> bool:
+        """Is it so light that a process of its own would take longer to start than the step takes?"""
+        return bool(self.entry.get("meta", {}).get("light"))
+
+    def data_deps(self) -> list[str]:
+        """The data among its deps, without the listing of its code."""
+        deps = [dep for dep in self.entry.get("deps", []) if isinstance(dep, str)]
+        return [dep for dep in deps if dep.startswith("data/") and not dep.startswith(f"data/{CODE}/")]
+
+    def code_files(self) -> list[Path]:
+        """What lies in the rooms of code and is no Python: templates, styles, descriptions of networks."""
+        return [Path(dep) for dep in self.entry.get("deps", []) if isinstance(dep, str) and dep.startswith(CODE_ROOMS)]
+
+    def module(self) -> ModuleType:
+        return importlib.import_module(f"tasks.{self.line or 'yard'}.{self.step}")
+
+
+@cache
+def _entries(text: str) -> dict[str, dict]:
+    return yaml.safe_load(text)["stages"]
+
+
+def entries() -> dict[str, dict]:
+    """The stages of dvc.yaml by name, a matrix as one."""
+    return _entries(DVC_YAML.read_text(encoding="utf-8"))
+
+
+def stage(name: str) -> Stage:
+    """The stage of that name. Raises `BadInput` that names the nearest one there is."""
+    known = entries()
+    base, _, item = name.partition("@")
+    if base not in known:
+        near = difflib.get_close_matches(base, known, n=1, cutoff=0.4)
+        raise BadInput(
+            f"no stage {name!r} in dvc.yaml; {'did you mean ' + near[0] + '? There are' if near else 'there are'}: "
+            f"{', '.join(known)}"
+        )
+    if bool(item) != ("matrix" in known[base]):
+        wanted = f"{base}@<item>" if "matrix" in known[base] else base
+        raise BadInput(f"stage {name!r}: expected {wanted}")
+    line, _, step = base.rpartition("-")
+    return Stage(name, line, step, item or None, known[base])
+
+
+def matrix_items(base: str, params: Any) -> list[str] | None:
+    """The items of a matrix stage as params.yaml or dvc.yaml lists them; None if it is no matrix."""
+    matrix = entries()[base].get("matrix")
+    if not matrix:
+        return None
+    (items,) = matrix.values()
+    if isinstance(items, str):  # "${line.step.key}"
+        items = params
+        for key in next(iter(matrix.values())).removeprefix("${").removesuffix("}").split("."):
+            items = getattr(items, key)
+    return items

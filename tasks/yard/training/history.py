@@ -1,0 +1,61 @@
+"""history.jsonl, one line an epoch, and its picture curves.png.
+
+Both are rewritten whole from the checkpoint's own list, so that after a resume they hold each epoch once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tasks.yard.files import replacing, write_text
+
+
+def write(out: Path, history: list[dict]) -> None:
+    write_text(out / "history.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in history))
+
+
+def read(path: Path) -> list[dict]:
+    """Of a history.jsonl; nothing if there is none."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _series(history: list[dict], part: str) -> dict[str, tuple[list, list]]:
+    """name -> (epochs, values) of what is a number, under `train` or `val`."""
+    found: dict[str, tuple[list, list]] = {}
+    for row in history:
+        for name, value in row[part].items():
+            if value is not None:
+                epochs, values = found.setdefault(name, ([], []))
+                epochs.append(row["epoch"] + 1)
+                values.append(value)
+    return found
+
+
+def draw(out: Path, history: list[dict], title: str) -> None:
+    """Losses of training, scores of validation, learning rate; the kept epoch is marked."""
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    losses, scores, rate = figure.subplots(1, 3)
+    validation = _series(history, "val")
+    for name, (epochs, values) in _series(history, "train").items():
+        losses.plot(epochs, values, label=f"train {name}", lw=2.5 if name == "loss" else 1.2)
+    if "loss" in validation:
+        losses.plot(*validation.pop("loss"), label="val loss", lw=2.5, color="black", ls="--")
+    for name, (epochs, values) in validation.items():
+        scores.plot(epochs, values, label=name, lw=2.5 if name == "score" else 1.2)
+    rate.plot([row["epoch"] + 1 for row in history], [row["learning_rate"] for row in history])
+    best = max((row for row in history if row["best"]), key=lambda row: row["epoch"], default=None)
+    for axes, label in ((losses, "loss"), (scores, "validation"), (rate, "learning rate at the epoch's end")):
+        axes.set(xlabel="epoch", title=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if best:
+            axes.axvline(best["epoch"] + 1, color="grey", ls=":")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
+    losses.set_yscale("log")
+    figure.suptitle(f"{title}: epoch {best['epoch'] + 1} is kept" if best else title)
+    with replacing(out / "curves.png") as temporary:
+        figure.savefig(temporary, dpi=100, metadata={"Software": None})

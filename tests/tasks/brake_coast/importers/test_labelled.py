@@ -1,0 +1,253 @@
+"""nuImages, COCO and YOLO data in their true schemas: every known box comes back, every fault is named by its place."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tasks.yard.detector import network as detector
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput
+from tests.tasks.brake_coast import labelled_images as data
+from tests.tasks.brake_coast.labelled_images import labels, run, stems
+
+COCO8 = Path(__file__).parents[5] / "shared/real/coco8"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    return data.render(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def nuimages(frames, tmp_path):
+    data.write_nuimages(tmp_path / "nuimages", frames)
+    return tmp_path / "nuimages"
+
+
+@pytest.fixture
+def coco(frames, tmp_path):
+    data.write_coco(tmp_path / "coco", {"train": frames[:6], "val": frames[6:9], "test": frames[9:]})
+    return tmp_path / "coco"
+
+
+@pytest.fixture
+def yolo(frames, tmp_path):
+    data.write_yolo(tmp_path / "yolo", {"train": frames[:6], "val": frames[6:9], "test": frames[9:]})
+    return tmp_path / "yolo"
+
+
+def is_vehicle(number: int) -> bool:
+    return data.category_of(number) not in ("vehicle.bicycle", "human.pedestrian.adult")
+
+
+def test_nuimages_gives_back_every_vehicle_of_the_cameras_asked_for(nuimages, frames, tmp_path):
+    out = tmp_path / "out"
+    run(nuimages, out)
+    used = [i for i in range(len(frames)) if data.CHANNELS[i % 3] != "CAM_FRONT_LEFT"]
+    names = {i: f"{data.CHANNELS[i % 3]}__n013__{data.CHANNELS[i % 3]}__{i:04d}" for i in used}
+    assert sorted(stems(out)) == sorted(names.values())  # key frames of two cameras, no sweeps
+    for i, stem in names.items():
+        np.testing.assert_allclose(labels(out, stem), frames[i].rows(keep=is_vehicle), atol=1e-6)
+        (image,) = out.glob(f"images/*/{stem}.jpg")
+        assert image.read_bytes() == frames[i].image.read_bytes()  # not compressed a second time
+    assert any(not is_vehicle(k) for i in used for k in range(len(frames[i].boxes)))
+    assert "vehicle.bicycle" in read_json(out / "report.json")["boxes_of_other_classes"]
+
+
+def test_a_log_of_nuimages_is_in_one_split(nuimages, tmp_path):
+    run(nuimages, tmp_path / "out", nuimages={"cameras": data.CHANNELS})
+    split_of_log: dict[int, set] = {}
+    for path in (tmp_path / "out/images").glob("*/*.jpg"):
+        split_of_log.setdefault(int(path.stem[-4:]) % 4, set()).add(path.parent.name)
+    assert all(len(splits) == 1 for splits in split_of_log.values())
+    assert {split for splits in split_of_log.values() for split in splits} == {"train", "val", "test"}
+
+
+def test_classes_of_nuimages_can_stay_apart(nuimages, frames, tmp_path):
+    run(nuimages, tmp_path / "out", classes={"vehicle.bus": "bus", "vehicle.car": "car", "vehicle.bus.bendy": None})
+    number = {"vehicle.bus.rigid": 0, "vehicle.car": 1}
+    of = [number.get(data.category_of(k)) for k in range(50)]
+    stem = "CAM_FRONT__n013__CAM_FRONT__0003"
+    expected = frames[3].rows(of, lambda k: of[k] is not None)
+    np.testing.assert_allclose(labels(tmp_path / "out", stem), expected, atol=1e-6)
+    assert yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())["names"] == {0: "bus", 1: "car"}
+
+
+def test_images_whose_boxes_are_withheld_are_no_background(nuimages, frames, tmp_path):
+    run(nuimages, tmp_path / "without")
+    data.write_nuimages(nuimages, [data.Frame(frame.image, []) for frame in frames], version="v1.0-test")
+    run(nuimages, tmp_path / "with")
+    assert folder_hash(tmp_path / "without") == folder_hash(tmp_path / "with")
+
+
+def test_nuimages_comes_as_two_archives(nuimages, tmp_path, monkeypatch):
+    run(nuimages, tmp_path / "folder")
+    for name, inside in (("samples.tgz", "samples"), ("metadata.tar.gz", "v1.0-mini")):
+        with tarfile.open(tmp_path / name, "w:gz") as archive:
+            archive.add(nuimages / inside, inside)
+    shutil.rmtree(nuimages)
+    monkeypatch.chdir(tmp_path)  # where sources keep what they unpack
+    (tmp_path / "list.txt").write_text("# the full set comes so\nmetadata.tar.gz\n\nsamples.tgz\n")
+    run("list.txt", tmp_path / "archives")
+    assert folder_hash(tmp_path / "folder") == folder_hash(tmp_path / "archives")
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "says"),
+    [
+        ("object_ann", {"category_token": "gone"}, "o-0-0: category_token 'gone' is in no row of category.json"),
+        ("object_ann", {"bbox": [9, 9, 9, 20]}, r"object_ann.json: o-0-0: the box \[9, 9, 9, 20\] has no area"),
+        ("sample", {"log_token": "gone"}, "sample.json: t-0: log_token 'gone' is in no row of log.json"),
+        ("sample_data", {"is_key_frame": False}, "sample.json: t-0: key_camera_token"),
+        ("sample_data", {"filename": "samples/../../x.jpg"}, "sample.json: t-0: there is no image"),
+        ("sample_data", {"width": 1600}, "0000.jpg: the image is 640x360, its labels are for 1600x360"),
+    ],
+)
+def test_a_broken_row_of_nuimages_costs_its_image_and_is_named(nuimages, tmp_path, table, change, says):
+    data.edit(nuimages / f"v1.0-mini/{table}.json", lambda rows: rows[0].update(change))
+    assert run(nuimages, tmp_path / "out")["broken_entries"] == 1
+    assert not list((tmp_path / "out").rglob("*0000.*"))
+    with pytest.raises(BadInput, match=f"1 of 8 label entries .*{says}"):
+        run(nuimages, tmp_path / "out", max_broken_share=0.0)
+
+
+def test_tables_that_cannot_be_used_are_named(nuimages, tmp_path):
+    with pytest.raises(BadInput, match=r"sensor\.json: no camera CAM_TOP .*it has CAM_BACK, CAM_FRONT"):
+        run(nuimages, tmp_path / "out", nuimages={"cameras": ["CAM_FRONT", "CAM_TOP"]})
+    with pytest.raises(BadInput, match=r"category\.json: none of its classes \(vehicle\.car, .*detector_data\.classes"):
+        run(nuimages, tmp_path / "out", classes={"Car": "vehicle"})
+    data.edit(nuimages / "v1.0-mini/object_ann.json", lambda rows: rows[2].pop("bbox"))
+    with pytest.raises(BadInput, match=r"object_ann\.json: row 2 has no bbox"):
+        run(nuimages, tmp_path / "out")
+    (nuimages / "v1.0-mini/log.json").unlink()
+    data.edit(nuimages / "v1.0-mini/object_ann.json", lambda rows: rows.pop(2))
+    with pytest.raises(BadInput, match=r"log\.json: no such table"):
+        run(nuimages, tmp_path / "out")
+
+
+def test_coco_gives_back_every_vehicle_in_the_split_its_file_names(coco, frames, tmp_path):
+    out = tmp_path / "out"
+    metrics = run(coco, out)
+    for part, mine in (("train", frames[:6]), ("val", frames[6:9]), ("test", frames[9:])):
+        assert stems(out, part) == [f"{part}2017__{i:012d}" for i in range(len(mine))]
+        for i, frame in enumerate(mine):
+            np.testing.assert_allclose(labels(out, f"{part}2017__{i:012d}"), frame.rows(), atol=1e-6)
+    assert metrics["train_boxes"] == sum(len(frame.boxes) for frame in frames[:6])
+    report = read_json(out / "report.json")
+    assert report["boxes_of_other_classes"] == {"person": 12}
+    assert report["crowd_boxes"] == 12
+
+
+def test_coco_without_splits_is_split_by_folder(coco, tmp_path):
+    (coco / "annotations/instances_train2017.json").rename(coco / "labels.json")
+    shutil.rmtree(coco / "annotations")
+
+    def into_drives(content):
+        for entry in content["images"]:
+            drive = f"drive{entry['id'] % 3}"
+            (coco / drive).mkdir(exist_ok=True)
+            shutil.copyfile(coco / "train2017" / entry["file_name"], coco / drive / entry["file_name"])
+            entry["file_name"] = f"{drive}/{entry['file_name']}"
+
+    data.edit(coco / "labels.json", into_drives)
+    run(coco, tmp_path / "out")
+    splits = read_json(tmp_path / "out/report.json")["sequences"]
+    assert sorted(splits) == ["drive0", "drive1", "drive2"]
+    assert sorted(splits.values()) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "says"),
+    [
+        ("annotations", {"bbox": [700, 10, 20, 20]}, r"annotations\[0\]: bbox .* lies outside of the image of 640x360"),
+        ("annotations", {"bbox": [10, 10, 0, 20]}, r"annotations\[0\]: the box .* has no area"),
+        ("annotations", {"bbox": "10 10"}, r"annotations\[0\]: bbox must be x, y, width, height"),
+        ("annotations", {"category_id": 77}, r"annotations\[0\]: category_id 77 is in no entry of categories"),
+        ("images", {"height": 640}, "the image is 640x360, its labels are for 640x640"),
+        ("images", {"file_name": "gone.jpg"}, "image 100: there is no image gone.jpg"),
+    ],
+)
+def test_a_broken_entry_of_coco_costs_its_image_and_is_named(coco, tmp_path, key, change, says):
+    data.edit(coco / "annotations/instances_train2017.json", lambda content: content[key][0].update(change))
+    assert run(coco, tmp_path / "out")["train_images"] == 5
+    with pytest.raises(BadInput, match=f"1 of 12 label entries .*{says}"):
+        run(coco, tmp_path / "out", max_broken_share=0.0)
+
+
+def test_yolo_passes_through_with_its_splits(yolo, frames, tmp_path):
+    out = tmp_path / "out"
+    run(yolo, out)
+    for part, mine in (("train", frames[:6]), ("val", frames[6:9]), ("test", frames[9:])):
+        for i, frame in enumerate(mine):
+            np.testing.assert_allclose(labels(out, f"images__{part}__{i:03d}"), frame.rows(), atol=1e-6)
+    assert read_json(out / "report.json")["boxes_of_other_classes"] == {"person": 12}
+
+
+def test_a_polygon_of_yolo_is_its_box_and_an_image_without_label_is_background(yolo, tmp_path):
+    (yolo / "labels/train/000.txt").write_text("1 0.2 0.3 0.4 0.2 0.3 0.5\n")
+    (yolo / "labels/train/001.txt").unlink()
+    run(yolo, tmp_path / "out")
+    np.testing.assert_allclose(labels(tmp_path / "out", "images__train__000"), [[0, 0.3, 0.35, 0.2, 0.3]], atol=1e-6)
+    assert len(labels(tmp_path / "out", "images__train__001")) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("1 0.5 0.5 1.2 0.1", "'1 0.5 0.5 1.2 0.1' is out of range"),
+        ("1 -0.5 0.5 0.2 0.1", "is out of range"),
+        ("1 nan 0.5 0.2 0.1", "is out of range"),
+        ("9 0.5 0.5 0.2 0.1", "class 9 is not among the 3 names"),
+        ("1 0.5 0.5 0.2", "4 values; expected class, cx, cy, w, h"),
+        ("1 0.5 0.5 0.2 wide", "is not all numbers"),
+        ("1 0.5 0.5 0.0 0.1", "has no area"),
+    ],
+)
+def test_a_broken_line_of_yolo_is_named_with_file_and_line(yolo, tmp_path, line, says):
+    path = yolo / "labels/train/002.txt"
+    path.write_text(f"1 0.5 0.5 0.1 0.1\n{line}\n")
+    assert run(yolo, tmp_path / "out")["train_images"] == 5
+    with pytest.raises(BadInput, match=f"1 of 12 label entries .*first labels/train/002.txt, line 2: .*{says}"):
+        run(yolo, tmp_path / "out", max_broken_share=0.0)
+
+
+def test_a_yolo_description_that_cannot_be_used_is_named(yolo, tmp_path):
+    described = yaml.safe_load((yolo / "data.yaml").read_text())
+
+    def refused(says, **changes):
+        (yolo / "data.yaml").write_text(yaml.safe_dump({**described, **changes}))
+        with pytest.raises(BadInput, match=says):
+            run(yolo, tmp_path / "out")
+
+    refused(r"images/val/000\.jpg is in train and in val", train=["images/train", "images/val"])
+    refused(r"data\.yaml: val: there is no images/valid", val="images/valid")
+    refused(r"data\.yaml: names must list the classes", names="person")
+    shutil.rmtree(yolo / "labels/val")
+    refused(r"val: no image has a label file; .*labels/val/000\.txt is the first missing")
+
+
+@pytest.mark.skipif(not COCO8.is_dir(), reason="shared/real/coco8 is not here")
+def test_a_published_dataset_without_test_images_reaches_the_trainer(tmp_path):
+    metrics = run(COCO8, tmp_path / "out", classes={"person": "person", "car": "vehicle"})
+    assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (4, 4, 0)
+    assert metrics["train_boxes"] + metrics["val_boxes"] > 3
+    assert detector.view(tmp_path / "out", tmp_path / "view")[1] == ["train", "val"]
+
+
+def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco, tmp_path):
+    shutil.copytree(coco, yolo, dirs_exist_ok=True)  # both: which one is meant has to be said
+    run(yolo, tmp_path / "a", layout="coco")
+    run(coco, tmp_path / "b")
+    assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b")
+    with pytest.raises(BadInput, match="no tables of nuImages; expected tables in v1.0"):
+        run(coco, tmp_path / "out", layout="nuimages")
+    (tmp_path / "other").mkdir()
+    data.blank(tmp_path / "other/a.jpg")
+    with pytest.raises(BadInput, match=r"holds a\.jpg, which is no known layout(.|\n)*boxy: .*\*\.json label files"):
+        run(tmp_path / "other", tmp_path / "out")

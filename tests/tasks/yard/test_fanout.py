@@ -1,0 +1,116 @@
+"""Work over recordings: unchanged is kept, bad is quarantined, killed is resumed, gone is removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.yard.fanout import fan_out
+from tasks.yard.files import folder_hash, read_json
+from tasks.yard.step import BadInput, Context, processes
+
+
+def double(item: int, folder: Path) -> dict:
+    if item < 0:
+        raise BadInput(f"row 3: {item} is negative; remove it")
+    if item == 0:
+        raise OSError("disk unplugged")
+    (folder / "doubled.txt").write_text(str(2 * item))
+    return {"doubled": 2 * item}
+
+
+def prints(items: dict[str, int]) -> dict[str, str]:
+    return {key: f"fingerprint of {value}" for key, value in items.items()}
+
+
+@pytest.mark.parametrize("ctx", [Context(), Context(map=processes)], ids=["serial", "processes"])
+def test_one_bad_recording_does_not_stop_the_others(tmp_path, ctx):
+    items = {"a": 1, "b": -2, "c": 3}
+    made = fan_out(double, items, prints(items), tmp_path, ctx)
+    assert made.summaries == {"a": {"doubled": 2}, "c": {"doubled": 6}}
+    assert read_json(tmp_path / "quarantine.json") == {"b": "row 3: -2 is negative; remove it"}
+    assert not (tmp_path / "b").exists() and not (tmp_path / "b.part").exists()
+
+
+def test_only_what_changed_is_made_again_and_what_is_gone_is_removed(tmp_path):
+    items = {"a": 1, "b": 2, "c": 3}
+    fan_out(double, items, prints(items), tmp_path, Context())
+    before = {key: (tmp_path / key).stat().st_ino for key in items}
+    items = {"a": 1, "b": 5, "d": 4}
+    made = fan_out(double, items, prints(items), tmp_path, Context())
+    assert made.made == ["b", "d"]
+    assert made.summaries == {"a": {"doubled": 2}, "b": {"doubled": 10}, "d": {"doubled": 8}}
+    assert (tmp_path / "a").stat().st_ino == before["a"] and not (tmp_path / "c").exists()
+
+
+def test_a_recording_that_went_bad_leaves_no_old_result(tmp_path):
+    fan_out(double, {"a": 1}, {"a": "good"}, tmp_path, Context())
+    made = fan_out(double, {"a": -1}, {"a": "bad"}, tmp_path, Context())
+    assert made.summaries == {} and not (tmp_path / "a").exists()
+
+
+def test_a_fault_of_the_machine_fails_the_step_but_keeps_the_others(tmp_path):
+    items = {"a": 0, "b": 2, "c": 3}
+    with pytest.raises(RuntimeError, match="1 of 3 recordings failed, first a: OSError"):
+        fan_out(double, items, prints(items), tmp_path, Context())
+    assert (tmp_path / "b" / "doubled.txt").read_text() == "4" and (tmp_path / "c").exists()
+
+
+def test_the_map_does_not_change_a_byte(tmp_path):
+    items = {f"r{i}": i - 2 for i in range(1, 9) if i != 2}
+    for name, ctx in {"one": Context(), "many": Context(map=processes)}.items():
+        fan_out(double, items, prints(items), tmp_path / name, ctx)
+    assert folder_hash(tmp_path / "one") == folder_hash(tmp_path / "many")
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from tasks.fanout import fan_out
+from tasks.yard.step import Context
+
+def work(item, folder):
+    lines = folder / "lines.txt"
+    begun = lines.read_text().count("\\n") if lines.exists() else 0
+    with lines.open("a") as file:
+        for i in range(begun, 40):
+            print(i, file=file, flush=True)
+            time.sleep(0.02)
+    (folder / "begun_at.txt").write_text(str(begun))
+    return {}
+
+fan_out(work, {"a": 1}, {"a": sys.argv[2]}, Path(sys.argv[1]), Context())
+"""
+
+
+@pytest.mark.parametrize(("second", "resumed"), [("same", True), ("other", False)])
+def test_a_killed_recording_goes_on_where_it_stopped_unless_its_inputs_changed(tmp_path, second, resumed):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen([sys.executable, script, tmp_path / "out", "same"], env=environment)
+    lines = tmp_path / "out" / "a.part" / "lines.txt"
+    deadline = time.monotonic() + 60
+    while not (lines.exists() and lines.read_text().count("\n") >= 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out" / "a").exists()
+    subprocess.run([sys.executable, script, tmp_path / "out", second], env=environment, check=True)
+    done = tmp_path / "out" / "a"
+    assert done.joinpath("lines.txt").read_text().split() == [str(i) for i in range(40)]
+    assert (int(done.joinpath("begun_at.txt").read_text()) >= 5) == resumed
+
+
+def test_a_source_with_nothing_usable_takes_nothing_away(tmp_path):
+    fan_out(double, {"a": 1}, prints({"a": 1}), tmp_path, Context())
+    other = {"b": -2}
+    assert fan_out(double, other, prints(other), tmp_path, Context()).summaries == {}
+    assert (tmp_path / "a/doubled.txt").read_text() == "2"

@@ -1,0 +1,36 @@
+"""Half-written files: never under their name, and not for ever beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tasks.yard.files import replacing, sweep
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from tasks.yard.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as t: t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("one/data.hdf5", "one/.done"):
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], check=False)
+    kept = {".done.json", ".gitignore", ".frame.7.name.png", "b.json"}
+    for name in kept:
+        (tmp_path / "one" / name).write_text("")
+    assert len(list((tmp_path / "one").iterdir())) == len(kept) + 2
+    with replacing(tmp_path / "one/mine.json") as mine:  # of a process that is alive
+        mine.write_text("half")
+        sweep(tmp_path)
+        assert {path.name for path in (tmp_path / "one").iterdir()} == kept | {f".mine.{os.getpid()}.json"}
