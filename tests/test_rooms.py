@@ -1,20 +1,21 @@
-"""The house rules that a machine can hold: which room may import what, and that dvc.yaml lists the code its stages
-use."""
+"""The house rules that a machine can hold: which room may import what, and that dvc.yaml says what its stages read."""
 
 from __future__ import annotations
 
 import ast
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tasks.yard import params
+from tasks.yard.code import imports, stage_modules
 from tasks.yard.runner import BORROWED
+from tasks.yard.stage import CODE
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+OF_LINES = [name for name in STAGES if name != CODE]
 # The sub-key that says which cells a matrix has; a new cell must not make the others run again.
 MATRIX_KEYS = {
     "brake_coast.train.variants",
@@ -22,43 +23,6 @@ MATRIX_KEYS = {
     "person_search.train.networks",
     "ground_plane.train.networks",
 }
-
-
-def module_file(name: str) -> Path | None:
-    path = ROOT / name.replace(".", "/")
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
-
-
-@cache
-def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, at its top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(found)
-
-
-def closure(path: Path) -> set[Path]:
-    """All files of this project that a file needs, itself included; empty __init__.py files do not count.
-
-    Nor does what only describes params: they are tracked by value, and no field has a default that its code could
-    change.
-    """
-    files, todo = set(), [path]
-    while todo:
-        path = todo.pop()
-        if path in files or path.name == "params.py":
-            continue
-        files.add(path)
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] in ("tasks", "models", "flows"):  # an import also runs the __init__.py of every package above
-                todo += [f for i in range(len(parts)) if (f := module_file(".".join(parts[: i + 1])))]
-    return {f for f in files if f.name != "__init__.py" or len(ast.parse(f.read_text()).body) > 1}
 
 
 def python_files(room: str) -> list[Path]:
@@ -97,26 +61,25 @@ def test_imports_run_one_way(room, forbidden):
 
 
 @pytest.mark.parametrize(
-    ("package", "only"), [("mlflow", "tasks/yard/tracking/store.py"), ("ultralytics", "tasks/yard/detector/network.py")]
+    ("package", "room"), [("mlflow", "tasks/yard/tracking"), ("ultralytics", "tasks/yard/detector")]
 )
-def test_a_package_has_one_door(package, only):
+def test_a_package_has_one_room(package, room):
     users = {
-        str(p.relative_to(ROOT))
-        for room in ("flows", "tasks", "models")
-        for p in python_files(room)
+        p.relative_to(ROOT).as_posix()
+        for folder in ("flows", "tasks", "models")
+        for p in python_files(folder)
         if package in {name.split(".")[0] for name in imports(p)}
     }
-    assert users == {only}
+    assert users and all(user.startswith(f"{room}/") for user in users)
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_the_code_it_uses_and_on_no_other(name):
-    line, _, step = name.partition("-")
-    listed = {dep for dep in STAGES[name]["deps"] if dep.startswith(("tasks/", "models/"))}
-    data_files = {dep for dep in listed if not dep.endswith(".py")}
-    used = {str(path.relative_to(ROOT)) for path in closure(ROOT / "tasks" / line / f"{step}.py")}
-    assert listed - data_files == used, "\n".join(["dvc.yaml should list:", *sorted(used | data_files)])
-    assert all((ROOT / path).is_file() for path in data_files)
+def test_every_stage_of_a_line_is_a_file_at_its_top_and_depends_on_its_code():
+    assert set(OF_LINES) == set(stage_modules(ROOT))
+    for name in OF_LINES:
+        deps = STAGES[name]["deps"]
+        assert [dep for dep in deps if dep.startswith(f"data/{CODE}/")] == [f"data/{CODE}/{name}"]
+        others = [dep for dep in deps if dep.startswith(("tasks/", "models/"))]
+        assert all((ROOT / dep).is_file() and not dep.endswith(".py") for dep in others)
 
 
 def test_every_other_file_in_the_rooms_belongs_to_a_stage():
@@ -132,7 +95,7 @@ def test_every_other_file_in_the_rooms_belongs_to_a_stage():
     assert others <= listed
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", OF_LINES)
 def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
     line, _, step = name.partition("-")
     tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
@@ -140,11 +103,12 @@ def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
     matrix = set(STAGES[name].get("matrix", {}))
     wanted = [argument.arg for argument in run.args.kwonlyargs if argument.arg not in matrix]
     asked = {f"data/{line}/{step}" for step in wanted if not step.endswith(BORROWED)}
-    steps = {dep.split("/${")[0] for dep in STAGES[name]["deps"] if dep.startswith("data/")}
+    data = [dep for dep in STAGES[name]["deps"] if dep.startswith("data/") and not dep.startswith(f"data/{CODE}/")]
+    steps = {dep.split("/${")[0] for dep in data}
     assert {path for path in steps if not path.endswith(".pt")} == asked
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", OF_LINES)
 def test_every_param_of_a_step_is_tracked(name):
     """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it
     borrows."""
