@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench serve setup lock
+.PHONY: help demo test check bench serve setup lock
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,11 @@ demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded wor
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+check: $(READY) ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/types.py
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks
