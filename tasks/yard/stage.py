@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, suggestion
 
 DVC_YAML = Path("dvc.yaml")
 CODE_ROOMS = ("tasks/", "models/")
@@ -76,11 +75,7 @@ def stage(name: str) -> Stage:
     known = entries()
     base, _, item = name.partition("@")
     if base not in known:
-        near = difflib.get_close_matches(base, known, n=1, cutoff=0.4)
-        raise BadInput(
-            f"no stage {name!r} in dvc.yaml; {'did you mean ' + near[0] + '? There are' if near else 'there are'}: "
-            f"{', '.join(known)}"
-        )
+        raise BadInput(f"no stage {name!r} in dvc.yaml; {suggestion(base, known)}")
     if bool(item) != ("matrix" in known[base]):
         wanted = f"{base}@<item>" if "matrix" in known[base] else base
         raise BadInput(f"stage {name!r}: expected {wanted}")

@@ -6,10 +6,11 @@ else. What it may not know (which door called it, how many processes there are, 
 
 from __future__ import annotations
 
+import difflib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +20,13 @@ from tqdm import tqdm
 
 class BadInput(ValueError):
     """Input that a person has to mend. The message names the file, the row or key, and the fix."""
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """How a complaint about an unknown name ends: with the one that was meant, or with all there are."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
 
 
 class Map(Protocol):
