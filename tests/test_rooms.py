@@ -132,3 +132,14 @@ def test_every_param_of_a_step_is_tracked(name):
 def test_every_deployed_line_exists():
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {d["parameters"]["line"] for d in deployments} == set(params.lines())
+
+
+def test_the_readme_draws_the_rooms_that_there_are():
+    """The drawing is that of `git ls-files`, folders only; a new room is drawn, a gone one is not."""
+    drawn = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("```")[2]
+    names = {line.split("  ")[0].strip().rstrip("/") for line in drawn.partition("```")[0].splitlines() if line.strip()}
+    shared = {p.name for p in (ROOT / "tasks/yard").iterdir() if (p / "__init__.py").exists()}
+    assert shared <= names, shared - names
+    for line in params.lines():
+        rooms = {p.name for p in (ROOT / "tasks" / line).iterdir() if (p / "__init__.py").exists()}
+        assert rooms == {"importers", "formats", "learning", "judging", "page"} and rooms <= names

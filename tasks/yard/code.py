@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks.yard.files import write_text
-from tasks.yard.step import Context
+from tasks.yard.step import BadInput, Context
 
 ROOMS = ("tasks", "models")
 NO_STAGES = ("__init__", "__main__", "params", "champion", "view")  # files at a line's top that are no stage
@@ -65,6 +65,8 @@ def imports(path: Path) -> frozenset[str]:
 
 def closure(path: Path, root: Path = Path()) -> list[Path]:
     """The files below `root` that a file needs, itself included, sorted; an empty __init__.py does not count."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file, and a stage of dvc.yaml is named after it; write it, or take the stage out")
     files: set[Path] = set()
     todo = [path]
     while todo:
