@@ -137,7 +137,7 @@ def test_every_deployed_line_exists():
 def test_the_readme_draws_the_rooms_that_there_are():
     """The drawing is that of `git ls-files`, folders only; a new room is drawn, a gone one is not."""
     drawn = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("```")[2]
-    names = {line.split("  ")[0].strip().rstrip("/") for line in drawn.partition("```")[0].splitlines() if line.strip()}
+    names = {line.split()[0].rstrip("/") for line in drawn.partition("```")[0].splitlines() if line.strip()}
     shared = {p.name for p in (ROOT / "tasks/yard").iterdir() if (p / "__init__.py").exists()}
     assert shared <= names, shared - names
     for line in params.lines():
