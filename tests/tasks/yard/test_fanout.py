@@ -72,7 +72,7 @@ def test_the_map_does_not_change_a_byte(tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from tasks.fanout import fan_out
+from tasks.yard.fanout import fan_out
 from tasks.yard.step import Context
 
 def work(item, folder):
