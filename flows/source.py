@@ -36,7 +36,7 @@ def _outside(stage: Stage) -> list[str]:
     """What the stage reads that the graph does not know, in the order of its params."""
     if not stage.line:
         return []
-    section = getattr(getattr(params_file.load(), stage.line), stage.step)
+    section = getattr(getattr(params_file.load(), stage.line), stage.step, None)  # None: a step without params
 
     def named(keys: Iterable[str]) -> list[str]:
         values = [getattr(section, key, None) for key in keys]

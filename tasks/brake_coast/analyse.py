@@ -14,10 +14,11 @@ from pathlib import Path
 
 from tasks.brake_coast.judging.analyses.held import Held
 from tasks.brake_coast.params import Analyse
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
 
-def maker(analysis: str) -> Callable[[Analyse, Path, Held], dict[str, float]]:
+def maker(analysis: str) -> Callable[[Analyse, Reporting, Path, Held], dict[str, float]]:
     """The `make` of an analysis; only that one is imported, because three of the six do without torch."""
     if analysis == "misses":
         from tasks.brake_coast.judging.analyses import misses as chosen
@@ -47,6 +48,7 @@ def run(
     pack: Path,
     train: dict[str, Path],
     evaluate: Path,
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the few numbers of the answer that are worth a curve over runs."""
     make = maker(analysis)
@@ -59,4 +61,4 @@ def run(
     for pattern in ("*.png", "*.json", "*.md"):
         for stale in out.glob(pattern):
             stale.unlink()
-    return {name: round(float(value), 6) for name, value in make(params, out, held).items()}
+    return {name: round(float(value), 6) for name, value in make(params, reporting_params, out, held).items()}

@@ -14,6 +14,7 @@ from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison
 
@@ -25,7 +26,7 @@ def challenger(data: Path) -> str | None:
     return None if run is None or split_name(run)[1] else run
 
 
-def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
+def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
     """Raises `BadInput` if the champion cannot take the data of today, or foretells other tasks."""
     test = Split(windows.load(data / "pack" / "test.h5"))
     networks = [load_model(path) for path in (challenger, champion)]
@@ -34,7 +35,7 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
         raise BadInput("they foretell different tasks")
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
     of = section.evaluate
-    draws = metrics.resamples(int(group.max()) + 1, of.bootstrap_replicates, of.bootstrap_seed)
+    draws = metrics.resamples(int(group.max()) + 1, reporting.bootstrap_replicates, reporting.bootstrap_seed)
     areas, replicates = [], []
     for model, config in networks:
         p = predict(model, test.frames, test.starts, of.batch).astype(float)

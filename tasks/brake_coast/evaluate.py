@@ -29,6 +29,7 @@ from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Evaluate
 from tasks.yard.files import replacing, write_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,13 @@ def write_predictions(out: Path, test: Split, scores: dict[str, dict[str, np.nda
 
 
 def run(
-    params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]
+    params: Evaluate,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    pack: Path,
+    train: dict[str, Path],
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the main metrics, flat: {"<run>/<task>/pr_auc": ...}; what cannot be computed is left out of them."""
     runs = [folder for _, folder in sorted(train.items()) if (folder / "best.pt").exists()]
@@ -102,7 +109,8 @@ def run(
         scores[name] = {task: baseline_scores(task, val, test)[name] for task in tasks}
 
     recordings = np.unique(test.frames.recording[test.ends])
-    draws = metrics.resamples(len(recordings), params.bootstrap_replicates, params.bootstrap_seed)
+    reporting = reporting_params
+    draws = metrics.resamples(len(recordings), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     details: dict[str, dict[str, dict]] = {}
     drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     plots = []

@@ -271,8 +271,6 @@ class Train(Section):
 
 class Evaluate(Section):
     batch: Positive = Field(description="windows predicted at once; no influence on the results")
-    bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
-    bootstrap_seed: int = Field(ge=0)
     calibration_bins: int = Field(
         ge=2, description="equally wide bins of probability, for ECE and the reliability curve"
     )
@@ -294,7 +292,6 @@ class Evaluate(Section):
 class Report(Section):
     video_frames: int = Field(ge=2, description="frames of the test drive shown, at most; 2 are one second of driving")
     video_fps: int = Field(ge=1, le=60, description="frames shown a second: 6 plays a 2 Hz drive three times as fast")
-    embed_mb: float = Field(ge=0, description="a larger video stays beside the page instead of inside it")
 
 
 ANALYSES = ("misses", "attention", "calibration", "horizons", "ablation", "cost")
@@ -314,13 +311,12 @@ class Attention(Section):
 class Calibration(Section):
     batch: Positive = Field(description="windows predicted at once; no influence on the results")
     bins: int = Field(ge=2, description="equally wide bins of probability, for ECE and the reliability curve")
-    bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
-    bootstrap_seed: int = Field(ge=0)
 
 
 class Horizons(Section):
-    bootstrap_replicates: int = Field(ge=100, description="draws of the test recordings behind every 95 % interval")
-    bootstrap_seed: int = Field(ge=0)
+    replicates: int = Field(
+        ge=100, description="draws of the test recordings behind its intervals, in place of yard.reporting's"
+    )
 
 
 class Cost(Section):

@@ -19,6 +19,7 @@ from tasks.brake_coast.page import charts, data_card, video
 from tasks.brake_coast.page.data_card import read_if_there
 from tasks.brake_coast.params import Report
 from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.params import Reporting
 from tasks.yard.reporting.pages import data_uri, environment, markdown
 from tasks.yard.step import Context
 from tasks.yard.training import history
@@ -123,6 +124,7 @@ def run(
     train_detector: Path,
     train: dict[str, Path],
     evaluate: Path,
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the PR-AUC of the leading run and what the page weighs."""
     details = read_json(evaluate / "details.json")
@@ -152,7 +154,7 @@ def run(
     poster = video.write(shown, film, params.video_fps, ctx.progress)
     poster.save(out / "drive.png")
 
-    embedded = film.stat().st_size <= params.embed_mb * 1e6
+    embedded = film.stat().st_size <= reporting_params.embed_mb * 1e6
     pictures = sorted(train_detector.glob("*.png"))
     page = {
         "summary": summary,

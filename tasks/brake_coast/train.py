@@ -26,6 +26,7 @@ from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
 from tasks.yard.files import digest, file_hash, read_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine
 from tasks.yard.training.sampling import drawn, seed_of, shuffled
@@ -144,7 +145,7 @@ def judged(
     return found
 
 
-def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, variant: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     train, val = (windows.load(pack / f"{split}.h5") for split in ("train", "val"))
     last, device = train.window_frames - 1, fabric.device
@@ -196,23 +197,27 @@ def prepare(params: Train, variant: str, pack: Path, fabric: Fabric, code: str) 
         order=Order(train, train.labels[:, columns], params),
         evaluate=evaluate,
         config={"network": asdict(network), "tasks": list(network.priors), "loss": params.loss.kind, "data": data},
-        fingerprint=digest(variant, params.model_dump(mode="json", exclude={"variants"}), files, code),
+        fingerprint=digest(
+            variant, params.model_dump(mode="json", exclude={"variants"}), machine.model_dump(), files, code
+        ),
     )
 
 
 def fit(
-    params: Train, variant: str, pack: Path, out: Path, ctx: Context, until: int | None = None
+    params: Train, machine: Machine, variant: str, pack: Path, out: Path, ctx: Context, until: int | None = None
 ) -> tuple[nn.Module, list[dict]]:
     """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
-    fabric = engine.start(params.engine)
-    with engine.repeatable(params.engine):
-        job = prepare(params, variant, pack, fabric, ctx.code)
-        return job.model, engine.fit(fabric, job, params.engine, params.optimizer, out, ctx, until)
+    fabric = engine.start(params.engine, machine)
+    with engine.repeatable(machine):
+        job = prepare(params, machine, variant, pack, fabric, ctx.code)
+        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
 
 
-def run(params: Train, out: Path, ctx: Context = Context(), *, variant: str, pack: Path) -> dict[str, float]:
+def run(
+    params: Train, out: Path, ctx: Context = Context(), *, variant: str, pack: Path, machine_params: Machine
+) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, variant, pack, out, ctx)
+    model, history = fit(params, machine_params, variant, pack, out, ctx)
     best = [row for row in history if row["best"]][-1]
     scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
     parameters = sum(p.numel() for p in model.parameters())

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from tasks.brake_coast.params import TrainDetector
 from tasks.yard.detector import step as detector_training
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 
 NETWORK = "models/brake_coast/highway.yaml"
 
 
-def run(params: TrainDetector, out: Path, ctx: Context = Context(), *, detector_data: Path) -> dict[str, float]:
+def run(
+    params: TrainDetector, out: Path, ctx: Context = Context(), *, detector_data: Path, machine_params: Machine
+) -> dict[str, float]:
     """Returns mAP50, mAP50-95, precision and recall of the best epoch, by split."""
-    return detector_training.run(params, detector_data, NETWORK, out, ctx)
+    return detector_training.run(params, machine_params, detector_data, NETWORK, out, ctx)

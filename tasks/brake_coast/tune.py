@@ -15,13 +15,16 @@ from pathlib import Path
 
 from tasks.brake_coast.params import Train, Tune
 from tasks.yard.files import digest, file_hash
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.tuning import search as tuning
 
 SECTION = "brake_coast.train"
 
 
-def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, pack: Path) -> dict[str, float]:
+def run(
+    params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path
+) -> dict[str, float]:
     """Returns the best score, that of the values that stand, and how many trials became what."""
     if not params.trials:
         return tuning.run(tuning.Search(SECTION, train_params, lambda *_: [], ""), params, out, ctx)
@@ -32,10 +35,10 @@ def run(params: Tune, out: Path, ctx: Context = Context(), *, train_params: Trai
     quiet = replace(ctx, progress=Context().progress)  # the search's own bar counts trials
 
     def fit(section: Train, folder: Path, until: int) -> list[dict]:
-        return train.fit(section, params.variant, pack, folder, quiet, until)[1]
+        return train.fit(section, machine_params, params.variant, pack, folder, quiet, until)[1]
 
     files = [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
-    fingerprint = digest(params.variant, files, ctx.code)
+    fingerprint = digest(params.variant, files, machine_params.model_dump(), ctx.code)
     # The list of variants decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"variants": [params.variant]})
     return tuning.run(tuning.Search(SECTION, base, fit, fingerprint, (Diverged,)), params, out, ctx)

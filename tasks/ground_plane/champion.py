@@ -12,6 +12,7 @@ from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison
 
@@ -28,12 +29,12 @@ def challenger(data: Path) -> str | None:
     return leader if moda[leader] is None or moda[leader] > max(known, default=-1e9) else None
 
 
-def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
+def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
     """Each at its own threshold, both by the match radius of today's params, over the same draws.
 
     Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find.
     """
-    frames, of = scenes.of_split(scenes.load(data / "pack"), "test"), section.evaluate
+    frames = scenes.of_split(scenes.load(data / "pack"), "test")
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):
         raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")
     match_m = section.train.decode.match_m
@@ -45,7 +46,7 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
         found = controls.look(network, config, frames, scores["threshold"], device())
         counts = matching.counts_at([frame for _, frame in found], scores["threshold"], match_m)
         moda.append(sum(counts, matching.Counts()).metrics(match_m)["moda"])
-        drawn.append(evaluate.replicates(evaluate.independent(counts, frames), match_m, of)["moda"])
+        drawn.append(evaluate.replicates(evaluate.independent(counts, frames), match_m, reporting)["moda"])
     spread = metrics.interval(drawn[0] - drawn[1]) if len(frames) > 1 else None
     low, high = (spread["low"], spread["high"]) if spread else (None, None)
     return Comparison(f"MODA on {len(frames)} test frames", *moda, low, high)

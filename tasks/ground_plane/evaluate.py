@@ -34,9 +34,10 @@ from tasks.ground_plane.judging.controls import BLIND, EMPTY, Frames
 from tasks.ground_plane.judging.matching import METRICS, Counts, Frame, people_of
 from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.page.remarks import remarks
-from tasks.ground_plane.params import Decode, Evaluate
+from tasks.ground_plane.params import Decode
 from tasks.yard.files import replacing, write_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.reporting.charts import DASHES, FAINT, RUNS, drawn, legend
 from tasks.yard.step import BadInput, Context
 
@@ -71,27 +72,27 @@ def independent(counts: Sequence[Counts], frames: Frames) -> list[Counts]:
     return list(of.values()) if len(of) > 1 else list(counts)
 
 
-def replicates(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, np.ndarray]:
+def replicates(counts: Sequence[Counts], match_m: float, reporting: Reporting) -> dict[str, np.ndarray]:
     """{metric: (replicates)} of `independent` counts, drawn with replacement; NaN where a draw leaves it undefined."""
-    draws = metrics.resamples(len(counts), params.bootstrap_replicates, params.bootstrap_seed)
+    draws = metrics.resamples(len(counts), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     return matching.rates(*(draws @ np.array([astuple(one) for one in counts])).T, match_m)
 
 
-def intervals(counts: Sequence[Counts], match_m: float, params: Evaluate) -> dict[str, dict | None]:
+def intervals(counts: Sequence[Counts], match_m: float, reporting: Reporting) -> dict[str, dict | None]:
     """95 % percentile interval of each metric; None for fewer than two `independent` counts."""
     if len(counts) < 2:
         return dict.fromkeys(METRICS)
-    return {name: metrics.interval(values) for name, values in replicates(counts, match_m, params).items()}
+    return {name: metrics.interval(values) for name, values in replicates(counts, match_m, reporting).items()}
 
 
-def numbers(counts: Sequence[Counts], frames: Frames, match_m: float, params: Evaluate) -> dict[str, Any]:
+def numbers(counts: Sequence[Counts], frames: Frames, match_m: float, reporting: Reporting) -> dict[str, Any]:
     """What details.json says of one run on some frames."""
     whole = sum(counts, Counts())
     people = whole.tp + whole.fn
     why = None if people else f"nobody in {len(counts)} frames" if counts else "no labelled frame"
     return {
         **whole.metrics(match_m), "tp": whole.tp, "fp": whole.fp, "fn": whole.fn, "frames": len(counts),
-        "people": people, "intervals": intervals(independent(counts, frames), match_m, params), "null_because": why,
+        "people": people, "intervals": intervals(independent(counts, frames), match_m, reporting), "null_because": why,
     }  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def leader_of(runs: Mapping[str, dict]) -> tuple[str | None, str | None]:
     return (next(iter(runs)), "the only network") if len(runs) == 1 else (None, None)
 
 
-def judged_network(of: Network, frames: Mapping[str, Frames], params: Evaluate) -> dict[str, Any]:
+def judged_network(of: Network, frames: Mapping[str, Frames], reporting: Reporting) -> dict[str, Any]:
     """A network at its threshold, on test and on validation, by scene and by match radius."""
     told: dict[str, Any] = {"kind": "network", "what": "trained", "threshold": of.threshold}
     if of.threshold is None:
@@ -132,19 +133,20 @@ def judged_network(of: Network, frames: Mapping[str, Frames], params: Evaluate) 
         sides = {split: unjudged(len(found), why) for split, found in of.frames.items()}
         return told | sides["test"] | {"validation": sides["val"], "by_scene": {}, "by_match_m": []}
     at = {split: matching.counts_at(found, of.threshold, of.decode.match_m) for split, found in of.frames.items()}
-    sides = {split: numbers(counts, frames[split], of.decode.match_m, params) for split, counts in at.items()}
+    sides = {split: numbers(counts, frames[split], of.decode.match_m, reporting) for split, counts in at.items()}
     by_scene: dict[str, list[tuple[Counts, tuple]]] = {}
     for one, frame in zip(at["test"], frames["test"], strict=True):
         by_scene.setdefault(frame[0].name, []).append((one, frame))
     told["by_scene"] = {
-        name: numbers(*map(list, zip(*mine, strict=True)), of.decode.match_m, params) for name, mine in by_scene.items()
+        name: numbers(*map(list, zip(*mine, strict=True)), of.decode.match_m, reporting)
+        for name, mine in by_scene.items()
     }
     by_radius = {r: sum(matching.counts_at(of.frames["test"], of.threshold, r), Counts()) for r in RADII_M}
     told["by_match_m"] = [{"match_m": radius, **counts.metrics(radius)} for radius, counts in by_radius.items()]
     return told | sides["test"] | {"validation": sides["val"]}
 
 
-def judged_controls(of: Network, test: Frames, params: Evaluate, ctx: Context) -> dict[str, dict]:
+def judged_controls(of: Network, test: Frames, reporting: Reporting, ctx: Context) -> dict[str, dict]:
     """{run: what details.json says} of the leader with something taken from it."""
     network, config, _ = load_network(of.checkpoint, device())
     held = controls.controls_of(list({scene.name: scene for scene, _ in test}.values()))
@@ -156,13 +158,13 @@ def judged_controls(of: Network, test: Frames, params: Evaluate, ctx: Context) -
             if found:
                 counts = matching.counts_at([frame for _, frame in found], of.threshold, of.decode.match_m)
                 mine = [test[place] for place, _ in found]
-                runs[run] = told | numbers(counts, mine, of.decode.match_m, params)
+                runs[run] = told | numbers(counts, mine, of.decode.match_m, reporting)
             else:
                 runs[run] = told | unjudged(0, "no scene of the test split has the cameras for it")
     return runs
 
 
-def judged_baselines(decode: Decode, frames: Mapping[str, Frames], params: Evaluate) -> dict[str, dict]:
+def judged_baselines(decode: Decode, frames: Mapping[str, Frames], reporting: Reporting) -> dict[str, dict]:
     """{run: what details.json says} of what looks at no image."""
     said = {
         BLIND: "the places where people stood most in training, so many as are best on validation, in every frame",
@@ -182,7 +184,7 @@ def judged_baselines(decode: Decode, frames: Mapping[str, Frames], params: Evalu
             sides = {split: unjudged(len(frames[split]), "nobody in training or in validation") for split in SPLITS}
         else:
             at = {split: matching.counts_at(found, held[1] or 0.0, decode.match_m) for split, found in held[0].items()}
-            sides = {split: numbers(counts, frames[split], decode.match_m, params) for split, counts in at.items()}
+            sides = {split: numbers(counts, frames[split], decode.match_m, reporting) for split, counts in at.items()}
         runs[run] = told | sides["test"] | {"validation": sides["val"]}
     return runs
 
@@ -252,13 +254,14 @@ def flat(details: dict) -> dict[str, float]:
 
 
 def run(
-    params: Evaluate,
+    _params: None,
     out: Path,
     ctx: Context = Context(),
     *,
     pack: Path,
     train: dict[str, Path],
     detect: dict[str, Path],
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the metrics, flat: {"test/<run>/moda": ...}; what cannot be computed is left out of them."""
     held = scenes.load(pack)
@@ -267,13 +270,13 @@ def run(
         stale.unlink()  # of runs, or of a leader, that are no longer there
 
     networks = {name: network_of(train[name], detect[name], frames) for name in sorted(train)}
-    runs = {name: judged_network(of, frames, params) for name, of in networks.items()}
+    runs = {name: judged_network(of, frames, reporting_params) for name, of in networks.items()}
     leader, how = leader_of(runs)
     first = networks[leader or next(iter(networks))]
     controlled: dict[str, dict] = {}
     if leader and first.threshold is not None and frames["test"]:
-        controlled = judged_controls(first, frames["test"], params, ctx)
-    baselines = judged_baselines(first.decode, frames, params)
+        controlled = judged_controls(first, frames["test"], reporting_params, ctx)
+    baselines = judged_baselines(first.decode, frames, reporting_params)
     runs |= controlled | baselines
 
     curves = {s: thinned(matching.curve(first.frames[s], first.decode.match_m)) for s in SPLITS if leader}

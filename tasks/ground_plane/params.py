@@ -117,19 +117,10 @@ class Detect(Section):
     batch: Positive = Field(description="frames at once; no influence on the results")
 
 
-class Evaluate(Section):
-    bootstrap_replicates: int = Field(ge=100, description="draws of frames behind every 95 % interval")
-    bootstrap_seed: int = Field(ge=0)
-
-
 class Visualize(Section):
     seconds: float = Field(gt=0, description="of film, at most")
     fps: float = Field(gt=0)
     height_px: int = Field(ge=160, le=4320, description="of the film")
-
-
-class Report(Section):
-    embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
 
 
 class Line(Section):
@@ -138,6 +129,4 @@ class Line(Section):
     pack: Pack
     train: Train
     detect: Detect
-    evaluate: Evaluate
     visualize: Visualize
-    report: Report

@@ -15,8 +15,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tasks.ground_plane.params import Report
 from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.step import Context
@@ -114,7 +114,7 @@ def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def run(
-    params: Report,
+    _params: None,
     out: Path,
     ctx: Context = Context(),
     *,
@@ -123,6 +123,7 @@ def run(
     train: dict[str, Path],
     evaluate: Path,
     visualize: Path,
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the leader's numbers on test, and what the page weighs."""
     details, check, packed = (
@@ -142,7 +143,7 @@ def run(
     findings = [text for unit in check["units"].values() for text in unit["findings"]]
     page: dict[str, Any] = {
         "details": details, "names": names, "metrics": METRICS, "figures": figures, "check": check, "packed": packed,
-        "film": film(visualize, out, params.embed_mb), "shown": pictures(visualize, ("frame", "heatmap")),
+        "film": film(visualize, out, reporting_params.embed_mb), "shown": pictures(visualize, ("frame", "heatmap")),
         "curve": pictures(evaluate, ("threshold",)), "findings": findings[:SHOWN_FINDINGS], "count": len(findings),
         "checked": pictures(check_data, [f"{unit}-{kind}" for unit in spread for kind in ("cameras", "plane")]),
         "unusable": {name: said["why"] for name, said in check["units"].items() if not said["usable"]},

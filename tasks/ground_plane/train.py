@@ -36,6 +36,7 @@ from tasks.ground_plane.learning.peaks import peaks
 from tasks.ground_plane.learning.targets import heatmaps
 from tasks.ground_plane.params import Decode, Loss, Train
 from tasks.yard.files import digest, file_hash
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine
 from tasks.yard.training.across import with_common_statistics
@@ -122,7 +123,9 @@ def made(params: Train, name: str, views: int) -> nn.Module:
         ) from None
 
 
-def training_frames(held: Sequence[Scene], params: Train, name: str, fabric: Fabric, pack: Path) -> Frames:
+def training_frames(
+    held: Sequence[Scene], params: Train, machine: Machine, name: str, fabric: Fabric, pack: Path
+) -> Frames:
     """Raises `BadInput` where no batch can be made of them."""
     work, batch = scenes.of_split(held, "train"), params.engine.batch
     if not work:
@@ -144,17 +147,15 @@ def training_frames(held: Sequence[Scene], params: Train, name: str, fabric: Fab
     if name.endswith("-concat") and len(cameras) > 1:
         log.warning("%s: scenes have %d to %d cameras; missing ones are seen as nothing", name, cameras[0], cameras[-1])
     frames = Frames(work, fabric.device)
-    if params.engine.cuda_graph and frames.held is None:
-        raise BadInput(
-            "ground_plane.train.engine.cuda_graph: the images are too many to be held on the device; set it to false"
-        )
+    if machine.cuda_graph and frames.held is None:
+        raise BadInput("yard.machine.cuda_graph: the images are too many to be held on the device; set it to false")
     return frames
 
 
-def prepare(params: Train, name: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, name: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     held = scenes.load(pack)
-    frames = training_frames(held, params, name, fabric, pack)
+    frames = training_frames(held, params, machine, name, fabric, pack)
     model = with_common_statistics(made(params, name, frames.views))
     grid, cell_m = held[0].grid, held[0].cell_m
     height, width = frames.image_size
@@ -183,25 +184,32 @@ def prepare(params: Train, name: str, pack: Path, fabric: Fabric, code: str) -> 
         evaluate=Judge(work, config, fabric.device, pack / "scenes.json"),
         config=config,
         fingerprint=digest(
-            name, params.model_dump(mode="json", exclude={"networks"}), files, file_hash(pack / "scenes.json"), code
-        ),
+            name,
+            params.model_dump(mode="json", exclude={"networks"}),
+            machine.model_dump(),
+            files,
+            file_hash(pack / "scenes.json"),
+            code,
+        ),  # fmt: skip
         evaluate_every=params.evaluate_every,
     )
 
 
 def fit(
-    params: Train, name: str, pack: Path, out: Path, ctx: Context, until: int | None = None
+    params: Train, machine: Machine, name: str, pack: Path, out: Path, ctx: Context, until: int | None = None
 ) -> tuple[nn.Module, list[dict]]:
     """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
-    fabric = engine.start(params.engine)
-    with engine.repeatable(params.engine):
-        job = prepare(params, name, pack, fabric, ctx.code)
-        return job.model, engine.fit(fabric, job, params.engine, params.optimizer, out, ctx, until)
+    fabric = engine.start(params.engine, machine)
+    with engine.repeatable(machine):
+        job = prepare(params, machine, name, pack, fabric, ctx.code)
+        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
 
 
-def run(params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path) -> dict[str, float]:
+def run(
+    params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
+) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, network, pack, out, ctx)
+    model, history = fit(params, machine_params, network, pack, out, ctx)
     best = [row for row in history if row["best"]][-1]
     scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -13,6 +13,7 @@ from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison
 
@@ -23,7 +24,7 @@ def challenger(data: Path) -> str | None:
     return read_json(details)["leader"] if details.exists() else None
 
 
-def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comparison:
+def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
     """Raises `BadInput` if the champion cannot take the crops of today, or there is nobody to find."""
     test, of = crops.load(data / "pack" / "test.h5"), section.evaluate
     scores, replicates, people = [], [], 0
@@ -35,7 +36,8 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line) -> Comp
             raise BadInput(f"nobody to find in the test split: {judge.why_null(found, mine)}")
         people = len(np.unique(mine.query_ids[found.used]))
         scores.append(found.map)
-        replicates.append(ranking.bootstrap(found, mine.query_ids, of.bootstrap_replicates, of.bootstrap_seed)["map"])
+        draws = (reporting.bootstrap_replicates, reporting.bootstrap_seed)
+        replicates.append(ranking.bootstrap(found, mine.query_ids, *draws)["map"])
     spread = metrics.interval(replicates[0] - replicates[1]) if people > 1 else None
     low, high = (spread["low"], spread["high"]) if spread else (None, None)
     return Comparison(f"mAP on {people} test people", *scores, low, high)

@@ -44,6 +44,7 @@ from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.page import pictures
 from tasks.person_search.params import Evaluate
 from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -133,10 +134,15 @@ def learnt(config: dict, pack: dict) -> list[str]:
 
 
 def judged(
-    params: Evaluate, splits: Mapping[str, Split], vectors: Vectors, datasets: list[str], ctx: Context
+    params: Evaluate,
+    reporting: Reporting,
+    splits: Mapping[str, Split],
+    vectors: Vectors,
+    datasets: list[str],
+    ctx: Context,
 ) -> tuple[dict[str, dict], dict[str, Ranking]]:
     """({run: what details.json says of it}, {run: its ranking of test})."""
-    draws = (params.bootstrap_replicates, params.bootstrap_seed)
+    draws = (reporting.bootstrap_replicates, reporting.bootstrap_seed)
     runs: dict[str, dict] = {}
     rankings: dict[str, Ranking] = {}
     drawn: dict[str, dict] = {}
@@ -291,7 +297,13 @@ def why_nothing(config: dict, split: str, of: dict) -> str | None:
 
 
 def run(
-    params: Evaluate, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]
+    params: Evaluate,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    pack: Path,
+    train: dict[str, Path],
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the main metrics, flat: {"test/<run>/map": ...}; what cannot be computed is left out of them."""
     held = {name: folder for name, folder in train.items() if (folder / "best.pt").exists()}
@@ -304,7 +316,7 @@ def run(
         stale.unlink()  # of runs, or of a leader, that are no longer there
 
     vectors = naive_vectors(splits) | network_vectors(held, splits, params.batch, ctx)
-    runs, rankings = judged(params, splits, vectors, config["datasets"], ctx)
+    runs, rankings = judged(params, reporting_params, splits, vectors, config["datasets"], ctx)
     for name, folder in held.items():
         runs[name]["learnt"] = learnt(load_network(folder / "best.pt")[1], config)
     name, how = leader({name: runs[name]["validation"]["map"] for name in sorted(held)})

@@ -172,18 +172,12 @@ class Rerank(Section):
 
 class Evaluate(Section):
     batch: Positive = Field(description="crops embedded at once; no influence on the results")
-    bootstrap_replicates: int = Field(ge=100, description="draws of the test people behind every 95 % interval")
-    bootstrap_seed: int = Field(ge=0)
     false_accept_rate: float = Field(
         gt=0,
         lt=1,
         description="of the matching threshold, on validation; with too few pairs for it the equal error rate",
     )
     rerank: Rerank
-
-
-class Report(Section):
-    embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
 
 
 class Index(Section):
@@ -221,5 +215,4 @@ class Line(Section):
     evaluate: Evaluate
     index: Index
     search: Search
-    report: Report
     tune: Tune

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from tasks.person_search.judging.runs import is_baseline, ranked_runs
 from tasks.person_search.page.remarks import remarks
-from tasks.person_search.params import Report
 from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.step import Context
@@ -200,7 +200,7 @@ def headline(details: dict, search: dict, detector: dict) -> dict[str, float]:
 
 
 def run(
-    params: Report,
+    _params: None,
     out: Path,
     ctx: Context = Context(),
     *,
@@ -211,6 +211,7 @@ def run(
     evaluate: Path,
     index: Path,
     search: Path,
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the leader's numbers on test, the detector's and the search's, and what the page weighs."""
     details, config = read_json(evaluate / "details.json"), read_json(pack / "dataset_config.json")
@@ -235,7 +236,7 @@ def run(
         "curves": drawings(evaluate, ("cmc", "similarities", "errors"), photos=False),
         "lists": drawings(evaluate, ("ranked",), photos=True),
         "detector": detector, "seen": drawings(train_detector, ("samples", "curves"), photos=True),
-        "search": about, "cameras": cameras, "found": searched(search, about, out, params.embed_mb),
+        "search": about, "cameras": cameras, "found": searched(search, about, out, reporting_params.embed_mb),
         "report": report, "findings": findings(report, config), "config": config,
         "sheets": drawings(download, ("people", "boxes"), photos=True),
     }  # fmt: skip

@@ -30,6 +30,7 @@ from tasks.person_search.learning import embed, sampler, weights
 from tasks.person_search.learning.augment import augment
 from tasks.person_search.params import Train
 from tasks.yard.files import digest, file_hash, read_json
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, engine
 from tasks.yard.training.across import gathered, with_common_statistics
@@ -111,7 +112,7 @@ def still(network: nn.Module, params: Train) -> engine.Still | None:
     return None if params.loss.softmax else engine.Still((HEAD,), None)
 
 
-def prepare(params: Train, network: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, network: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     train, val = (crops.load(pack / f"{split}.h5") for split in ("train", "val"))
     identity = people(train, params, fabric.world_size, pack / "train.h5")
@@ -144,7 +145,9 @@ def prepare(params: Train, network: str, pack: Path, fabric: Fabric, code: str) 
             "network": made, "height_px": train.images.shape[1], "width_px": train.images.shape[2],
             "mean": list(crops.MEAN), "std": list(crops.STD), "datasets": dataset["datasets"],
         },
-        fingerprint=digest(network, params.model_dump(mode="json", exclude={"networks"}), files, code),
+        fingerprint=digest(
+            network, params.model_dump(mode="json", exclude={"networks"}), machine.model_dump(), files, code
+        ),
         block=params.images_per_identity or 1,
         evaluate_every=params.evaluate_every,
         still=still(model, params),
@@ -162,23 +165,33 @@ def write_start(params: Train, job: engine.Job, out: Path) -> None:
 
 
 def fit(
-    params: Train, network: str, pack: Path, out: Path, ctx: Context, until: int | None = None, *, start: bool = False
+    params: Train,
+    machine: Machine,
+    network: str,
+    pack: Path,
+    out: Path,
+    ctx: Context,
+    until: int | None = None,
+    *,
+    start: bool = False,
 ) -> tuple[nn.Module, list[dict]]:
     """The network and its history, one dict an epoch.
 
     `until`: stop after so many epochs, to be taken up again; `start`: write start.pt.
     """
-    fabric = engine.start(params.engine)
-    with engine.repeatable(params.engine):
-        job = prepare(params, network, pack, fabric, ctx.code)
+    fabric = engine.start(params.engine, machine)
+    with engine.repeatable(machine):
+        job = prepare(params, machine, network, pack, fabric, ctx.code)
         if start and fabric.is_global_zero:
             write_start(params, job, out)
-        return job.model, engine.fit(fabric, job, params.engine, params.optimizer, out, ctx, until)
+        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
 
 
-def run(params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path) -> dict[str, float]:
+def run(
+    params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
+) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, network, pack, out, ctx, start=True)
+    model, history = fit(params, machine_params, network, pack, out, ctx, start=True)
     triplet = history[-1]["train"].get("triplet")
     of_one_point = params.loss.triplet * (params.loss.margin or math.log(2))
     if triplet is not None and abs(triplet / of_one_point - 1) < COLLAPSED:

@@ -1,8 +1,9 @@
 """params.yaml, read once at the edge into validated, frozen models; an error names the key, the value and the nearest
 key.
 
-A line brings `tasks/<line>/params.py` with a model named `Line`, one `Section` per step. No field has a default: the
-file is complete, so that what DVC tracks by value is all there is to track.
+A line brings `tasks/<line>/params.py` with a model named `Line`, one `Section` per step that has params. What all lines
+share stands under `yard`: what is said of the machine, and of every report. No field has a default: the file is
+complete, so that what DVC tracks by value is all there is to track.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import io
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
@@ -28,6 +29,37 @@ class Section(BaseModel):
     """One step's params: no unknown keys, no silent conversions, never changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Machine(Section):
+    """What is said of the machine that trains, and not of a line."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["32", "bf16", "fp16"] = Field(
+        description="bf16 and fp16 are mixed: the weights stay float32; a detector is trained in them on a GPU only"
+    )
+    compile: bool = Field(description="torch.compile: pays on long runs, costs a minute at the start")
+    cuda_graph: bool = Field(
+        description="launch a whole step at once: small networks on a large GPU wait for launches else"
+    )
+    deterministic: bool = Field(description="refuse kernels whose result varies from run to run")
+    checkpoint_every_s: float | None = Field(ge=0, description="between checkpoints within an epoch; null: none")
+    max_bad_steps: int = Field(ge=1, description="steps in a row without a finite gradient before training gives up")
+
+
+class Reporting(Section):
+    """What every report shares."""
+
+    bootstrap_replicates: int = Field(
+        ge=100, description="draws of the test data behind every 95 % interval: of recordings, people or scenes"
+    )
+    bootstrap_seed: int = Field(ge=0)
+    embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
+
+
+class Yard(Section):
+    machine: Machine
+    reporting: Reporting
 
 
 class ParamsError(BadInput):
@@ -43,7 +75,7 @@ def lines() -> list[str]:
 @cache
 def schema_model() -> type[Section]:
     fields = {line: (importlib.import_module(f"tasks.{line}.params").Line, ...) for line in lines()}
-    return create_model("Params", __base__=Section, **fields)
+    return create_model("Params", __base__=Section, yard=(Yard, ...), **fields)
 
 
 def _section_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None:

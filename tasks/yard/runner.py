@@ -4,7 +4,8 @@ run.
 A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in `tasks/<line>/<step>.py`. What it is
 handed stands in its signature, and nowhere else: `data/<line>/<upstream>` for the name of an upstream step ({item:
 folder} where that is a matrix), its own item under the matrix's key, and for `<section>_params` the section of another
-step of its line, or one that all lines share (`yard.<section>`). It writes `data/<line>/<step>[/<item>]`.
+step of its line, or one that all lines share (`yard.<section>`). A step without params of its own is handed None for
+them. It writes `data/<line>/<step>[/<item>]`.
 """
 
 from __future__ import annotations
@@ -43,21 +44,28 @@ def _code_hash(this: Stage) -> str:
     return digest(code.of(this.line, this.step), [(str(path), file_hash(path)) for path in this.code_files()])
 
 
+def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: params_file.Section) -> dict[str, Any]:
+    """The params of a step's MLflow run: its own, and the shared sections that it asks for under their names."""
+    own = {} if section is None else section.model_dump(mode="json")
+    shared = {name: value.model_dump(mode="json") for name, value in yard if inputs.get(f"{name}{BORROWED}") is value}
+    return {**own, **shared}
+
+
 def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, str] | None = None) -> dict[str, Any]:
     """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is
     one."""
     this = stage(name)
     params = params_file.load()
-    section = getattr(getattr(params, this.line), this.step) if this.line else None
+    section = getattr(getattr(params, this.line), this.step, None) if this.line else None
     module = this.module()
     wanted = inspect.signature(module.run).parameters.values()
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
     this.out.mkdir(parents=True, exist_ok=True)
     ctx = replace(ctx, code=_code_hash(this))
-    if not this.tracked or section is None:
+    if not this.tracked:
         metrics = module.run(section, this.out, ctx, **inputs)
     else:
-        with tracking.stage_run(this, section.model_dump(mode="json"), parent_run, tags or {}) as log:
+        with tracking.stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
             metrics = module.run(section, this.out, ctx, **inputs)
             log(metrics)
     sweep(this.out)

@@ -23,18 +23,23 @@ from models.brake_coast.variants import VARIANTS
 from tasks.brake_coast import train
 from tasks.brake_coast.params import Train
 from tasks.yard import params as params_file
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.training import engine
 from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.shared import machine
 
 BATCH, DRIVES, FRAMES, STEPS = 256, 12, 3603, 30
 
 
-def settings(epochs: int, cuda_graph: bool) -> Train:
+def gpu(cuda_graph: bool) -> Machine:
+    return machine(accelerator="cuda", precision="bf16", cuda_graph=cuda_graph, deterministic=False)
+
+
+def settings(epochs: int) -> Train:
     values = params_file.load(Path("params.yaml")).brake_coast.train.model_dump()
     values["model"] |= {"embedding": 64, "hidden": 128, "heads": 8, "layers": 4}
-    values["engine"] |= {"epochs": epochs, "batch": BATCH, "precision": "bf16", "accelerator": "cuda"}
-    values["engine"] |= {"cuda_graph": cuda_graph, "deterministic": False}
+    values["engine"] |= {"epochs": epochs, "batch": BATCH}
     return Train.model_validate(values)
 
 
@@ -42,10 +47,10 @@ class Steps:
     """A trainer whose steps can be timed one by one."""
 
     def __init__(self, variant: str, pack: Path, out: Path, cuda_graph: bool):
-        params = settings(1, cuda_graph)
-        fabric = engine.start(params.engine)
-        job = train.prepare(params, variant, pack, fabric, "")
-        self.trainer = engine.Trainer(fabric, job, params.engine, params.optimizer, out, Context())
+        params, on = settings(1), gpu(cuda_graph)
+        fabric = engine.start(params.engine, on)
+        job = train.prepare(params, on, variant, pack, fabric, "")
+        self.trainer = engine.Trainer(fabric, job, params.engine, on, params.optimizer, out, Context())
         self.trainer.set_moving()
         self.ids = job.order(0).to(fabric.device).split(BATCH)
 
@@ -84,7 +89,7 @@ def main() -> None:
                 plain.take(1)
             began = time.perf_counter()
             out = Path(folder) / variant
-            train.run(settings(epochs, True), out, Context(), variant=variant, pack=pack)
+            train.run(settings(epochs), out, Context(), variant=variant, pack=pack, machine_params=gpu(True))
             took = time.perf_counter() - began
             whole += took
             print(

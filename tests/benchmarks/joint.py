@@ -20,6 +20,7 @@ from tasks.brake_coast.params import Task, Train
 from tasks.yard import params as params_file
 from tasks.yard.metrics import binary as metrics
 from tasks.yard.step import Context
+from tests.tasks.yard.shared import machine
 
 PACK = Path("data/brake_coast/pack")
 SEEDS, VARIANT = (0, 1, 2), "simple_concat_lstm"
@@ -33,7 +34,7 @@ def probabilities(params: Train, tasks: list[Task], seed: int, test: windows.Fra
     engine = params.engine.model_copy(update={"seed": seed})
     params = params.model_copy(update={"tasks": tasks, "engine": engine})
     with tempfile.TemporaryDirectory() as out:
-        train.run(params, Path(out), Context(), variant=VARIANT, pack=PACK)
+        train.run(params, Path(out), Context(), variant=VARIANT, pack=PACK, machine_params=machine(accelerator="auto"))
         p = predict(load_model(Path(out) / "best.pt")[0], test, starts).astype(float)
     return {task.name: p[:, k] for k, task in enumerate(tasks)}
 

@@ -28,6 +28,7 @@ from tasks.yard import params as params_file
 from tasks.yard.metrics import binary as metrics
 from tasks.yard.step import Context
 from tests.benchmarks.train import Plain
+from tests.tasks.yard.shared import machine
 
 PACK = Path("data/brake_coast/pack")
 SEEDS, BATCH, WARM_EPOCHS = (0, 1, 2), 256, 8
@@ -83,7 +84,7 @@ def original(params: Train, seed: int, splits: dict[str, Split]) -> np.ndarray:
 def ours(params: Train, variant: str, seed: int, splits: dict[str, Split]) -> np.ndarray:
     params = params.model_copy(update={"engine": params.engine.model_copy(update={"seed": seed})})
     with tempfile.TemporaryDirectory() as out:
-        train.run(params, Path(out), Context(), variant=variant, pack=PACK)
+        train.run(params, Path(out), Context(), variant=variant, pack=PACK, machine_params=machine(accelerator="auto"))
         test = splits["test"]
         return predict(load_model(Path(out) / "best.pt")[0], test.frames, test.starts)
 

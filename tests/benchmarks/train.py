@@ -26,6 +26,7 @@ from tasks.yard import params as params_file
 from tasks.yard.step import Context
 from tasks.yard.training import engine
 from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.shared import machine
 
 BATCH, STEPS, REPEATS, WORKERS = 256, 3, 5, 8
 VARIANTS = ("simple_concat_lstm", "simple_concat_transformer")
@@ -98,13 +99,14 @@ class PlainLoop:
 class Ours:
     def __init__(self, variant: str, precision: str, pack: Path):
         values = params_file.load().brake_coast.train.model_dump()
-        values["engine"] |= {"precision": precision, "batch": BATCH, "accelerator": "cpu"}
+        values["engine"] |= {"batch": BATCH}
         values["augment"] |= {"flip": 0.0}  # the other side has none
         params = Train(**values)
-        fabric = engine.start(params.engine)
-        job = prepare(params, variant, pack, fabric, "")
-        self.trainer = engine.Trainer(fabric, job, params.engine, params.optimizer, pack, Context())
-        self.trainer.model.train()
+        on = machine(precision=precision)
+        fabric = engine.start(params.engine, on)
+        job = prepare(params, on, variant, pack, fabric, "")
+        self.trainer = engine.Trainer(fabric, job, params.engine, on, params.optimizer, pack, Context())
+        self.trainer.set_moving()
         self.ids = job.order(0)
 
     def seconds(self) -> float:

@@ -38,6 +38,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 from torchvision.ops import batched_nms  # noqa: E402
+from ultralytics.engine import trainer as engine_trainer  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.nn.modules.head import Detect  # noqa: E402
 from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
@@ -62,6 +63,7 @@ def settle() -> None:
     """Turn integrations off, and put a font where ultralytics would download one."""
     # Past its own `update`, which would rewrite the settings file under other processes.
     dict.update(SETTINGS, dict.fromkeys(INTEGRATIONS, False))
+    engine_trainer.check_amp = lambda _model: True  # before fp16 it would download a model to compare with
     font = USER_CONFIG_DIR / "Arial.ttf"
     if not font.exists():
         with replacing(font) as temporary:

@@ -78,7 +78,6 @@ class TrainDetector(Section):
         description="layers that stay as they are: the first so many, or these; null: none"
     )
     multi_scale: float = Field(ge=0, lt=1, description="imgsz varies by this share from batch to batch")
-    precision: Literal["32", "bf16"] = Field(description="bf16 is faster where the processor has it")
     device: str | list[Index] = Field(
         description="auto: the GPU if there is one; cpu; cuda:1 or 1; several GPUs as [0, 1] or '0,1'"
     )

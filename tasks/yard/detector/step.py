@@ -29,20 +29,28 @@ from tasks.yard.detector.network import Detector, Scores
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.weather import EFFECTS, Weather
 from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 6
+AMP = {"32": False, "bf16": "bf16", "fp16": True}  # what ultralytics calls it
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 
-def settings(params: TrainDetector) -> dict:
-    """The params under the names ultralytics knows them by."""
-    values = params.model_dump(exclude={"weights", "resume", "precision", "augment"})
+def settings(params: TrainDetector, machine: Machine) -> dict:
+    """The params under the names ultralytics knows them by. Raises `BadInput` for a precision that a CPU does not do."""
+    device = detector.device(params.device)
+    if machine.precision != "32" and device == "cpu":
+        raise BadInput(
+            f"yard.machine.precision = {machine.precision}: a detector is trained in it on a GPU only; "
+            f"set it to '32' (train_detector.device = {params.device} is the CPU here)"
+        )
+    values = params.model_dump(exclude={"weights", "resume", "augment"})
     values |= params.augment.model_dump(exclude={"weather"})
-    values |= {"amp": "bf16" if params.precision == "bf16" else False, "device": detector.device(params.device)}
+    values |= {"amp": AMP[machine.precision], "device": device}
     values |= {"cache": params.cache or False, "save_period": params.save_period or -1}
     return values | {"patience": params.patience or params.epochs, "deterministic": True}
 
@@ -136,7 +144,9 @@ def draw_samples(data: Path, split: str, model: Detector, path: Path) -> None:
         cv2.imwrite(str(temporary), np.vstack(rows))
 
 
-def run(params: TrainDetector, dataset: Path, network: str, out: Path, ctx: Context = Context()) -> dict[str, float]:
+def run(
+    params: TrainDetector, machine: Machine, dataset: Path, network: str, out: Path, ctx: Context = Context()
+) -> dict[str, float]:
     """Train on a dataset, from `network` if the params name no weights.
 
     Returns mAP50, mAP50-95, precision and recall of the best epoch, by split.
@@ -145,7 +155,8 @@ def run(params: TrainDetector, dataset: Path, network: str, out: Path, ctx: Cont
         return hand_over(params.weights, reason, out)
     start = detector.start_file(params.weights or network)
     begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
-    fingerprint = digest(params.model_dump(), ctx.code, folder_hash(dataset), begins)
+    given = settings(params, machine)
+    fingerprint = digest(params.model_dump(), machine.precision, ctx.code, folder_hash(dataset), begins)
     work = out / "unfinished"
     begun = work / "begun.json"
     if not (params.resume and begun.exists() and read_json(begun) == fingerprint):
@@ -153,7 +164,6 @@ def run(params: TrainDetector, dataset: Path, network: str, out: Path, ctx: Cont
     write_json(begun, fingerprint)
 
     data, splits = detector.view(dataset, work / "data")
-    given = settings(params)
     fit = detector_launch.fit if "," in given["device"] else None
     best, history = detector.train(start, data, work, given, ctx.progress, weather(params), fit)
     judging = {"imgsz": params.imgsz, "batch": params.batch, "device": detector.first_device(params.device)}

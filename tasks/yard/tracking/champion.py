@@ -4,7 +4,7 @@ data.
 A line takes part with a module tasks/<line>/champion.py:
 
     challenger(data: Path) -> str | None          the item of the train stage that is to be judged, None if there is
-    none compare(challenger: Path, champion: Path, data: Path, section) -> Comparison     two checkpoints
+    none compare(challenger: Path, champion: Path, data: Path, section, reporting) -> Comparison     two checkpoints
 
 The alias `champion` moves when the lower end of the challenger's lead, from paired bootstrap draws, is not below zero.
 """
@@ -54,8 +54,9 @@ def settle(line: str) -> str | None:
     champion, checkpoint = held
     if champion in versions:  # the same weights may have been registered twice
         return f"{item} (version {champion}) stays champion"
+    values = params.load()
     try:
-        found = module.compare(folder / "best.pt", checkpoint, data, getattr(params.load(), line))
+        found = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
     except BadInput as error:
         return f"version {champion} stays champion: it cannot be compared with {item} (version {version}): {error}"
     lead = f"{found.metric} {found.challenger:.3f} against {found.champion:.3f}"

@@ -31,6 +31,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, history, optimizers
 from tasks.yard.training.cuda_graph import StepGraph
@@ -103,7 +104,7 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
-def start(params: Engine) -> Fabric:
+def start(params: Engine, machine: Machine) -> Fabric:
     """The device, the precision and the processes; under torchrun or SLURM this one joins the others."""
     world = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
     nodes = int(os.environ.get("SLURM_NNODES", 1)) if "WORLD_SIZE" not in os.environ else 1
@@ -111,18 +112,18 @@ def start(params: Engine) -> Fabric:
     keep_freed_memory()
     torch.set_num_threads(params.threads)  # sums are split by thread: another number of them, other last bits
     fabric = Fabric(
-        accelerator=params.accelerator,
+        accelerator=machine.accelerator,
         devices=world // nodes,
         num_nodes=nodes,
         strategy="ddp" if world > 1 else "auto",
-        precision=PRECISION[params.precision],
+        precision=PRECISION[machine.precision],
     )
     fabric.launch()
     return fabric
 
 
 @contextmanager
-def repeatable(params: Engine) -> Iterator[None]:
+def repeatable(machine: Machine) -> Iterator[None]:
     """Torch's global random state and switches, put back afterwards: steps of other stages may share this process.
 
     Deterministic algorithms would fill all memory with NaN before it is written, against reads of what nobody wrote:
@@ -131,7 +132,7 @@ def repeatable(params: Engine) -> Iterator[None]:
     random, filled = torch.get_rng_state(), torch.utils.deterministic.fill_uninitialized_memory
     switches = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(params.deterministic)
+    torch.use_deterministic_algorithms(machine.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
@@ -142,30 +143,48 @@ def repeatable(params: Engine) -> Iterator[None]:
 
 
 def fit(
-    fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context, until: int | None = None
+    fabric: Fabric,
+    job: Job,
+    params: Engine,
+    machine: Machine,
+    optimizer: Optimizer,
+    out: Path,
+    ctx: Context,
+    until: int | None = None,
 ) -> list[dict]:
     """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch.
 
     `until` stops after so many epochs in all and leaves a run that the next call takes up: the schedule is that of
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
-    with repeatable(params):
-        return Trainer(fabric, job, params, optimizer, out, ctx).run(params.epochs if until is None else until)
+    with repeatable(machine):
+        trainer = Trainer(fabric, job, params, machine, optimizer, out, ctx)
+        return trainer.run(params.epochs if until is None else until)
 
 
 class Trainer:
-    def __init__(self, fabric: Fabric, job: Job, params: Engine, optimizer: Optimizer, out: Path, ctx: Context):
-        self.fabric, self.job, self.params, self.rate, self.out, self.ctx = fabric, job, params, optimizer, out, ctx
+    def __init__(
+        self,
+        fabric: Fabric,
+        job: Job,
+        params: Engine,
+        machine: Machine,
+        optimizer: Optimizer,
+        out: Path,
+        ctx: Context,
+    ):
+        self.fabric, self.job, self.params, self.machine = fabric, job, params, machine
+        self.rate, self.out, self.ctx = optimizer, out, ctx
         self.raw = job.model.to(fabric.device)
         if job.still and job.still.epochs is None:
             self.let_move(False)  # for ever: the optimizer never hears of them
         self.averaged = copy.deepcopy(self.raw).requires_grad_(False) if params.ema_decay else None
-        graphed = params.cuda_graph and fabric.device.type == "cuda"
-        if graphed and (params.precision == "fp16" or params.accumulate > 1 or fabric.world_size > 1):
+        graphed = machine.cuda_graph and fabric.device.type == "cuda"
+        if graphed and (machine.precision == "fp16" or params.accumulate > 1 or fabric.world_size > 1):
             raise BadInput(
-                "engine.cuda_graph is for one process, accumulate 1 and precision 32 or bf16; set it to false"
+                "yard.machine.cuda_graph is for one process, accumulate 1 and precision 32 or bf16; set it to false"
             )
-        fused = params.precision != "fp16"  # a fused one unscales by itself, which leaves nothing to clip by
+        fused = machine.precision != "fp16"  # a fused one unscales by itself, which leaves nothing to clip by
         self.bare = optimizers.build(optimizer, self.raw, fused, graphed)  # torch's, and as fabric has wrapped it:
         self.optimizer = fabric.setup_optimizers(self.bare)
         self.graphed = graphed
@@ -177,7 +196,7 @@ class Trainer:
 
     def run(self, until: int) -> list[dict]:
         self.resume()
-        at, job, params = self.at, self.job, self.params
+        at, job, params, pause_s = self.at, self.job, self.params, self.machine.checkpoint_every_s
         total = sum(self.steps_in(job.order(epoch)) for epoch in range(params.epochs))
         with self.ctx.progress(total=total, initial=at.step, desc=job.name, unit="step") as bar:
             while not at.finished and at.epoch < until:
@@ -190,9 +209,8 @@ class Trainer:
                     self.step(ids[batch * params.batch : (batch + 1) * params.batch])
                     at.batch, at.step = batch + 1, at.step + 1
                     bar.update()
-                    if at.batch < steps and params.checkpoint_every_s is not None:
-                        if time.monotonic() - self.saved_at >= params.checkpoint_every_s:
-                            self.save_last()
+                    if at.batch < steps and pause_s is not None and time.monotonic() - self.saved_at >= pause_s:
+                        self.save_last()
                 self.end_epoch()
                 bar.set_postfix(epoch=at.epoch, score=at.best)
         if self.fabric.is_global_zero:
@@ -212,7 +230,7 @@ class Trainer:
             gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
             if self.job.still is not None:
                 self.let_move(not still)
-            self.model = self.fabric.setup_module(torch.compile(self.raw) if self.params.compile else self.raw)
+            self.model = self.fabric.setup_module(torch.compile(self.raw) if self.machine.compile else self.raw)
             if self.graphed:
                 self.graph = StepGraph(self.learn, self.params.batch, self.fabric.device)
             self.wrapped_still = still
@@ -287,7 +305,7 @@ class Trainer:
                 sums[name] = sums.get(name, 0) + term.detach() * weight
         limit = self.params.clip_norm or float("inf")
         norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-        if self.params.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
+        if self.machine.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
             self.bare.grad_scale, self.bare.found_inf = None, (~norm.isfinite()).float()  # and so does the fused kernel
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -299,10 +317,10 @@ class Trainer:
         bad = [f"{name} = {value}" for name, value in values.items() if value - value != 0]
         why = f"loss terms that are not finite: {', '.join(bad)}" if bad else f"every loss term is finite: {values}"
         message = f"{self.job.name}, step {self.at.step}: gradient norm {float(norm)}; {why}"
-        if self.at.bad_steps >= self.params.max_bad_steps:
+        if self.at.bad_steps >= self.machine.max_bad_steps:
             raise Diverged(
                 f"{message}; that is {self.at.bad_steps} steps in a row: lower optimizer.learning_rate, "
-                "set engine.precision to 32, or look for NaN in the data"
+                "set yard.machine.precision to 32, or look for NaN in the data"
             )
         log.warning("%s; step left out", message)
 

@@ -24,22 +24,26 @@ from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells, train_tiny
 from tests.tasks.brake_coast.test_report import finished
+from tests.tasks.yard.shared import reporting
 
 BEST, BLIND, ASKED = RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry", "attention_query_transformer")
 PARAMS = drives.section("analyse", cost={"windows": 5})
-JUDGING = drives.section("evaluate", bootstrap_replicates=100)
+JUDGING = drives.section("evaluate")
+FEW = reporting(bootstrap_replicates=100)
 
 
 def judged(root, runs):
     train_tiny(root / "pack", root / "train", [run for run in runs if not (root / "train" / run).exists()])
     held = {name: path for name, path in cells(root / "train").items() if name in runs}
-    evaluate.run(JUDGING, root / "evaluate", pack=root / "pack", train=held)
+    evaluate.run(JUDGING, root / "evaluate", pack=root / "pack", train=held, reporting_params=FEW)
     return root
 
 
 def run(root, out, analysis):
     inputs = {step: root / step for step in ("download", "annotate", "pack", "evaluate")}
-    return analyse.run(PARAMS, out / analysis, analysis=analysis, train=cells(root / "train"), **inputs)
+    return analyse.run(
+        PARAMS, out / analysis, analysis=analysis, train=cells(root / "train"), reporting_params=reporting(), **inputs
+    )
 
 
 def all_of(root):

@@ -15,6 +15,7 @@ from tasks.yard.tracking import store as tracking
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.shared import machine, reporting
 
 ITEM = "simple_concat_lstm"
 FOLDER = Path("data/brake_coast/train") / ITEM
@@ -24,11 +25,13 @@ def train_and_judge(epochs: int) -> None:
     section = drives.section("train")
     values = section.model_dump()
     values["model"] |= {"embedding": 16, "hidden": 32, "heads": 2, "layers": 1}
-    values["engine"] |= {"epochs": epochs, "accelerator": "cpu", "batch": 32}
+    values["engine"] |= {"epochs": epochs, "batch": 32}
     shutil.rmtree(FOLDER, ignore_errors=True)
-    train.run(type(section).model_validate(values), FOLDER, variant=ITEM, pack=Path("data/brake_coast/pack"))
     data = Path("data/brake_coast")
-    evaluate.run(drives.section("evaluate"), data / "evaluate", pack=data / "pack", train=cells(data / "train"))
+    params = type(section).model_validate(values)
+    train.run(params, FOLDER, variant=ITEM, pack=data / "pack", machine_params=machine())
+    inputs = {"pack": data / "pack", "train": cells(data / "train"), "reporting_params": reporting()}
+    evaluate.run(drives.section("evaluate"), data / "evaluate", **inputs)
 
 
 def register(tmp_path: Path) -> None:

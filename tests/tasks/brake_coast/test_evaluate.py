@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -18,9 +19,11 @@ from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
+from tests.tasks.yard.shared import machine, reporting
 
 RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry")
-PARAMS = drives.section("evaluate", bootstrap_replicates=200)
+PARAMS = drives.section("evaluate")
+evaluated = partial(evaluate.run, PARAMS, reporting_params=reporting(bootstrap_replicates=200))
 
 
 def train_tiny(pack, out, runs=RUNS):
@@ -28,10 +31,10 @@ def train_tiny(pack, out, runs=RUNS):
     section = drives.section("train")
     values = section.model_dump()
     values["model"] |= {"embedding": 16, "hidden": 32, "heads": 2, "layers": 1}
-    values["engine"] |= {"epochs": 2, "accelerator": "cpu"}
+    values["engine"] |= {"epochs": 2}
     params = type(section).model_validate(values)
     for run in runs:
-        train.run(params, out / run, variant=run, pack=pack)
+        train.run(params, out / run, variant=run, pack=pack, machine_params=machine())
     return out
 
 
@@ -46,7 +49,7 @@ def project(tmp_path_factory):
     pack = write_pack(root / "pack", {"train": 3, "val": 2, "test": 3}, frames=200)
     train_tiny(pack, root / "train")
     shutil.copytree(root / "train" / RUNS[0], root / "train" / "unfinished", ignore=shutil.ignore_patterns("best.*"))
-    flat = evaluate.run(PARAMS, root / "evaluate", pack=pack, train=cells(root / "train"))
+    flat = evaluated(root / "evaluate", pack=pack, train=cells(root / "train"))
     return root, flat
 
 
@@ -118,7 +121,7 @@ def test_thresholds_never_see_the_test_labels(project, tmp_path):
     root, _ = project
     rng = np.random.default_rng(0)
     pack = copy_with_test_labels(root, tmp_path, rng.permutation)
-    evaluate.run(PARAMS, tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
+    evaluated(tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
     before, after = (shown(folder / "evaluate") for folder in (root, tmp_path))
     assert before[RUNS[0]]["brake_1s"]["pr_auc"] != after[RUNS[0]]["brake_1s"]["pr_auc"]
     assert read_json(root / "evaluate" / "thresholds.json") == read_json(tmp_path / "evaluate" / "thresholds.json")
@@ -133,7 +136,7 @@ def test_a_task_without_positives_or_labels_is_null_with_its_reason_and_never_na
         return labels
 
     pack = copy_with_test_labels(root, tmp_path, change)
-    flat = evaluate.run(PARAMS, tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
+    flat = evaluated(tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
     details = read_json(tmp_path / "evaluate" / "details.json")[RUNS[0]]
     assert details["brake_1s"]["all"]["pr_auc"] is None
     assert details["brake_1s"]["all"]["null_because"] == "no positive among 543 windows"
@@ -149,7 +152,7 @@ def test_a_task_without_positives_or_labels_is_null_with_its_reason_and_never_na
 def test_one_recording_gives_no_interval(project, tmp_path):
     root, _ = project
     pack = write_pack(tmp_path / "pack", {"val": 1, "test": 1}, frames=150)
-    evaluate.run(PARAMS, tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
+    evaluated(tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
     held = read_json(tmp_path / "evaluate" / "details.json")[RUNS[0]]["coast_1s"]
     assert held["all"]["pr_auc"] is not None and held["all"]["intervals"]["pr_auc"] is None
     assert held["events"]["intervals"]["recall"] is None
@@ -159,11 +162,11 @@ def test_same_input_same_bytes_and_nothing_left_of_other_drives(project, tmp_pat
     root, _ = project
     shutil.copytree(root / "evaluate", tmp_path / "evaluate")
     (tmp_path / "evaluate" / "predictions" / "2020-01-01_gone.csv").write_text("Time\n")
-    evaluate.run(PARAMS, tmp_path / "evaluate", pack=root / "pack", train=cells(root / "train"))
+    evaluated(tmp_path / "evaluate", pack=root / "pack", train=cells(root / "train"))
     assert folder_hash(tmp_path / "evaluate") == folder_hash(root / "evaluate")
 
 
 def test_without_a_trained_run_it_says_what_to_do(project, tmp_path):
     root, _ = project
     with pytest.raises(BadInput, match="run brake_coast-train first"):
-        evaluate.run(PARAMS, tmp_path / "evaluate", pack=root / "pack", train=cells(tmp_path))
+        evaluated(tmp_path / "evaluate", pack=root / "pack", train=cells(tmp_path))

@@ -21,6 +21,7 @@ from tasks.yard.files import read_json
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.test_report import finished
+from tests.tasks.yard.shared import reporting
 
 PARAMS = drives.section("export", frames=6)
 EXACT = ("model.onnx", "model.int8.onnx", "detector.onnx", "export.json")
@@ -165,9 +166,8 @@ def test_a_blind_network_is_not_exported(exported, tmp_path):
     root, _ = exported
     blind = {name: path for name, path in cells(root / "train").items() if "-" in name}
     assert blind
-    evaluate.run(
-        drives.section("evaluate", bootstrap_replicates=100), tmp_path / "evaluate", pack=root / "pack", train=blind
-    )
+    judging = {"pack": root / "pack", "train": blind, "reporting_params": reporting(bootstrap_replicates=100)}
+    evaluate.run(drives.section("evaluate"), tmp_path / "evaluate", **judging)
     for step in ("pack", "annotate", "train"):
         (tmp_path / step).symlink_to(root / step)
     (tmp_path / "export").mkdir()

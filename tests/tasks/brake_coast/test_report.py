@@ -18,8 +18,10 @@ from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.reporting.charts import INK
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
+from tests.tasks.yard.shared import reporting
 
 PARAMS = drives.section("report", video_frames=24)
+FEW = reporting(bootstrap_replicates=100)
 STEPS = ("download", "annotate", "label", "pack", "train_detector", "evaluate")
 SIZE_PX = (320, 180)
 GREY = np.full((180, 320, 3), 90, np.uint8)
@@ -47,13 +49,14 @@ def finished(root, *, camera: bool, brake: bool):
     inputs = {step: root / step for step in ("download", "annotate", "label")}
     pack.run(drives.section("pack"), root / "pack", **inputs)
     train_tiny(root / "pack", root / "train", RUNS)
-    judging = drives.section("evaluate", bootstrap_replicates=100)
-    evaluate.run(judging, root / "evaluate", pack=root / "pack", train=cells(root / "train"))
+    judging = {"pack": root / "pack", "train": cells(root / "train"), "reporting_params": FEW}
+    evaluate.run(drives.section("evaluate"), root / "evaluate", **judging)
     return root
 
 
-def run(root, out, params=PARAMS):
-    return report.run(params, out, train=cells(root / "train"), **{step: root / step for step in STEPS})
+def run(root, out, **changes):
+    inputs = {"train": cells(root / "train"), **{step: root / step for step in STEPS}}
+    return report.run(PARAMS, out, reporting_params=reporting(**changes), **inputs)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +185,7 @@ def test_a_large_film_stays_beside_the_page_and_a_detector_is_shown(seen, tmp_pa
     (tmp_path / "train_detector").mkdir()
     write_json(tmp_path / "train_detector" / "metrics.json", {"test": {"map50": 0.875, "images": 40}, "epochs": 3})
     shutil.copy(root / "report" / "pr.png", tmp_path / "train_detector" / "samples.png")
-    run(tmp_path, tmp_path / "report", drives.section("report", video_frames=24, embed_mb=0.001))
+    run(tmp_path, tmp_path / "report", embed_mb=0.001)
     text, page = page_of(tmp_path)
     assert "drive.mp4" in page.fetched and "0.875" in text and "samples" in text
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import h5py
@@ -15,22 +16,27 @@ import torch
 import yaml
 
 from models.brake_coast.variants import VARIANTS
+from tasks.brake_coast import train
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning import inference
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Augment, Train
-from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, run, served_model
+from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, served_model
 from tasks.yard import params as params_file
 from tasks.yard.metrics import binary as metrics
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
+from tests.tasks.yard.shared import machine
 
 NAME = "simple_concat_lstm"
 SHRUNK = {
     "model": {"embedding": 16, "hidden": 32, "heads": 2, "layers": 1},
-    "engine": {"epochs": 4, "accelerator": "cpu", "batch": 32},
+    "engine": {"epochs": 4, "batch": 32},
     "optimizer": {"learning_rate": 0.005, "warmup_steps": 5},
 }
+
+
+run = partial(train.run, machine_params=machine())
 
 
 def settings(**changes: dict) -> Train:
@@ -104,15 +110,17 @@ def test_kept_work_is_not_done_again_and_is_the_same_bytes_elsewhere(trained, pa
 
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(trained, pack, tmp_path):
     out, scores = trained
-    values = settings(engine={"checkpoint_every_s": 0.0}).model_dump()
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
+    often = machine(checkpoint_every_s=0.0)
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump([settings().model_dump(), often.model_dump()]))
     code = f"""
 import sys, yaml
 from pathlib import Path
 from tasks.brake_coast.params import Train
 from tasks.brake_coast.train import run
+from tasks.yard.params import Machine
 values, out, pack = map(Path, sys.argv[1:])
-run(Train(**yaml.safe_load(values.read_text())), out, variant={NAME!r}, pack=pack)
+train, machine = yaml.safe_load(values.read_text())
+run(Train(**train), out, variant={NAME!r}, pack=pack, machine_params=Machine(**machine))
 """
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "train.yaml"), str(killed), str(pack)])
@@ -123,7 +131,7 @@ run(Train(**yaml.safe_load(values.read_text())), out, variant={NAME!r}, pack=pac
     assert process.wait() == -signal.SIGKILL
     left = json.loads((killed / "last.json").read_text())
     assert not left["finished"]
-    assert run(Train(**values), killed, variant=NAME, pack=pack) == scores
+    assert run(settings(), killed, variant=NAME, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
         whole, resumed = (torch.load(folder / f"{name}.pt", weights_only=True)["model"] for folder in (out, killed))
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)

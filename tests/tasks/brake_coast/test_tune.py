@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,15 @@ from tasks.yard.tracking import store as tracking
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.shared import machine
 
 SPACE = {"optimizer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "engine.batch": {"choices": [32, 64]}}
-TRAIN = settings(engine={"epochs": 3, "checkpoint_every_s": 0.0})
+TRAIN = settings(engine={"epochs": 3})
+MACHINE = machine(checkpoint_every_s=0.0)
 TUNE = drives.section("tune", trials=3, pruner={"kind": "asha", "min_epochs": 1, "reduction": 2}, space=SPACE)
+
+
+search = partial(tune.run, machine_params=MACHINE)
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +44,21 @@ def pack(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tuned(pack, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
-    return out, tune.run(TUNE, out, train_params=TRAIN, pack=pack)
+    return out, search(TUNE, out, train_params=TRAIN, pack=pack)
 
 
 def test_a_search_that_was_killed_ends_as_if_it_had_not_been(tuned, pack, tmp_path):
     out, found = tuned
-    (tmp_path / "tune.yaml").write_text(yaml.safe_dump([TUNE.model_dump(), TRAIN.model_dump()]))
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump([TUNE.model_dump(), TRAIN.model_dump(), MACHINE.model_dump()]))
     code = """
 import sys, yaml
 from pathlib import Path
 from tasks.brake_coast.params import Train, Tune
 from tasks.brake_coast.tune import run
+from tasks.yard.params import Machine
 values, out, pack = map(Path, sys.argv[1:])
-tune, train = yaml.safe_load(values.read_text())
-run(Tune(**tune), out, train_params=Train(**train), pack=pack)
+tune, train, machine = yaml.safe_load(values.read_text())
+run(Tune(**tune), out, train_params=Train(**train), machine_params=Machine(**machine), pack=pack)
 """
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "tune.yaml"), str(killed), str(pack)])
@@ -61,7 +68,7 @@ run(Tune(**tune), out, train_params=Train(**train), pack=pack)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "trials.csv").exists()
-    assert tune.run(TUNE, killed, train_params=TRAIN, pack=pack) == found
+    assert search(TUNE, killed, train_params=TRAIN, pack=pack) == found
     assert folder_hash(killed) == folder_hash(out)
 
 
@@ -76,7 +83,7 @@ def test_the_best_trial_trained_in_pieces_is_what_training_in_one_go_gives(tuned
     values = TRAIN.model_dump()
     values["optimizer"]["learning_rate"] = written.optimizer.learning_rate
     values["engine"]["batch"] = written.engine.batch
-    scores = train.run(Train(**values), tmp_path / "again", variant=TUNE.variant, pack=pack)
+    scores = train.run(Train(**values), tmp_path / "again", variant=TUNE.variant, pack=pack, machine_params=MACHINE)
     assert scores["val/score"] == found["best_score"] == best["best"]["score"]
     trial = out / "runs" / f"trial-{found['best_trial']:03d}"
     for name in ("history.jsonl", "curves.png"):
@@ -106,11 +113,11 @@ def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch):
 
 def test_what_stands_in_params_yaml_searches_nothing_and_could(tmp_path):
     standing = drives.section("tune")
-    assert tune.run(standing, tmp_path, train_params=drives.section("train"), pack=Path("none")) == {"trials": 0}
+    assert search(standing, tmp_path, train_params=drives.section("train"), pack=Path("none")) == {"trials": 0}
     assert "brake_coast.tune.trials=20" in json.loads((tmp_path / "best.json").read_text())["how"]
     unread = standing.model_copy(update={"trials": 1})
     with pytest.raises(FileNotFoundError):  # not an error of the space: it is usable as it stands
-        tune.run(unread, tmp_path, train_params=drives.section("train"), pack=Path("none"))
+        search(unread, tmp_path, train_params=drives.section("train"), pack=Path("none"))
     with pytest.raises(ValueError, match="simple_concat_lstmm"):
         Tune.model_validate({**standing.model_dump(), "variant": "simple_concat_lstmm"})
 
@@ -122,7 +129,7 @@ def test_a_validation_that_cannot_tell_is_an_error(tmp_path):
     with h5py.File(pack / "val.h5", "r+") as file:
         file["frames/labels"][:] = -1
     with pytest.raises(BadInput, match="no score to compare trials by"):
-        tune.run(TUNE, tmp_path / "out", train_params=TRAIN, pack=pack)
+        search(TUNE, tmp_path / "out", train_params=TRAIN, pack=pack)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -24,8 +25,9 @@ from tasks.yard.geometry import camera as geometry
 from tasks.yard.metrics import binary as metrics
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
+from tests.tasks.yard.shared import reporting
 
-PARAMS = section("evaluate", bootstrap_replicates=200)
+REPORTING = reporting(bootstrap_replicates=200)
 LOUD, SILENT = 0.0, 1.1  # thresholds: everything is kept, or nothing
 UNITS = {"first": {"frames": 16}, "held-out": {"splits": ["test"], "people": 3}}
 CAMERAS = ("cam1", "cam2", "cam3")
@@ -38,7 +40,7 @@ def evaluated(root: Path, out: str = "evaluate", anew: bool = True) -> tuple[dic
     detected = {item: root / "detect" / item for item in train}
     for item, folder in detected.items() if anew else ():
         detect.run(section("detect"), folder, network=item, pack=root / "pack", train=train)
-    flat = evaluate.run(PARAMS, root / out, pack=root / "pack", train=train, detect=detected)
+    flat = evaluate.run(None, root / out, pack=root / "pack", train=train, detect=detected, reporting_params=REPORTING)
     return flat, read_json(root / out / "details.json")
 
 
@@ -92,20 +94,20 @@ def test_the_numbers_can_be_computed_again_from_the_detections(project):
 def test_the_interval_is_of_frames_drawn_with_replacement():
     rng = np.random.default_rng(0)
     counts = [Counts(*map(int, rng.integers(0, 6, 3)), float(rng.random())) for _ in range(9)]
-    draws = metrics.resamples(9, 200, PARAMS.bootstrap_seed)
+    draws = metrics.resamples(9, 200, REPORTING.bootstrap_seed)
     anew = [sum((one for one, n in zip(counts, draw) for _ in range(n)), Counts()).metrics(MATCH_M) for draw in draws]
-    told = evaluate.intervals(counts, MATCH_M, PARAMS)
+    told = evaluate.intervals(counts, MATCH_M, REPORTING)
     for name in METRICS:
         values = np.array([np.nan if one[name] is None else one[name] for one in anew])
         assert told[name] == pytest.approx(metrics.interval(values))
-    assert evaluate.intervals(counts[:1], MATCH_M, PARAMS) == dict.fromkeys(METRICS)
+    assert evaluate.intervals(counts[:1], MATCH_M, REPORTING) == dict.fromkeys(METRICS)
 
 
 def test_whole_scenes_are_drawn_where_there_are_several(project):
     _, _, details = project
     scenes = [Counts(of["tp"], of["fp"], of["fn"]) for of in details["per_scene"].values()]
     told = details["runs"]["loud"]["intervals"]["recall"]
-    anew = evaluate.intervals(scenes, MATCH_M, PARAMS)["recall"]
+    anew = evaluate.intervals(scenes, MATCH_M, REPORTING)["recall"]
     assert told == pytest.approx(anew, abs=1e-5)
 
 
@@ -312,21 +314,21 @@ def test_detections_of_another_pack_are_refused(project, tmp_path):
 
 def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_path):
     root, flat, details = project
-    values = {**{name: section(name).model_dump() for name in Line.model_fields}, "evaluate": PARAMS.model_dump()}
-    line = Line.model_validate(values)
+    line = Line.model_validate({name: section(name).model_dump() for name in Line.model_fields})
+    compare = partial(champion.compare, section=line, reporting=REPORTING)
     shutil.copytree(root / "pack", tmp_path / "pack")
     loud, silent = root / "train/loud/best.pt", write_network(tmp_path, "silent", threshold=SILENT) / "best.pt"
     for best, challenger in ((0.9, "loud"), (0.0, None)):  # as good as what looks at no image, it does not take part
         details["runs"]["loud"]["validation"]["moda"] = best
         write_json(tmp_path / "evaluate/details.json", details)
         assert champion.challenger(tmp_path) == challenger
-    found = champion.compare(loud, silent, root, line)
+    found = compare(loud, silent, root)
     assert (found.challenger, found.champion) == (pytest.approx(flat["test/loud/moda"], abs=1e-6), 0)
     assert found.low <= found.challenger - found.champion <= found.high
-    again = champion.compare(silent, loud, root, line)
+    again = compare(silent, loud, root)
     assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
-    itself = champion.compare(loud, loud, root, line)
+    itself = compare(loud, loud, root)
     assert (itself.low, itself.high) == (0, 0)
     emptied(tmp_path, "test")
     with pytest.raises(BadInput, match="nobody to find"):
-        champion.compare(loud, silent, tmp_path, line)
+        compare(loud, silent, tmp_path)

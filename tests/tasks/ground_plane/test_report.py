@@ -23,6 +23,7 @@ from tasks.ground_plane.page import drawing
 from tasks.yard.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.ground_plane.tiny_project import CELL_M, WIDTH, section, write_network, write_pack
+from tests.tasks.yard.shared import reporting
 
 SIZE, FPS = (640, 360), 4
 HERE, LEFT, BEHIND, ALONE, LATE, NOBODY = (
@@ -75,7 +76,9 @@ def shown(root: Path, out: str = "visualize", **changes) -> dict:
 def paged(root: Path, out: str = "report", **changes) -> dict:
     (root / out).mkdir(exist_ok=True)
     inputs = {step: root / step for step in ("check_data", "pack", "evaluate", "visualize")}
-    return report.run(section("report", **changes), root / out, train={"one": root / "train/one"}, **inputs)
+    return report.run(
+        None, root / out, train={"one": root / "train/one"}, reporting_params=reporting(**changes), **inputs
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +100,8 @@ def project(tmp_path_factory):
     rows = [{"epoch": n, "train": {"loss": 2.0 - n}, "val": {"moda": n / 2}, "best": True} for n in (0, 1)]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_found(root, scene)
-    params, detected = section("evaluate", bootstrap_replicates=200), {"one": root / "detect/one"}
-    evaluate.run(params, root / "evaluate", pack=root / "pack", train={"one": folder}, detect=detected)
+    inputs = {"pack": root / "pack", "train": {"one": folder}, "detect": {"one": root / "detect/one"}}
+    evaluate.run(None, root / "evaluate", reporting_params=reporting(bootstrap_replicates=200), **inputs)
     return root, scene, shown(root), paged(root)
 
 

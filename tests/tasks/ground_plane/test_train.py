@@ -6,27 +6,30 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from tasks.ground_plane import train
 from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.judging.matching import people_of
 from tasks.ground_plane.learning import network
 from tasks.ground_plane.learning.augment import OUTSIDE, Example
 from tasks.ground_plane.params import Loss, Train
-from tasks.ground_plane.train import run, served_model, terms
+from tasks.ground_plane.train import served_model, terms
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.learning.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
+from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
-SHRUNK = {"engine": {"epochs": 4, "batch": 4, "accelerator": "cpu", "threads": 1}, "evaluate_every": 2}
+SHRUNK = {"engine": {"epochs": 4, "batch": 4, "threads": 1}, "evaluate_every": 2}
+run = partial(train.run, machine_params=machine())
 
 
 def settings(**changes) -> Train:
@@ -120,15 +123,15 @@ def test_the_served_model_gives_the_same_maps(trained, pack):
 
 
 def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
-    params = settings(engine={"checkpoint_every_s": 0.0, "epochs": 2})
-    scores = run(params, tmp_path / "whole", network=NETWORK, pack=pack)
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    params, often = settings(engine={"epochs": 2}), machine(checkpoint_every_s=0.0)
+    scores = run(params, tmp_path / "whole", network=NETWORK, pack=pack, machine_params=often)
+    child.write(tmp_path / "train.yaml", params, often)
     steps, out = read_json(tmp_path / "whole/last.json")["step"] // 2, tmp_path / "killed"
     arguments = ["ground_plane", tmp_path / "train.yaml", pack, out, NETWORK, steps + 2]
     process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
     assert process.returncode == -signal.SIGKILL
     assert read_json(out / "last.json")["step"] == steps + 2
-    assert run(params, out, network=NETWORK, pack=pack) == scores
+    assert run(params, out, network=NETWORK, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
         assert same(weights_of(tmp_path / "whole", name), weights_of(out, name))
     assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole/history.jsonl").read_bytes()
@@ -144,7 +147,7 @@ def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
             settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack
         )
     else:
-        (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+        child.write(tmp_path / "train.yaml", params, machine())
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
         arguments = ["-m", child.MODULE, "ground_plane", tmp_path / "train.yaml", pack, tmp_path / "two", NETWORK, -1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -25,8 +26,10 @@ from tasks.yard.step import BadInput
 from tests.tasks.person_search.judging.test_rerank import published
 from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
+from tests.tasks.yard.shared import machine, reporting
 
-PARAMS = section("evaluate", bootstrap_replicates=200, false_accept_rate=0.05, batch=64)
+PARAMS = section("evaluate", false_accept_rate=0.05, batch=64)
+REPORTING = reporting(bootstrap_replicates=200)
 NAMES = ("grown", "young")  # one network after four epochs and after one
 PEOPLE = People(train=14, test=8, cameras=3, images=4)
 
@@ -34,10 +37,11 @@ PEOPLE = People(train=14, test=8, cameras=3, images=4)
 def train_tiny(pack: Path, out: Path, epochs: int, weights: Path | None = None, rate: float | None = None) -> Path:
     """A network of the real step."""
     values = section("train").model_dump()
-    values["engine"] |= {"epochs": epochs, "batch": 8, "accelerator": "cpu"}
+    values["engine"] |= {"epochs": epochs, "batch": 8}
     values["optimizer"] |= {"learning_rate": rate} if rate else {}
     values |= {"images_per_identity": 4, "weights": str(weights) if weights else None, "networks": ["stripe_cnn"]}
-    train.run(type(section("train")).model_validate(values), out, network="stripe_cnn", pack=pack)
+    params = type(section("train")).model_validate(values)
+    train.run(params, out, network="stripe_cnn", pack=pack, machine_params=machine())
     return out
 
 
@@ -49,7 +53,7 @@ def trained(root: Path) -> dict[str, Path]:
 def evaluated(root: Path, pack: Path, networks: dict[str, Path], params=PARAMS) -> tuple[dict, dict]:
     """(what the step returns, details.json)."""
     (root / "evaluate").mkdir(parents=True, exist_ok=True)
-    flat = evaluate.run(params, root / "evaluate", pack=pack, train=networks)
+    flat = evaluate.run(params, root / "evaluate", pack=pack, train=networks, reporting_params=REPORTING)
     return flat, read_json(root / "evaluate" / "details.json")
 
 
@@ -280,20 +284,21 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_people(project, tmp_pa
     root, flat, details = project
     values = {**{name: section(name).model_dump() for name in Line.model_fields}, "evaluate": PARAMS.model_dump()}
     line = Line.model_validate(values)
+    compare = partial(champion.compare, section=line, reporting=REPORTING)
     best, other = (root / "train" / name / "best.pt" for name in ("grown", "young"))
     assert champion.challenger(root) == details["leader"]
-    found = champion.compare(best, other, root, line)
+    found = compare(best, other, root)
     assert (found.challenger, found.champion) == pytest.approx(
         (flat["test/grown/map"], flat["test/young/map"]), abs=1e-6
     )
     assert found.low <= found.challenger - found.champion <= found.high
-    again = champion.compare(other, best, root, line)
+    again = compare(other, best, root)
     assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
-    itself = champion.compare(best, best, root, line)
+    itself = compare(best, best, root)
     assert (itself.low, itself.high) == (0, 0)
 
     write_pack(tmp_path, {"tiny": People(test=1)})
-    assert champion.compare(best, other, tmp_path, line).low is None  # of one person nothing can be told
+    assert compare(best, other, tmp_path).low is None  # of one person nothing can be told
     write_pack(tmp_path / "nobody", {"tiny": People(test=0)})
     with pytest.raises(BadInput, match="nobody to find in the test split: no query"):
-        champion.compare(best, other, tmp_path / "nobody", line)
+        compare(best, other, tmp_path / "nobody")

@@ -14,7 +14,8 @@ from tasks.person_search import report
 from tasks.yard.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tiny, trained
-from tests.tasks.person_search.tiny_pack import People, section, write_pack
+from tests.tasks.person_search.tiny_pack import People, write_pack
+from tests.tasks.yard.shared import reporting
 
 STEPS = ("download", "pack", "train_detector", "evaluate", "index", "search")
 QUERY = "1000_c1s1_000000_00"
@@ -68,7 +69,7 @@ def write_search(root: Path) -> None:
 def run(root: Path, out: Path, **changes) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     inputs = {step: root / step for step in STEPS}
-    return report.run(section("report", **changes), out, train=trained(root), **inputs)
+    return report.run(None, out, train=trained(root), reporting_params=reporting(**changes), **inputs)
 
 
 def page_of(out: Path) -> tuple[str, Page]:

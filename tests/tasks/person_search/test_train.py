@@ -6,29 +6,31 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from models.person_search.factory import build
-from tasks.person_search import tune
+from tasks.person_search import train, tune
 from tasks.person_search.formats import crops
 from tasks.person_search.judging.ranking import rank
 from tasks.person_search.learning import embed
 from tasks.person_search.params import Train, Tune
-from tasks.person_search.train import run, served_model
+from tasks.person_search.train import served_model
 from tasks.yard import params as params_file
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
+from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
 SECTIONS = params_file.load().person_search
 NAME = SECTIONS.train.networks[0]
-SHRUNK = {"engine": {"epochs": 4, "batch": 16, "accelerator": "cpu"}, "weights": None, "evaluate_every": 2}
+SHRUNK = {"engine": {"epochs": 4, "batch": 16}, "weights": None, "evaluate_every": 2}
+run, search = (partial(step.run, machine_params=machine()) for step in (train, tune))
 
 
 def settings(**changes) -> Train:
@@ -91,17 +93,17 @@ def test_best_pt_alone_and_the_served_model_give_the_vectors_that_were_judged(tr
 
 
 def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(trained, pack, tmp_path):
-    changes = {"fixbase_epochs": 2, "weights": str(trained[0] / "best.pt"), "engine": {"checkpoint_every_s": 0.0}}
-    params = settings(**changes)
-    scores = run(params, tmp_path / "whole", network=NAME, pack=pack)
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    changes = {"fixbase_epochs": 2, "weights": str(trained[0] / "best.pt")}
+    params, often = settings(**changes), machine(checkpoint_every_s=0.0)
+    scores = run(params, tmp_path / "whole", network=NAME, pack=pack, machine_params=often)
+    child.write(tmp_path / "train.yaml", params, often)
     steps = json.loads((tmp_path / "whole" / "last.json").read_text())["step"] // 4  # of an epoch
     out, kill_at = tmp_path / "killed", 2 * steps - 1
     arguments = ["person_search", tmp_path / "train.yaml", pack, out, NAME, kill_at]
     process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
     assert process.returncode == -signal.SIGKILL
     assert json.loads((out / "last.json").read_text())["step"] == kill_at
-    assert run(params, out, network=NAME, pack=pack) == scores
+    assert run(params, out, network=NAME, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
         assert same(weights_of(tmp_path / "whole", name), weights_of(out, name))
     assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole" / "history.jsonl").read_bytes()
@@ -111,7 +113,7 @@ def test_two_processes_take_the_steps_of_one(pack, tmp_path):
     """Their triplets and batch statistics are those of the whole batch; augmentation, whose draws differ, is off."""
     params = settings(augment=dict.fromkeys(SECTIONS.train.augment.model_dump(), 0.0), engine={"epochs": 2})
     run(params, tmp_path / "one", network=NAME, pack=pack)
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    child.write(tmp_path / "train.yaml", params, machine())
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     arguments = ["-m", child.MODULE, "person_search", tmp_path / "train.yaml", pack, tmp_path / "two", NAME, -1]
@@ -204,25 +206,25 @@ def test_mistakes_are_named(pack, tmp_path):
 
 def test_a_search_over_the_keys_of_the_seed(pack, tmp_path):
     standing = SECTIONS.tune.model_dump()
-    assert tune.run(Tune(**standing), tmp_path / "none", train_params=SECTIONS.train, pack=pack) == {"trials": 0}
+    assert search(Tune(**standing), tmp_path / "none", train_params=SECTIONS.train, pack=pack) == {"trials": 0}
     asked = {**standing, "trials": 1, "pruner": {"kind": "none", "min_epochs": 1, "reduction": 2}}
-    train = settings(engine={"epochs": 1}, evaluate_every=1)
-    found = tune.run(Tune(**asked), tmp_path / "seed", train_params=train, pack=pack)
+    short = settings(engine={"epochs": 1}, evaluate_every=1)
+    found = search(Tune(**asked), tmp_path / "seed", train_params=short, pack=pack)
     assert found["complete"] == 1 and 0 < found["best_score"] == found["standing_score"] <= 1
     weights = tmp_path / "given.pt"
     begun = settings(engine={"epochs": 1}, evaluate_every=1, weights=str(weights))
     with pytest.raises(BadInput, match=r"given\.pt: no such file"):
-        tune.run(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)
+        search(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)
     scores = []
     for value in (0.0, 1.0):  # other weights under the same name: a trial from the old ones says nothing
         torch.manual_seed(0)
         state = build(NAME, 10, begun.embedding).state_dict()
         torch.save({**state, "fc.weight": state["fc.weight"] * value}, weights)
-        scores.append(tune.run(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)["best_score"])
+        scores.append(search(Tune(**asked), tmp_path / "given", train_params=begun, pack=pack)["best_score"])
     assert scores[0] != scores[1] and not list((tmp_path / "given").rglob("*.pt"))
     grid = {"optimizer.kind": {"choices": ["sgd", "adam"]}, "optimizer.momentum": {"choices": [0.8]}}
     asked |= {"sampler": "grid", "space": grid, "trials": 9}
-    assert tune.run(Tune(**asked), tmp_path / "grid", train_params=train, pack=pack)["complete"] == 2
+    assert search(Tune(**asked), tmp_path / "grid", train_params=short, pack=pack)["complete"] == 2
     asked |= {"pruner": {"kind": "asha", "min_epochs": 3, "reduction": 2}}
     with pytest.raises(BadInput, match="must be a multiple of person_search.train.evaluate_every = 2"):
-        tune.run(Tune(**asked), tmp_path, train_params=settings(), pack=pack)
+        search(Tune(**asked), tmp_path, train_params=settings(), pack=pack)

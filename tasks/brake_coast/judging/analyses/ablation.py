@@ -18,6 +18,7 @@ from tasks.brake_coast.judging.analyses.held import Held, write_numbers
 from tasks.brake_coast.judging.runs import BLIND, SUBSETS, split_name
 from tasks.brake_coast.params import Analyse
 from tasks.yard.files import write_text
+from tasks.yard.params import Reporting
 
 MODALITIES = ("all", *BLIND)
 TITLES = {"all": "all test windows", "not_yet": "windows not yet braking (brake tasks) or coasting (coast tasks)"}
@@ -94,7 +95,7 @@ def picture(found: dict) -> Figure:
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
     tasks = list(dict.fromkeys(task for run in held.runs for task in held.details[run]))
     found = {s: {task: cells(held.details, held.runs, task, s) for task in tasks} for s in SUBSETS}
     pictures.save(out / "ablation.png", lambda: picture(found))

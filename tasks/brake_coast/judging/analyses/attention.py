@@ -31,6 +31,7 @@ from tasks.brake_coast.judging.analyses.held import Held, car_ahead, write_numbe
 from tasks.brake_coast.judging.runs import family, state_of
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Analyse
+from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 
 GROUPS = {"true positives": pictures.CAUGHT, "negatives": charts.FAINT}
@@ -236,7 +237,7 @@ def boxes_picture(held: Held, shown: dict[str, Looks], starts: np.ndarray) -> Fi
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
     frames = held.test.frames
     gather = Windows(frames, frames.window_frames)
     starts = telling_windows(held, params.attention.frames)

@@ -28,6 +28,7 @@ from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Analyse, Calibration
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 
 METHODS = ("none", "prior", "temperature", "platt")
@@ -81,16 +82,18 @@ def fit(y: np.ndarray, z: np.ndarray, train_rate: float) -> dict[str, tuple[floa
     return {"none": (1.0, 0.0), "prior": (1.0, shift), "temperature": (slope, 0.0), "platt": (float(a), float(b))}
 
 
-def judged(y: np.ndarray, p: np.ndarray, group: np.ndarray, before: np.ndarray, params: Calibration) -> dict:
+def judged(
+    y: np.ndarray, p: np.ndarray, group: np.ndarray, before: np.ndarray, bins: int, reporting: Reporting
+) -> dict:
     """ECE, Brier score and reliability on test, and the change of the Brier score with its interval over recordings."""
     groups, member = np.unique(group, return_inverse=True)
-    draws = metrics.resamples(len(groups), params.bootstrap_replicates, params.bootstrap_seed)
+    draws = metrics.resamples(len(groups), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     gained = np.bincount(member, weights=(p - y) ** 2 - (before - y) ** 2, minlength=len(groups))
     return {
         "brier": float(np.mean((p - y) ** 2)),
-        "ece": metrics.calibration_error(y, p, params.bins),
+        "ece": metrics.calibration_error(y, p, bins),
         "mean_foretold": float(p.mean()),
-        "reliability": metrics.reliability(y, p, params.bins),
+        "reliability": metrics.reliability(y, p, bins),
         "brier_change": float(gained.sum() / len(y)),
         "brier_change_interval": spread((draws @ gained) / (draws @ np.bincount(member)), len(groups)),
     }
@@ -100,7 +103,7 @@ def counted(y: np.ndarray) -> dict[str, float | int | None]:
     return {"windows": len(y), "positives": int(y.sum()), "rate": float(y.mean()) if len(y) else None}
 
 
-def corrections(held: Held, params: Calibration) -> dict[str, dict[str, dict]]:
+def corrections(held: Held, params: Calibration, reporting: Reporting) -> dict[str, dict[str, dict]]:
     """{run: {task: what is fitted and judged, or the reason why not}}."""
     val, test = held.val, held.test
     recordings = test.frames.recording[test.ends]
@@ -130,7 +133,7 @@ def corrections(held: Held, params: Calibration) -> dict[str, dict[str, dict]]:
                 name: {
                     "slope": fitted[name][0],
                     "shift": fitted[name][1],
-                    **judged(y_test, p, recordings[judging], before, params),
+                    **judged(y_test, p, recordings[judging], before, params.bins, reporting),
                 }
                 for name, p in after.items()
             }
@@ -196,8 +199,8 @@ def dots(found: dict[str, dict[str, dict]]) -> Figure:
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
-    found = corrections(held, params.calibration)
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
+    found = corrections(held, params.calibration, reporting)
     usable = {run: {task: of for task, of in tasks.items() if "corrections" in of} for run, tasks in found.items()}
     usable = {run: tasks for run, tasks in usable.items() if tasks}
     shown = held.leader

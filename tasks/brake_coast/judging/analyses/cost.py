@@ -27,6 +27,7 @@ from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.page import charts
 from tasks.brake_coast.params import Analyse
+from tasks.yard.params import Reporting
 
 WARM_UP = 10  # windows: the first calls allocate
 
@@ -120,7 +121,7 @@ def picture(found: dict[str, dict], held: Held) -> Figure:
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
     found = costs(held, params.cost.windows)
     machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": 1, "windows": params.cost.windows}
     pictures.save(out / "cost.png", lambda: picture(found, held))

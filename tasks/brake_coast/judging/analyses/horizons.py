@@ -21,8 +21,9 @@ from tasks.brake_coast.judging.analyses.held import Held, horizon_s, write_numbe
 from tasks.brake_coast.judging.judge import baseline_scores, spread, why_null
 from tasks.brake_coast.judging.runs import SUBSETS, family, state_of
 from tasks.brake_coast.page import charts
-from tasks.brake_coast.params import Analyse, Horizons
+from tasks.brake_coast.params import Analyse
 from tasks.yard.metrics import binary as metrics
+from tasks.yard.params import Reporting
 
 KINDS = ("brake", "brake_onset", "coast")
 TITLES = {"all": "all windows", "not_yet": "not yet"}
@@ -47,13 +48,13 @@ def nearest_head(heads: list[str], label: str) -> str | None:
 class Judge:
     """The test labels of one name, on all windows and on those not yet doing it, and what scores are worth by them."""
 
-    def __init__(self, held: Held, label: str, params: Horizons):
+    def __init__(self, held: Held, label: str, replicates: int, seed: int):
         test = held.test
         y, now = test.labels(label), test.labels(state_of(label))
         self.use = {"all": y >= 0, "not_yet": (y >= 0) & (now == 0)}
         self.y = {subset: y[use] for subset, use in self.use.items()}
         recordings, self.group = np.unique(test.frames.recording[test.ends], return_inverse=True)
-        self.draws = metrics.resamples(len(recordings), params.bootstrap_replicates, params.bootstrap_seed)
+        self.draws = metrics.resamples(len(recordings), replicates, seed)
         persistence = baseline_scores(label, held.val, test)["persistence"]["test"]
         self.persistence = self.pr_auc(persistence)
 
@@ -113,11 +114,12 @@ def picture(found: dict, looks: dict[str, dict], leader: str) -> Figure:
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
     names = [name for name in held.test.frames.label_names if kind_of(name) in KINDS]
     heads = {run: list(held.details[run]) for run in held.runs}
     names = [name for name in names if any(family(head) == family(name) for of in heads.values() for head in of)]
-    judges = {name: Judge(held, name, params.horizons) for name in names}
+    draws = (params.horizons.replicates, reporting.bootstrap_seed)
+    judges = {name: Judge(held, name, *draws) for name in names}
     labels = {name: {subset: judge.counts(subset) for subset in SUBSETS} for name, judge in judges.items()}
     runs = {
         run: {

@@ -25,6 +25,7 @@ from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.held import Held, car_ahead, horizon_s, write_numbers
 from tasks.brake_coast.judging.runs import state_of
 from tasks.brake_coast.params import Analyse, Misses
+from tasks.yard.params import Reporting
 
 FACTS = {  # of the whole event, then of the moment when the alarm should have come
     "speed_lost_kmh": "speed lost\nkm/h",
@@ -243,7 +244,7 @@ def sheet(held: Held, run: str, task: str, threshold: float, chosen: list[tuple[
     return figure
 
 
-def make(params: Analyse, out: Path, held: Held) -> dict[str, float]:
+def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
     run, frames = held.leader, held.test.frames
     telemetry = speeds(held)
     tasks, skipped = {}, {}

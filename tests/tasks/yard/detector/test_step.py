@@ -19,6 +19,7 @@ from tasks.yard.detector.network import Detector, load_network
 from tasks.yard.files import folder_hash, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
+from tests.tasks.yard.shared import machine
 
 NETWORK = str(scenes.NETWORK)
 AUGMENT = drives.section("train_detector").augment.model_dump()
@@ -27,10 +28,10 @@ SMALL = {"imgsz": 128, "epochs": 3, "batch": 8, "device": "cpu", "augment": {**A
 SMALL |= {"save_period": 2}
 
 
-def train(dataset: Path, out: Path, progress=None, **changes) -> dict[str, float]:
+def train(dataset: Path, out: Path, progress=None, precision="32", **changes) -> dict[str, float]:
     params = drives.section("train_detector", **{**SMALL, **changes})
     ctx = Context(progress=progress) if progress else Context()
-    return detector_training.run(params, dataset, NETWORK, out, ctx)
+    return detector_training.run(params, machine(precision=precision), dataset, NETWORK, out, ctx)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,9 @@ def test_bad_input_is_named(dataset, tmp_path):
         train(dataset, tmp_path / "out", freeze=99)
     with pytest.raises(BadInput, match=r"device = 0,99: this machine has \d+ GPUs"):
         train(dataset, tmp_path / "out", device=[0, 99], rect=False)
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(BadInput, match=rf"yard\.machine\.precision = {precision}: .* on a GPU only"):
+            train(dataset, tmp_path / "out", precision=precision)
 
 
 @pytest.mark.parametrize(

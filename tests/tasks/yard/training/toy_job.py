@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.training import engine
 from tasks.yard.training.across import with_common_statistics
@@ -19,9 +20,12 @@ from tasks.yard.training.sampling import shuffled
 from tasks.yard.training.sections import Engine, Optimizer
 
 ENGINE = {
-    "seed": 3, "epochs": 4, "batch": 16, "accumulate": 1, "precision": "32", "threads": 1, "accelerator": "cpu", "clip_norm": 1.0,
-    "patience": None, "ema_decay": 0.0, "max_bad_steps": 3, "checkpoint_every_s": None, "compile": False,
-    "cuda_graph": False, "deterministic": True,
+    "seed": 3, "epochs": 4, "batch": 16, "accumulate": 1, "threads": 1, "clip_norm": 1.0, "patience": None,
+    "ema_decay": 0.0,
+}  # fmt: skip
+MACHINE = {
+    "accelerator": "cpu", "precision": "32", "compile": False, "cuda_graph": False, "deterministic": True,
+    "checkpoint_every_s": None, "max_bad_steps": 3,
 }  # fmt: skip
 OPTIMIZER = {
     "kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01, "momentum": 0.9, "beta2": 0.999, "nesterov": False,
@@ -40,8 +44,9 @@ def fit(
     `still`: the first layer (and with `norm` its batch norm) stands still for so many epochs, "ever" for all.
     """
     params = Engine(**{key: settings.get(key, value) for key, value in ENGINE.items()})
+    machine = Machine(**{key: settings.get(key, value) for key, value in MACHINE.items()})
     optimizer = Optimizer(**{key: settings.get(key, value) for key, value in OPTIMIZER.items()})
-    fabric = engine.start(params)
+    fabric = engine.start(params, machine)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, 6, generator=generator)
     y = torch.stack([x[:, :3].sum(1) > 0, x[:, 3:].sum(1) > 0], dim=1).float()
@@ -70,7 +75,7 @@ def fit(
         evaluate=evaluate, config={"width": 32}, fingerprint=fingerprint, evaluate_every=evaluate_every,
         still=engine.Still(("0",), None if still == "ever" else still) if still else None,
     )  # fmt: skip
-    return engine.fit(fabric, job, params, optimizer, out, Context(), until)
+    return engine.fit(fabric, job, params, machine, optimizer, out, Context(), until)
 
 
 if __name__ == "__main__":
