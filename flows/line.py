@@ -35,7 +35,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
@@ -69,7 +69,7 @@ class LineRun:
         heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
         if forced or any(self.to_do(name) for name in heavy):
             # Both take seconds of imports, which the first stages do not have to wait for.
-            self._parent = ThreadPoolExecutor(1).submit(tracking.start_flow_run, graph.line, flow_run.name, self.tags)
+            self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
 
@@ -221,12 +221,12 @@ def _run(run: LineRun) -> Outcome | State:
         states = _run_stages(run)
     except BaseException:  # Ctrl-C, cancelled, crashed: the parent must not stand as running for ever
         if run.parent:
-            tracking.end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
+            end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
         raise
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
         pages = [] if failed else results.pages(line)  # those of an earlier run else
-        tracking.end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
+        end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
         own = {name: state for name, state in failed.items() if state.name != "NotReady"}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]

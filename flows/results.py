@@ -4,7 +4,6 @@ runs."""
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from flows.environment import SERVED
 from flows.worker import Made
 from tasks.yard.files import read_json
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking import store
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
@@ -50,11 +49,8 @@ def table(line: str) -> str:
 
 
 def mlflow_url(line: str, run_id: str | None) -> str:
-    store = os.environ.get("MLFLOW_TRACKING_URI", tracking.DEFAULT_STORE)
-    base = store if store.startswith("http") else read_json(SERVED)["mlflow_url"] if SERVED.exists() else ""
-    if not base:
-        return f"`make serve` shows the runs of {line}"
-    return f"{base}/#/experiments/{tracking.experiment_id(line)}" + (f"/runs/{run_id}" if run_id else "")
+    base_url = store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
+    return store.link(base_url, line, run_id) if base_url else f"`make serve` shows the runs of {line}"
 
 
 def markdown(line: str, run_id: str | None) -> str:

@@ -20,7 +20,7 @@ from flows import environment
 from flows.environment import SERVED, STATE
 from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking import store
 
 PREFECT_YAML = Path("prefect.yaml")
 
@@ -34,7 +34,7 @@ def main() -> int:
     prefect_port, mlflow_port, runner_port = port("PREFECT", 4200), port("MLFLOW", 5000), port("RUNNER", 8080)
     for number in (prefect_port, mlflow_port, runner_port):
         environment.check_port_is_free(host, number)
-    tracking.client()  # creates the store once, before two processes look at it
+    store.client()  # creates the store once, before two processes look at it
     # SIGTERM (docker stop, systemd) ends it as Ctrl-C does. Set after the imports: one of them replaces Python's own
     # handler.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,14 +74,14 @@ def running(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
 
 
 def start_mlflow(host: str, number: int) -> subprocess.Popen:
-    store = os.environ["MLFLOW_TRACKING_URI"]
+    store_uri = os.environ["MLFLOW_TRACKING_URI"]
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "ui",
         "--backend-store-uri",
-        store,
+        store_uri,
         "--host",
         host,
         "--port",

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.brake_coast.judging.analyses.held import Held
+from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.params import Analyse
+from tasks.yard.metrics.rounding import as_metrics
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
 
-def maker(analysis: str) -> Callable[[Analyse, Reporting, Path, Held], dict[str, float]]:
+def maker(analysis: str) -> Callable[[Analyse, Reporting, Path, Inputs], dict[str, float]]:
     """The `make` of an analysis; only that one is imported, because three of the six do without torch."""
     if analysis == "misses":
         from tasks.brake_coast.judging.analyses import misses as chosen
@@ -52,8 +53,8 @@ def run(
 ) -> dict[str, float]:
     """Returns the few numbers of the answer that are worth a curve over runs."""
     make = maker(analysis)
-    held = Held(download, annotate, pack, train, evaluate)
-    if not held.runs:
+    inputs = Inputs(download, annotate, pack, train, evaluate)
+    if not inputs.runs:
         raise BadInput(
             f"{evaluate}/details.json: no trained run was judged; run brake_coast-train and brake_coast-evaluate first"
         )
@@ -61,4 +62,4 @@ def run(
     for pattern in ("*.png", "*.json", "*.md"):
         for stale in out.glob(pattern):
             stale.unlink()
-    return {name: round(float(value), 6) for name, value in make(params, reporting_params, out, held).items()}
+    return as_metrics(make(params, reporting_params, out, inputs))

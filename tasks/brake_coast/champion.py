@@ -1,5 +1,5 @@
-"""The challenge in brake_coast: mean PR-AUC over the tasks that both networks foretell, on the test drives as they
-are now."""
+"""The challenge in brake_coast: mean PR-AUC over the tasks that both networks predict, on the test drives as they are
+now."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.brake_coast.judging.runs import leader, split_name
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Line
 from tasks.yard.files import read_json
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
-from tasks.yard.tracking.champion import Comparison
+from tasks.yard.tracking.champion import Comparison, Score, compared
 
 
 def challenger(data: Path) -> str | None:
@@ -27,28 +27,28 @@ def challenger(data: Path) -> str | None:
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
-    """Raises `BadInput` if the champion cannot take the data of today, or foretells other tasks."""
-    test = Split(windows.load(data / "pack" / "test.h5"))
-    networks = [load_model(path) for path in (challenger, champion)]
-    tasks = [task for task in networks[0][1]["tasks"] if task in networks[1][1]["tasks"]]
+    """Raises `BadInput` if the champion cannot take the data of today, or predicts other tasks."""
+    test, of = Split(windows.load(data / "pack" / "test.h5")), section.evaluate
+    networks = {path: load_model(path) for path in (challenger, champion)}
+    tasks = [task for task in networks[challenger][1]["tasks"] if task in networks[champion][1]["tasks"]]
     if not tasks:
         raise BadInput("they foretell different tasks")
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
-    of = section.evaluate
-    draws = metrics.resamples(int(group.max()) + 1, reporting.bootstrap_replicates, reporting.bootstrap_seed)
-    areas, replicates = [], []
-    for model, config in networks:
-        p = predict(model, test.frames, test.starts, of.batch).astype(float)
-        columns = {task: p[:, config["tasks"].index(task)] for task in tasks}
-        known = {task: test.labels(task) >= 0 for task in tasks}
-        once = [metrics.scores(test.labels(t)[known[t]], columns[t][known[t]])["pr_auc"] for t in tasks]
-        if None in once:
-            raise BadInput("the test drives have no positive of a task")
-        areas.append(float(np.mean(once)))
-        drawn = [
-            metrics.bootstrap(test.labels(t)[known[t]], columns[t][known[t]], group[known[t]], draws) for t in tasks
-        ]
-        replicates.append(np.mean([values["pr_auc"] for values in drawn], axis=0))
-    spread = metrics.interval(replicates[0] - replicates[1]) if draws.shape[1] > 1 else None
-    low, high = (spread["low"], spread["high"]) if spread else (None, None)
-    return Comparison(f"mean PR-AUC of {', '.join(tasks)}", *areas, low, high)
+    recordings = int(group.max()) + 1
+    draws = bootstrap.resamples(recordings, reporting.bootstrap_replicates, reporting.bootstrap_seed)
+
+    def score(checkpoint: Path) -> Score:
+        model, config = networks[checkpoint]
+        probabilities = predict(model, test.frames, test.starts, of.batch).astype(float)
+        areas, replicates = [], []
+        for task in tasks:
+            known = test.labels(task) >= 0
+            y, p = test.labels(task)[known], probabilities[known, config["tasks"].index(task)]
+            areas.append(binary.scores(y, p)["pr_auc"])
+            if areas[-1] is None:
+                raise BadInput("the test drives have no positive of a task")
+            replicates.append(binary.replicates(y, p, group[known], draws)["pr_auc"])
+        metric = f"mean PR-AUC of {', '.join(tasks)}"
+        return Score(metric, float(np.mean(areas)), np.mean(replicates, axis=0), recordings)
+
+    return compared(score, challenger, champion)

@@ -5,7 +5,7 @@ Writes  metrics/<run>.json {task: four numbers}, a row a run in `dvc metrics sho
         details.json       all numbers: counts, intervals, confusion, reliability, events, and the reason of each null
         thresholds.json    {run: {task: threshold}}, chosen on validation
         plots/*.csv        precision-recall and calibration curves, for `dvc plots show`
-        predictions/<recording>.csv   Time, t_ms, and one column "<run>/<task>" of probabilities
+        predictions/<recording>.csv   as formats/predictions.py says
 Alone   python -m tasks brake_coast-evaluate
 
 Every window that fits a held-out drive is judged (stride 1, by the labels of its last frame; unknown labels are left
@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast.formats import windows
-from tasks.brake_coast.formats.recording import format_time
+from tasks.brake_coast.formats import predictions, windows
 from tasks.brake_coast.judging.judge import Split, baseline_scores, judge, lead
 from tasks.brake_coast.judging.runs import BASELINES, BLIND, SUBSETS
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Evaluate
-from tasks.yard.files import replacing, write_json
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.files import write_json, write_table
+from tasks.yard.metrics import binary, bootstrap
+from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
@@ -37,19 +37,10 @@ SHOWN = ("pr_auc", "pr_auc_not_yet", "brier", "event_recall")  # as many as `dvc
 MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
 
 
-def rounded(value):
-    """Six decimals: more than the data can tell, and the same text from every BLAS."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(float(value), 6) if isinstance(value, float) else value
-
-
 def curves(run: str, task: str, found: dict, y: np.ndarray, p: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
     key, known = {"variant": run, "task": task}, y >= 0
     bins = pd.DataFrame(found["all"]["reliability"], columns=["mean_predicted", "fraction_positive", "count"])
-    return pd.DataFrame({**key, **metrics.pr_curve(y[known], p[known])}), pd.DataFrame({**key, **bins})
+    return pd.DataFrame({**key, **binary.pr_curve(y[known], p[known])}), pd.DataFrame({**key, **bins})
 
 
 def main_numbers(found: dict) -> dict[str, float | int | None]:
@@ -61,19 +52,6 @@ def main_numbers(found: dict) -> dict[str, float | int | None]:
         **{f"event_{name}": found["events"].get(name) for name in ("recall", "chance_recall")},
         **{name: found["events"].get(name) for name in ("events", "false_alarms_per_hour", "lead_s_median")},
     }
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-
-
-def write_predictions(out: Path, test: Split, scores: dict[str, dict[str, np.ndarray]]) -> None:
-    t_ms, recording = test.frames.t_ms[test.ends], test.frames.recording[test.ends]
-    digits = 1 if not np.any(t_ms % 100) else 3
-    table = pd.DataFrame({"Time": [format_time(int(t), digits) for t in t_ms], "t_ms": t_ms, **scores})
-    for index in np.unique(recording):
-        write_table(out / "predictions" / f"{test.frames.recordings[index]}.csv", table[recording == index])
 
 
 def run(
@@ -103,14 +81,13 @@ def run(
             for name, split in (("val", val), ("test", test))
         }
         scores[folder.name] = {t: {n: p[:, i] for n, p in both.items()} for i, t in enumerate(config["tasks"])}
-    predictions = {f"{name}/{task}": s["test"] for name, of in scores.items() for task, s in of.items()}
-    write_predictions(out, test, predictions)
+    judged = {predictions.column(name, task): s["test"] for name, of in scores.items() for task, s in of.items()}
+    predictions.write(out, test.frames, test.ends, judged)
     for name in BASELINES:
         scores[name] = {task: baseline_scores(task, val, test)[name] for task in tasks}
 
     recordings = np.unique(test.frames.recording[test.ends])
-    reporting = reporting_params
-    draws = metrics.resamples(len(recordings), reporting.bootstrap_replicates, reporting.bootstrap_seed)
+    draws = bootstrap.resamples(len(recordings), reporting_params.bootstrap_replicates, reporting_params.bootstrap_seed)
     details: dict[str, dict[str, dict]] = {}
     drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     plots = []
@@ -118,10 +95,10 @@ def run(
         details[name] = {}
         for task, split in scores[name].items():
             y = val.labels(task)
-            threshold = metrics.best_threshold(y[y >= 0], split["val"][y >= 0])
+            threshold = binary.best_threshold(y[y >= 0], split["val"][y >= 0])
             found, drawn[name, task] = judge(params, test, task, split["test"], threshold, draws)
-            known = {"windows": int((y >= 0).sum()), "positives": int((y == 1).sum())}
-            on_val = {**known, **metrics.scores(y[y >= 0], split["val"][y >= 0], params.calibration_bins)}
+            counts = {"windows": int((y >= 0).sum()), "positives": int((y == 1).sum())}
+            on_val = {**counts, **binary.scores(y[y >= 0], split["val"][y >= 0], params.calibration_bins)}
             details[name][task] = {"threshold": threshold, "validation": on_val, **found}
             plots.append(curves(name, task, found, test.labels(task), split["test"]))
     for name, task in drawn:
@@ -131,9 +108,9 @@ def run(
                     over = lead(details, drawn, (name, task), other, subset)
                     details[name][task][subset][f"pr_auc_over_{blind}"] = over
 
-    for path in [*(out / "predictions").glob("*.csv"), *(out / "metrics").glob("*.json")]:
-        if path.stem not in {*test.frames.recordings, *details}:
-            path.unlink()  # of an earlier split, of a run no longer asked for
+    for path in (out / "metrics").glob("*.json"):
+        if path.stem not in details:
+            path.unlink()  # of a run no longer asked for
     for name, tables in zip(("pr", "calibration"), zip(*plots)):
         write_table(out / "plots" / f"{name}.csv", pd.concat([t for t in tables if len(t)] or tables[:1]))
     main = {name: {task: main_numbers(found) for task, found in of.items()} for name, of in details.items()}
@@ -143,10 +120,6 @@ def run(
         write_json(out / "metrics" / f"{name}.json", rounded(shown))
     thresholds = {name: {task: found["threshold"] for task, found in of.items()} for name, of in details.items()}
     write_json(out / "thresholds.json", rounded(thresholds))
-    return {
-        f"{name}/{task}/{key}": round(float(value), 6)
-        for name, of in main.items()
-        for task, numbers in of.items()
-        for key, value in numbers.items()
-        if value is not None
-    }
+    return as_metrics(
+        {f"{name}/{t}/{key}": v for name, of in main.items() for t, n in of.items() for key, v in n.items()}
+    )

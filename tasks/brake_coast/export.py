@@ -39,7 +39,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from tasks.brake_coast.annotate import look
-from tasks.brake_coast.judging.analyses.held import Held, write_numbers
+from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.judge import Split
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
@@ -47,7 +47,8 @@ from tasks.brake_coast.params import Annotate, Export
 from tasks.yard.detector import network as detector
 from tasks.yard.detector.network import Detector, Frame
 from tasks.yard.files import file_hash, replacing, write_json
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.reporting import charts
 from tasks.yard.step import BadInput, Context
 
@@ -100,8 +101,8 @@ def write_onnx(
     with warnings.catch_warnings(), replacing(path) as temporary:
         warnings.simplefilter("ignore")  # deprecation, fixed shapes: the result is compared with torch's
         torch.onnx.export(
-            module, example, temporary, dynamo=False, opset_version=OPSET, input_names=list(inputs), output_names=[output],
-            dynamic_axes=rows,
+            module, example, temporary, dynamo=False, opset_version=OPSET, input_names=list(inputs),
+            output_names=[output], dynamic_axes=rows,
         )  # fmt: skip
         graph = onnx.load(temporary)
         onnx.helper.set_model_props(
@@ -136,8 +137,9 @@ def on_onnxruntime(path: Path, threads: int) -> Runner:
 def on_openvino(path: Path, threads: int, rows: int = -1) -> Runner:
     """In float32: where the processor has bf16 it would else take that, with other numbers. `rows` -1: any number.
 
-    Compiled in a thread of its own: OpenVINO 2026.4 gives the thread that loads its plugin an 11.5 KB stack for signals,
-    which a signal's frame alone fills on a processor with AMX: the next SIGCHLD or Ctrl-C would be a segmentation fault.
+    Compiled in a thread of its own: OpenVINO 2026.4 gives the thread that loads its plugin an 11.5 KB stack for
+    signals, which a signal's frame alone fills on a processor with AMX: the next SIGCHLD or Ctrl-C would be a
+    segmentation fault.
     """
     model = openvino.Core().read_model(path)
     model.reshape({value: [rows, *list(value.partial_shape)[1:]] for value in model.inputs})
@@ -188,7 +190,7 @@ class Data:
         found = {}
         for k, task in enumerate(tasks):
             y = self.split.labels(task)
-            found[task] = metrics.scores(y[y >= 0], p[y >= 0, k].astype(float))["pr_auc"]
+            found[task] = binary.scores(y[y >= 0], p[y >= 0, k].astype(float))["pr_auc"]
         return found
 
 
@@ -197,12 +199,12 @@ def mean_area(found: dict[str, float | None]) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[str, Runner]]:
+def export_network(params: Export, inputs: Inputs, out: Path) -> tuple[dict, dict[str, Runner]]:
     """Writes model.onnx and model.int8.onnx; returns what export.json says of them, and each runtime to be timed."""
-    network, config = load_model(held.checkpoint(held.leader))
+    network, config = load_model(inputs.checkpoint(inputs.leader))
     model, tasks = Probabilities(network).eval(), config["tasks"]
-    val, test = Data.of(held.val), Data.of(held.test)
-    about = {"run": held.leader, "tasks": tasks, "window": network.config.window, **config["data"]}
+    val, test = Data.of(inputs.val), Data.of(inputs.test)
+    about = {"run": inputs.leader, "tasks": tasks, "window": network.config.window, **config["data"]}
     example = tuple(map(torch.from_numpy, test.window(test.split.starts[:2])))
     write_onnx(model, example, INPUTS, "probabilities", about, out / "model.onnx")
 
@@ -218,8 +220,8 @@ def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[st
     for name, difference in differences.items():
         if not difference <= params.max_difference:
             raise RuntimeError(
-                f"{out / 'model.onnx'}: {name} differs from torch by {difference:.2g} in a probability of the test windows, more "
-                f"than brake_coast.export.max_difference = {params.max_difference:g}"
+                f"{out / 'model.onnx'}: {name} differs from torch by {difference:.2g} in a probability of the test "
+                f"windows, more than brake_coast.export.max_difference = {params.max_difference:g}"
             )
 
     write_int8(out / "model.onnx", out / "model.int8.onnx")
@@ -237,8 +239,8 @@ def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[st
     sizes = {name: (out / name).stat().st_size for name in ("model.onnx", "model.int8.onnx")}
     because = (
         "validation has no positive to judge by" if loss is None
-        else f"mean PR-AUC on validation {before:.4f} -> {after:.4f}: a loss of {loss:+.4f}, {'within' if kept else 'above'} "
-        f"int8_max_loss = {params.int8_max_loss:g}"
+        else f"mean PR-AUC on validation {before:.4f} -> {after:.4f}: a loss of {loss:+.4f}, "
+        f"{'within' if kept else 'above'} int8_max_loss = {params.int8_max_loss:g}"
     )  # fmt: skip
     runners[VINO] = on_openvino(out / "model.onnx", params.threads, rows=1)  # as it is used at its fastest
     if kept:
@@ -246,7 +248,7 @@ def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[st
     else:
         (out / "model.int8.onnx").unlink()
     found = {
-        "run": held.leader, "tasks": tasks, "test_windows": len(test.split.starts), "compared_windows": len(p[TORCH]),
+        "run": inputs.leader, "tasks": tasks, "test_windows": len(test.split.starts), "compared_windows": len(p[TORCH]),
         "max_difference_from_torch": differences,
         "int8": {"kept": kept, "because": because, "validation_loss": loss}, "pr_auc": areas, "bytes": sizes,
         "opset": OPSET,
@@ -254,15 +256,15 @@ def export_network(params: Export, held: Held, out: Path) -> tuple[dict, dict[st
     return found, runners
 
 
-def seen_frames(held: Held, model: Detector, count: int) -> list[tuple[int, Frame]]:
+def seen_frames(inputs: Inputs, model: Detector, count: int) -> list[tuple[int, Frame]]:
     """At most `count` test windows with a picture at their end, evenly over the drives: (start, picture to detect on).
 
     All of one canvas, that of the first: cameras of different sizes need a detector.onnx each.
     """
-    starts, last = held.test.starts, held.test.frames.window_frames - 1
+    starts, last = inputs.test.starts, inputs.test.frames.window_frames - 1
     chosen: list[tuple[int, Frame]] = []
     for start in starts[np.unique(np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int))].tolist():
-        path, roi = held.image(start + last), held.roi_px(start + last)
+        path, roi = inputs.image(start + last), inputs.roi_px(start + last)
         image = cv2.imread(str(path)) if path is not None and roi is not None else None
         if image is None:
             continue
@@ -320,8 +322,8 @@ def export_detector(
                 f"brake_coast.export.detector_max_difference_px = {params.detector_max_difference_px:g}"
             )
     found = {
-        "weights": str(weights), "canvas_px": [width, height], "compared_frames": len(some), "bytes": path.stat().st_size,
-        "max_box_difference_from_torch_px": differences,
+        "weights": str(weights), "canvas_px": [width, height], "compared_frames": len(some),
+        "bytes": path.stat().st_size, "max_box_difference_from_torch_px": differences,
     }  # fmt: skip
     return found, detectors
 
@@ -401,34 +403,34 @@ def run(
     evaluate: Path,
 ) -> dict[str, float]:
     """Returns the differences from torch, PR-AUC of float and int8, and the median latencies."""
-    held = Held(download, annotate, pack, train, evaluate)
-    if not held.runs:
+    inputs = Inputs(download, annotate, pack, train, evaluate)
+    if not inputs.runs:
         raise BadInput(
             f"{evaluate}/details.json: no trained run was judged; run brake_coast-train and brake_coast-evaluate first"
         )
-    if split_name(held.leader)[1]:
+    if split_name(inputs.leader)[1]:
         write_json(
             out / "export.json", {"null_because": f"{evaluate}: every network that was judged is blind, and no product"}
         )
         return {}
-    found, networks = export_network(params, held, out)
+    found, networks = export_network(params, inputs, out)
 
     weights = detector.weights_file(annotate_params.weights)
     model = Detector(
-        weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz, iou=annotate_params.iou,
-        device="cpu",
+        weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
+        iou=annotate_params.iou, device="cpu",
     )  # fmt: skip
-    seen = seen_frames(held, model, params.frames)
-    data = Data.of(held.test)
+    seen = seen_frames(inputs, model, params.frames)
+    data = Data.of(inputs.test)
     if seen:
         starts, frames = [start for start, _ in seen], [frame for _, frame in seen]
         found["detector"], detectors = export_detector(params, model, weights, frames, out)
     else:
-        every = held.test.starts
+        every = inputs.test.starts
         starts, frames, detectors = every[np.linspace(0, len(every) - 1, params.frames).astype(int)].tolist(), [], {}
         found["detector"] = {"null_because": "the test drives have no picture to show a detector"}
         (out / "detector.onnx").unlink(missing_ok=True)
-    write_numbers(out / "export.json", found)
+    write_json(out / "export.json", rounded(found))
 
     windows = [data.window(np.array([start])) for start in starts]
     took = summary(latencies_ms(networks, detectors, windows, frames, params.threads), bool(frames))
@@ -436,7 +438,7 @@ def run(
         "machine": platform.machine(), "threads": params.threads, "frames": len(windows), "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__, "openvino": openvino.__version__,
     }  # fmt: skip
-    write_numbers(out / "latency.json", {"measured_on": machine, "ms": took})
+    write_json(out / "latency.json", rounded({"measured_on": machine, "ms": took}))
     charts.drawn(out / "latency.png", lambda: picture(took))
 
     areas = {

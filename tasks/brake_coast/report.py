@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.brake_coast.formats import recording
+from tasks.brake_coast.formats import predictions, recording
 from tasks.brake_coast.judging.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
 from tasks.brake_coast.page import charts, data_card, video
-from tasks.brake_coast.page.data_card import read_if_there
 from tasks.brake_coast.params import Report
-from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting.pages import data_uri, environment, markdown
 from tasks.yard.step import Context
@@ -39,8 +38,8 @@ def summarise(details: dict) -> dict:
             of = {run: details[run][task][subset] for run in runs if task in details[run]}
             found["tasks"][task][subset] = {
                 **{key: of["prevalence"][key] for key in counts},
-                "pr_auc": {run: held["pr_auc"] for run, held in of.items()},
-                "interval": {run: held["intervals"]["pr_auc"] for run, held in of.items()},
+                "pr_auc": {run: numbers["pr_auc"] for run, numbers in of.items()},
+                "interval": {run: numbers["intervals"]["pr_auc"] for run, numbers in of.items()},
             }
     return found
 
@@ -85,19 +84,20 @@ def stretch(
     """The busiest stretch of the test drives, one with a camera if there is any."""
     tasks = list(details[run])
     best: tuple[tuple, str, pd.DataFrame] | None = None
-    for path in sorted((evaluate / "predictions").glob("*.csv")):
-        scores = pd.read_csv(path)[["t_ms", *(f"{run}/{task}" for task in tasks)]].set_axis(["t_ms", *tasks], axis=1)
-        labels = pd.read_csv(label / path.stem / "labels.csv")[["t_ms", "segment", "braking", "coasting"]]
+    for drive in predictions.written(evaluate):
+        columns = ["t_ms", *(predictions.column(run, task) for task in tasks)]
+        scores = predictions.read(evaluate, drive)[columns].set_axis(["t_ms", *tasks], axis=1)
+        labels = pd.read_csv(label / drive / "labels.csv")[["t_ms", "segment", "braking", "coasting"]]
         labels[["braking", "coasting"]] = labels[["braking", "coasting"]].fillna(-1).astype(int)
-        telemetry = recording.read_telemetry(download / path.stem).rows
+        telemetry = recording.read_telemetry(download / drive).rows
         rows = telemetry.merge(labels, on="t_ms", validate="1:1").merge(scores, on="t_ms", validate="1:1")
         rows = rows.rename(columns={"time": "Time"})
         rows = rows.iloc[video.busiest(rows, params.video_frames)].reset_index(drop=True)
         braking = rows["braking"] == 1
         onsets = braking & (rows["braking"].shift() == 0)
-        key = (recording.description(download / path.stem)["has_images"], int(onsets.sum()), int(braking.sum()))
+        key = (recording.description(download / drive)["has_images"], int(onsets.sum()), int(braking.sum()))
         if best is None or key > best[0]:
-            best = key, path.stem, rows
+            best = key, drive, rows
     _, name, rows = best
     about, boxes, images = read_if_there(annotate / name / "annotations.json"), {}, recording.images(download / name)
     if about.get("roi_px"):

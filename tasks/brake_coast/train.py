@@ -25,7 +25,7 @@ from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
 from tasks.yard.files import digest, file_hash, read_json
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine
@@ -137,7 +137,7 @@ def judged(
     found, total, weight = {}, 0.0, 0.0
     for k, task in enumerate(tasks):
         known = labels[:, k] >= 0
-        found[f"{task.name}/pr_auc"] = area = metrics.scores(labels[known, k], logits[known, k])["pr_auc"]
+        found[f"{task.name}/pr_auc"] = area = binary.scores(labels[known, k], logits[known, k])["pr_auc"]
         if area is not None:
             total, weight = total + task.weight * area, weight + task.weight
     found["loss"] = float(sum(loss.values())) if (labels >= 0).any() else None

@@ -25,13 +25,11 @@ import pandas as pd
 from PIL import Image
 
 from tasks.brake_coast import label
-from tasks.brake_coast.formats import recording, windows
+from tasks.brake_coast.formats import predictions, recording, windows
 from tasks.brake_coast.judging import events
-from tasks.brake_coast.judging.runs import family, state_of
-from tasks.brake_coast.page.data_card import read_if_there
+from tasks.brake_coast.judging.runs import family, leader, ranked_runs, state_of
 from tasks.brake_coast.params import Evaluate, Line
-from tasks.brake_coast.report import leader, ranked_runs
-from tasks.yard.files import read_json, replacing, write_text
+from tasks.yard.files import read_if_there, read_json, replacing, write_text
 from tasks.yard.step import BadInput, Context
 
 WIDTH_PX, QUALITY = 640, 70
@@ -149,7 +147,7 @@ def predicted(frames: windows.Frames, checkpoint: Path) -> pd.DataFrame:
 
     model, config = load_model(checkpoint)
     starts = windows.window_starts(frames.segment, frames.window_frames)
-    columns = [f"{checkpoint.parent.name}/{task}" for task in config["tasks"]]
+    columns = [predictions.column(checkpoint.parent.name, task) for task in config["tasks"]]
     table = pd.DataFrame(predict(model, frames, starts), columns=columns)
     return table.assign(t_ms=frames.t_ms[starts + frames.window_frames - 1])
 
@@ -161,10 +159,10 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
     if not details:
         return Foretold(nothing, {}, None, ["No probabilities: evaluate has not run yet, so there is no best run."])
     best, thresholds = leader(details), read_json(evaluated / "thresholds.json")
-    path = evaluated / "predictions" / f"{name}.csv"
-    if path.exists():
-        table, note = pd.read_csv(path).drop(columns="Time"), "Test drive: no run has learned from it."
-        columns = {run: [c for c in table if c.rpartition("/")[0] == run] for run in ranked_runs(details)}
+    table = predictions.read(evaluated, name)
+    if table is not None:
+        note = "Test drive: no run has learned from it."
+        columns = {run: [c for c in table if predictions.run_and_task(c)[0] == run] for run in ranked_runs(details)}
         return Foretold(table[["t_ms", *sum(columns.values(), [])]], thresholds, best, [note])
     if frames is None:
         left_out = read_if_there(data / "pack" / "dataset_config.json").get("left_out", {})
@@ -212,7 +210,7 @@ def judge(states: pd.DataFrame, foretold: Foretold, params: Evaluate, t_ms: np.n
     }
     runs: dict[str, dict] = {}
     for column in table.columns.drop("t_ms"):
-        run, _, task = column.rpartition("/")
+        run, task = predictions.run_and_task(column)
         p = np.full(len(t_ms), np.nan)
         p[rows] = table[column]
         threshold = foretold.thresholds.get(run, {}).get(task)
@@ -275,8 +273,8 @@ def write(
     folder = find(name, data / "download")
     drive = drive_of(folder, out, params, data, embed_bytes, ctx)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
     write_text(out, environment.get_template("view.html.j2").render(drive=drive))

@@ -11,10 +11,9 @@ from tasks.ground_plane.judging import controls, matching
 from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Line
 from tasks.yard.files import read_json
-from tasks.yard.metrics import binary as metrics
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
-from tasks.yard.tracking.champion import Comparison
+from tasks.yard.tracking.champion import Comparison, Score, compared
 
 
 def challenger(data: Path) -> str | None:
@@ -38,15 +37,15 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):
         raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")
     match_m = section.train.decode.match_m
-    moda, drawn = [], []
-    for path in (challenger, champion):
-        network, config, scores = load_network(path, device())
+
+    def score(checkpoint: Path) -> Score:
+        network, config, scores = load_network(checkpoint, device())
         if scores["threshold"] is None:
-            raise BadInput(f"{path}: has no threshold, for nobody was there on validation to choose one by")
-        found = controls.look(network, config, frames, scores["threshold"], device())
-        counts = matching.counts_at([frame for _, frame in found], scores["threshold"], match_m)
-        moda.append(sum(counts, matching.Counts()).metrics(match_m)["moda"])
-        drawn.append(evaluate.replicates(evaluate.independent(counts, frames), match_m, reporting)["moda"])
-    spread = metrics.interval(drawn[0] - drawn[1]) if len(frames) > 1 else None
-    low, high = (spread["low"], spread["high"]) if spread else (None, None)
-    return Comparison(f"MODA on {len(frames)} test frames", *moda, low, high)
+            raise BadInput(f"{checkpoint}: has no threshold, for nobody was there on validation to choose one by")
+        judged = controls.look(network, config, frames, scores["threshold"], device())
+        counts = matching.counts_at([frame for _, frame in judged], scores["threshold"], match_m)
+        moda = sum(counts, matching.Counts()).metrics(match_m)["moda"]
+        drawn = evaluate.replicates(evaluate.independent(counts, frames), match_m, reporting)["moda"]
+        return Score(f"MODA on {len(frames)} test frames", moda, drawn, len(frames))
+
+    return compared(score, challenger, champion)

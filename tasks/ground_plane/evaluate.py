@@ -35,8 +35,9 @@ from tasks.ground_plane.judging.matching import METRICS, Counts, Frame, people_o
 from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.page.remarks import remarks
 from tasks.ground_plane.params import Decode
-from tasks.yard.files import replacing, write_json
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.files import write_json, write_table
+from tasks.yard.metrics import bootstrap
+from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
 from tasks.yard.reporting.charts import DASHES, FAINT, RUNS, drawn, legend
 from tasks.yard.step import BadInput, Context
@@ -55,15 +56,6 @@ class Network:
     frames: dict[str, list[Frame]]  # by split
 
 
-def rounded(value: Any) -> Any:
-    """Six decimals: more than the data can tell."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return round(float(value), 6) if isinstance(value, float) else value
-
-
 def independent(counts: Sequence[Counts], frames: Frames) -> list[Counts]:
     """What is drawn for an interval: the counts of each scene, or of each frame where all are of one scene."""
     of: dict[str, Counts] = {}
@@ -74,7 +66,7 @@ def independent(counts: Sequence[Counts], frames: Frames) -> list[Counts]:
 
 def replicates(counts: Sequence[Counts], match_m: float, reporting: Reporting) -> dict[str, np.ndarray]:
     """{metric: (replicates)} of `independent` counts, drawn with replacement; NaN where a draw leaves it undefined."""
-    draws = metrics.resamples(len(counts), reporting.bootstrap_replicates, reporting.bootstrap_seed)
+    draws = bootstrap.resamples(len(counts), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     return matching.rates(*(draws @ np.array([astuple(one) for one in counts])).T, match_m)
 
 
@@ -82,7 +74,7 @@ def intervals(counts: Sequence[Counts], match_m: float, reporting: Reporting) ->
     """95 % percentile interval of each metric; None for fewer than two `independent` counts."""
     if len(counts) < 2:
         return dict.fromkeys(METRICS)
-    return {name: metrics.interval(values) for name, values in replicates(counts, match_m, reporting).items()}
+    return {name: bootstrap.interval(values) for name, values in replicates(counts, match_m, reporting).items()}
 
 
 def numbers(counts: Sequence[Counts], frames: Frames, match_m: float, reporting: Reporting) -> dict[str, Any]:
@@ -233,8 +225,7 @@ def write_curves(out: Path, curves: Mapping[str, np.ndarray], threshold: float |
     columns = ["threshold", "moda", "precision", "recall"]
     tables = [pd.DataFrame(curve, columns=columns).assign(split=split) for split, curve in curves.items()]
     table = pd.concat(tables) if tables else pd.DataFrame(columns=[*columns, "split"])
-    with replacing(out / "plots" / "threshold.csv") as temporary:
-        table[["split", *columns]].to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_table(out / "plots" / "threshold.csv", table[["split", *columns]])
     shown = {split: curve for split, curve in curves.items() if len(curve)}
     if shown:
         draw_curves(out / "threshold.png", shown, threshold)
@@ -250,7 +241,7 @@ def flat(details: dict) -> dict[str, float]:
     for kind, of in details["cameras"].items():
         found |= {f"test/{kind}/mean": of["mean"], f"test/{kind}/worst": of["worst"]}
     found |= {name: details[name]["test"] for name in ("frames", "people")} | {"threshold": details["threshold"]}
-    return {key: round(float(value), 6) for key, value in found.items() if value is not None}
+    return as_metrics(found)
 
 
 def run(

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from tasks.yard.files import read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.step import Context
 from tasks.yard.training import history
@@ -39,17 +40,14 @@ def leaderboard(path: Path, runs: Mapping[str, dict], names: Sequence[str]) -> s
     def draw() -> Figure:
         figure = Figure(figsize=(11, 0.32 * len(names) + 1.1))
         for axis, metric in zip(figure.subplots(1, 2, sharey=True), ("moda", "modp")):
-            for y, run in enumerate(names):
+            rows = []
+            for run in names:
                 of = runs[run]
                 ink = charts.RUNS[0] if of["kind"] == "network" else charts.FAINT
-                if span := (of["intervals"] or {}).get(metric):
-                    axis.hlines(y, span["low"], span["high"], color=ink, linewidth=2.6, alpha=0.45)
-                if of[metric] is not None:
-                    axis.plot(of[metric], y, "o", color=ink, markersize=6.5)
-            low = min([0.0, *(runs[run][metric] for run in names if runs[run][metric] is not None)])
-            axis.set(title=METRICS[metric], xlim=(1.05 * low - 0.02, 1.02), ylim=(-0.6, len(names) - 0.4))
-            axis.set_yticks(range(len(names)), names)
-            axis.grid(axis="y", visible=False)
+                dots = [] if of[metric] is None else [Dot(of[metric], 6.5)]
+                rows.append(Row(run, ink, dots, (of["intervals"] or {}).get(metric)))
+            low = min([0.0, *(dot.value for row in rows for dot in row.dots)])
+            panel(axis, rows, title=METRICS[metric], xlim=(1.05 * low - 0.02, 1.02))
         return figure
 
     return charts.drawn(path, draw)

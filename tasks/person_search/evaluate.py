@@ -40,10 +40,11 @@ from tasks.person_search.judging.judge import Sides
 from tasks.person_search.judging.ranking import RANKS, Ranking
 from tasks.person_search.judging.rerank import rerank
 from tasks.person_search.judging.runs import CHANCE, NAIVE, START, UNTRAINED, before, leader, ranked_runs
-from tasks.person_search.learning.embed import embed, load_network
+from tasks.person_search.learning.embed import accelerator, embed, load_network
 from tasks.person_search.page import pictures
 from tasks.person_search.params import Evaluate
-from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.files import read_json, replacing, write_json, write_table
+from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
@@ -58,17 +59,6 @@ SHOWN = ("rank1", "map", "minp")
 Vectors = dict[str, dict[str, np.ndarray]]  # run -> split -> (N, D)
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def rounded(value: Any) -> Any:
-    """Six decimals: more than the data can tell, and the same text from every BLAS."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return round(float(value), 6) if isinstance(value, float) else value
-
-
 def untrained(config: dict, images: np.ndarray) -> nn.Module:
     """The network with random weights; its norms have seen one batch."""
     with torch.random.fork_rng(devices=[]):
@@ -81,15 +71,15 @@ def untrained(config: dict, images: np.ndarray) -> nn.Module:
                 module.momentum = 1.0
         with torch.inference_mode():
             network.double().train()(crops.normalised(some, config["mean"], config["std"]))
-    return network.float().to(device(), memory_format=torch.channels_last).eval()
+    return network.float().to(accelerator(), memory_format=torch.channels_last).eval()
 
 
 def before_and_after(name: str, folder: Path, images: np.ndarray) -> dict[str, tuple[Path, nn.Module, dict]]:
     """{run: (file, network, what it was made from)}, trained and as it was before."""
     best, start = folder / "best.pt", folder / "start.pt"
-    trained = best, *load_network(best, device())
+    trained = best, *load_network(best, accelerator())
     if start.exists():
-        return {name: trained, f"{name}{START}": (start, *load_network(start, device()))}
+        return {name: trained, f"{name}{START}": (start, *load_network(start, accelerator()))}
     return {name: trained, f"{name}{UNTRAINED}": (best, untrained(trained[2], images), trained[2])}
 
 
@@ -208,11 +198,6 @@ def matched(
     return found
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-
-
 def cmc_table(rankings: Mapping[str, Ranking]) -> pd.DataFrame:
     ranks = range(1, CMC_RANKS + 1)
     shares = {run: found.cmc_curve(CMC_RANKS) for run, found in rankings.items() if found.queries}
@@ -279,7 +264,7 @@ def flat(details: dict) -> dict[str, float]:
         found |= {f"threshold/{kind}/test_{rate}": (of["test"][kind] or {}).get(rate) for rate in ("far", "frr")}
     for dataset, part in of["by_dataset"].items():
         found |= {f"threshold/{as_metric(dataset)}/test_{rate}": part[rate] for rate in ("far", "frr")}
-    return {key: round(float(value), 6) for key, value in found.items() if value is not None}
+    return as_metrics(found)
 
 
 def no_threshold(why: str | None) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 
 from tasks.person_search.judging.runs import is_baseline, ranked_runs
 from tasks.person_search.page.remarks import remarks
-from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.step import Context
 from tasks.yard.training import history
@@ -31,10 +32,6 @@ METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": 
 BOXES = {"oracle": "true boxes", "detector": "the detector's boxes", "chance": "the same in any order"}
 SHEETS, LINES = 4, 20  # contact sheets, and lines of each kind of finding, on the page
 SHEET_PX = 1400  # a sheet's longer side on the page
-
-
-def read_if_there(path: Path) -> dict:
-    return read_json(path) if path.exists() else {}
 
 
 def inks(runs: Sequence[str]) -> dict[str, str]:
@@ -50,16 +47,12 @@ def leaderboard(path: Path, runs: Mapping[str, dict]) -> str:
         figure = Figure(figsize=(11, 0.36 * len(runs) + 1.1))
         panels = figure.subplots(1, 2, sharey=True)
         for axis, (metric, title) in zip(panels, (("map", "mAP"), ("rank1", "rank-1"))):
-            for y, (run, ink) in enumerate(reversed(inks(list(runs)).items())):
-                told, again = runs[run]["test"], (runs[run]["reranked"] or {}).get(metric)
-                if span := told["intervals"][metric]:
-                    axis.hlines(y, span["low"], span["high"], color=ink, linewidth=2.6, alpha=0.45)
-                if again is not None:
-                    axis.plot(again, y, "o", color=ink, markerfacecolor="none", markersize=6)
-                axis.plot(told[metric], y, "o", color=ink, markersize=7)
-            axis.set(title=title, xlim=(0, 1.02), ylim=(-0.6, len(runs) - 0.4))
-            axis.set_yticks(range(len(runs)), list(reversed(list(runs))))
-            axis.grid(axis="y", visible=False)
+            rows = []
+            for run, ink in reversed(inks(list(runs)).items()):
+                test, reranked = runs[run]["test"], (runs[run]["reranked"] or {}).get(metric)
+                dots = [] if reranked is None else [Dot(reranked, 6, hollow=True)]
+                rows.append(Row(run, ink, [*dots, Dot(test[metric], 7)], test["intervals"][metric]))
+            panel(axis, rows, title=title, xlim=(0, 1.02))
         return figure
 
     return charts.drawn(path, draw)

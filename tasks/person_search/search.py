@@ -35,13 +35,14 @@ from tasks.person_search.formats.cameras import Indexed
 from tasks.person_search.importers import queries
 from tasks.person_search.importers.queries import Query
 from tasks.person_search.judging.leader import leader_of
-from tasks.person_search.judging.search_judge import CELLS_AT_ONCE, IOU, judged, rounded
+from tasks.person_search.judging.search_judge import CELLS_AT_ONCE, IOU, judged
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.judging.sightings import Sighting, sightings
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.page import search_pictures, search_video
 from tasks.person_search.params import Search
 from tasks.yard.files import file_hash, read_json, write_json, write_text
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -238,7 +239,8 @@ def nothing(out: Path, why: str) -> dict[str, float]:
     tidy(out, [])
     write_text(out / "queries.csv", table(OVERVIEW, []))
     write_json(out / "search.json", {
-        "empty": why, "cameras": [], "queries": {}, "skipped": [], "wide": [], "metrics": None, "metrics_null_because": why
+        "empty": why, "cameras": [], "queries": {}, "skipped": [], "wide": [], "metrics": None,
+        "metrics_null_because": why,
     })  # fmt: skip
     return {"queries": 0, "cameras": 0}
 

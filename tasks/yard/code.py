@@ -66,7 +66,9 @@ def imports(path: Path) -> frozenset[str]:
 def closure(path: Path, root: Path = Path()) -> list[Path]:
     """The files below `root` that a file needs, itself included, sorted; an empty __init__.py does not count."""
     if not path.is_file():
-        raise BadInput(f"{path}: no such file, and a stage of dvc.yaml is named after it; write it, or take the stage out")
+        raise BadInput(
+            f"{path}: no such file, and a stage of dvc.yaml is named after it; write it, or take the stage out"
+        )
     files: set[Path] = set()
     todo = [path]
     while todo:

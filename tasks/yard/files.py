@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # pandas takes half a second, which most users of this module do not need
+    from pandas import DataFrame
 
 TEMPORARY = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -59,6 +62,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_if_there(path: Path) -> Any:
+    """A JSON file; {} if there is none."""
+    return read_json(path) if path.exists() else {}
+
+
+def write_table(path: Path, table: DataFrame) -> None:
+    """A data frame as csv, with six decimals: more than the data can tell, and the same text from every BLAS."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def digest(*values: Any) -> str:

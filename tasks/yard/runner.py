@@ -20,7 +20,7 @@ from tasks.yard import params as params_file
 from tasks.yard.files import digest, file_hash, sweep
 from tasks.yard.stage import Stage, matrix_items, stage
 from tasks.yard.step import Context
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking.runs import stage_run
 
 BORROWED = "_params"
 
@@ -65,7 +65,7 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     if not this.tracked:
         metrics = module.run(section, this.out, ctx, **inputs)
     else:
-        with tracking.stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
+        with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
             metrics = module.run(section, this.out, ctx, **inputs)
             log(metrics)
     sweep(this.out)

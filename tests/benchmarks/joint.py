@@ -18,7 +18,7 @@ from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Task, Train
 from tasks.yard import params as params_file
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary
 from tasks.yard.step import Context
 from tests.tasks.yard.shared import machine
 
@@ -62,7 +62,7 @@ def main() -> None:
                 found |= probabilities(params, tasks, seed, test, starts)
             for task in params.tasks:
                 y = labels[:, test.label_names.index(task.name)]
-                area = metrics.scores(y[y >= 0], found[task.name][y >= 0])["pr_auc"]
+                area = binary.scores(y[y >= 0], found[task.name][y >= 0])["pr_auc"]
                 areas.setdefault((task.name, side), []).append(area)
     print(
         f"{VARIANT}, PR-AUC on {len(starts)} test windows, {params.engine.epochs} epochs, seeds {SEEDS}: median (each)"

@@ -25,7 +25,7 @@ from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import Windows, load_model, predict
 from tasks.brake_coast.params import Train
 from tasks.yard import params as params_file
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.step import Context
 from tests.benchmarks.train import Plain
 from tests.tasks.yard.shared import machine
@@ -100,7 +100,7 @@ def main() -> None:
     y = test.targets[:, tasks.index("brake_1s")].numpy()
     now = test.labels[:, test.frames.label_names.index("braking")]
     group = np.unique(test.frames.recording[test.starts], return_inverse=True)[1]
-    draws = metrics.resamples(len(np.unique(group)), 1000, 0)
+    draws = bootstrap.resamples(len(np.unique(group)), 1000, 0)
     sides = {"the original": lambda seed: original(params, seed, splits)}
     sides |= {variant: lambda seed, v=variant: ours(params, v, seed, splits) for variant in OURS}
     print(f"brake_1s PR-AUC, {params.engine.epochs} epochs of {len(splits['train'].starts)} windows, seeds {SEEDS}")
@@ -108,8 +108,8 @@ def main() -> None:
     for name, side in sides.items():
         scores = [side(seed)[:, tasks.index("brake_1s")].astype(float) for seed in SEEDS]
         for subset, use in (("all windows", y >= 0), ("not yet braking", (y >= 0) & (now == 0))):
-            areas = [metrics.scores(y[use], p[use])["pr_auc"] for p in scores]
-            spread = metrics.interval(metrics.bootstrap(y[use], scores[0][use], group[use], draws)["pr_auc"])
+            areas = [binary.scores(y[use], p[use])["pr_auc"] for p in scores]
+            spread = bootstrap.interval(binary.replicates(y[use], scores[0][use], group[use], draws)["pr_auc"])
             middle = median(areas)
             base.setdefault(subset, middle)
             each = " ".join(f"{area:.3f}" for area in areas)

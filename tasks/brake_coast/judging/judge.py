@@ -14,7 +14,7 @@ from tasks.brake_coast.formats import windows
 from tasks.brake_coast.judging import events
 from tasks.brake_coast.judging.runs import SUBSETS, state_of
 from tasks.brake_coast.params import Evaluate
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary, bootstrap
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ def judge(
         use = chosen[subset] & (y >= 0)
         counts = {"windows": int(use.sum()), "positives": int(y[use].sum())}
         recordings = len(np.unique(group[use]))
-        draw = metrics.bootstrap(y[use], p[use], group[use], draws)
+        draw = binary.replicates(y[use], p[use], group[use], draws)
         replicates[subset] = draw["pr_auc"]
         found[subset] = {
             **counts,
             "unknown": int((chosen[subset] & (y < 0)).sum()),
             "recordings": recordings,
             "prevalence": float(y[use].mean()) if use.any() else None,
-            **metrics.scores(y[use], p[use], params.calibration_bins),
-            **metrics.at_threshold(y[use], p[use], threshold),
-            "intervals": {name: spread(values, recordings) for name, values in draw.items()},
-            "reliability": metrics.reliability(y[use], p[use], params.calibration_bins),
+            **binary.scores(y[use], p[use], params.calibration_bins),
+            **binary.at_threshold(y[use], p[use], threshold),
+            "intervals": {name: bootstrap.spread(values, recordings) for name, values in draw.items()},
+            "reliability": binary.reliability(y[use], p[use], params.calibration_bins),
             "null_because": why_null(counts["windows"], counts["positives"]),
         }
     found["events"] = judge_events(params, test, task, p, threshold, draws)
@@ -105,19 +105,12 @@ def judge_events(
     recalled, onsets, false_alarms, hours = (draws @ counted).T
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = {"recall": recalled / onsets, "false_alarms_per_hour": false_alarms / hours}
-    intervals = {name: spread(values, len(tallies)) for name, values in ratios.items()}
+    intervals = {name: bootstrap.spread(values, len(tallies)) for name, values in ratios.items()}
     return {**total, "intervals": intervals, "null_because": None if total["events"] else "no onset in the test drives"}
-
-
-def spread(values: np.ndarray, recordings: int) -> dict | None:
-    """The 95 % interval; of one recording there is none: drawing it again and again says nothing."""
-    return metrics.interval(values) if recordings > 1 else None
 
 
 def lead(details: dict, drawn: dict, ours: tuple[str, str], other: tuple[str, str], subset: str) -> dict | None:
     """By how much a run's PR-AUC is above a blind run's; the interval is a paired one, over the same draws."""
     a, b = (details[name][task][subset] for name, task in (ours, other))
-    if a["pr_auc"] is None or b["pr_auc"] is None:
-        return None
-    difference = drawn[ours][subset] - drawn[other][subset]
-    return {"difference": a["pr_auc"] - b["pr_auc"], "interval": spread(difference, a["recordings"])}
+    replicates = drawn[ours][subset], drawn[other][subset]
+    return bootstrap.lead(a["pr_auc"], b["pr_auc"], *replicates, a["recordings"])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.runs import BASELINES, split_name
 from tasks.yard.reporting.charts import DASHES, FAINT, RUNS, drawn, legend, panels
+from tasks.yard.reporting.leaderboard import Dot, Row, panel
 
 
 def looks(runs: Sequence[str]) -> dict[str, dict]:
@@ -80,8 +81,8 @@ def reliability(path: Path, details: dict, tasks: Sequence[str]) -> str:
 def leaderboard(path: Path, details: dict, tasks: Sequence[str], subset: str) -> str:
     """PR-AUC of every run with its 95 % interval, one panel a task; the dotted line is the prevalence."""
     runs = [run for run in details if run != "prevalence"]
-    held = [found for run in runs for task in tasks if (found := details[run].get(task, {}).get(subset))]
-    ends = [(f["intervals"]["pr_auc"] or {"high": f["pr_auc"]})["high"] for f in held if f["pr_auc"] is not None]
+    cells = [cell for run in runs for task in tasks if (cell := details[run].get(task, {}).get(subset))]
+    ends = [(c["intervals"]["pr_auc"] or {"high": c["pr_auc"]})["high"] for c in cells if c["pr_auc"] is not None]
     right = min(1.02, 1.08 * max([0.05, *ends]))
 
     def draw() -> Figure:
@@ -92,21 +93,16 @@ def leaderboard(path: Path, details: dict, tasks: Sequence[str], subset: str) ->
         for spare in axes[len(tasks) :]:
             spare.set_visible(False)
         for axis, task in zip(axes, tasks):
-            for y, run in enumerate(reversed(runs)):
-                found = details[run].get(task, {}).get(subset, {})
-                look, value = looks(runs)[run], found.get("pr_auc")
-                if value is None:
-                    continue
-                if span := found["intervals"]["pr_auc"]:
-                    axis.hlines(y, span["low"], span["high"], color=look["color"], linewidth=2.2, alpha=0.45)
-                hollow = "none" if split_name(run)[1] else look["color"]
-                axis.plot(value, y, "o", color=look["color"], markerfacecolor=hollow, markersize=6.5)
+            rows = []
+            for run in reversed(runs):
+                cell, ink = details[run].get(task, {}).get(subset, {}), looks(runs)[run]["color"]
+                value = cell.get("pr_auc")
+                dots = [] if value is None else [Dot(value, 6.5, hollow=bool(split_name(run)[1]))]
+                rows.append(Row(run, ink, dots, cell["intervals"]["pr_auc"] if dots else None))
+            panel(axis, rows, bar_width=2.2, title=task, xlabel="PR-AUC", xlim=(0, right))
             rate = details["prevalence"].get(task, {}).get(subset, {}).get("prevalence")
             if rate is not None:
                 axis.axvline(rate, color=FAINT, linestyle=DASHES["detections"], linewidth=1.2)
-            axis.set(title=task, xlabel="PR-AUC", xlim=(0, right), ylim=(-0.6, len(runs) - 0.4))
-            axis.set_yticks(range(len(runs)), list(reversed(runs)))
-            axis.grid(axis="y", visible=False)
         return figure
 
     return drawn(path, draw)

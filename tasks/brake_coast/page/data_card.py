@@ -9,11 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tasks.brake_coast.formats import recording
-from tasks.yard.files import read_json
-
-
-def read_if_there(path: Path) -> dict:
-    return read_json(path) if path.exists() else {}
+from tasks.yard.files import read_if_there
 
 
 def drive_rows(download: Path, annotate: Path, label: Path, config: dict) -> list[dict]:
@@ -56,8 +52,8 @@ def split_note(config: dict, download: Path) -> str:
     names = [name for split in config["splits"].values() for name in split["recordings"]]
     if any(recording.description(download / name).get("piece") for name in names):
         return (
-            "By piece of a drive, with a gap between pieces so that they share no window and no label. Car, driver and day "
-            "are the same in every split: new drives will be harder."
+            "By piece of a drive, with a gap between pieces so that they share no window and no label. Car, driver and "
+            "day are the same in every split: new drives will be harder."
         )
     return "By recording; recordings of one day or trip are never in two splits."
 

@@ -14,7 +14,7 @@ from tasks.person_search.formats.crops import GALLERY, QUERY, Split
 from tasks.person_search.judging import ranking, thresholds
 from tasks.person_search.judging.ranking import RANKS, Ranking
 from tasks.person_search.judging.thresholds import Pairs
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import bootstrap
 
 
 class Sides(NamedTuple):
@@ -51,22 +51,12 @@ def why_null(found: Ranking, of: Sides) -> str | None:
     return None if found.queries else f"none of {len(of.query_ids)} queries has a match on another camera"
 
 
-def replicates(found: Ranking, ids: np.ndarray, count: int, seed: int) -> dict[str, np.ndarray]:
-    """{metric: (count)} over as many people as there are, drawn with replacement: the draws of `ranking.bootstrap`."""
-    rows = np.flatnonzero(found.used)
-    person = np.unique(ids[rows], return_inverse=True)[1]
-    draws = metrics.resamples(int(person.max()) + 1, count, seed)
-    values = {f"rank{k}": found.first[rows] <= k for k in RANKS} | {"map": found.ap[rows], "minp": found.inp[rows]}
-    drawn = draws @ np.bincount(person)
-    return {name: draws @ np.bincount(person, weights=value) / drawn for name, value in values.items()}
-
-
 def numbers(found: Ranking, of: Sides, count: int, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     """What details.json says of one ranking, and the replicates behind its intervals (empty without a match)."""
     people = len(np.unique(of.query_ids[found.used]))
-    drawn = replicates(found, of.query_ids, count, seed) if people else {}
+    drawn = ranking.replicates(found, of.query_ids, count, seed)
     names = [*(f"rank{k}" for k in RANKS), "map", "minp"]
-    spread = {name: metrics.interval(drawn[name]) if people > 1 else None for name in names}
+    spread = {name: bootstrap.spread(drawn[name], people) if people else None for name in names}
     counts = {
         "people": people, "gallery": len(of.gallery_ids), "distractors": int((of.gallery_ids < 0).sum()),
         "gallery_people": len(np.unique(of.gallery_ids[of.gallery_ids >= 0])),
@@ -74,14 +64,10 @@ def numbers(found: Ranking, of: Sides, count: int, seed: int) -> tuple[dict, dic
     return {**found.numbers(), **counts, "intervals": spread, "null_because": why_null(found, of)}, drawn
 
 
-def lead(mine: dict, drawn: dict, other: dict, other_drawn: dict) -> dict | None:
-    """By how much a run's mAP is above another's; the interval is a paired one, over the same draws of people."""
-    if mine["map"] is None or other["map"] is None:
-        return None
-    difference = drawn["map"] - other_drawn["map"]
-    spread = metrics.interval(difference) if mine["people"] > 1 else None
-    times = mine["map"] / other["map"] if other["map"] else None
-    return {"difference": mine["map"] - other["map"], "times": times, "interval": spread}
+def lead(ours: dict, drawn: dict, other: dict, other_drawn: dict) -> dict | None:
+    """By how much a run's mAP is above another's, and how many times as high it is; over the same draws of people."""
+    over = bootstrap.lead(ours["map"], other["map"], drawn.get("map"), other_drawn.get("map"), ours["people"])
+    return over and over | {"times": ours["map"] / other["map"] if other["map"] else None}
 
 
 def checked(of: Pairs, threshold: float | None) -> dict | None:

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import bootstrap
 
 CELLS_AT_ONCE = 2**21  # of one block of queries: 8 MB of distances and 16 MB of keys, however large the gallery
 RANKS = (1, 5, 10, 20)
@@ -135,27 +135,21 @@ def top_distances(
     return _top(blocks, *map(np.asarray, (query_ids, query_cameras, gallery_ids, gallery_cameras)), k)
 
 
-def bootstrap(ranking: Ranking, query_ids: np.ndarray, replicates: int, seed: int) -> dict[str, np.ndarray]:
-    """mAP and rank-1 of each replicate, (replicates) each: as many identities as there are, drawn with replacement.
+def replicates(ranking: Ranking, query_ids: np.ndarray, count: int, seed: int) -> dict[str, np.ndarray]:
+    """{metric: (count)} of rank1, ..., map and minp: as many identities as there are, drawn with replacement.
 
     Queries of one person are not independent, so whole persons are drawn. The same seed and queries give the same
-    draws: the difference of two networks' replicates is a paired one.
+    draws: the difference of two networks' replicates is a paired one. Empty without a match.
     """
     rows = np.flatnonzero(ranking.used)
     if not len(rows):
-        return {name: np.full(replicates, np.nan) for name in ("map", "rank1")}
+        return {}
     person = np.unique(np.asarray(query_ids)[rows], return_inverse=True)[1]
-    draws = metrics.resamples(person.max() + 1, replicates, seed)
-    count = draws @ np.bincount(person)
-    values = {"map": ranking.ap[rows], "rank1": ranking.first[rows] == 1}
-    return {name: draws @ np.bincount(person, weights=value) / count for name, value in values.items()}
-
-
-def intervals(ranking: Ranking, query_ids: np.ndarray, replicates: int, seed: int) -> dict[str, dict | None]:
-    """The 95 % intervals of mAP and rank-1; None with fewer than two identities: drawing one again says nothing."""
-    enough = len(np.unique(np.asarray(query_ids)[ranking.used])) > 1
-    draws = bootstrap(ranking, query_ids, replicates, seed)
-    return {name: metrics.interval(values) if enough else None for name, values in draws.items()}
+    draws = bootstrap.resamples(int(person.max()) + 1, count, seed)
+    first = ranking.first[rows]
+    values = {f"rank{k}": first <= k for k in RANKS} | {"map": ranking.ap[rows], "minp": ranking.inp[rows]}
+    queries = draws @ np.bincount(person)
+    return {name: draws @ np.bincount(person, weights=value) / queries for name, value in values.items()}
 
 
 def prepared(features: np.ndarray, metric: Metric) -> np.ndarray:

@@ -131,10 +131,3 @@ def judged(
     by_truth = scored(vectors[mine], oracle, who, where, truth, truth)
     numbers = {"detector": by_detector.numbers(), "oracle": by_truth.numbers()}
     return found | numbers | {"chance": chance(who, where, boxes, truth)}, None
-
-
-def rounded(value):
-    """Six decimals: more than the data can tell, and the same text from every BLAS."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return round(value, 6) if isinstance(value, float) else value

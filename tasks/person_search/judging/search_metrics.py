@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from tasks.person_search.judging import ranking
+from tasks.yard.metrics.boxes import ious
 
 RANKS = (1, 5, 10)
 
@@ -136,15 +137,6 @@ def overlapping(a: Boxes, b: Boxes, iou: float) -> tuple[np.ndarray, np.ndarray]
     i, j = ranking.equal_pairs(picture[: len(a)], picture[len(a) :])
     enough = ious(a.xyxy[i], b.xyxy[j]) >= iou
     return i[enough], j[enough]
-
-
-def ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(P, 4), (P, 4) boxes in pixels -> (P) intersection over union; 0 where both are empty."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = sides.clip(0).prod(axis=1)
-    union = sum((x[:, 2:] - x[:, :2]).clip(0).prod(axis=1) for x in (a, b)) - shared
-    return np.divide(shared, union, out=np.zeros(len(a)), where=union > 0)
 
 
 def refuse_doubles(truth: Boxes) -> None:

@@ -1,6 +1,7 @@
-"""What a ranked binary prediction is worth, and how sure of that one can be; shared by every line that predicts events.
+"""What a ranked binary prediction is worth; shared by every line that predicts events.
 
 Pure functions over numpy arrays: `y` (N) of 0 and 1, `p` (N) of scores in [0, 1], unknown labels left out beforehand.
+How sure of a number one can be: `replicates` of it over the draws of `bootstrap.resamples`.
 A number that the data cannot give (no positives, say) is None, never NaN: NaN is not JSON and hides in means.
 """
 
@@ -13,7 +14,7 @@ REPLICATES_AT_ONCE = 2**22  # cells of one (replicates, thresholds) block: 32 MB
 
 def scores(y: np.ndarray, p: np.ndarray, bins: int = 10) -> dict[str, float | None]:
     """PR-AUC (average precision: sum of recall steps x precision, no interpolation), ROC-AUC, Brier score and ECE."""
-    once = bootstrap(y, p, np.zeros(len(y), int), np.ones((1, 1), int))  # every sample drawn once
+    once = replicates(y, p, np.zeros(len(y), int), np.ones((1, 1), int))  # every sample drawn once
     found = {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in once.items()}
     return {**found, "ece": calibration_error(y, p, bins)}
 
@@ -84,16 +85,7 @@ def at_threshold(y: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[
     }
 
 
-def resamples(groups: int, replicates: int, seed: int) -> np.ndarray:
-    """(replicates, groups) how often each group is drawn when as many groups as there are are drawn with replacement.
-
-    Drawn once and handed to every model, so that models are compared on the same draws. Samples of one recording are
-    not independent (windows overlap by 95 %), recordings are: so whole recordings are drawn.
-    """
-    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=replicates)
-
-
-def bootstrap(y: np.ndarray, p: np.ndarray, group: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
+def replicates(y: np.ndarray, p: np.ndarray, group: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
     """PR-AUC, ROC-AUC and Brier score of each replicate, (replicates) each; NaN where a draw holds one class only.
 
     `group` (N) is the column of `draws` that a sample belongs to. A replicate's counts above a threshold are its draws
@@ -118,12 +110,3 @@ def bootstrap(y: np.ndarray, p: np.ndarray, group: np.ndarray, draws: np.ndarray
         squares = np.bincount(group, weights=(p - y) ** 2, minlength=groups)
         brier = (draws @ squares) / (draws @ np.bincount(group, minlength=groups))
     return {"pr_auc": pr_auc, "roc_auc": roc_auc, "brier": brier}
-
-
-def interval(values: np.ndarray, share: float = 0.95) -> dict[str, float | int] | None:
-    """Percentile interval of bootstrap replicates, those that are NaN left out; None if fewer than half remain."""
-    usable = values[np.isfinite(values)]
-    if len(usable) * 2 < len(values) or not len(usable):
-        return None
-    low, high = np.quantile(usable, [(1 - share) / 2, (1 + share) / 2])
-    return {"low": float(low), "high": float(high), "replicates": len(usable)}

@@ -3,8 +3,9 @@ data.
 
 A line takes part with a module tasks/<line>/champion.py:
 
-    challenger(data: Path) -> str | None          the item of the train stage that is to be judged, None if there is
-    none compare(challenger: Path, champion: Path, data: Path, section, reporting) -> Comparison     two checkpoints
+    challenger(data: Path) -> str | None      the item of the train stage that is to be judged, None if there is none
+    compare(challenger: Path, champion: Path, data: Path, section) -> Comparison      of two checkpoints: `compared`
+                                                                                      with how the line scores one
 
 The alias `champion` moves when the lower end of the challenger's lead, from paired bootstrap draws, is not below zero.
 """
@@ -13,15 +14,26 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.yard import params
-from tasks.yard.step import BadInput
-from tasks.yard.tracking import store as tracking
+import numpy as np
 
-log = logging.getLogger(__name__)
+from tasks.yard import params
+from tasks.yard.metrics import bootstrap
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import registry
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one checkpoint is worth on the test data, and how sure that is."""
+
+    metric: str  # and on how many of what
+    value: float
+    replicates: np.ndarray  # of the value, over draws that are the same for every checkpoint
+    groups: int  # how many recordings, people, frames were drawn from
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,28 @@ class Comparison:
     champion: float
     low: float | None  # the 95 % interval of the difference; None: too few recordings to tell
     high: float | None
+
+    @property
+    def lead(self) -> str:
+        text = f"{self.metric} {self.challenger:.3f} against {self.champion:.3f}"
+        if self.low is None:
+            return text
+        difference = self.challenger - self.champion
+        return f"{text}; lead {difference:+.3f}, 95 % from {self.low:+.3f} to {self.high:+.3f}"
+
+    @property
+    def won(self) -> bool:
+        """Is the challenger surely no worse, and not just the same?"""
+        return self.low is not None and self.low >= 0 and self.challenger != self.champion
+
+
+def compared(score: Callable[[Path], Score], challenger: Path, champion: Path) -> Comparison:
+    """Two checkpoints, scored the same way on the same draws."""
+    ours, theirs = score(challenger), score(champion)
+    assert ours.metric == theirs.metric, f"{ours.metric} and {theirs.metric} cannot be compared"
+    lead = bootstrap.lead(ours.value, theirs.value, ours.replicates, theirs.replicates, ours.groups)
+    span = lead["interval"] or {"low": None, "high": None}
+    return Comparison(ours.metric, ours.value, theirs.value, span["low"], span["high"])
 
 
 def settle(line: str) -> str | None:
@@ -43,27 +77,25 @@ def settle(line: str) -> str | None:
     if item is None:
         return None
     folder = data / "train" / item
-    versions = tracking.versions_of(line, f"{line}-train@{item}", folder)
+    versions = registry.versions_of(line, f"{line}-train@{item}", folder)
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
-    version = versions[0]
-    held = tracking.champion(line)
-    if held is None:
-        tracking.crown(line, version, "the first of its line")
+    version, champion = versions[0], registry.champion(line)
+    if champion is None:
+        registry.crown(line, version, "the first of its line")
         return f"{item} (version {version}) is champion: the first of its line"
-    champion, checkpoint = held
-    if champion in versions:  # the same weights may have been registered twice
-        return f"{item} (version {champion}) stays champion"
-    values = params.load()
+    reigning, checkpoint = champion
+    if reigning in versions:  # the same weights may have been registered twice
+        return f"{item} (version {reigning}) stays champion"
     try:
-        found = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
+        values = params.load()
+        comparison = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
     except BadInput as error:
-        return f"version {champion} stays champion: it cannot be compared with {item} (version {version}): {error}"
-    lead = f"{found.metric} {found.challenger:.3f} against {found.champion:.3f}"
-    if found.low is None:
-        return f"version {champion} stays champion: too few test recordings to tell ({item}, version {version}: {lead})"
-    reason = f"{lead}; lead {found.challenger - found.champion:+.3f}, 95 % from {found.low:+.3f} to {found.high:+.3f}"
-    if found.low < 0 or found.challenger == found.champion:
-        return f"version {champion} stays champion against {item} (version {version}): {reason}"
-    tracking.crown(line, version, reason)
-    return f"{item} (version {version}) is the new champion, after version {champion}: {reason}"
+        return f"version {reigning} stays champion: it cannot be compared with {item} (version {version}): {error}"
+    if comparison.low is None:
+        few = f"too few test recordings to tell ({item}, version {version}: {comparison.lead})"
+        return f"version {reigning} stays champion: {few}"
+    if not comparison.won:
+        return f"version {reigning} stays champion against {item} (version {version}): {comparison.lead}"
+    registry.crown(line, version, comparison.lead)
+    return f"{item} (version {version}) is the new champion, after version {reigning}: {comparison.lead}"

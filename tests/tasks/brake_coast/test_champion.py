@@ -10,8 +10,8 @@ import torch
 
 from tasks.brake_coast import evaluate, train
 from tasks.yard import params
-from tasks.yard.tracking import champion
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking import champion, registry, store
+from tasks.yard.tracking.lineage import dvc_hash
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.tiny_pack import write_pack
@@ -36,16 +36,16 @@ def train_and_judge(epochs: int) -> None:
 
 def register(tmp_path: Path) -> None:
     """As a flow run leaves it: a run with the stage and the hash of its output, and a version with the checkpoint."""
-    store = tracking.client()
-    tags = {"stage": f"brake_coast-train@{ITEM}", f"dvc.out.{FOLDER}": tracking.dvc_hash(FOLDER)}
-    run = store.create_run(tracking.experiment_id("brake_coast"), tags=tags).info.run_id
-    store.log_artifact(run, str(FOLDER / "best.pt"), "model")
-    source = store.get_run(run).info.artifact_uri + "/model"
+    client = store.client()
+    tags = {"stage": f"brake_coast-train@{ITEM}", f"dvc.out.{FOLDER}": dvc_hash(FOLDER)}
+    run = client.create_run(store.experiment_id("brake_coast"), tags=tags).info.run_id
+    client.log_artifact(run, str(FOLDER / "best.pt"), "model")
+    source = client.get_run(run).info.artifact_uri + "/model"
     try:
-        store.create_registered_model("brake_coast")
+        client.create_registered_model("brake_coast")
     except Exception as error:
         assert "exists" in str(error)
-    store.create_model_version("brake_coast", source, run)
+    client.create_model_version("brake_coast", source, run)
 
 
 def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monkeypatch):
@@ -56,7 +56,7 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     write_pack(Path("data/brake_coast/pack"), {"train": 6, "val": 2, "test": 5}, frames=200)
 
     def version() -> str:
-        return tracking.champion("brake_coast")[0]
+        return registry.champion("brake_coast")[0]
 
     train_and_judge(epochs=1)
     assert "not registered" in champion.settle("brake_coast")

@@ -23,7 +23,7 @@ from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Augment, Train
 from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, served_model
 from tasks.yard import params as params_file
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import binary
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 from tests.tasks.yard.shared import machine
@@ -84,7 +84,7 @@ def test_best_pt_alone_gives_the_probabilities_that_were_judged(trained, pack, t
     np.testing.assert_allclose(p, predict(model, frames, starts, batch=7), atol=1e-6)
     assert predict(model, frames, starts[:0]).shape == (0, 4)
     y = frames.labels[starts + 19, NAMES.index("brake_1s")]
-    assert metrics.scores(y[y >= 0], p[y >= 0, 0])["pr_auc"] == pytest.approx(scores["val/brake_1s/pr_auc"], abs=1e-6)
+    assert binary.scores(y[y >= 0], p[y >= 0, 0])["pr_auc"] == pytest.approx(scores["val/brake_1s/pr_auc"], abs=1e-6)
 
 
 def test_the_served_model_gives_the_same_probabilities(trained, pack):

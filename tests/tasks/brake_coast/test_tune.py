@@ -21,7 +21,8 @@ from tasks.yard import params as params_file
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import store as tracking
+from tasks.yard.tracking import store
+from tasks.yard.tracking.runs import stage_run
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
@@ -97,18 +98,18 @@ def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     shutil.copytree(out, "data/brake_coast/tune")
     stage = Stage("brake_coast-tune", "brake_coast", "tune", None, {"deps": []})
-    with tracking.stage_run(stage, TUNE.model_dump(mode="json"), None, {}) as log:
+    with stage_run(stage, TUNE.model_dump(mode="json"), None, {}) as log:
         log(found)
-    store = tracking.client()
-    runs = {run.info.run_name: run for run in store.search_runs([tracking.experiment_id("brake_coast")])}
+    client = store.client()
+    runs = {run.info.run_name: run for run in client.search_runs([store.experiment_id("brake_coast")])}
     assert set(runs) == {"tune", *(f"trial-{number:03d}" for number in range(3))}
     parent = runs.pop("tune").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
     best = runs[f"trial-{found['best_trial']:03d}"]
     assert best.data.metrics["score"] == found["best_score"] and set(best.data.params) == set(SPACE)
-    assert len(store.get_metric_history(best.info.run_id, "curve/val.score")) == best.data.metrics["epochs"] == 3
-    assert [file.path for file in store.list_artifacts(best.info.run_id)] == ["curves.png"]
-    assert {file.path for file in store.list_artifacts(parent)} == {"best.json", "history.png", "space.png"}
+    assert len(client.get_metric_history(best.info.run_id, "curve/val.score")) == best.data.metrics["epochs"] == 3
+    assert [file.path for file in client.list_artifacts(best.info.run_id)] == ["curves.png"]
+    assert {file.path for file in client.list_artifacts(parent)} == {"best.json", "history.png", "space.png"}
 
 
 def test_what_stands_in_params_yaml_searches_nothing_and_could(tmp_path):

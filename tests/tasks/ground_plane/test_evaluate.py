@@ -22,7 +22,7 @@ from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Decode, Line
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.geometry import camera as geometry
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.metrics import bootstrap
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 from tests.tasks.yard.shared import reporting
@@ -94,12 +94,12 @@ def test_the_numbers_can_be_computed_again_from_the_detections(project):
 def test_the_interval_is_of_frames_drawn_with_replacement():
     rng = np.random.default_rng(0)
     counts = [Counts(*map(int, rng.integers(0, 6, 3)), float(rng.random())) for _ in range(9)]
-    draws = metrics.resamples(9, 200, REPORTING.bootstrap_seed)
+    draws = bootstrap.resamples(9, 200, REPORTING.bootstrap_seed)
     anew = [sum((one for one, n in zip(counts, draw) for _ in range(n)), Counts()).metrics(MATCH_M) for draw in draws]
     told = evaluate.intervals(counts, MATCH_M, REPORTING)
     for name in METRICS:
         values = np.array([np.nan if one[name] is None else one[name] for one in anew])
-        assert told[name] == pytest.approx(metrics.interval(values))
+        assert told[name] == pytest.approx(bootstrap.interval(values))
     assert evaluate.intervals(counts[:1], MATCH_M, REPORTING) == dict.fromkeys(METRICS)
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, write_numbers
+from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import BLIND, SUBSETS, split_name
 from tasks.brake_coast.params import Analyse
-from tasks.yard.files import write_text
+from tasks.yard.files import write_json, write_text
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 
 MODALITIES = ("all", *BLIND)
@@ -95,11 +96,11 @@ def picture(found: dict) -> Figure:
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    tasks = list(dict.fromkeys(task for run in held.runs for task in held.details[run]))
-    found = {s: {task: cells(held.details, held.runs, task, s) for task in tasks} for s in SUBSETS}
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    tasks = list(dict.fromkeys(task for run in inputs.runs for task in inputs.details[run]))
+    found = {s: {task: cells(inputs.details, inputs.runs, task, s) for task in tasks} for s in SUBSETS}
     pictures.save(out / "ablation.png", lambda: picture(found))
-    write_text(out / "ablation.md", markdown(found, held.details))
-    write_numbers(out / "ablation.json", found)
-    trained = {split_name(run)[0] for run in held.runs}
-    return {"variants": len(trained), "cells_trained": len(held.runs), "cells": len(trained) * len(MODALITIES)}
+    write_text(out / "ablation.md", markdown(found, inputs.details))
+    write_json(out / "ablation.json", rounded(found))
+    trained = {split_name(run)[0] for run in inputs.runs}
+    return {"variants": len(trained), "cells_trained": len(inputs.runs), "cells": len(trained) * len(MODALITIES)}

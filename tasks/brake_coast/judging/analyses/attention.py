@@ -27,10 +27,12 @@ from models.brake_coast.factory import Network
 from models.brake_coast.layers import Attention, Pool
 from models.brake_coast.variants import parse
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, car_ahead, write_numbers
+from tasks.brake_coast.judging.analyses.inputs import Inputs, car_ahead
 from tasks.brake_coast.judging.runs import family, state_of
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Analyse
+from tasks.yard.files import write_json
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 
@@ -108,19 +110,19 @@ def looks(network: Network, inputs: tuple[Tensor, Tensor, Tensor]) -> Looks:
     return Looks(time, asked[:, 0, 1:].numpy(), asked[:, 0, 0].numpy())
 
 
-def chosen(held: Held, run: str, windows: int) -> tuple[str | None, dict[str, np.ndarray]]:
+def chosen(inputs: Inputs, run: str, windows: int) -> tuple[str | None, dict[str, np.ndarray]]:
     """The first task of the run with true positives on the test drives, and of each group at most so many starts,
     evenly spaced; the first task's negatives alone if it never was right."""
     first = None
-    for task, found in held.details[run].items():
-        y, p = held.test.labels(task), held.predictions[f"{run}/{task}"].to_numpy()
+    for task, found in inputs.details[run].items():
+        y, p = inputs.test.labels(task), inputs.probabilities(run, task)
         hit = (y == 1) & (p >= (np.inf if found["threshold"] is None else found["threshold"]))
         groups = {"true positives": np.flatnonzero(hit), "negatives": np.flatnonzero(y == 0)}
         spaced = {
             name: rows[np.linspace(0, len(rows) - 1, min(windows, len(rows))).astype(int)]
             for name, rows in groups.items()
         }
-        starts = {name: held.test.starts[rows] for name, rows in spaced.items() if len(rows)}
+        starts = {name: inputs.test.starts[rows] for name, rows in spaced.items() if len(rows)}
         first = first or (task, starts)
         if hit.any():
             return task, starts
@@ -148,12 +150,12 @@ def summed_up(look: Looks, boxes: np.ndarray, mask: np.ndarray) -> dict:
     return found
 
 
-def watched_run(held: Held, run: str, network: Network, gather: Windows, windows: int) -> dict | None:
+def watched_run(inputs: Inputs, run: str, network: Network, gather: Windows, windows: int) -> dict | None:
     """What a run looks at, None for one without anything to show."""
     if parse(run).decoder == "lstm" and parse(run).encoder == "simple" and network.modality == "telemetry":
         return None
-    task, groups = chosen(held, run, windows)
-    frames = held.test.frames
+    task, groups = chosen(inputs, run, windows)
+    frames = inputs.test.frames
     found: dict = {"task": task, "groups": {}}
     for name, starts in groups.items():
         last = starts + frames.window_frames - 1
@@ -191,24 +193,24 @@ def time_picture(found: dict[str, dict], step_s: float) -> Figure:
     return figure
 
 
-def telling_windows(held: Held, count: int) -> np.ndarray:
+def telling_windows(inputs: Inputs, count: int) -> np.ndarray:
     """Starts of windows for the picture: with an image, a car ahead among at least two boxes, and if there are such the
     state to come in the shortest horizon but not yet there; evenly spaced."""
-    test, frames = held.test, held.test.frames
+    test, frames = inputs.test, inputs.test.frames
     ends, mask = test.ends, frames.detection_masks[test.ends]
     usable = (mask.sum(1) > 1) & (car_ahead(frames.detections[ends], mask) >= 0) & frames.image_ok[ends]
-    tasks = sorted(held.details[held.leader], key=lambda task: (family(task) != "brake", task))
+    tasks = sorted(inputs.details[inputs.leader], key=lambda task: (family(task) != "brake", task))
     soon = [usable & (test.labels(task) == 1) & (test.labels(state_of(task)) == 0) for task in tasks]
     rows = np.flatnonzero(next((rows for rows in soon if rows.any()), usable))
-    rows = np.array([row for row in rows if held.image(ends[row]) and held.roi_px(ends[row])], int)
+    rows = np.array([row for row in rows if inputs.image(ends[row]) and inputs.roi_px(ends[row])], int)
     return test.starts[rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]] if len(rows) else rows
 
 
-def boxes_picture(held: Held, shown: dict[str, Looks], starts: np.ndarray) -> Figure:
+def boxes_picture(inputs: Inputs, shown: dict[str, Looks], starts: np.ndarray) -> Figure:
     """A row a run, a column a frame: the larger a box's weight, the thicker and the more opaque it is."""
-    frames = held.test.frames
+    frames = inputs.test.frames
     ends = starts + frames.window_frames - 1
-    roi = held.roi_px(ends[0])
+    roi = inputs.roi_px(ends[0])
     height = 11 / len(ends) * roi[3] / roi[2] + 0.28
     figure = Figure(figsize=(11, height * len(shown) + 0.1))
     grid = figure.subplots(len(shown), len(ends), squeeze=False)
@@ -220,8 +222,8 @@ def boxes_picture(held: Held, shown: dict[str, Looks], starts: np.ndarray) -> Fi
                 {"edgecolor": pictures.BOX, "linewidth": 0.9 + 4 * float(w), "alpha": 0.35 + 0.65 * float(w)}
                 for w in weights
             ]
-            x, y, w, h = held.roi_px(end)
-            pictures.frame(axis, held.image(end), (x, y, w, h), boxes, drawn, cropped=True)
+            x, y, w, h = inputs.roi_px(end)
+            pictures.frame(axis, inputs.image(end), (x, y, w, h), boxes, drawn, cropped=True)
             width, height_px = axis.get_xlim()[1], axis.get_ylim()[0]
             written = [k for k in np.argsort(boxes[:, 0]) if weights[k] >= 0.05]
             for place, k in enumerate(written):  # above and below in turn: neighbours would cover each other's numbers
@@ -237,14 +239,14 @@ def boxes_picture(held: Held, shown: dict[str, Looks], starts: np.ndarray) -> Fi
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    frames = held.test.frames
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    frames = inputs.test.frames
     gather = Windows(frames, frames.window_frames)
-    starts = telling_windows(held, params.attention.frames)
+    starts = telling_windows(inputs, params.attention.frames)
     found, left_out, on_boxes = {}, {}, {}
-    for run in held.runs:
-        network, _ = load_model(held.checkpoint(run))
-        of = watched_run(held, run, network, gather, params.attention.windows)
+    for run in inputs.runs:
+        network, _ = load_model(inputs.checkpoint(run))
+        of = watched_run(inputs, run, network, gather, params.attention.windows)
         if of is None:
             left_out[run] = "an LSTM over telemetry, with the simple encoder: it weighs neither frames nor boxes"
             continue
@@ -256,8 +258,8 @@ def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[s
         step_s = float(np.median(np.diff(frames.t_ms))) / 1000
         pictures.save(out / "attention_time.png", lambda: time_picture(over_time, step_s))
     if on_boxes:
-        pictures.save(out / "attention_boxes.png", lambda: boxes_picture(held, on_boxes, starts))
-    write_numbers(out / "attention.json", {"runs": found, "left_out": left_out})
+        pictures.save(out / "attention_boxes.png", lambda: boxes_picture(inputs, on_boxes, starts))
+    write_json(out / "attention.json", rounded({"runs": found, "left_out": left_out}))
     return {
         f"{run}/{name.replace(' ', '_')}/car_ahead": value
         for run, of in found.items()

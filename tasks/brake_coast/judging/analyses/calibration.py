@@ -22,12 +22,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, write_numbers
-from tasks.brake_coast.judging.judge import spread
+from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Analyse, Calibration
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.files import write_json
+from tasks.yard.metrics import binary, bootstrap
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 
@@ -87,15 +88,15 @@ def judged(
 ) -> dict:
     """ECE, Brier score and reliability on test, and the change of the Brier score with its interval over recordings."""
     groups, member = np.unique(group, return_inverse=True)
-    draws = metrics.resamples(len(groups), reporting.bootstrap_replicates, reporting.bootstrap_seed)
+    draws = bootstrap.resamples(len(groups), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     gained = np.bincount(member, weights=(p - y) ** 2 - (before - y) ** 2, minlength=len(groups))
     return {
         "brier": float(np.mean((p - y) ** 2)),
-        "ece": metrics.calibration_error(y, p, bins),
+        "ece": binary.calibration_error(y, p, bins),
         "mean_foretold": float(p.mean()),
-        "reliability": metrics.reliability(y, p, bins),
+        "reliability": binary.reliability(y, p, bins),
         "brier_change": float(gained.sum() / len(y)),
-        "brier_change_interval": spread((draws @ gained) / (draws @ np.bincount(member)), len(groups)),
+        "brier_change_interval": bootstrap.spread((draws @ gained) / (draws @ np.bincount(member)), len(groups)),
     }
 
 
@@ -103,13 +104,13 @@ def counted(y: np.ndarray) -> dict[str, float | int | None]:
     return {"windows": len(y), "positives": int(y.sum()), "rate": float(y.mean()) if len(y) else None}
 
 
-def corrections(held: Held, params: Calibration, reporting: Reporting) -> dict[str, dict[str, dict]]:
+def corrections(inputs: Inputs, params: Calibration, reporting: Reporting) -> dict[str, dict[str, dict]]:
     """{run: {task: what is fitted and judged, or the reason why not}}."""
-    val, test = held.val, held.test
+    val, test = inputs.val, inputs.test
     recordings = test.frames.recording[test.ends]
     found: dict[str, dict[str, dict]] = {}
-    for run in held.runs:
-        model, config = load_model(held.checkpoint(run))
+    for run in inputs.runs:
+        model, config = load_model(inputs.checkpoint(run))
         foretold = predict(model, val.frames, val.starts, params.batch)
         found[run] = {}
         for column, task in enumerate(config["tasks"]):
@@ -124,7 +125,7 @@ def corrections(held: Held, params: Calibration, reporting: Reporting) -> dict[s
             if why_not(y, y_test):
                 continue
             z = logit(foretold[fitting, column])
-            before = held.predictions[f"{run}/{task}"].to_numpy()[judging]
+            before = inputs.probabilities(run, task)[judging]
             fitted = fit(y, z, of["train_rate"])
             after = {
                 name: before if name == "none" else sigmoid(a * logit(before) + b) for name, (a, b) in fitted.items()
@@ -199,16 +200,16 @@ def dots(found: dict[str, dict[str, dict]]) -> Figure:
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    found = corrections(held, params.calibration, reporting)
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    found = corrections(inputs, params.calibration, reporting)
     usable = {run: {task: of for task, of in tasks.items() if "corrections" in of} for run, tasks in found.items()}
     usable = {run: tasks for run, tasks in usable.items() if tasks}
-    shown = held.leader
+    shown = inputs.leader
     if shown in usable:
         pictures.save(out / "calibration.png", lambda: reliability(usable[shown], shown))
     if usable:
         pictures.save(out / "corrections.png", lambda: dots(usable))
-    write_numbers(out / "calibration.json", {"leader": shown, "runs": found})
+    write_json(out / "calibration.json", rounded({"leader": shown, "runs": found}))
     return {
         f"{run}/{task}/{score}_{name}": of["corrections"][name][score]
         for run, tasks in usable.items()

@@ -22,11 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.brake_coast.factory import Network, build
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, write_numbers
+from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.page import charts
 from tasks.brake_coast.params import Analyse
+from tasks.yard.files import write_json
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 
 WARM_UP = 10  # windows: the first calls allocate
@@ -71,10 +73,10 @@ def latencies_ms(networks: dict[str, Network], windows: list[tuple[Tensor, ...]]
     return {run: np.array(values) for run, values in took.items()}
 
 
-def costs(held: Held, windows: int) -> dict[str, dict[str, float]]:
+def costs(inputs: Inputs, windows: int) -> dict[str, dict[str, float]]:
     """Per run: parameters, macs, latency_ms_p50, latency_ms_p95, checkpoint_bytes."""
-    frames, starts = held.test.frames, held.test.starts
-    networks = {run: load_model(held.checkpoint(run))[0] for run in held.runs}
+    frames, starts = inputs.test.frames, inputs.test.starts
+    networks = {run: load_model(inputs.checkpoint(run))[0] for run in inputs.runs}
     gather = Windows(frames, frames.window_frames)
     chosen = starts[np.linspace(0, len(starts) - 1, windows).astype(int)]  # evenly over the drives
     took = latencies_ms(networks, [gather(torch.tensor([start])) for start in chosen.tolist()])
@@ -86,12 +88,12 @@ def costs(held: Held, windows: int) -> dict[str, dict[str, float]]:
             "macs": macs(network, frames.detections.shape[1]),
             "latency_ms_p50": float(p50),
             "latency_ms_p95": float(p95),
-            "checkpoint_bytes": held.checkpoint(run).stat().st_size,
+            "checkpoint_bytes": inputs.checkpoint(run).stat().st_size,
         }
     return found
 
 
-def picture(found: dict[str, dict], held: Held) -> Figure:
+def picture(found: dict[str, dict], inputs: Inputs) -> Figure:
     runs, looks = list(found), charts.looks(list(found))
     figure = Figure(figsize=(11, max(3.0, 0.32 * len(runs) + 1.1)))
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
@@ -107,7 +109,7 @@ def picture(found: dict[str, dict], held: Held) -> Figure:
         axes[0].plot(cost["latency_ms_p50"], y, **dot)
         axes[1].barh(y, cost["macs"] / 1e6, color=colour, height=0.55)
         axes[1].text(cost["macs"] / 1e6, y, f" {cost['parameters'] / 1e3:,.0f} k", va="center", fontsize=7.5)
-        areas = [of["all"]["pr_auc"] for of in held.details[run].values() if of["all"]["pr_auc"] is not None]
+        areas = [of["all"]["pr_auc"] for of in inputs.details[run].values() if of["all"]["pr_auc"] is not None]
         if areas:
             axes[2].plot(cost["latency_ms_p50"], np.mean(areas), **dot)
     axes[0].set(title="latency of one window", xlabel="ms, p50 (dot) to p95; one thread", ylim=(-0.6, len(runs) - 0.4))
@@ -121,9 +123,9 @@ def picture(found: dict[str, dict], held: Held) -> Figure:
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    found = costs(held, params.cost.windows)
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    found = costs(inputs, params.cost.windows)
     machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": 1, "windows": params.cost.windows}
-    pictures.save(out / "cost.png", lambda: picture(found, held))
-    write_numbers(out / "cost.json", {"measured_on": machine, "runs": found})
+    pictures.save(out / "cost.png", lambda: picture(found, inputs))
+    write_json(out / "cost.json", rounded({"measured_on": machine, "runs": found}))
     return {f"{run}/{name}": value for run, of in found.items() for name, value in of.items()}

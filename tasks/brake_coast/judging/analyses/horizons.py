@@ -17,12 +17,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, horizon_s, write_numbers
-from tasks.brake_coast.judging.judge import baseline_scores, spread, why_null
+from tasks.brake_coast.judging.analyses.inputs import Inputs, horizon_s
+from tasks.brake_coast.judging.judge import baseline_scores, why_null
 from tasks.brake_coast.judging.runs import SUBSETS, family, state_of
 from tasks.brake_coast.page import charts
 from tasks.brake_coast.params import Analyse
-from tasks.yard.metrics import binary as metrics
+from tasks.yard.files import write_json
+from tasks.yard.metrics import binary, bootstrap
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 
 KINDS = ("brake", "brake_onset", "coast")
@@ -48,23 +50,23 @@ def nearest_head(heads: list[str], label: str) -> str | None:
 class Judge:
     """The test labels of one name, on all windows and on those not yet doing it, and what scores are worth by them."""
 
-    def __init__(self, held: Held, label: str, replicates: int, seed: int):
-        test = held.test
+    def __init__(self, inputs: Inputs, label: str, replicates: int, seed: int):
+        test = inputs.test
         y, now = test.labels(label), test.labels(state_of(label))
         self.use = {"all": y >= 0, "not_yet": (y >= 0) & (now == 0)}
         self.y = {subset: y[use] for subset, use in self.use.items()}
         recordings, self.group = np.unique(test.frames.recording[test.ends], return_inverse=True)
-        self.draws = metrics.resamples(len(recordings), replicates, seed)
-        persistence = baseline_scores(label, held.val, test)["persistence"]["test"]
+        self.draws = bootstrap.resamples(len(recordings), replicates, seed)
+        persistence = baseline_scores(label, inputs.val, test)["persistence"]["test"]
         self.persistence = self.pr_auc(persistence)
 
     def pr_auc(self, p: np.ndarray) -> dict[str, float | None]:
-        return {subset: metrics.scores(self.y[subset], p[use])["pr_auc"] for subset, use in self.use.items()}
+        return {subset: binary.scores(self.y[subset], p[use])["pr_auc"] for subset, use in self.use.items()}
 
     def interval(self, p: np.ndarray, subset: str) -> dict | None:
         y, use = self.y[subset], self.use[subset]
-        drawn = metrics.bootstrap(y, p[use], self.group[use], self.draws)["pr_auc"]
-        return spread(drawn, len(np.unique(self.group[use])))
+        drawn = binary.replicates(y, p[use], self.group[use], self.draws)["pr_auc"]
+        return bootstrap.spread(drawn, len(np.unique(self.group[use])))
 
     def counts(self, subset: str) -> dict:
         y = self.y[subset]
@@ -114,17 +116,17 @@ def picture(found: dict, looks: dict[str, dict], leader: str) -> Figure:
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    names = [name for name in held.test.frames.label_names if kind_of(name) in KINDS]
-    heads = {run: list(held.details[run]) for run in held.runs}
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    names = [name for name in inputs.test.frames.label_names if kind_of(name) in KINDS]
+    heads = {run: list(inputs.details[run]) for run in inputs.runs}
     names = [name for name in names if any(family(head) == family(name) for of in heads.values() for head in of)]
     draws = (params.horizons.replicates, reporting.bootstrap_seed)
-    judges = {name: Judge(held, name, *draws) for name in names}
+    judges = {name: Judge(inputs, name, *draws) for name in names}
     labels = {name: {subset: judge.counts(subset) for subset in SUBSETS} for name, judge in judges.items()}
     runs = {
         run: {
             head: {
-                name: judge.pr_auc(held.predictions[f"{run}/{head}"].to_numpy())
+                name: judge.pr_auc(inputs.probabilities(run, head))
                 for name, judge in judges.items()
                 if family(name) == family(head)
             }
@@ -137,16 +139,16 @@ def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[s
         lines[run] = {}
         for name, judge in judges.items():
             if head := nearest_head(list(of), name):
-                p = held.predictions[f"{run}/{head}"].to_numpy()
+                p = inputs.probabilities(run, head)
                 drawn = {s: {"pr_auc": of[head][name][s], "interval": judge.interval(p, s)} for s in SUBSETS}
                 lines[run][name] = {"head": head, **drawn}
     if any(of["all"]["positives"] for of in labels.values()):
         figure = {"labels": labels, "lines": lines}
-        pictures.save(out / "horizons.png", lambda: picture(figure, charts.looks(held.runs), held.leader))
-    write_numbers(out / "horizons.json", {"labels": labels, "runs": runs, "lines": lines})
+        pictures.save(out / "horizons.png", lambda: picture(figure, charts.looks(inputs.runs), inputs.leader))
+    write_json(out / "horizons.json", rounded({"labels": labels, "runs": runs, "lines": lines}))
     return {
         f"{name}/pr_auc{'' if subset == 'all' else '_not_yet'}": value
-        for name, of in lines[held.leader].items()
+        for name, of in lines[inputs.leader].items()
         for subset in SUBSETS
         if (value := of[subset]["pr_auc"]) is not None
     }

@@ -22,9 +22,12 @@ from PIL import Image
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.judging import events
 from tasks.brake_coast.judging.analyses import pictures
-from tasks.brake_coast.judging.analyses.held import Held, car_ahead, horizon_s, write_numbers
+from tasks.brake_coast.judging.analyses.inputs import Inputs, car_ahead, horizon_s
 from tasks.brake_coast.judging.runs import state_of
 from tasks.brake_coast.params import Analyse, Misses
+from tasks.yard.files import write_json
+from tasks.yard.metrics.boxes import ious
+from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 
 FACTS = {  # of the whole event, then of the moment when the alarm should have come
@@ -68,12 +71,12 @@ def find(drive: events.Drive, threshold: float, horizon: int, params: Misses) ->
     return found
 
 
-def speeds(held: Held) -> dict[str, np.ndarray]:
+def speeds(inputs: Inputs) -> dict[str, np.ndarray]:
     """speed_kmh and pedal_pct (F) of every frame of the test split, as recorded: NaN where the reply is missing."""
-    frames, columns = held.test.frames, ["speed_kmh", "pedal_pct"]
+    frames, columns = inputs.test.frames, ["speed_kmh", "pedal_pct"]
     found = np.full((len(frames.t_ms), 2), np.nan)
     for index in np.unique(frames.recording):
-        rows = recording.read_telemetry(held.download / frames.recordings[index]).rows.set_index("t_ms")[columns]
+        rows = recording.read_telemetry(inputs.download / frames.recordings[index]).rows.set_index("t_ms")[columns]
         mine = frames.recording == index
         found[mine] = rows.reindex(frames.t_ms[mine]).to_numpy()
     return dict(zip(columns, found.T))
@@ -103,17 +106,16 @@ def growth(now: np.ndarray, before: np.ndarray) -> float | None:
 
     None if that is not the same car. Over a second it is 1 / time to collision.
     """
-    size, sizes = now[2:] - now[:2], before[:, 2:] - before[:, :2]
-    shared = (np.minimum(now[2:], before[:, 2:]) - np.maximum(now[:2], before[:, :2])).clip(min=0).prod(axis=1)
-    iou = shared / np.maximum(size.prod() + sizes.prod(axis=1) - shared, 1e-12)
-    if not len(iou) or iou.max() < SAME_CAR_IOU:
+    overlap = ious(now[None], before)
+    if not len(overlap) or overlap.max() < SAME_CAR_IOU:
         return None
-    return float(np.log(size / sizes[iou.argmax()]).mean())
+    same = before[overlap.argmax()]
+    return float(np.log((now[2:] - now[:2]) / (same[2:] - same[:2])).mean())
 
 
-def view(held: Held, frame: int) -> dict[str, float | None]:
+def view(inputs: Inputs, frame: int) -> dict[str, float | None]:
     """What was in view: how large the car ahead, how it grew, how many boxes; the taller, the nearer."""
-    frames = held.test.frames
+    frames = inputs.test.frames
     if not frames.image_ok[frame]:
         return dict.fromkeys(("ahead_height", "ahead_growth_1s", "boxes", "brightness"))
     before = max(0, frame - 2)  # a second at 2 Hz
@@ -124,18 +126,23 @@ def view(held: Held, frame: int) -> dict[str, float | None]:
         "ahead_height": float(box[3] - box[1]) if ahead >= 0 else None,
         "ahead_growth_1s": growth(box, frames.detections[before, mask, 1:5]) if ahead >= 0 and before < frame else None,
         "boxes": int(frames.detection_masks[frame].sum()),
-        "brightness": brightness(held.image(frame)),
+        "brightness": brightness(inputs.image(frame)),
     }
 
 
 def described(
-    held: Held, event: Event, telemetry: dict[str, np.ndarray], drive: events.Drive, threshold: float, params: Misses
+    inputs: Inputs,
+    event: Event,
+    telemetry: dict[str, np.ndarray],
+    drive: events.Drive,
+    threshold: float,
+    params: Misses,
 ) -> dict:
     """An event's row in misses.json.
 
     `quieted`: missed, although the score was up: in the quiet time after an event or alarm.
     """
-    frames = held.test.frames
+    frames = inputs.test.frames
     same = np.flatnonzero(frames.segment == frames.segment[event.onset])
     span = slice(max(same[0], event.onset - 1), min(same[-1], event.last + 1) + 1)
     lead_ms = frames.t_ms[event.onset] - frames.t_ms[same]
@@ -148,7 +155,9 @@ def described(
         for name, values in telemetry.items()
     }
     seen = (
-        view(held, moment) if moment >= 0 else dict.fromkeys(("ahead_height", "ahead_growth_1s", "boxes", "brightness"))
+        view(inputs, moment)
+        if moment >= 0
+        else dict.fromkeys(("ahead_height", "ahead_growth_1s", "boxes", "brightness"))
     )
     return {
         "recording": frames.recordings[frames.recording[event.onset]],
@@ -218,10 +227,10 @@ def caption(row: dict) -> tuple[str, str]:
     return f"{row['recording']}  {row['onset'].split(' ')[1][:8]}", "; ".join(said)
 
 
-def sheet(held: Held, run: str, task: str, threshold: float, chosen: list[tuple[Event, dict]], of: dict) -> Figure:
+def sheet(inputs: Inputs, run: str, task: str, threshold: float, chosen: list[tuple[Event, dict]], of: dict) -> Figure:
     """The camera pictures at the moments when the alarms should have come, with what the detector saw."""
-    frames, rows = held.test.frames, -(-len(chosen) // COLUMNS)
-    with Image.open(held.image(chosen[0][0].moment)) as picture:
+    frames, rows = inputs.test.frames, -(-len(chosen) // COLUMNS)
+    with Image.open(inputs.image(chosen[0][0].moment)) as picture:
         height = 11 / COLUMNS * picture.height / picture.width + 0.4
     figure = Figure(figsize=(11, height * rows + 0.35))
     figure.suptitle(
@@ -239,29 +248,29 @@ def sheet(held: Held, run: str, task: str, threshold: float, chosen: list[tuple[
         looks = [
             {"edgecolor": pictures.BOX, "linewidth": 1.8 if slot == ahead else 0.8} for slot in np.flatnonzero(mask)
         ]
-        pictures.frame(axis, held.image(event.moment), held.roi_px(event.moment), boxes, looks, cropped=False)
+        pictures.frame(axis, inputs.image(event.moment), inputs.roi_px(event.moment), boxes, looks, cropped=False)
         axis.set_title("\n".join(caption(row)), fontsize=6.5, fontweight="normal", loc="left")
     return figure
 
 
-def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[str, float]:
-    run, frames = held.leader, held.test.frames
-    telemetry = speeds(held)
+def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
+    run, frames = inputs.leader, inputs.test.frames
+    telemetry = speeds(inputs)
     tasks, skipped = {}, {}
-    for task, found in held.details[run].items():
+    for task, found in inputs.details[run].items():
         threshold = found["threshold"]
         if threshold is None:
             skipped[task] = found["events"]["null_because"]
             continue
         score = np.full(len(frames.t_ms), np.nan)
-        score[held.test.ends] = held.predictions[f"{run}/{task}"]
+        score[inputs.test.ends] = inputs.probabilities(run, task)
         state = frames.labels[:, frames.label_names.index(state_of(task))]
         drive = events.Drive(frames.t_ms, frames.segment, state, score)
         all_events = find(drive, threshold, horizon_s(task), params.misses)
         if not all_events:
             skipped[task] = "no onset in the test drives"
             continue
-        rows = [described(held, event, telemetry, drive, threshold, params.misses) for event in all_events]
+        rows = [described(inputs, event, telemetry, drive, threshold, params.misses) for event in all_events]
         missed = sum(not row["caught"] for row in rows)
         quieted = sum(row["quieted"] for row in rows)
         of = {
@@ -274,11 +283,11 @@ def make(params: Analyse, reporting: Reporting, out: Path, held: Held) -> dict[s
         }
         tasks[task] = of
         lost = [pair for pair in zip(all_events, rows) if not pair[1]["caught"]]
-        seen = [(e, row) for e, row in lost if e.moment >= 0 and held.image(e.moment) and held.roi_px(e.moment)]
+        seen = [(e, row) for e, row in lost if e.moment >= 0 and inputs.image(e.moment) and inputs.roi_px(e.moment)]
         seen = sorted(seen, key=lambda pair: -(pair[1]["speed_lost_kmh"] or 0))[: params.misses.shown]
         if seen:
-            pictures.save(out / f"misses_{task}.png", lambda: sheet(held, run, task, threshold, seen, of))
+            pictures.save(out / f"misses_{task}.png", lambda: sheet(inputs, run, task, threshold, seen, of))
     if tasks:
         pictures.save(out / "misses.png", lambda: beside(tasks))
-    write_numbers(out / "misses.json", {"run": run, "tasks": tasks, "null_because": skipped})
+    write_json(out / "misses.json", rounded({"run": run, "tasks": tasks, "null_because": skipped}))
     return {f"{task}/{name}": of[name] for task, of in tasks.items() for name in ("missed", "caught", "quieted")}

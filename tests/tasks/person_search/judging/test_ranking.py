@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.person_search.judging import ranking
+from tasks.yard.metrics import bootstrap
 from tests.tasks.person_search.textbook import textbook
 
 
@@ -126,7 +127,7 @@ def test_diverged_embeddings_are_an_error_and_dead_ones_are_not():
 def test_bootstrap_equals_drawing_people_in_a_loop():
     distance, labels = crowd(1, queries=40)
     found = ranking.rank_distances(distance, *labels)
-    drawn = ranking.bootstrap(found, labels[0], replicates=20, seed=3)
+    drawn = ranking.replicates(found, labels[0], count=20, seed=3)
     people = np.unique(labels[0][found.used])
     draws = np.random.default_rng(3).multinomial(len(people), np.full(len(people), 1 / len(people)), size=20)
     for r, counts in enumerate(draws):
@@ -134,10 +135,10 @@ def test_bootstrap_equals_drawing_people_in_a_loop():
         rows = np.concatenate([np.tile(some, times) for some, times in zip(of, counts)])
         assert drawn["map"][r] == pytest.approx(found.ap[rows].mean())
         assert drawn["rank1"][r] == pytest.approx((found.first[rows] == 1).mean())
-    span = ranking.intervals(found, labels[0], replicates=500, seed=0)["map"]
+    span = bootstrap.spread(ranking.replicates(found, labels[0], 500, 0)["map"], len(people))
     assert span["low"] < found.map < span["high"]
 
 
-def test_one_person_has_no_interval():
-    found = ranking.rank_distances(np.array([[0.1, 0.2]]), *(np.array(x) for x in ([1], [1], [1, 2], [2, 2])))
-    assert ranking.intervals(found, np.array([1]), 10, 0) == {"map": None, "rank1": None}
+def test_with_nobody_to_find_there_are_no_replicates():
+    found = ranking.rank_distances(np.array([[0.1, 0.2]]), *(np.array(x) for x in ([1], [1], [3, 2], [2, 2])))
+    assert ranking.replicates(found, np.array([1]), 10, 0) == {}

@@ -6,27 +6,25 @@ Reads    pack/{val,test}.h5, evaluate/details.json, evaluate/predictions/*.csv; 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast.formats import recording, windows
+from tasks.brake_coast.formats import predictions, recording, windows
 from tasks.brake_coast.judging.judge import Split
 from tasks.brake_coast.judging.runs import BASELINES, leader, ranked_runs
-from tasks.yard.files import read_json, write_json
+from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 
 NEAR = 0.15  # of the picture's width
 
 
 @dataclass(frozen=True)
-class Held:
+class Inputs:
     """The folders, and their content as far as it is asked for."""
 
     download: Path
@@ -41,8 +39,8 @@ class Held:
         path = self.evaluate / "details.json"
         if not path.exists():
             raise BadInput(f"{path}: no such file; run brake_coast-evaluate first")
-        found = read_json(path)
-        return {run: found[run] for run in ranked_runs(found)}
+        details = read_json(path)
+        return {run: details[run] for run in ranked_runs(details)}
 
     @property
     def runs(self) -> list[str]:
@@ -71,16 +69,12 @@ class Held:
         return Split(windows.load(self.pack / "test.h5"))
 
     @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """A row a test window in the order of `test.starts`, a column "<run>/<task>" of probabilities."""
-        frames, ends = self.test.frames, self.test.ends
-        names = [frames.recordings[index] for index in np.unique(frames.recording[ends])]
-        paths = [self.evaluate / "predictions" / f"{name}.csv" for name in names]
-        missing = [path for path in paths if not path.exists()]
-        tables = [] if missing else [pd.read_csv(path) for path in paths]
-        if missing or not np.array_equal(np.concatenate([t["t_ms"] for t in tables]), frames.t_ms[ends]):
-            raise BadInput(f"{self.evaluate}/predictions is not of {self.pack}/test.h5: run brake_coast-evaluate again")
-        return pd.concat(tables, ignore_index=True)
+    def _predictions(self) -> pd.DataFrame:
+        return predictions.read_all(self.evaluate, self.test.frames, self.test.ends)
+
+    def probabilities(self, run: str, task: str) -> np.ndarray:
+        """(N) of the test windows, as evaluate judged them."""
+        return self._predictions[predictions.column(run, task)].to_numpy()
 
     @cached_property
     def _stamped(self) -> dict[str, dict[int, Path]]:
@@ -127,8 +121,3 @@ def car_ahead(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     central = mask & (np.abs((x1 + x2) / 2 - 0.5) < np.minimum(x2 - x1, NEAR))
     height = np.where(central, y2 - y1, -1.0)
     return np.where(central.any(axis=-1), height.argmax(axis=-1), -1)
-
-
-def write_numbers(path: Path, values: Any) -> None:
-    """As JSON with six decimals, like evaluate: more than the data can tell, and the same from every BLAS."""
-    write_json(path, json.loads(json.dumps(values), parse_float=lambda text: round(float(text), 6)))

@@ -1,0 +1,71 @@
+"""The registered models of a line: their versions, and the one that has the alias `champion`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.yard.stage import Stage
+from tasks.yard.tracking import store
+from tasks.yard.tracking.lineage import dvc_hash
+
+CHAMPION = "champion"
+
+
+def log_model(run_id: str, stage: Stage, served: Callable) -> None:
+    """Log the model with its signature and register it. The loader is code of this project: nothing is unpickled."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    model = served(stage.out, stage.item)
+    if model is None:
+        return
+    loader, data_path, inputs = model
+    predictor = sys.modules[loader]._load_pyfunc(str(data_path))
+    for name in ("mlflow.tracking._model_registry.fluent", "mlflow.store.model_registry"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the signature is given; what MLflow would rather have is an example beside it
+        mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=loader,
+            data_path=str(data_path),
+            code_paths=["tasks", "models"],
+            signature=infer_signature(inputs, predictor.predict(inputs)),
+            pip_requirements="requirements.lock",
+            registered_model_name=stage.line,
+        )
+
+
+def versions_of(line: str, stage: str, out: Path) -> list[str]:
+    """The registered versions of the model that a stage made as it lies in `out` now, the newest first."""
+    client, here = store.client(), dvc_hash(out)
+    versions = []
+    for version in client.search_model_versions(f"name = '{line}'", order_by=["version_number DESC"]):
+        tags = client.get_run(version.run_id).data.tags
+        if tags.get("stage") == stage and tags.get(f"dvc.out.{out}") == here:
+            versions.append(str(version.version))
+    return versions
+
+
+def champion(line: str) -> tuple[str, Path] | None:
+    """Version and checkpoint of the registered model that has the alias `champion`, None if none has."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = store.client()
+    try:
+        version = client.get_model_version_by_alias(line, CHAMPION)
+    except MlflowException:
+        return None
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{line}@{CHAMPION}"))
+    return str(version.version), next(folder.rglob("*.pt"))
+
+
+def crown(line: str, version: str, reason: str) -> None:
+    client = store.client()
+    client.set_registered_model_alias(line, CHAMPION, version)
+    client.set_model_version_tag(line, version, "champion.because", reason)
