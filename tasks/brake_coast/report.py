@@ -157,6 +157,7 @@ def run(
     embedded = film.stat().st_size <= reporting_params.embed_mb * 1e6
     pictures = sorted(train_detector.glob("*.png"))
     page = {
+        "source_url": reporting_params.source_url,
         "summary": summary,
         "details": details,
         "tasks": tasks,

@@ -140,6 +140,7 @@ def run(
     spread = units[:: max(1, len(units) // SHOWN_UNITS)][:SHOWN_UNITS]
     findings = [text for unit in check["units"].values() for text in unit["findings"]]
     page: dict[str, Any] = {
+        "source_url": reporting_params.source_url,
         "details": details, "names": names, "metrics": METRICS, "figures": figures, "check": check, "packed": packed,
         "film": film(visualize, out, reporting_params.embed_mb), "shown": pictures(visualize, ("frame", "heatmap")),
         "curve": pictures(evaluate, ("threshold",)), "findings": findings[:SHOWN_FINDINGS], "count": len(findings),

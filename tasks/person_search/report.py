@@ -223,6 +223,7 @@ def run(
     if histories:
         figures["learning"] = learning(out / "learning.png", histories)
     page = {
+        "source_url": reporting_params.source_url,
         "details": details, "runs": runs, "metrics": METRICS, "boxes": BOXES, "leader": details["leader"],
         "threshold": details["threshold"], "figures": figures,
         "remarks": remarks(details, detector, about, report),

@@ -55,6 +55,11 @@ class Reporting(Section):
     )
     bootstrap_seed: int = Field(ge=0)
     embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
+    source_url: str | None = Field(
+        pattern=r"^https?://",
+        description="where readers of a report get the source of this yard, as section 13 of the AGPL asks; null: the "
+        "page says that they may ask for it",
+    )
 
 
 class Yard(Section):

@@ -185,8 +185,9 @@ def test_a_large_film_stays_beside_the_page_and_a_detector_is_shown(seen, tmp_pa
     (tmp_path / "train_detector").mkdir()
     write_json(tmp_path / "train_detector" / "metrics.json", {"test": {"map50": 0.875, "images": 40}, "epochs": 3})
     shutil.copy(root / "report" / "pr.png", tmp_path / "train_detector" / "samples.png")
-    run(tmp_path, tmp_path / "report", embed_mb=0.001)
+    run(tmp_path, tmp_path / "report", embed_mb=0.001, source_url="https://example.org/yard")
     text, page = page_of(tmp_path)
+    assert '<a href="https://example.org/yard">' in text  # AGPL-3.0, section 13
     assert "drive.mp4" in page.fetched and "0.875" in text and "samples" in text
 
 

@@ -284,8 +284,9 @@ def test_same_input_same_bytes_and_a_large_film_lies_beside_the_page(project):
         (root / "again" / name).write_bytes(b"left by an earlier run")
     paged(root, "again")
     assert folder_hash(root / "again") == folder_hash(root / "report")
-    paged(root, "again", embed_mb=0)
-    _, page = page_of(root / "again")
+    paged(root, "again", embed_mb=0, source_url="https://example.org/yard")
+    text, page = page_of(root / "again")
+    assert '<a href="https://example.org/yard">' in text  # AGPL-3.0, section 13
     assert [url for url in page.fetched if not url.startswith("data:")] == ["plane.mp4"]
     assert (root / "again/plane.mp4").read_bytes() == (root / "visualize/plane.mp4").read_bytes()
 

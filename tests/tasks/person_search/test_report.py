@@ -196,8 +196,9 @@ def test_a_large_film_lies_beside_the_page_and_a_search_without_its_json_is_show
     for step in (*STEPS, "train"):
         (tmp_path / step).symlink_to(root / step) if step != "search" else shutil.copytree(root / step, tmp_path / step)
     (tmp_path / "search" / "search.json").unlink()
-    run(tmp_path, tmp_path / "report", embed_mb=0.001)
-    _, page = page_of(tmp_path / "report")
+    run(tmp_path, tmp_path / "report", embed_mb=0.001, source_url="https://example.org/yard")
+    text, page = page_of(tmp_path / "report")
+    assert '<a href="https://example.org/yard">' in text  # AGPL-3.0, section 13
     assert f"{QUERY}.mp4" in page.fetched
     assert (tmp_path / "report" / f"{QUERY}.mp4").read_bytes() == (root / "search" / QUERY / "search.mp4").read_bytes()
     assert sum(url.startswith("data:image/jpeg") for url in page.fetched) >= 2
