@@ -143,23 +143,26 @@ def repeatable(machine: Machine) -> Iterator[None]:
 
 
 def fit(
-    fabric: Fabric,
-    job: Job,
+    prepare: Callable[[Fabric], Job],
     params: Engine,
     machine: Machine,
     optimizer: Optimizer,
     out: Path,
     ctx: Context,
     until: int | None = None,
-) -> list[dict]:
-    """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch.
+) -> tuple[nn.Module, list[dict]]:
+    """Train, or go on where a killed run stopped, or find that all is done. Returns the network and its history, one
+    dict an epoch.
 
+    `prepare` makes the job for a device and its processes; what it draws at random is put back as all else is.
     `until` stops after so many epochs in all and leaves a run that the next call takes up: the schedule is that of
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
+    fabric = start(params, machine)
     with repeatable(machine):
+        job = prepare(fabric)
         trainer = Trainer(fabric, job, params, machine, optimizer, out, ctx)
-        return trainer.run(params.epochs if until is None else until)
+        return job.model, trainer.run(params.epochs if until is None else until)
 
 
 class Trainer:

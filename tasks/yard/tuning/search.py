@@ -58,18 +58,23 @@ class Search:
     fatal: tuple[type[Exception], ...] = ()  # what bad values may raise: the trial fails, the search goes on
 
 
+def none(section: str, out: Path) -> dict[str, float]:
+    """No search was asked for: says how one is, and leaves nothing of an earlier one."""
+    for name in OUTPUTS:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    line = section.partition(".")[0]
+    how = f"python -m flows run {line} --set {line}.tune.trials=20"
+    write_json(
+        out / "best.json", {"trials": 0, "how": f"no search was asked for; {how} starts one over {line}.tune.space"}
+    )
+    return {"trials": 0}
+
+
 def run(search: Search, params: Tuning, out: Path, ctx: Context) -> dict[str, float]:
     """Search, or go on where a killed search stopped. Returns the best score, that of the values that stand, counts."""
     for name in OUTPUTS:
         (out / name).unlink(missing_ok=True)
-    if not params.trials:
-        shutil.rmtree(out / "runs", ignore_errors=True)
-        line = search.section.partition(".")[0]
-        how = f"python -m flows run {line} --set {line}.tune.trials=20"
-        write_json(
-            out / "best.json", {"trials": 0, "how": f"no search was asked for; {how} starts one over {line}.tune.space"}
-        )
-        return {"trials": 0}
     base = _with(search.base, {} if params.epochs is None else {"engine.epochs": params.epochs}, search.section)
     _refuse_mistakes(search, base, params)
     _forget_others(search, base, params, out)
