@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from tasks.yard.files import digest, file_hash, read_json
 from tasks.yard.metrics import binary
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
-from tasks.yard.training import engine
+from tasks.yard.training import engine, history
 from tasks.yard.training.sampling import drawn, seed_of, shuffled
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def judged(
     return found
 
 
-def prepare(params: Train, machine: Machine, variant: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, variant: str, pack: Path, code: str, fabric: Fabric) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     train, val = (windows.load(pack / f"{split}.h5") for split in ("train", "val"))
     last, device = train.window_frames - 1, fabric.device
@@ -203,25 +204,13 @@ def prepare(params: Train, machine: Machine, variant: str, pack: Path, fabric: F
     )
 
 
-def fit(
-    params: Train, machine: Machine, variant: str, pack: Path, out: Path, ctx: Context, until: int | None = None
-) -> tuple[nn.Module, list[dict]]:
-    """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
-    fabric = engine.start(params.engine, machine)
-    with engine.repeatable(machine):
-        job = prepare(params, machine, variant, pack, fabric, ctx.code)
-        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
-
-
 def run(
     params: Train, out: Path, ctx: Context = Context(), *, variant: str, pack: Path, machine_params: Machine
 ) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, machine_params, variant, pack, out, ctx)
-    best = [row for row in history if row["best"]][-1]
-    scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
-    parameters = sum(p.numel() for p in model.parameters())
-    return {**scores, "best_epoch": best["epoch"], "epochs": len(history), "parameters": parameters}
+    job_for = partial(prepare, params, machine_params, variant, pack, ctx.code)
+    model, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)
+    return history.summary(rows, model)
 
 
 def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]] | None:

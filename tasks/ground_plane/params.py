@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from models.ground_plane.variants import NETWORKS
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
 from tasks.yard.training.sections import Engine, Optimizer
+from tasks.yard.tuning.section import Tuning
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -123,6 +124,12 @@ class Visualize(Section):
     height_px: int = Field(ge=160, le=4320, description="of the film")
 
 
+class Tune(Tuning):
+    network: Annotated[str, AfterValidator(lambda name: _known_networks([name])[0])] = Field(
+        description="the network that is trained in every trial"
+    )
+
+
 class Line(Section):
     download: Download
     check_data: CheckData
@@ -130,3 +137,4 @@ class Line(Section):
     train: Train
     detect: Detect
     visualize: Visualize
+    tune: Tune

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -38,7 +39,7 @@ from tasks.ground_plane.params import Decode, Loss, Train
 from tasks.yard.files import digest, file_hash
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
-from tasks.yard.training import engine
+from tasks.yard.training import engine, history
 from tasks.yard.training.across import with_common_statistics
 from tasks.yard.training.sampling import shuffled
 
@@ -152,7 +153,7 @@ def training_frames(
     return frames
 
 
-def prepare(params: Train, machine: Machine, name: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, name: str, pack: Path, code: str, fabric: Fabric) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     held = scenes.load(pack)
     frames = training_frames(held, params, machine, name, fabric, pack)
@@ -195,25 +196,13 @@ def prepare(params: Train, machine: Machine, name: str, pack: Path, fabric: Fabr
     )
 
 
-def fit(
-    params: Train, machine: Machine, name: str, pack: Path, out: Path, ctx: Context, until: int | None = None
-) -> tuple[nn.Module, list[dict]]:
-    """The network and its history, one dict an epoch; `until`: stop after so many epochs, to be taken up again."""
-    fabric = engine.start(params.engine, machine)
-    with engine.repeatable(machine):
-        job = prepare(params, machine, name, pack, fabric, ctx.code)
-        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
-
-
 def run(
     params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
 ) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, machine_params, network, pack, out, ctx)
-    best = [row for row in history if row["best"]][-1]
-    scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {**scores, "best_epoch": best["epoch"], "epochs": len(history), "parameters": parameters}
+    job_for = partial(prepare, params, machine_params, network, pack, ctx.code)
+    model, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)
+    return history.summary(rows, model)
 
 
 def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:

@@ -32,7 +32,7 @@ from tasks.person_search.params import Train
 from tasks.yard.files import digest, file_hash, read_json
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
-from tasks.yard.training import checkpoint, engine
+from tasks.yard.training import checkpoint, engine, history
 from tasks.yard.training.across import gathered, with_common_statistics
 from tasks.yard.training.sampling import shuffled
 
@@ -112,7 +112,7 @@ def still(network: nn.Module, params: Train) -> engine.Still | None:
     return None if params.loss.softmax else engine.Still((HEAD,), None)
 
 
-def prepare(params: Train, machine: Machine, network: str, pack: Path, fabric: Fabric, code: str) -> engine.Job:
+def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str, fabric: Fabric) -> engine.Job:
     """Data on the device, network, loss and judge, as the engine wants them."""
     train, val = (crops.load(pack / f"{split}.h5") for split in ("train", "val"))
     identity = people(train, params, fabric.world_size, pack / "train.h5")
@@ -164,45 +164,26 @@ def write_start(params: Train, job: engine.Job, out: Path) -> None:
     checkpoint.save(out, "start", {"model": job.model.state_dict(), "config": job.config}, about)
 
 
-def fit(
-    params: Train,
-    machine: Machine,
-    network: str,
-    pack: Path,
-    out: Path,
-    ctx: Context,
-    until: int | None = None,
-    *,
-    start: bool = False,
-) -> tuple[nn.Module, list[dict]]:
-    """The network and its history, one dict an epoch.
-
-    `until`: stop after so many epochs, to be taken up again; `start`: write start.pt.
-    """
-    fabric = engine.start(params.engine, machine)
-    with engine.repeatable(machine):
-        job = prepare(params, machine, network, pack, fabric, ctx.code)
-        if start and fabric.is_global_zero:
-            write_start(params, job, out)
-        return job.model, engine.fit(fabric, job, params.engine, machine, params.optimizer, out, ctx, until)
-
-
 def run(
     params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
 ) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
-    model, history = fit(params, machine_params, network, pack, out, ctx, start=True)
-    triplet = history[-1]["train"].get("triplet")
+
+    def job_for(fabric: Fabric) -> engine.Job:
+        job = prepare(params, machine_params, network, pack, ctx.code, fabric)
+        if fabric.is_global_zero:
+            write_start(params, job, out)
+        return job
+
+    model, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)
+    triplet = rows[-1]["train"].get("triplet")
     of_one_point = params.loss.triplet * (params.loss.margin or math.log(2))
     if triplet is not None and abs(triplet / of_one_point - 1) < COLLAPSED:
         log.warning(
             "%s: the triplet loss ended at %.3g, as if all images had the same vector; "
             "lower person_search.train.optimizer.learning_rate", network, triplet
         )  # fmt: skip
-    best = [row for row in history if row["best"]][-1]
-    scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
-    parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(f"{HEAD}."))
-    return {**scores, "best_epoch": best["epoch"], "epochs": len(history), "parameters": parameters}
+    return history.summary(rows, model, uncounted=HEAD)
 
 
 def served_model(out: Path, item: str) -> tuple[str, Path, np.ndarray]:

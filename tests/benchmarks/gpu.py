@@ -49,7 +49,7 @@ class Steps:
     def __init__(self, variant: str, pack: Path, out: Path, cuda_graph: bool):
         params, on = settings(1), gpu(cuda_graph)
         fabric = engine.start(params.engine, on)
-        job = train.prepare(params, on, variant, pack, fabric, "")
+        job = train.prepare(params, on, variant, pack, "", fabric)
         self.trainer = engine.Trainer(fabric, job, params.engine, on, params.optimizer, out, Context())
         self.trainer.set_moving()
         self.ids = job.order(0).to(fabric.device).split(BATCH)

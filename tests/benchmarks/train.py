@@ -104,7 +104,7 @@ class Ours:
         params = Train(**values)
         on = machine(precision=precision)
         fabric = engine.start(params.engine, on)
-        job = prepare(params, on, variant, pack, fabric, "")
+        job = prepare(params, on, variant, pack, "", fabric)
         self.trainer = engine.Trainer(fabric, job, params.engine, on, params.optimizer, pack, Context())
         self.trainer.set_moving()
         self.ids = job.order(0)

@@ -42,24 +42,26 @@ def groups(identity: Tensor, images: int, generator: torch.Generator) -> tuple[T
     return torch.cat(rows), torch.tensor(owners)
 
 
-def order(identity: Tensor, identities: int, images: int, seed: int, epoch: int) -> Tensor:
-    """Rows of an epoch: in each run of `identities` x `images` rows that many identities, their images side by side.
+def used(owner: Tensor, count: int, identities: int, generator: torch.Generator) -> Tensor:
+    """Which of the groups an epoch uses, those of an identity side by side, drawn anew.
 
-    `identity` (N) int64, 0 or higher.
+    A batch takes one group of an identity at most, so nobody has more than there are batches, `count`; of what is still
+    too many some sit this epoch out.
     """
-    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
-    rows, owner = groups(identity, images, generator)
-    count = batches(torch.bincount(identity), identities, images)
-    # Too many groups: no identity may have more than there are batches, and of the others some sit this epoch out.
     shuffled = torch.randperm(len(owner), generator=generator)
     shuffled = shuffled[torch.argsort(owner[shuffled], stable=True)]
     _, sizes = torch.unique_consecutive(owner[shuffled], return_counts=True)
-    kept = torch.cat([part[:count] for part in shuffled.split(sizes.tolist())])
-    kept = kept[torch.randperm(len(kept), generator=generator)[: count * identities]]
-    waiting = kept[torch.argsort(owner[kept], stable=True)]
-    left = torch.unique_consecutive(owner[waiting], return_counts=True)[1]
-    ends = left.cumsum(0)
-    chosen = []
+    few = torch.cat([part[:count] for part in shuffled.split(sizes.tolist())])
+    few = few[torch.randperm(len(few), generator=generator)[: count * identities]]
+    return few[torch.argsort(owner[few], stable=True)]
+
+
+def dealt(sizes: Tensor, count: int, identities: int, generator: torch.Generator) -> Tensor:
+    """The groups of identities that have `sizes` of them, side by side: their places (count x identities) in the order
+    in which `count` batches take them, no identity twice in a batch.
+    """
+    left, ends = sizes.clone(), sizes.cumsum(0)
+    places = [ends.new_empty(0)]
     for batches_left in range(count, 0, -1):
         # Who has a group for every batch left has to be in this one; the others are drawn by the groups they have left.
         due = left == batches_left
@@ -68,6 +70,19 @@ def order(identity: Tensor, identities: int, images: int, seed: int, epoch: int)
             weight = torch.where(due, 0, left).double()
             others = torch.multinomial(weight, identities - len(picked), generator=generator)
             picked = torch.cat([picked, others])
+        places.append(ends[picked] - left[picked])
         left[picked] -= 1
-        chosen.append(waiting[ends[picked] - 1 - left[picked]])
-    return rows[torch.cat(chosen)].flatten() if chosen else rows.new_empty(0)
+    return torch.cat(places)
+
+
+def order(identity: Tensor, identities: int, images: int, seed: int, epoch: int) -> Tensor:
+    """Rows of an epoch: in each run of `identities` x `images` rows that many identities, their images side by side.
+
+    `identity` (N) int64, 0 or higher.
+    """
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+    rows, owner = groups(identity, images, generator)
+    count = batches(torch.bincount(identity), identities, images)
+    chosen = used(owner, count, identities, generator)
+    _, sizes = torch.unique_consecutive(owner[chosen], return_counts=True)
+    return rows[chosen[dealt(sizes, count, identities, generator)]].flatten()

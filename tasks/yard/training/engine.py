@@ -143,23 +143,26 @@ def repeatable(machine: Machine) -> Iterator[None]:
 
 
 def fit(
-    fabric: Fabric,
-    job: Job,
+    prepare: Callable[[Fabric], Job],
     params: Engine,
     machine: Machine,
     optimizer: Optimizer,
     out: Path,
     ctx: Context,
     until: int | None = None,
-) -> list[dict]:
-    """Train, or go on where a killed run stopped, or find that all is done. Returns the history, one dict an epoch.
+) -> tuple[nn.Module, list[dict]]:
+    """Train, or go on where a killed run stopped, or find that all is done. Returns the network and its history, one
+    dict an epoch.
 
+    `prepare` makes the job for a device and its processes; what it draws at random is put back as all else is.
     `until` stops after so many epochs in all and leaves a run that the next call takes up: the schedule is that of
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
+    fabric = start(params, machine)
     with repeatable(machine):
+        job = prepare(fabric)
         trainer = Trainer(fabric, job, params, machine, optimizer, out, ctx)
-        return trainer.run(params.epochs if until is None else until)
+        return job.model, trainer.run(params.epochs if until is None else until)
 
 
 class Trainer:
@@ -176,6 +179,7 @@ class Trainer:
         self.fabric, self.job, self.params, self.machine = fabric, job, params, machine
         self.rate, self.out, self.ctx = optimizer, out, ctx
         self.raw = job.model.to(fabric.device)
+        self.parts = [self.raw.get_submodule(name) for name in job.still.modules] if job.still else []
         if job.still and job.still.epochs is None:
             self.let_move(False)  # for ever: the optimizer never hears of them
         self.averaged = copy.deepcopy(self.raw).requires_grad_(False) if params.ema_decay else None
@@ -190,7 +194,7 @@ class Trainer:
         self.graphed = graphed
         self.graph: StepGraph | None = None
         self.model: nn.Module | None = None  # as fabric has wrapped it, for what moves now
-        self.wrapped_still: bool | None = None  # whether the parts of `job.still` stood still then
+        self.wrapped_still: bool | None = None  # whether the parts stood still then
         self.at = Progress()
         self.saved_at = time.monotonic()
 
@@ -219,24 +223,27 @@ class Trainer:
         return at.history
 
     def let_move(self, move: bool) -> None:
-        for name in self.job.still.modules:
-            self.raw.get_submodule(name).requires_grad_(move)
+        for part in self.parts:
+            part.requires_grad_(move)
 
     def set_moving(self) -> None:
         """Make the model ready to train: what stands still in this epoch has no gradient and keeps its statistics."""
         still = self.job.still is not None and self.job.still.at(self.at.epoch)
-        if self.wrapped_still != still:
-            self.model = None
-            gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
-            if self.job.still is not None:
-                self.let_move(not still)
-            self.model = self.fabric.setup_module(torch.compile(self.raw) if self.machine.compile else self.raw)
-            if self.graphed:
-                self.graph = StepGraph(self.learn, self.params.batch, self.fabric.device)
-            self.wrapped_still = still
+        if self.wrapped_still != still:  # before the first epoch, and before the one from which on the parts move
+            self.wrap(still)
         self.model.train()
-        for name in self.job.still.modules if still else ():
-            self.raw.get_submodule(name).eval()
+        for part in self.parts if still else ():
+            part.eval()
+
+    def wrap(self, still: bool) -> None:
+        """Anew what knows which weights had a gradient when it was made: DDP, a compiled model, a graph of launches."""
+        self.model = None
+        gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
+        self.let_move(not still)
+        self.model = self.fabric.setup_module(torch.compile(self.raw) if self.machine.compile else self.raw)
+        if self.graphed:
+            self.graph = StepGraph(self.learn, self.params.batch, self.fabric.device)
+        self.wrapped_still = still
 
     def share(self, ids: Tensor) -> list[Tensor]:
         """Of a global batch the rows of this process, by micro-batch; blocks of rows stay whole."""
@@ -291,25 +298,35 @@ class Trainer:
                 averaged.copy_(latest)
 
     def learn(self, ids: Tensor) -> dict[str, Tensor]:
-        """Gradient and update; returns each term's sum over the rows of this process, and the gradient's norm as NORM."""
-        fabric, world = self.fabric, self.fabric.world_size
-        mine = self.share(ids)
-        parts = mine or [ids[: self.job.block]]  # too few rows for all: take part with weight 0, others wait
+        """Gradient and update. Returns each term's sum over the rows of this process, and as NORM the gradient's."""
+        sums = self.gradient(ids)
+        return {**sums, NORM: self.update()}
+
+    def gradient(self, ids: Tensor) -> dict[str, Tensor]:
+        """That of the mean loss over the global batch; returns each term's sum over the rows of this process.
+
+        The gradients of all processes are averaged in the last backward pass, so that each weighs its rows `world`
+        times. One for which no rows are left has to take part as well: with rows of others, which weigh nothing.
+        """
+        micro_batches = [(rows, len(rows)) for rows in self.share(ids)] or [(ids[: self.job.block], 0)]
         sums: dict[str, Tensor] = {}
-        for i, part in enumerate(parts):
-            with fabric.no_backward_sync(self.model, enabled=i < len(parts) - 1):
-                terms = self.job.loss(self.model, part)
-                weight = len(part) if mine else 0
-                fabric.backward(sum(terms.values()) * (weight * world / len(ids)))
+        for i, (rows, weight) in enumerate(micro_batches):
+            with self.fabric.no_backward_sync(self.model, enabled=i < len(micro_batches) - 1):
+                terms = self.job.loss(self.model, rows)
+                self.fabric.backward(sum(terms.values()) * (weight * self.fabric.world_size / len(ids)))
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach() * weight
+        return sums
+
+    def update(self) -> Tensor:
+        """Clip and step, unless the gradient is not finite. Returns its norm before it was clipped."""
         limit = self.params.clip_norm or float("inf")
-        norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         if self.machine.precision != "fp16":  # fp16's scaler leaves a bad step out by itself, and learns from it
             self.bare.grad_scale, self.bare.found_inf = None, (~norm.isfinite()).float()  # and so does the fused kernel
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {**sums, NORM: norm.detach()}
+        return norm.detach()
 
     def bad_step(self, sums: dict[str, Tensor], rows: int, norm: Tensor) -> None:
         self.at.bad_steps += 1

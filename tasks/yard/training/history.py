@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from tasks.yard.files import replacing, write_text
+
+if TYPE_CHECKING:  # a report reads a history without torch
+    from torch import nn
 
 
 def write(out: Path, history: list[dict]) -> None:
@@ -20,6 +24,22 @@ def write(out: Path, history: list[dict]) -> None:
 def read(path: Path) -> list[dict]:
     """Of a history.jsonl; nothing if there is none."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def summary(history: list[dict], model: nn.Module, uncounted: str | None = None) -> dict[str, float]:
+    """What a train step returns: the validation scores of the kept epoch, which one that is, and the network's size.
+
+    `uncounted`: a part of the network that is not used after training.
+    """
+    best = [row for row in history if row["best"]][-1]
+    scores = {f"val/{name}": value for name, value in best["val"].items() if value is not None}
+    used = [p for name, p in model.named_parameters() if uncounted is None or not name.startswith(f"{uncounted}.")]
+    return {
+        **scores,
+        "best_epoch": best["epoch"],
+        "epochs": len(history),
+        "parameters": sum(p.numel() for p in used),
+    }
 
 
 def _series(history: list[dict], part: str) -> dict[str, tuple[list, list]]:

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from tasks.yard.params import Section
 
+COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"  # what becomes of a trial
 Value = bool | int | float | str | None
 
 
@@ -74,7 +75,8 @@ class Tuning(Section):
     pruner: Pruner
     epochs: int | None = Field(ge=1, description="of a trial, in place of train.engine.epochs; null: as there")
     space: dict[str, Dimension] = Field(
-        description="key under the train section, such as optimizer.learning_rate -> {low, high, log} or {choices: [...]}"
+        description="key under the train section, such as optimizer.learning_rate -> {low, high, log} or "
+        "{choices: [...]}"
     )
 
     @model_validator(mode="after")

@@ -46,36 +46,36 @@ def fit(
     params = Engine(**{key: settings.get(key, value) for key, value in ENGINE.items()})
     machine = Machine(**{key: settings.get(key, value) for key, value in MACHINE.items()})
     optimizer = Optimizer(**{key: settings.get(key, value) for key, value in OPTIMIZER.items()})
-    fabric = engine.start(params, machine)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(ROWS, 6, generator=generator)
-    y = torch.stack([x[:, :3].sum(1) > 0, x[:, 3:].sum(1) > 0], dim=1).float()
-    x, y = x.to(fabric.device), y.to(fabric.device)
-    calls = iter(range(10**9))
+    calls, epochs = iter(range(10**9)), iter(range(10**9))
 
-    def loss(model, ids):
-        call = next(calls)
-        if call == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        terms = F.binary_cross_entropy_with_logits(model(x[ids]), y[ids], reduction="none").mean(0)
-        bad = bad_from is not None and bad_from <= call < bad_until
-        return {"left": terms[0], "right": terms[1] * (float("nan") if bad else 1)}
+    def prepare(fabric):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(ROWS, 6, generator=generator)
+        y = torch.stack([x[:, :3].sum(1) > 0, x[:, 3:].sum(1) > 0], dim=1).float()
+        x, y = x.to(fabric.device), y.to(fabric.device)
 
-    epochs = iter(range(10**9))
+        def loss(model, ids):
+            call = next(calls)
+            if call == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            terms = F.binary_cross_entropy_with_logits(model(x[ids]), y[ids], reduction="none").mean(0)
+            bad = bad_from is not None and bad_from <= call < bad_until
+            return {"left": terms[0], "right": terms[1] * (float("nan") if bad else 1)}
 
-    def evaluate(model):
-        value = F.binary_cross_entropy_with_logits(model(x), y).item()
-        return {"loss": value, "score": score(next(epochs)) if score else -value}
+        def evaluate(model):
+            value = F.binary_cross_entropy_with_logits(model(x), y).item()
+            return {"loss": value, "score": score(next(epochs)) if score else -value}
 
-    torch.manual_seed(0)
-    body = nn.Sequential(nn.Linear(6, 32, bias=False), nn.BatchNorm1d(32)) if norm else nn.Linear(6, 32)
-    model = with_common_statistics(nn.Sequential(body, nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 2)))
-    job = engine.Job(
-        name="toy", model=model, loss=loss, order=lambda epoch: shuffled(torch.arange(ROWS), params.seed, epoch),
-        evaluate=evaluate, config={"width": 32}, fingerprint=fingerprint, evaluate_every=evaluate_every,
-        still=engine.Still(("0",), None if still == "ever" else still) if still else None,
-    )  # fmt: skip
-    return engine.fit(fabric, job, params, machine, optimizer, out, Context(), until)
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Linear(6, 32, bias=False), nn.BatchNorm1d(32)) if norm else nn.Linear(6, 32)
+        model = with_common_statistics(nn.Sequential(body, nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 2)))
+        return engine.Job(
+            name="toy", model=model, loss=loss, order=lambda epoch: shuffled(torch.arange(ROWS), params.seed, epoch),
+            evaluate=evaluate, config={"width": 32}, fingerprint=fingerprint, evaluate_every=evaluate_every,
+            still=engine.Still(("0",), None if still == "ever" else still) if still else None,
+        )  # fmt: skip
+
+    return engine.fit(prepare, params, machine, optimizer, out, Context(), until)[1]
 
 
 if __name__ == "__main__":
