@@ -16,6 +16,8 @@ from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.tiny_pack import write_pack
 
+pytestmark = pytest.mark.slow
+
 ITEM = "simple_concat_lstm"
 FOLDER = Path("data/brake_coast/train") / ITEM
 

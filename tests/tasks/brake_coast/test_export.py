@@ -22,6 +22,8 @@ from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.test_report import finished
 
+pytestmark = pytest.mark.slow
+
 PARAMS = drives.section("export", frames=6)
 EXACT = ("model.onnx", "model.int8.onnx", "detector.onnx", "export.json")
 

@@ -19,6 +19,8 @@ from tasks.yard.reporting.charts import INK
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
 
+pytestmark = pytest.mark.slow
+
 PARAMS = drives.section("report", video_frames=24)
 STEPS = ("download", "annotate", "label", "pack", "train_detector", "evaluate")
 SIZE_PX = (320, 180)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tasks.brake_coast import train_detector
 from tasks.yard.detector.network import Detector
 from tests.tasks.brake_coast import drives, scenes
+
+pytestmark = pytest.mark.slow
 
 
 def test_without_weights_its_own_small_network_learns_vehicles(tmp_path, monkeypatch):

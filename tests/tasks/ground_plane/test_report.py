@@ -24,6 +24,8 @@ from tasks.yard.files import folder_hash, read_json, write_json
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.ground_plane.tiny_project import CELL_M, WIDTH, section, write_network, write_pack
 
+pytestmark = pytest.mark.slow
+
 SIZE, FPS = (640, 360), 4
 HERE, LEFT, BEHIND, ALONE, LATE, NOBODY = (
     np.array(cell) * CELL_M + CELL_M / 2 for cell in ((6, 4), (17, 4), (12, 12), (4, 13), (20, 12), (21, 8))

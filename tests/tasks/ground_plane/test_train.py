@@ -26,6 +26,8 @@ from tests.tasks.ground_plane.learning.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
 from tests.tasks.yard.training import child
 
+pytestmark = pytest.mark.slow
+
 SHRUNK = {"engine": {"epochs": 4, "batch": 4, "accelerator": "cpu", "threads": 1}, "evaluate_every": 2}
 
 

@@ -26,6 +26,8 @@ from tests.tasks.person_search.judging.test_rerank import published
 from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
 
+pytestmark = pytest.mark.slow
+
 PARAMS = section("evaluate", bootstrap_replicates=200, false_accept_rate=0.05, batch=64)
 NAMES = ("grown", "young")  # one network after four epochs and after one
 PEOPLE = People(train=14, test=8, cameras=3, images=4)

@@ -16,6 +16,8 @@ from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tiny, trained
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("download", "pack", "train_detector", "evaluate", "index", "search")
 QUERY = "1000_c1s1_000000_00"
 SAYS = "found in 1 of 2 cameras, door <1>"

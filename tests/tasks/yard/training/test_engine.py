@@ -15,6 +15,8 @@ from tasks.yard.training.schedule import share_of_peak
 from tasks.yard.training.sections import Optimizer
 from tests.tasks.yard.training.toy_job import OPTIMIZER, fit
 
+pytestmark = pytest.mark.slow
+
 STEPS = 24  # 4 epochs of 6
 
 
