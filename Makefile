@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench serve setup lock
+.PHONY: help demo test test-fast check bench serve setup lock
 
 help: ## Say what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded world
 	$(BIN)/python -m flows run brake_coast
@@ -19,6 +19,9 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/types.py
+
+test-fast: $(READY) ## Run the tests that take no more than seconds, under 90 s in all: for while you work
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow"
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks

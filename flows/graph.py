@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +46,11 @@ class Graph:
             graph = self.repo.index.graph
         self._before = graph  # an edge points from a stage to one that has to come before it
         order = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
-        mine = [
-            s for s in order if isinstance(s, PipelineStage) and (s.name == CODE or s.name.startswith(f"{self.line}-"))
-        ]
-        self.stages: dict[str, PipelineStage] = {stage.name: stage for stage in mine}
+        self.stages: dict[str, PipelineStage] = {
+            stage.name: stage
+            for stage in order
+            if isinstance(stage, PipelineStage) and (stage.name == CODE or stage.name.startswith(f"{self.line}-"))
+        }
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -97,58 +98,66 @@ class Graph:
                 f"{name} reads {', '.join(missing)}: no such file; weights and the like have to be paths of files"
             )
 
+    @contextmanager
+    def claimed(self, name: str) -> Iterator[None]:
+        """While a stage is brought up to date: a `dvc repro` in this checkout finds its deps and outs taken, and by
+        whom. Raises `BadInput` if a `dvc repro` has them."""
+        stage = self.stages[name]
+        reads = [dep.fs_path for dep in stage.deps if dep.protocol == "local" and dep.fs_path]
+        writes = [out.fs_path for out in stage.outs]
+        # DVC knows a holder by its pid and its command line and lets the holder itself pass: `restore` needs that.
+        claim = rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), reads, writes, hardlink=False)
+        with ExitStack() as held:
+            # Claims of all stages stand in one file, which DVC reads and writes whole: one thread at a time.
+            with self._lock, _plainly():
+                held.enter_context(claim)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    held.close()
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """The stage's outs are out of the way of what the block makes; if it fails they come back.
+
+        `dvc repro` removes them before a run, and a failed run has then nothing. Outs with `persist` stay, as with
+        DVC: the step goes on from them.
+        """
+        folder = self.root / STATE / "aside"
+        folder.mkdir(parents=True, exist_ok=True)
+        outs = [(Path(out.fs_path), folder / f"{name}.{i}") for i, out in enumerate(self.stages[name].outs)
+                if not out.persist and Path(out.fs_path).exists()]  # fmt: skip
+        for path, refuge in outs:
+            _remove(refuge)  # left by a run that was killed
+            shutil.move(path, refuge)
+        try:
+            yield
+        except BaseException:  # Ctrl-C too
+            for path, refuge in outs:
+                _remove(path)
+                shutil.move(refuge, path)
+            raise
+        for _, refuge in outs:
+            _remove(refuge)
+
     def restore(self, name: str) -> bool:
-        """Bring the outs back from DVC's run cache if this very run was made before."""
+        """Bring the outs back from DVC's run cache, as `dvc repro` would; False if this very run was never made.
+
+        The run cache goes by the command and the deps, params among them, as they are now.
+        """
         stage = self.stages[name]
         with self.locked():
-            if any(not dep.exists for dep in stage.deps):
-                return False
+            if not all(dep.exists for dep in stage.deps):
+                return False  # DVC cannot hash what is not there; `refuse_if_missing` names it
             try:
-                with self.fresh(name):
-                    stage.remove_outs(ignore_remove=False, force=False)
-                    stage.repo.stage_cache.restore(stage)
+                with self.aside(name):
+                    stage.remove_outs(ignore_remove=False, force=False)  # of those with `persist`: makes them writable
+                    self.repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:
                 return False
             self._record(stage)
             return True
-
-    @contextmanager
-    def fresh(self, name: str) -> Iterator[None]:
-        """The outs that DVC would remove before a run are out of the way, and come back if nothing new is made."""
-        aside = self.root / STATE / "aside"
-        kept: dict[Path, Path] = {}
-        for number, out in enumerate(self.stages[name].outs):
-            if not out.persist and Path(out.fs_path).exists():
-                kept[Path(out.fs_path)] = aside / f"{name}.{number}"
-        aside.mkdir(parents=True, exist_ok=True)
-        for path, hidden in kept.items():
-            _remove(hidden)  # of a run that was killed
-            shutil.move(path, hidden)
-        try:
-            yield
-        except BaseException:
-            for path, hidden in kept.items():
-                _remove(path)
-                shutil.move(hidden, path)
-            raise
-        for hidden in kept.values():
-            _remove(hidden)
-
-    @contextmanager
-    def busy(self, name: str) -> Iterator[None]:
-        """While a step runs: another `dvc repro` of this checkout finds its deps and outs taken, and says by whom."""
-        stage = self.stages[name]
-        deps = [dep.fs_path for dep in stage.deps if dep.protocol == "local" and dep.fs_path]
-        outs = [out.fs_path for out in stage.outs]
-        # DVC knows a holder by its pid and its command line, and lets the holder itself pass.
-        taken = rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), deps, outs, False)
-        with self._lock, _plainly():
-            taken.__enter__()
-        try:
-            yield
-        finally:
-            with self._lock:
-                taken.__exit__(None, None, None)
 
     def record(self, name: str) -> dict[str, str]:
         """Write what the step made into dvc.lock and the caches, as `dvc repro` would. Returns {out: md5}."""

@@ -91,7 +91,7 @@ class LineRun:
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
-        with self.graph.busy(name):  # before anything is touched: `dvc repro` may be at work on it
+        with self.graph.claimed(name):  # before anything is touched: `dvc repro` may be at work on it
             if name in self.forced:
                 self.graph.discard(name)
             elif not source.is_open(stage) and self.graph.restore(name):
@@ -99,7 +99,7 @@ class LineRun:
             self.graph.refuse_if_missing(name)
             seen = source.look(stage)
             turn = self._device if stage.uses_device else contextlib.nullcontext()
-            with turn, self.graph.fresh(name):
+            with turn, self.graph.aside(name):
                 if stage.needs_no_process:
                     self.made[name] = worker.run_here(name)
                 else:

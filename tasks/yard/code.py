@@ -35,12 +35,20 @@ def parsed(path: Path) -> ast.Module:
     return _parsed(path, path.stat().st_mtime_ns)
 
 
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    """`if TYPE_CHECKING:` or `if typing.TYPE_CHECKING:`"""
+    name = getattr(node.test, "id", getattr(node.test, "attr", None)) if isinstance(node, ast.If) else None
+    return name == "TYPE_CHECKING"
+
+
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes below, but not what only a type checker reads."""
     todo = [tree]
     while todo:
         node = todo.pop()
-        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+        if _is_for_type_checkers(node):
+            todo.extend(node.orelse)  # this is what runs
+        else:
             yield node
             todo.extend(ast.iter_child_nodes(node))
 

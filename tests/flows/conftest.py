@@ -1,4 +1,8 @@
-"""A yard of its own for every test module: the real doors, and a line of three small steps beside them."""
+"""A yard of its own for every test that changes one: the real doors, and a line of three small steps beside them.
+
+An embedded Prefect server starts in 7 to 16 s, so the flows of most tests talk to one real server, the session's; what
+is to be seen of the embedded one stands in test_embedded.py.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,37 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from flows import environment
+from tests.flows.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that is beside this file starts programs and waits for them, on a busy machine for minutes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @dataclass
 class Yard:
     root: Path
+    api: str | None = None  # of a Prefect server; without one each flow run starts its own
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "TRAINYARD_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        return {**kept, "PATH": path, "PYTHONPATH": str(self.root), "DVC_NO_ANALYTICS": "1"}
+        server = {"PREFECT_API_URL": self.api} if self.api else {}
+        return {**kept, **server, "PATH": path, "PYTHONPATH": str(self.root), "DVC_NO_ANALYTICS": "1"}
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -32,7 +50,7 @@ class Yard:
 
     def call(self, *command: str) -> subprocess.CompletedProcess:
         process = self.start(*command)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def flow(self, *arguments: str) -> subprocess.CompletedProcess:
@@ -48,6 +66,19 @@ class Yard:
     def add_number(self, name: str, text: str) -> None:
         (self.root / "numbers" / f"{name}.txt").write_text(text)
 
+    def gates(self, *numbers: str) -> Path:
+        """The folder that the step waits at if toy.collect.gates says so; these numbers may pass."""
+        folder = self.root / "gates"
+        folder.mkdir(exist_ok=True)
+        for number in numbers:
+            (folder / number).touch()
+        return folder
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.root / file
+        assert path.read_text().count(old) == 1
+        path.write_text(path.read_text().replace(old, new))
+
     def outputs(self) -> dict[str, bytes]:
         data = self.root / "data"
         return {
@@ -57,7 +88,7 @@ class Yard:
         }
 
 
-def make_yard(root: Path) -> Yard:
+def make_yard(root: Path, api: str | None = None) -> Yard:
     ignore = shutil.ignore_patterns("__pycache__", "toy")
     shutil.copytree(ROOT / "flows", root / "flows", ignore=ignore)
     shutil.copytree(
@@ -70,8 +101,9 @@ def make_yard(root: Path) -> Yard:
     (root / "models" / "__init__.py").touch()
     (root / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
+    shutil.copy(ROOT / ".dvcignore", root)
     (root / ".gitignore").write_text("/data/\n/.trainyard/\n/mlflow.db\n__pycache__/\n")
-    yard = Yard(root)
+    yard = Yard(root, api)
     (root / "numbers").mkdir()
     for name, text in {"one": "1", "two": "2", "three": "3", "bad": "four"}.items():
         yard.add_number(name, text)
@@ -84,22 +116,50 @@ def make_yard(root: Path) -> Yard:
     return yard
 
 
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server with a home of its own, for as long as this process runs tests."""
+    home, port = tmp_path_factory.mktemp("prefect"), environment.free_port()
+    settings = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.environment", "127.0.0.1", str(port)], cwd=ROOT, stdout=log, stderr=log,
+            stdin=subprocess.PIPE, env={**Yard(ROOT).environment, **settings}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        environment.wait_until_answers(server, f"http://127.0.0.1:{port}/api/health")
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        environment.stop(server)
+
+
 @pytest.fixture
-def new_yard(tmp_path: Path) -> Yard:
+def new_yard(tmp_path: Path, api: str) -> Yard:
+    return make_yard(tmp_path / "yard", api)
+
+
+@pytest.fixture
+def lone_yard(tmp_path: Path) -> Yard:
+    """A new yard that knows no server."""
     return make_yard(tmp_path / "yard")
 
 
 @pytest.fixture(scope="session")
-def finished_yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:
+def finished_yard(tmp_path_factory: pytest.TempPathFactory, api: str) -> Yard:
     """A yard whose line ran through Prefect's door once. Tests that change it copy it first."""
-    yard = make_yard(tmp_path_factory.mktemp("finished") / "yard")
+    yard = make_yard(tmp_path_factory.mktemp("finished") / "yard", api)
     result = yard.flow("run", "toy")
     assert result.returncode == 0, result.stderr
-    (yard.root / "first_run.log").write_text(result.stderr)
     return yard
 
 
 @pytest.fixture
 def yard_copy(finished_yard: Yard, tmp_path: Path) -> Yard:
     shutil.copytree(finished_yard.root, tmp_path / "yard", symlinks=True)
-    return Yard(tmp_path / "yard")
+    return Yard(tmp_path / "yard", finished_yard.api)

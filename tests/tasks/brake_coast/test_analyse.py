@@ -26,6 +26,8 @@ from tests.tasks.brake_coast.test_evaluate import cells, train_tiny
 from tests.tasks.brake_coast.test_report import finished
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 BEST, BLIND, ASKED = RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry", "attention_query_transformer")
 PARAMS = drives.section("analyse", cost={"windows": 5})
 JUDGING = drives.section("evaluate")

@@ -17,6 +17,8 @@ from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.shared import machine, reporting
 
+pytestmark = pytest.mark.slow
+
 ITEM = "simple_concat_lstm"
 FOLDER = Path("data/brake_coast/train") / ITEM
 

@@ -154,6 +154,7 @@ def test_two_sequences_are_too_few(tmp_path):
         run(tmp_path / "boxy", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_highway_world_is_a_source(tmp_path):
     metrics = run("synth://highway?detector_images=66", tmp_path / "out", roi_px=[0, 104, 640, 192])
     assert sum(metrics[f"{split}_images"] for split in ("train", "val", "test")) == 66

@@ -379,6 +379,7 @@ def test_a_piece_of_a_video_has_the_frames_of_its_own_time(tmp_path):
     assert np.allclose(levels - first, 120 + 5 * np.arange(7), atol=4)
 
 
+@pytest.mark.slow
 def test_the_world_gives_drives_that_do_not_depend_on_their_number(tmp_path):
     source = "synth://highway?recordings={}&minutes=0.25&seed=3"
     metrics = download.run(params(source.format(1), min_recordings=1), tmp_path / "out")

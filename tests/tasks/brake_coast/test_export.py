@@ -23,6 +23,8 @@ from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.test_report import finished
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 PARAMS = drives.section("export", frames=6)
 EXACT = ("model.onnx", "model.int8.onnx", "detector.onnx", "export.json")
 

@@ -20,6 +20,8 @@ from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 PARAMS = drives.section("report", video_frames=24)
 FEW = reporting(bootstrap_replicates=100)
 STEPS = ("download", "annotate", "label", "pack", "train_detector", "evaluate")

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -26,7 +22,10 @@ from tasks.yard import params as params_file
 from tasks.yard.metrics import binary
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
+from tests.tasks.yard import killed
 from tests.tasks.yard.shared import machine
+
+pytestmark = pytest.mark.slow
 
 NAME = "simple_concat_lstm"
 SHRUNK = {
@@ -112,28 +111,23 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(trained, pack, tmp_path):
     out, scores = trained
     often = machine(checkpoint_every_s=0.0)
     (tmp_path / "train.yaml").write_text(yaml.safe_dump([settings().model_dump(), often.model_dump()]))
+    part = tmp_path / "killed"
     code = f"""
-import sys, yaml
+import yaml
 from pathlib import Path
 from tasks.brake_coast.params import Train
 from tasks.brake_coast.train import run
 from tasks.yard.params import Machine
-values, out, pack = map(Path, sys.argv[1:])
+values, out, pack = map(Path, {[str(path) for path in (tmp_path / "train.yaml", part, pack)]})
 train, machine = yaml.safe_load(values.read_text())
-run(Train(**train), out, variant={NAME!r}, pack=pack, machine_params=Machine(**machine))
+run(Train(**train), out, ctx, variant={NAME!r}, pack=pack, machine_params=Machine(**machine))
 """
-    killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "train.yaml"), str(killed), str(pack)])
-    deadline = time.monotonic() + 200
-    while not (killed / "last.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    left = json.loads((killed / "last.json").read_text())
+    killed.run(code, done=20)
+    left = json.loads((part / "last.json").read_text())
     assert not left["finished"]
-    assert run(settings(), killed, variant=NAME, pack=pack, machine_params=often) == scores
+    assert run(settings(), part, variant=NAME, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
-        whole, resumed = (torch.load(folder / f"{name}.pt", weights_only=True)["model"] for folder in (out, killed))
+        whole, resumed = (torch.load(folder / f"{name}.pt", weights_only=True)["model"] for folder in (out, part))
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 

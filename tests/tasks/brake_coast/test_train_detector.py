@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tasks.brake_coast import train_detector
 from tasks.yard.detector.network import Detector
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
+
+pytestmark = pytest.mark.slow
 
 
 def test_without_weights_its_own_small_network_learns_vehicles(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def opened(page: Path, address: str = "", budget_ms: int = 1500) -> dict[str, st
     profile = page.with_name("profile")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
     command += [f"--virtual-time-budget={budget_ms}", page.as_uri() + address]
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
     found = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", dom)[0]))
     cursor = re.search(r'<line class="cursor" x1="([^"]+)"', dom)[1]
     return {key: html.unescape(value) for key, value in found.items()} | {"cursor": cursor}

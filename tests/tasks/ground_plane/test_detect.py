@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -23,8 +18,9 @@ from tasks.ground_plane.learning.peaks import peaks
 from tasks.ground_plane.params import Decode
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.geometry import camera as geometry
-from tasks.yard.step import BadInput
-from tests.tasks.ground_plane.tiny_project import REPO, section, write_network, write_pack
+from tasks.yard.step import BadInput, Context
+from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
+from tests.tasks.yard import killed
 
 UNITS = {
     "four": {"cameras": 4, "splits": ["train", "val", "test"], "frames": 24},
@@ -34,10 +30,10 @@ UNITS = {
 FLOOR = 0.001  # low, for the network is not trained
 
 
-def detected(root: Path, out: str = "detect/one", **params) -> dict:
+def detected(root: Path, out: str = "detect/one", ctx: Context = Context(), **params) -> dict:
     train = {"one": root / "train/one"}
     told = section("detect", **{"floor": FLOOR, **params})
-    return detect.run(told, root / out, network="one", pack=root / "pack", train=train)
+    return detect.run(told, root / out, ctx, network="one", pack=root / "pack", train=train)
 
 
 @pytest.fixture(scope="module")
@@ -135,28 +131,19 @@ def test_the_floor_never_lies_above_the_threshold(root, tmp_path):
     assert columns(tmp_path)["DetectionsConf"].min() < 0.9
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(root, tmp_path, monkeypatch):
     code = f"""
-import time
 from pathlib import Path
 from tasks.ground_plane import detect
 from tests.tasks.ground_plane import test_detect
-found = detect.detected
-def slowly(*told):  # so that the kill surely comes in the middle
-    time.sleep(0.2)
-    return found(*told)
-detect.detected, detect.BLOCK_FRAMES = slowly, 4
+detect.BLOCK_FRAMES = 4
 (Path({str(tmp_path)!r}) / "pack").symlink_to(Path({str(root)!r}) / "pack")
 (Path({str(tmp_path)!r}) / "train").symlink_to(Path({str(root)!r}) / "train")
-test_detect.detected(Path({str(tmp_path)!r}), batch=2)
+test_detect.detected(Path({str(tmp_path)!r}), ctx=ctx, batch=2)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=REPO)
+    killed.run(code, done=8)
     blocks = tmp_path / "detect/one/.blocks"
-    deadline = time.monotonic() + 120
-    while len(list(blocks.glob("[0-9]*.npz"))) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
     assert len(list(blocks.glob("[0-9]*.npz"))) == 2 and not (tmp_path / "detect/one" / FILE).exists()
 
     looked: list[int] = []

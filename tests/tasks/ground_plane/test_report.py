@@ -25,6 +25,8 @@ from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.ground_plane.tiny_project import CELL_M, WIDTH, section, write_network, write_pack
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 SIZE, FPS = (640, 360), 4
 HERE, LEFT, BEHIND, ALONE, LATE, NOBODY = (
     np.array(cell) * CELL_M + CELL_M / 2 for cell in ((6, 4), (17, 4), (12, 12), (4, 13), (20, 12), (21, 8))

@@ -28,6 +28,8 @@ from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, sectio
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
+pytestmark = pytest.mark.slow
+
 SHRUNK = {"engine": {"epochs": 4, "batch": 4, "threads": 1}, "evaluate_every": 2}
 run = partial(train.run, machine_params=machine())
 

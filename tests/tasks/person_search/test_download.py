@@ -318,6 +318,7 @@ def test_no_secret_is_written_out_in_the_other_sources():
         section("download", extra_sources=["https://host/data.zip?sig=abc"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "market_style").exists(), reason="needs ../shared/real")
 def test_the_real_crops_and_the_real_photos_together(tmp_path):
     config = packed(tmp_path, REAL / "market_style", REAL / "coco8", height_px=32, width_px=16)

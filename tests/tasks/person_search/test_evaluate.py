@@ -28,6 +28,8 @@ from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
 from tests.tasks.yard.shared import machine, reporting
 
+pytestmark = pytest.mark.slow
+
 PARAMS = section("evaluate", false_accept_rate=0.05, batch=64)
 REPORTING = reporting(bootstrap_replicates=200)
 NAMES = ("grown", "young")  # one network after four epochs and after one

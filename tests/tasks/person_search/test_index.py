@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -26,7 +21,8 @@ from tasks.person_search.learning.embed import load_network
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 from tests.tasks.person_search import tiny_yard
-from tests.tasks.person_search.tiny_yard import REPO, Yard, write_camera
+from tests.tasks.person_search.tiny_yard import Yard, write_camera
+from tests.tasks.yard import killed
 
 
 @pytest.fixture(scope="module")
@@ -210,33 +206,22 @@ def test_a_leader_that_is_not_trained_or_not_named_is_an_error(yard):
         yard.index()
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(yard, weights, monkeypatch):
     folder = write_camera(yard.download, 1, frames=160, people={7: {n: n % 100 for n in range(0, 160, 3)}})
     damaged = folder / "frames/000101.png"
     damaged.write_bytes(damaged.read_bytes()[:-20])
     code = f"""
-import time
 from pathlib import Path
 from tasks.person_search import index
 from tests.tasks.person_search import tiny_yard
-read = index.read_frame
-def slowly(path):  # so that the kill surely comes in the middle
-    time.sleep(0.02)
-    return read(path)
-index.read_frame = slowly
 root = Path({str(yard.root)!r})
 params = tiny_yard.section("index", **{{**tiny_yard.LIGHT, "weights": {str(weights)!r}}})
-index.run(params, root / "index", download=root / "download", evaluate=root / "evaluate",
+index.run(params, root / "index", ctx, download=root / "download", evaluate=root / "evaluate",
           train={{tiny_yard.NETWORK: root / "train" / tiny_yard.NETWORK}})
 """
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=REPO)
-    blocks = yard.root / "index/yard-c1.part/.blocks"
-    deadline = time.monotonic() + 120
-    while not list(blocks.glob("[0-9]*.npz")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    written = sorted(blocks.glob("[0-9]*.npz"))
+    killed.run(code, done=120)  # the first block holds 100 frames
+    written = sorted((yard.root / "index/yard-c1.part/.blocks").glob("[0-9]*.npz"))
     assert len(written) == 1 and not (yard.root / "index/yard-c1").exists()
     looked: list[str] = []
     read = index.read_frame

@@ -17,6 +17,8 @@ from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tin
 from tests.tasks.person_search.tiny_pack import People, write_pack
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("download", "pack", "train_detector", "evaluate", "index", "search")
 QUERY = "1000_c1s1_000000_00"
 SAYS = "found in 1 of 2 cameras, door <1>"

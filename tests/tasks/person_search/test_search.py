@@ -122,7 +122,7 @@ def test_the_search_is_judged_by_hand_computed_numbers(yard, ann):
         "yard-c3": [(6, BOX, like(ann, 0.6), ANN, 0), (6, FAR, like(ann, 0.7), BOB, 1)],
     }
     write_index(yard, detections, truth)
-    metrics = yard.search(threshold=0.9)
+    metrics = yard.search(threshold=0.92)  # .02 and .03 beside the nearest: no last bit of a float32 decides
     assert metrics["map"] == pytest.approx(5 / 9, abs=1e-6) and metrics["top1"] == 1
     assert metrics["oracle_map"] == pytest.approx(2.75 / 3, abs=1e-6) and metrics["oracle_top1"] == 1
     assert metrics["detector_recall"] == pytest.approx(4 / 5) and metrics["judged_queries"] == 1
@@ -175,8 +175,9 @@ def test_nothing_is_judged_where_nothing_is_known(yard, ann, tmp_path):
 def test_cameras_of_two_data_sets_with_one_number_and_one_pid_are_kept_apart(yard, ann):
     write_camera(yard.download, 1, 8, dataset="mall")
     write_camera(yard.download, 2, 8, dataset="mall")
-    place = [(0, BOX, like(ann, 0.95))]
-    true = [(0, BOX, like(ann, 0.95), ANN, 1)]
+    zero = np.zeros_like(ann)  # equally similar on every processor: 0, to the last bit
+    place = [(0, BOX, zero)]
+    true = [(0, BOX, zero, ANN, 1)]
     units = ("mall-c1", "mall-c2", "yard-c2")
     write_index(yard, dict.fromkeys(units, place), dict.fromkeys(units, true))
     metrics = yard.search()

@@ -27,6 +27,8 @@ from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = params_file.load().person_search
 NAME = SECTIONS.train.networks[0]
 SHRUNK = {"engine": {"epochs": 4, "batch": 16}, "weights": None, "evaluate_every": 2}

@@ -38,6 +38,7 @@ def same(a: nn.Module, b: nn.Module, but: tuple[str, ...] = ()) -> bool:
     return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items() if key not in but)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HERE, reason="needs ../shared/real: OSNet weights and Market-style crops")
 def test_torchreids_osnet_scores_here_what_it_scores_there(tmp_path):
     """On crops that went the way of all crops: through download and pack."""
@@ -79,6 +80,7 @@ def test_a_file_from_before_norms_counted_their_batches(tmp_path):
     assert same(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "ours", "key", "fix"),
     [

@@ -137,8 +137,8 @@ def test_home_and_network_are_left_alone(tmp_path):
 import socket
 def refuse(*a, **k): raise AssertionError("network access")
 socket.getaddrinfo = socket.socket.connect = refuse
-from tasks import detector
-detector.settle()
+from tasks.yard.detector import network
+network.settle()
 from ultralytics.utils import SETTINGS, ONLINE
 assert not ONLINE and not SETTINGS["mlflow"] and not SETTINGS["dvc"] and not SETTINGS["sync"]
 """

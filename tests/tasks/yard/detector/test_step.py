@@ -21,6 +21,8 @@ from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
 
+pytestmark = pytest.mark.slow
+
 NETWORK = str(scenes.NETWORK)
 AUGMENT = drives.section("train_detector").augment.model_dump()
 WEATHER = dict.fromkeys(("rain", "fog", "night", "glare", "motion_blur"), 0.4) | {"strength": 1.0}

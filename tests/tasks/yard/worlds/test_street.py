@@ -65,6 +65,7 @@ def test_another_world_and_another_unit_are_refused(world, tmp_path):
         street.write_unit(world, "train3-c1", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train1-c3", "test1-c2"])
 def test_a_unit_has_the_same_bytes_however_many_sessions_there_are(units, tmp_path, name):
     more = street.parse(f"synth://street?{QUERY.replace('sessions=2', 'sessions=5')}")

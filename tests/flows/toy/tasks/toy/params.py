@@ -7,7 +7,7 @@ from tasks.yard.params import Section
 
 class Collect(Section):
     source: str = Field(description="a folder of numbers, one text file each")
-    pause_s: float = Field(ge=0)
+    gates: str | None = Field(description="a folder: each number waits until a file of its name lies there; null: none")
 
 
 class Square(Section):

@@ -1,0 +1,49 @@
+"""`make serve` of a yard, on free ports, for the time of a block."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flows.environment import free_port
+from tests.flows.waiting import PATIENCE_S
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen
+    api: str
+    mlflow: str
+
+    def ask(self, path: str, body: dict | None = None) -> dict | list:
+        """The answer of the Prefect server: to a POST if there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.api}/{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+            return json.loads(reply.read() or "null")
+
+
+@contextmanager
+def serving(yard) -> Iterator[Served]:
+    """Ends it as Ctrl-C does; what it then says is in `process.returncode` and `said`."""
+    ports = {name: free_port() for name in ("PREFECT", "MLFLOW", "RUNNER")}
+    serve = yard.start(
+        "python", "-m", "flows", "serve", **{f"TRAINYARD_{name}_PORT": str(port) for name, port in ports.items()}
+    )
+    try:
+        addresses = [serve.stdout.readline() for _ in ports]
+        assert all(f":{port}" in line for port, line in zip(ports.values(), addresses, strict=True)), addresses
+        yield Served(serve, f"http://127.0.0.1:{ports['PREFECT']}/api", f"http://127.0.0.1:{ports['MLFLOW']}")
+    finally:
+        serve.send_signal(signal.SIGINT)
+        try:
+            _, errors = serve.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            serve.kill()
+            raise
+    assert serve.returncode == 0 and "Traceback" not in errors, errors

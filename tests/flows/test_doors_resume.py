@@ -1,0 +1,63 @@
+"""What is made stays made: of other recordings, of a step that fails, of another door at work."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows.waiting import PATIENCE_S, wait_until
+
+
+def test_one_new_recording_costs_one_recording(yard_copy):
+    yard_copy.add_number("five", "5")
+    result = yard_copy.flow("run", "toy")
+    assert result.returncode == 0, result.stderr
+    assert "toy-collect five" in result.stderr
+    assert "toy-collect one" not in result.stderr
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "40"
+
+
+def test_a_failed_step_leaves_what_others_made(yard_copy):
+    (yard_copy.root / "tasks/toy/square.py").write_text("def run(params, out, ctx, *, collect):\n    1 / 0\n")
+    yard_copy.add_number("five", "5")
+    result = yard_copy.flow("run", "toy")
+    assert result.returncode == 1
+    assert "toy-square" in result.stderr and "ZeroDivisionError" in result.stderr
+    assert "toy-collect" not in yard_copy.dvc("status").stdout.split("toy-square")[0]
+    assert (yard_copy.root / "data/toy/collect/five/number.txt").exists()
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"  # what it had made before
+
+
+def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(yard_copy):
+    before = yard_copy.outputs()
+    (yard_copy.root / "elsewhere").mkdir()
+    result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=elsewhere")
+    assert result.returncode == 1 and "elsewhere: holds no number" in result.stderr
+    assert "retry" not in result.stderr.lower() and "Traceback" not in result.stderr
+    assert "NoneType" not in result.stderr and "NotReady" not in result.stderr
+    assert yard_copy.outputs() == before
+
+
+def test_a_flow_beside_dvc_at_work_says_so(new_yard):
+    gates = new_yard.gates()
+    params = new_yard.root / "params.yaml"
+    params.write_text(params.read_text().replace("gates: null", f"gates: {gates.name}"))
+    repro = new_yard.start("dvc", "repro")
+    begun = new_yard.root / "data/toy/collect/bad.part"
+    wait_until(lambda: begun.exists() or repro.poll() is not None, "the first number")
+    beside = new_yard.flow("run", "toy")
+    assert beside.returncode == 1 and "DVC is at work" in beside.stderr, beside.stderr
+    assert "Traceback" not in beside.stderr
+    assert "data/toy/collect" in beside.stderr and repro.poll() is None
+    new_yard.gates("bad", "one", "two", "three")
+    _, errors = repro.communicate(timeout=PATIENCE_S)
+    assert repro.returncode == 0, errors  # what it was making was left alone
+
+
+@pytest.mark.parametrize("door", ["flow", "dvc"])
+def test_kept_work_does_not_outlive_the_code_that_made_it(yard_copy, door):
+    yard_copy.edit("tasks/toy/reading.py", "int(text)", "10 * int(text)")
+    result = yard_copy.flow("run", "toy") if door == "flow" else yard_copy.dvc("repro")
+    assert result.returncode == 0, result.stderr
+    kept = {path.parent.name: path.read_text() for path in yard_copy.root.glob("data/toy/collect/*/number.txt")}
+    assert kept == {"one": "10", "two": "20", "three": "30"}
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"

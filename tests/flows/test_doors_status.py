@@ -1,0 +1,48 @@
+"""`python -m flows status` says what has changed, and a flow refuses what nobody can have meant."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_status_says_what_has_changed(yard_copy):
+    assert set(yard_copy.status().values()) == {"up to date"}
+    assert (
+        yard_copy.call(
+            "python", "-c", "from tasks.yard.params import set_values; set_values(['toy.judge.scale=2.5'])"
+        ).returncode
+        == 0
+    )
+    with (yard_copy.root / "tasks/toy/helper.py").open("a") as file:
+        file.write("\n# touched\n\n\ndef cube(number):\n    return number**3\n")
+    now = yard_copy.status()
+    assert now["toy-collect"] == "up to date"
+    assert now["toy-square"] == "code tasks/toy/helper.py: cube"
+    assert now["toy-judge@1"] == "param toy.judge.scale 0.5 -> 2.5"
+    yard_copy.add_number("five", "5")  # DVC cannot see into a source; the flow can
+    assert yard_copy.status()["toy-collect"] == "the source has changed"
+
+
+def test_a_file_outside_the_yard_that_has_changed_is_noticed(yard_copy, tmp_path):
+    weights = tmp_path / "weights.txt"
+    weights.write_text("100")
+    assert yard_copy.flow("run", "toy", "--set", f"toy.judge.weights={weights}").returncode == 0
+    assert set(yard_copy.status().values()) == {"up to date"}
+    weights.write_text("2000")
+    now = yard_copy.status()
+    assert now["toy-judge@1"] == now["toy-judge@2"] == "the source has changed"
+    assert now["toy-square"] == "up to date"
+    assert yard_copy.flow("run", "toy").returncode == 0
+    assert json.loads((yard_copy.root / "data/toy/judge/1/score.json").read_text()) >= 2000
+
+
+def test_a_wrong_set_writes_nothing(yard_copy):
+    before = (yard_copy.root / "params.yaml").read_text()
+    for assignment, hint in [
+        ("toy.square.ofset=3", "'offset'"),
+        ("toy.square.offset=101", "less than or equal to 100"),
+    ]:
+        result = yard_copy.flow("run", "toy", "--set", assignment)
+        assert result.returncode == 1 and hint in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr
+    assert (yard_copy.root / "params.yaml").read_text() == before
