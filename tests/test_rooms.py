@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.yard import params
+from tasks.yard import code, params
 from tasks.yard.runner import BORROWED
 
 ROOT = Path(__file__).parents[1]
@@ -168,3 +168,73 @@ def test_every_param_of_a_step_is_tracked(name):
 def test_every_deployed_line_exists():
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {d["parameters"]["line"] for d in deployments} == set(params.lines())
+
+
+# What may stand at a line's top beside its stages.
+TOP = {"__init__", "params", "champion", "view"}
+
+
+def lines() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "tasks").glob("*/params.py") if path.parent.name != "yard")
+
+
+def line_of(module: str) -> str | None:
+    """The line that a module belongs to, that of its networks too; None for what lines share."""
+    room, _, rest = module.partition(".")
+    line = rest.partition(".")[0]
+    return line if room in ("tasks", "models") and line in lines() else None
+
+
+@pytest.mark.parametrize("room", ["yard", *lines()])
+def test_the_yard_imports_no_line_and_a_line_no_other(room):
+    foreign = {
+        str(path.relative_to(ROOT)): bad
+        for top in ("tasks", "models")
+        for path in python_files(f"{top}/{room}")
+        if (bad := sorted({name for name in code.imports(path) if line_of(name) not in (None, room)}))
+    }
+    assert not foreign
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Modules of this project that a file imports as it is loaded: not inside functions, nor for type checkers."""
+    found: set[Path] = set()
+    todo: list[ast.AST] = list(code.parsed(path).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            above = [node.module] if isinstance(node, ast.ImportFrom) else []
+            for alias in node.names:  # `from a import b` needs the module a.b if there is one, else the name b in a
+                name = ".".join([*above, alias.name])
+                if name.split(".")[0] in code.ROOMS and (file := module_file(name) or module_file(*above)):
+                    found.add(file)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return {str(file.relative_to(ROOT)) for file in found if file != path}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Some modules that import each other all the way round, or none."""
+    graph = dict(graph)
+    while leaves := [name for name, used in graph.items() if not used & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    walk = sorted(graph)[:1]
+    while walk and walk[-1] not in walk[:-1]:
+        walk.append(min(graph[walk[-1]] & graph.keys()))
+    return walk[walk.index(walk[-1]) :] if walk else []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    files = [path for room in code.ROOMS for path in python_files(room)]
+    graph = {str(path.relative_to(ROOT)): imports_when_loaded(path) for path in files}
+    assert not circle(graph)
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": set()}) == ["b", "c", "b"]
+
+
+def test_at_a_lines_top_stand_its_stages_and_no_helper():
+    files = {f"{path.parent.name}-{path.stem}" for line in lines() for path in (ROOT / "tasks" / line).glob("*.py")}
+    stages = {name for name in STAGES if name.partition("-")[0] in lines()}
+    assert files - {f"{line}-{name}" for line in lines() for name in TOP} == stages

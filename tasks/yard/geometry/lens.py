@@ -1,5 +1,5 @@
-"""A camera with a lens that bends straight lines: its calibration, and the way between the image as it was filmed and the
-image without distortion, which is a pinhole camera's (camera.py).
+"""A camera with a lens that bends straight lines: its calibration, and the way between the image as it was filmed and
+the image without distortion, which is a pinhole camera's (camera.py).
 
 K and dist (OpenCV's k1, k2, p1, p2, k3) belong to the image as filmed; K_new to the image without distortion, in whose
 pixels the region of interest is drawn. All lengths in metres.
