@@ -17,8 +17,8 @@ import numpy as np
 
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import query
-from tasks.yard.worlds.highway import camera, obd, scenery, traffic
-from tasks.yard.worlds.highway.traffic import Drive, Trace
+from tasks.yard.worlds.highway import camera, obd, scenery
+from tasks.yard.worlds.highway.drive import Drive, Trace, simulate
 
 RATE_HZ = 2.0
 JPEG_QUALITY = camera.JPEG_QUALITY
@@ -76,7 +76,7 @@ def sample_times_s(rng: np.random.Generator, minutes: float) -> np.ndarray:
 
 def drive_of(seed: int, number: int, times_s: np.ndarray) -> tuple[Drive, Trace, camera.Camera, dt.datetime]:
     start = start_of(seed, number)
-    drive, trace = traffic.simulate(np.random.default_rng([seed, number, 2]), times_s)
+    drive, trace = simulate(np.random.default_rng([seed, number, 2]), times_s)
     return drive, trace, camera.Camera([seed, number, 3], light_of(seed, number, start)), start
 
 

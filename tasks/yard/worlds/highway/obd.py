@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.yard.worlds.highway.traffic import Trace
+from tasks.yard.worlds.highway.drive import Trace
 
 KMH_PER_RPM = np.array([9.5, 16.5, 27.5, 40.5, 53.5]) / 1000  # of gears 1 to 5 of an Audi A1 8X
 IDLE_RPM = 920.0

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import highway
-from tasks.yard.worlds.highway import traffic
+from tasks.yard.worlds.highway.drive import simulate
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_names_are_dates_of_several_days_some_with_several_drives():
 def test_the_default_world_brakes_and_coasts_as_often_as_the_original():
     """Brake 2..5 %, coast 6..12 %. Twelve drives, because one says little."""
     times_s = np.arange(0, 300, 0.5)
-    drives = [traffic.simulate(np.random.default_rng([0, number, 2]), times_s)[0] for number in range(12)]
+    drives = [simulate(np.random.default_rng([0, number, 2]), times_s)[0] for number in range(12)]
     braking, pedal = (np.concatenate([getattr(d, name) for d in drives]) for name in ("braking", "pedal"))
     onsets = sum(int(np.count_nonzero(d.braking[1:] & ~d.braking[:-1])) for d in drives)
     assert 0.02 <= braking.mean() <= 0.05
@@ -58,7 +58,7 @@ def test_the_default_world_brakes_and_coasts_as_often_as_the_original():
 
 
 def test_nobody_drives_through_anybody():
-    drive, _ = traffic.simulate(np.random.default_rng([3, 0, 2]), np.arange(0, 120, 0.5))
+    drive, _ = simulate(np.random.default_rng([3, 0, 2]), np.arange(0, 120, 0.5))
     followed = drive.leader >= 0
     gaps = drive.distance_m[np.flatnonzero(followed), drive.leader[followed]]
     assert gaps.min() > 0
@@ -68,7 +68,7 @@ def test_the_leader_closes_before_the_driver_brakes():
     """What a camera is for: a second before an onset the gap shrinks, and the foot is still on the pedal."""
     before, always, lifted = [], [], []
     for number in range(4):
-        drive, _ = traffic.simulate(np.random.default_rng([0, number, 2]), np.arange(0, 300, 0.5))
+        drive, _ = simulate(np.random.default_rng([0, number, 2]), np.arange(0, 300, 0.5))
         rows = np.arange(len(drive.t_s))
         closing = np.where(drive.leader >= 0, drive.speed_mps - drive.other_speed_mps[rows, drive.leader], np.nan)
         onsets = np.flatnonzero(drive.braking[1:] & ~drive.braking[:-1]) + 1
