@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tasks.yard import params
-from tasks.yard.code import imports, stage_modules
+from tasks.yard.code import ROOMS, imports, parsed, stage_modules
 from tasks.yard.runner import BORROWED
 from tasks.yard.stage import CODE
 
@@ -146,3 +146,64 @@ def test_the_readme_draws_the_rooms_that_there_are():
     for line in params.lines():
         rooms = {p.name for p in (ROOT / "tasks" / line).iterdir() if (p / "__init__.py").exists()}
         assert rooms == {"importers", "formats", "learning", "judging", "page"} and rooms <= names
+
+
+def line_of(module: str) -> str | None:
+    """The line that a module belongs to, that of its networks too; None for what lines share."""
+    room, _, rest = module.partition(".")
+    line = rest.partition(".")[0]
+    return line if room in ("tasks", "models") and line in params.lines() else None
+
+
+@pytest.mark.parametrize("room", ["yard", *params.lines()])
+def test_the_yard_imports_no_line_and_a_line_no_other(room):
+    foreign = {
+        str(path.relative_to(ROOT)): bad
+        for top in ("tasks", "models")
+        for path in python_files(f"{top}/{room}")
+        if (bad := sorted({name for name in imports(path) if line_of(name) not in (None, room)}))
+    }
+    assert not foreign
+
+
+def module_file(name: str) -> Path | None:
+    place = ROOT / name.replace(".", "/")
+    return next((p for p in (place.with_suffix(".py"), place / "__init__.py") if p.exists()), None)
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Modules of this project that a file imports as it is loaded: not inside functions, nor for type checkers."""
+    found: set[Path] = set()
+    todo: list[ast.AST] = list(parsed(path).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            above = [node.module] if isinstance(node, ast.ImportFrom) else []
+            for alias in node.names:  # `from a import b` needs the module a.b if there is one, else the name b in a
+                name = ".".join([*above, alias.name])
+                if name.split(".")[0] in ROOMS and (file := module_file(name) or module_file(*above)):
+                    found.add(file)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return {str(file.relative_to(ROOT)) for file in found if file != path}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Some modules that import each other all the way round, or none."""
+    graph = dict(graph)
+    while leaves := [name for name, used in graph.items() if not used & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    walk = sorted(graph)[:1]
+    while walk and walk[-1] not in walk[:-1]:
+        walk.append(min(graph[walk[-1]] & graph.keys()))
+    return walk[walk.index(walk[-1]) :] if walk else []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    files = [path for room in ROOMS for path in python_files(room)]
+    graph = {str(path.relative_to(ROOT)): imports_when_loaded(path) for path in files}
+    assert not circle(graph)
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": set()}) == ["b", "c", "b"]

@@ -24,6 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from tasks.brake_coast.importers import boxy, nuimages
+from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, paths, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.yard.files import write_json, write_text
@@ -65,7 +66,7 @@ def source_folders(source: str, ctx: Context) -> Iterator[list[Path]]:
     world = highway.parse(source)
     numbers = list(range(highway.detector_sequences(world)))
     with tempfile.TemporaryDirectory(prefix="highway-") as name:
-        work = partial(highway.write_sequence, world, folder=Path(name))
+        work = partial(highway_files.write_sequence, world, folder=Path(name))
         results = ctx.map(work, numbers, names=[f"sequence {number}" for number in numbers])
         for _, result in ctx.progress(results, total=len(numbers), desc="detector images", unit="drive"):
             if isinstance(result, Exception):

@@ -29,11 +29,11 @@ import cv2
 import numpy as np
 
 from tasks.ground_plane.formats import sequence
-from tasks.ground_plane.formats.calibration import Calibration
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.page import check_pictures
 from tasks.ground_plane.params import CheckData
 from tasks.yard.files import read_json, write_json
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput, Context
 

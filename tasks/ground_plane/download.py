@@ -1,4 +1,4 @@
-"""Sequences of calibrated cameras from wherever the `source:` URI points, each in MARMOT's layout, each validated.
+"""Sequences of calibrated cameras from wherever the `source:` URI points, each in MARMOT's layout, each checked.
 
 Reads    the source: synth://plaza?..., a folder, an archive on the web, a bucket (`tasks.yard.sources.local`, `units`)
 Writes   download/<unit>/          one sequence of frames of one set of still cameras (sequence.py)
@@ -12,8 +12,6 @@ Images are copied byte by byte. A unit is made again when anything it is made fr
 from __future__ import annotations
 
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,17 +19,17 @@ from typing import Any
 
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.importers import marmot, wildtrack
+from tasks.ground_plane.importers import plaza as plaza_files
 from tasks.ground_plane.importers.units import Unit, files_of, plan
 from tasks.ground_plane.params import Download
-from tasks.yard.fanout import fan_out
-from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.sources import local as sources
+from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import plaza
 
 log = logging.getLogger(__name__)
-HASHERS = 8
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -53,61 +51,41 @@ def summary(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make(unit: Unit, folder: Path, *, params: Download, world: Any) -> dict:
-    """Bring one unit into `folder`; the summary is what it holds. A complaint names places in the source, as a person
-    knows them, not in a folder that will be gone."""
-    try:
-        if unit.layout == "plaza":
-            plaza.write_unit(world, unit.name, folder)
-            said = {}
-        elif unit.layout == "marmot":
-            said = marmot.bring(unit.path, unit.part, unit.splits, folder, params.metres_per_unit)
-        else:
-            said = wildtrack.bring(unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder)
-        write_json(folder / sequence.SCENE, {**read_json(folder / sequence.SCENE), "where": unit.where})
-        found = summary(folder)
-    except BadInput as error:
-        raise BadInput(str(error).replace(str(folder), unit.where).replace(str(unit.path), unit.where)) from None
-    return {**found, "left_out": [], **said}
+def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | None) -> dict:
+    """Bring one unit into `folder`; the summary is what it holds."""
+    remarks: dict[str, Any] = {}
+    if world is not None:
+        plaza_files.write_unit(world, unit.name, folder)
+    elif unit.layout == "marmot":
+        remarks = marmot.bring(unit.path, unit.part, unit.splits, folder, params.metres_per_unit)
+    else:
+        remarks = wildtrack.bring(unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder)
+    write_json(folder / sequence.SCENE, {**read_json(folder / sequence.SCENE), "where": unit.where})
+    return {**summary(folder), "left_out": [], **remarks}
 
 
-def content_hashes(units: list[Unit]) -> list[str]:
-    """Of each unit a hash of every file that it is made from."""
-
-    def of(unit: Unit) -> str:
-        return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
-
-    with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
-        return list(pool.map(of, units))
-
-
-def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], Any]:
+def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], plaza.Plaza | None]:
     """Every unit of the source, the fingerprint of each, and the world if it is one."""
     uri = params.source
     if source_uri.scheme(uri) == "synth":
         world = plaza.parse(uri)
-        units = [Unit("plaza", name, out / name, f"{uri} {name}") for name in plaza.unit_names(world)]
-        fingerprints = {unit.name: digest({**asdict(world), "scenes": None}, unit.name, ctx.code) for unit in units}
-        return {unit.name: unit for unit in units}, fingerprints, world
+        found = [Unit("plaza", name, out / name, f"{uri} {name}") for name in plaza.unit_names(world)]
+        fingerprints = {unit.name: digest({**asdict(world), "scenes": None}, unit.name, ctx.code) for unit in found}
+        return {unit.name: unit for unit in found}, fingerprints, world
     root = sources.local(uri, progress=ctx.progress)
-    units, fingerprints = {}, {}
-    found = plan(root, uri)
-    for unit, hashed in zip(found, content_hashes(found), strict=True):
-        shown = f"{source_uri.redacted(uri).rstrip('/')}/{unit.path.relative_to(root).as_posix()}".removesuffix("/.")
-        units[unit.name] = replace(unit, where=shown)
-        about = {**asdict(units[unit.name]), "path": None}
+    found = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
+    fingerprints = {}
+    for unit, content in zip(found, units.content_hashes(found, files_of), strict=True):
         scale = params.metres_per_unit if unit.layout == "marmot" else None
-        fingerprints[unit.name] = digest(hashed, about, scale, ctx.code)
-    return units, fingerprints, None
+        fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, scale, ctx.code)
+    return {unit.name: unit for unit in found}, fingerprints, None
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable."""
-    units, fingerprints, world = planned(params, out, ctx)
-    done = fan_out(partial(make, params=params, world=world), units, fingerprints, out, ctx)
-    if len(done.summaries) < params.min_units:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in sorted(done.quarantined.items()))
-        raise BadInput(f"{source_uri.redacted(params.source)}: usable sequences: {len(done.summaries)}{reasons}")
+    planned_units, fingerprints, world = planned(params, out, ctx)
+    done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
+    units.refuse_too_few(done, params.min_units, "sequences", params.source)
     found = list(done.summaries.values())
     for mine in found:
         for line in mine["left_out"][:3]:

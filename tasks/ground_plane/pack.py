@@ -32,13 +32,13 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from tasks.ground_plane.formats import sequence
-from tasks.ground_plane.formats.calibration import Calibration
+from tasks.ground_plane.formats import calibration, sequence
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.params import Pack, Shares
 from tasks.yard import fanout
 from tasks.yard.files import FULL_DISK, digest, file_hash, read_json, write_json
 from tasks.yard.geometry.camera import EDGE_M, Plane
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput, Context
 
@@ -137,7 +137,7 @@ def pack_camera(job: Job, folder: Path, *, size: tuple[int, int]) -> dict[str, A
 
 def fingerprint(of: Calibration, frames: dict[int, Path], params: Pack, code: str) -> str:
     hashes = [(frame, file_hash(path)) for frame, path in frames.items()]
-    return digest(of.document(), hashes, params.height_px, params.width_px, code)
+    return digest(calibration.document(of), hashes, params.height_px, params.width_px, code)
 
 
 def room_for(jobs: dict[str, Job], fingerprints: dict[str, str], params: Pack, out: Path) -> None:

@@ -1,6 +1,6 @@
-"""Crops of people, labelled images and cameras from wherever the `source:` URIs point, each data set validated.
+"""Crops of people, labelled images and cameras from wherever the `source:` URIs point, each data set checked.
 
-Reads    the sources: synth://street?..., a folder, an archive on the web, a bucket (`tasks.yard.sources.local`, `units`)
+Reads    the sources: synth://street?..., a folder, an archive on the web, a bucket (`importers/units.py`)
 Writes   download/<unit>/          a data set (of crops or of labelled images), or a camera; of the world one camera in
                                    one session. unit.json says {dataset, parts, layout, where}; of the parts it has
              reid                  bounding_box_train/, query/, bounding_box_test/ (reid_layout.py)
@@ -18,105 +18,85 @@ not have all parts: report.json lists those there are, and later steps make an e
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.person_search.formats import reid_layout
-from tasks.person_search.importers import bring as importers
-from tasks.person_search.importers import checks as validation
+from tasks.person_search.importers import bring, checks
+from tasks.person_search.importers import street as street_files
 from tasks.person_search.importers.checks import described
 from tasks.person_search.importers.units import Unit, files_of, plan
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
-from tasks.yard.fanout import fan_out
-from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.layouts import yolo
 from tasks.yard.sources import local as sources
+from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import street
 
 log = logging.getLogger(__name__)
-HASHERS = 8
 SHEET_PEOPLE, SHEET_CAMERAS, SHEET_SCENES = 8, 8, 6
 WORLD = "street"  # data set of the world
 
 
-def make(unit: Unit, folder: Path, *, params: Download, world: Any) -> dict:
-    """Bring one unit into `folder`; the summary is what validation found. A complaint names places in the source, as a
-    person knows them, not in a folder that will be gone."""
+def make(unit: Unit, folder: Path, *, params: Download, world: street.Street | None) -> dict:
+    """Bring one unit into `folder`; the summary is what the checks found in it."""
     about = {"dataset": unit.dataset, "layout": unit.layout}
-    try:
-        if unit.layout == "street":
-            street.write_unit(world, unit.name, folder)
-            said = {}
-        else:
-            said = importers.bring(unit, folder, params)
-        parts = validation.parts_in(folder)
-        found = {part: validation.CHECKS[part](folder) for part in parts}
-        if unit.layout == "reid":  # all of the data set; the world's is in pieces, which are judged together
-            reid_layout.check(reid_layout.read(folder), str(folder))
-    except BadInput as error:
-        raise BadInput(str(error).replace(str(folder), unit.where).replace(str(unit.path), unit.where)) from None
+    remarks: dict[str, Any] = {}
+    if unit.layout == WORLD:
+        street_files.write_unit(world, unit.name, folder)
+    else:
+        remarks = bring.bring(unit, folder, params)
+    parts = checks.parts_in(folder)
+    found = {part: checks.CHECKS[part](folder) for part in parts}
+    if unit.layout == "reid":  # all of the data set; the world's is in pieces, which are judged together
+        reid_layout.check(reid_layout.read(folder), str(folder))
     written = read_json(folder / "unit.json") if (folder / "unit.json").exists() else {}
     write_json(folder / "unit.json", {**written, **about, "parts": parts, "where": unit.where})
-    write_json(folder / "contents.json", validation.contents(folder))
-    return {**about, "parts": parts, **found, "said": {key: value for key, value in said.items() if value}}
+    write_json(folder / "contents.json", checks.contents(folder))
+    return {**about, "parts": parts, **found, "said": {key: value for key, value in remarks.items() if value}}
 
 
-def content_hashes(units: list[Unit]) -> list[str]:
-    """Of each unit a hash of every file that it is made from."""
-
-    def of(unit: Unit) -> str:
-        return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
-
-    with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
-        return list(pool.map(of, units))
-
-
-def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], Any]:
+def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], street.Street | None]:
     """Every unit of every source, the fingerprint of each, and the world if there is one."""
-    units: dict[str, Unit] = {}
+    found: dict[str, Unit] = {}
     fingerprints: dict[str, str] = {}
-    world, taken = None, set()
-    for uri in (params.source, *params.extra_sources):
-        if source_uri.scheme(uri) == "synth":
-            if world is not None:
-                raise BadInput(f"{uri}: one world is enough; ask the first for more")
-            world = street.parse(uri)
-            for name in street.unit_names(world):
-                units[name] = Unit("street", WORLD, out / name, f"{uri} {name}", name=name)
-                fingerprints[name] = digest({**asdict(world), "sessions": None}, name, ctx.code)  # more change no other
-            taken.add(WORLD)
-    for uri in (uri for uri in (params.source, *params.extra_sources) if source_uri.scheme(uri) != "synth"):
+    uris = (params.source, *params.extra_sources)
+    worlds = [uri for uri in uris if source_uri.scheme(uri) == "synth"]
+    if len(worlds) > 1:
+        raise BadInput(f"{worlds[1]}: one world is enough; ask the first for more")
+    world = street.parse(worlds[0]) if worlds else None
+    for name in street.unit_names(world) if world else ():
+        found[name] = Unit(WORLD, WORLD, out / name, f"{worlds[0]} {name}", name=name)
+        fingerprints[name] = digest({**asdict(world), "sessions": None}, name, ctx.code)  # more change no other
+    taken = {WORLD} if world else set()
+    settings = {"coco": params.coco.model_dump(), "camera": params.frames_fps}
+    for uri in (uri for uri in uris if uri not in worlds):
         root = sources.local(uri, progress=ctx.progress)
-        found = plan(root, uri, taken)
-        settings = {"coco": params.coco.model_dump(), "camera": params.frames_fps}
-        for unit, hashed in zip(found, content_hashes(found), strict=True):
-            shown = f"{source_uri.redacted(uri)}/{unit.path.relative_to(root).as_posix()}".removesuffix("/.")
-            if unit.key in units:
-                raise BadInput(f"{shown} and {units[unit.key].where} are both called {unit.key}; rename one of them")
-            units[unit.key] = replace(unit, where=shown)
-            about = {**asdict(units[unit.key]), "path": None, "queries": [path.name for path in unit.queries]}
-            fingerprints[unit.key] = digest(hashed, about, settings.get(unit.layout), ctx.code)
-    return units, fingerprints, world
+        here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri, taken)]
+        for unit, content in zip(here, units.content_hashes(here, files_of), strict=True):
+            units.refuse_same_name(found, unit.key, unit.where)
+            found[unit.key] = unit
+            about = {**asdict(unit), "path": None, "queries": [path.name for path in unit.queries]}
+            fingerprints[unit.key] = digest(content, about, settings.get(unit.layout), ctx.code)
+    return found, fingerprints, world
 
 
-def crops_by_dataset(out: Path, units: Mapping[str, dict]) -> dict[str, reid_layout.Crops]:
+def crops_by_dataset(out: Path, summaries: Mapping[str, dict]) -> dict[str, reid_layout.Crops]:
     """All crops of each data set, whichever units they are in."""
     parts: dict[str, list[reid_layout.Crops]] = {}
-    for name, summary in units.items():
+    for name, summary in summaries.items():
         if "reid" in summary["parts"]:
             parts.setdefault(summary["dataset"], []).append(reid_layout.read(out / name))
     return {dataset: reid_layout.merged(mine) for dataset, mine in sorted(parts.items())}
 
 
-def refuse_same_numbers(units: Mapping[str, Unit], summaries: Mapping[str, dict]) -> None:
+def refuse_same_numbers(planned_units: Mapping[str, Unit], summaries: Mapping[str, dict]) -> None:
     """Raises `BadInput` for two cameras of a data set with one number, which a search would take for one.
 
     A camera of the world has a unit a session.
@@ -126,9 +106,10 @@ def refuse_same_numbers(units: Mapping[str, Unit], summaries: Mapping[str, dict]
         if summary["layout"] == "camera":
             number = summary["frames"]["camera"]["camera"]
             if (other := first.setdefault((summary["dataset"], number), name)) != name:
+                wheres = f"{planned_units[other].where} and {planned_units[name].where}"
                 raise BadInput(
-                    f"{units[other].where} and {units[name].where} are both camera {number} of {summary['dataset']}; "
-                    f'give one of them a "camera" of its own in its {validation.CAMERA}'
+                    f"{wheres} are both camera {number} of {summary['dataset']}; "
+                    f'give one of them a "camera" of its own in its {checks.CAMERA}'
                 )
 
 
@@ -148,24 +129,24 @@ def people_sheet(out: Path, datasets: Mapping[str, reid_layout.Crops]) -> None:
     sheets.people(out / "people.png", rows, [f"cam {n}" for n in cameras])
 
 
-def scenes_sheet(out: Path, units: Mapping[str, dict]) -> None:
+def scenes_sheet(out: Path, summaries: Mapping[str, dict]) -> None:
     shown = {}
-    detect = [name for name, summary in units.items() if "detect" in summary["parts"]]
+    detect = [name for name, summary in summaries.items() if "detect" in summary["parts"]]
     for name in detect[:: max(1, len(detect) // SHEET_SCENES)]:
         names = yolo.names_of(*described(out / name))
-        images = [image for split in yolo.SPLITS for image in validation.images_of(out / name, split)]
+        images = [image for split in yolo.SPLITS for image in checks.images_of(out / name, split)]
         for image in images[:: max(1, len(images) * min(len(detect), SHEET_SCENES) // SHEET_SCENES)]:
             label = yolo.label_file(image)
-            lines = validation.label_lines(label, names) if label.is_file() else ()
+            lines = checks.label_lines(label, names) if label.is_file() else ()
             shown[image.relative_to(out).as_posix()] = image, [box for _, _, box, why in lines if not why]
     sheets.scenes(out / "boxes.png", dict(list(shown.items())[:SHEET_SCENES]))
 
 
-def totals_of(units: Mapping[str, dict], datasets: Mapping[str, dict]) -> dict[str, int]:
+def totals_of(summaries: Mapping[str, dict], datasets: Mapping[str, dict]) -> dict[str, int]:
     """Sums over the usable units; people are counted once a data set."""
     reid = list(datasets.values())
-    detect = [summary["detect"] for summary in units.values() if "detect" in summary]
-    frames = [summary["frames"] for summary in units.values() if "frames" in summary]
+    detect = [summary["detect"] for summary in summaries.values() if "detect" in summary]
+    frames = [summary["frames"] for summary in summaries.values() if "frames" in summary]
     totals = {f"{name}_images": sum(d["images"][s] for d in reid)
               for name, s in zip(("train", "query", "gallery"), reid_layout.SUBSETS, strict=True)}  # fmt: skip
     totals |= {f"{kind}_identities": sum(d["identities"][s] for d in reid)
@@ -177,36 +158,33 @@ def totals_of(units: Mapping[str, dict], datasets: Mapping[str, dict]) -> dict[s
     totals["bad_label_lines"] = sum(len(d["bad_label_lines"]) for d in detect)
     totals["images_without_labels"] = sum(len(d["images_without_labels"]) for d in detect)
     totals |= {key: sum(f[key] for f in frames) for key in ("frames", "queries", "true_boxes")}
-    faults = [s[part]["unreadable"] for s in units.values() for part in s["parts"]]
+    faults = [s[part]["unreadable"] for s in summaries.values() for part in s["parts"]]
     return totals | {"unreadable_images": sum(map(len, faults))}
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable, or if the units of
     one data set contradict each other."""
-    units, fingerprints, world = planned(params, out, ctx)
-    done = fan_out(partial(make, params=params, world=world), units, fingerprints, out, ctx)
-    if len(done.summaries) < params.min_units:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in sorted(done.quarantined.items()))
-        shown = source_uri.redacted(params.source)
-        raise BadInput(f"{shown}: usable data sets and cameras: {len(done.summaries)}{reasons}")
+    planned_units, fingerprints, world = planned(params, out, ctx)
+    done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
+    units.refuse_too_few(done, params.min_units, "data sets and cameras", params.source)
     crops = crops_by_dataset(out, done.summaries)
     for dataset, mine in crops.items():
         try:
             reid_layout.check(mine, dataset)
         except BadInput as error:
             raise BadInput(str(error).replace(f"{out}/", "")) from None
-    refuse_same_numbers(units, done.summaries)
+    refuse_same_numbers(planned_units, done.summaries)
     datasets = {dataset: reid_layout.summary(mine) for dataset, mine in crops.items()}
-    same = validation.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})
+    same = checks.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})
     for entry in same[:3]:
         log.warning("one image in the splits %s: %s", ", ".join(entry["splits"]), ", ".join(entry["images"]))
     totals = {"units": len(done.summaries), "quarantined": len(done.quarantined), **totals_of(done.summaries, datasets)}
     totals["same_images"] = len(same)
     there = {part for summary in done.summaries.values() for part in summary["parts"]}
     write_json(out / "report.json", {
-        "parts": [part for part in validation.PARTS if part in there], "totals": totals, "datasets": datasets,
-        "units": done.summaries, "same_images": same[: validation.SHOWN], "quarantined": done.quarantined,
+        "parts": [part for part in checks.PARTS if part in there], "totals": totals, "datasets": datasets,
+        "units": done.summaries, "same_images": same[: checks.SHOWN], "quarantined": done.quarantined,
     })  # fmt: skip
     people_sheet(out, crops)
     scenes_sheet(out, done.summaries)

@@ -44,6 +44,17 @@ class Drive:
         return LAYOUTS[self.layout]
 
 
+def group_of(name: str) -> str:
+    """The day that a name begins with, else the name: drives of one day are never split apart."""
+    day = DAY.match(name)
+    return day[1] if day else name
+
+
+def of_world(name: str, path: Path) -> Drive:
+    """A recording of the highway world."""
+    return Drive(name, "synth", path, name, group=group_of(name))
+
+
 def _walk(root: Path, layouts: dict[str, ModuleType]) -> Iterator[tuple[str, Path]]:
     """(layout, path) of every drive. Hidden folders, unfinished `*.part` and what is in a drive are passed over."""
     if root.is_file():
@@ -79,8 +90,7 @@ def find(root: Path, layout: str) -> list[Drive]:
         if stems[name] > 1:
             name = re.sub(r"[^\w.-]+", "_", where)
         name = name if "-" in name else f"{kind}-{name}"
-        day = DAY.match(name)
-        drives.append(Drive(name, kind, path, where, group=day[1] if day else name))
+        drives.append(Drive(name, kind, path, where, group=group_of(name)))
     return drives
 
 

@@ -1,4 +1,4 @@
-"""The calibration of one camera: MARMOT's camN.json, and what follows from it.
+"""The calibration of one camera (tasks/yard/geometry/lens.py) as a file: MARMOT's camN.json.
 
     {"K": 3x3, "K_new": 3x3, "R": 3x3, "T": 3, "dist": 5, "view_id": 1, "ROI": [[u, v], ...] or null,
      "bounding_box": null, "size": [height, width]}
@@ -10,16 +10,13 @@ whose pixels ROI is drawn. T is in centimetres in the file, in metres here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from tasks.yard.files import read_json
-from tasks.yard.geometry.camera import Camera
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
 
 CM = 0.01
@@ -27,49 +24,14 @@ KEYS = ("K", "K_new", "R", "T", "dist", "view_id", "ROI", "bounding_box", "size"
 SHAPES = {"K": (3, 3), "K_new": (3, 3), "R": (3, 3), "T": (3,)}
 
 
-@dataclass(frozen=True)
-class Calibration:
-    name: str  # cam1
-    K: np.ndarray
-    K_new: np.ndarray
-    R: np.ndarray
-    T: np.ndarray  # metres
-    dist: np.ndarray
-    size: tuple[int, int]  # height, width
-    roi: np.ndarray | None
-
-    def camera(self) -> Camera:
-        """Of the image without distortion."""
-        return Camera(self.K_new, self.R, self.T, self.size, self.roi)
-
-    @cached_property
-    def maps(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where each pixel without distortion is in the image as filmed; None where it is the same one."""
-        if not self.dist.any() and np.array_equal(self.K, self.K_new):
-            return None
-        height, width = self.size
-        return cv2.initUndistortRectifyMap(self.K, self.dist, None, self.K_new, (width, height), cv2.CV_32FC1)
-
-    def undistorted(self, image: np.ndarray) -> np.ndarray:
-        """An image as filmed -> as K_new has it."""
-        return image if self.maps is None else cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
-
-    def as_filmed(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) without distortion -> of the image as filmed."""
-        if not len(pixels):  # which OpenCV refuses
-            return np.empty((0, 2))
-        flat = np.column_stack([np.asarray(pixels, float), np.ones(len(pixels))]) @ np.linalg.inv(self.K_new).T
-        found, _ = cv2.projectPoints(flat, np.zeros(3), np.zeros(3), self.K, self.dist)
-        return found.reshape(-1, 2)
-
-    def document(self) -> dict[str, Any]:
-        """What camN.json holds."""
-        return {
-            "K": self.K.tolist(), "K_new": self.K_new.tolist(), "R": self.R.tolist(), "T": (self.T / CM).tolist(),
-            "dist": self.dist.tolist(), "view_id": int("".join(filter(str.isdigit, self.name)) or 0),
-            "ROI": None if self.roi is None else np.asarray(self.roi).tolist(), "bounding_box": None,
-            "size": list(self.size),
-        }  # fmt: skip
+def document(of: Calibration) -> dict[str, Any]:
+    """What camN.json holds."""
+    return {
+        "K": of.K.tolist(), "K_new": of.K_new.tolist(), "R": of.R.tolist(), "T": (of.T / CM).tolist(),
+        "dist": of.dist.tolist(), "view_id": int("".join(filter(str.isdigit, of.name)) or 0),
+        "ROI": None if of.roi is None else np.asarray(of.roi).tolist(), "bounding_box": None,
+        "size": list(of.size),
+    }  # fmt: skip
 
 
 def parse(said: Mapping[str, Any], name: str, where: str, metres_per_unit: float = CM) -> Calibration:

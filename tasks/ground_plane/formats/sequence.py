@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from tasks.ground_plane.formats import calibration, labels
-from tasks.ground_plane.formats.calibration import CM, Calibration
+from tasks.ground_plane.formats.calibration import CM
 from tasks.yard.files import read_json
 from tasks.yard.geometry.camera import Plane
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
 
 CALIBS, ANNOTATION, SCENE = Path("0-calibration/calibs"), Path("1-annotation"), "scene.json"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tasks.yard.files import replacing
 from tasks.yard.layouts.images import image_size
+from tasks.yard.sources.units import copied
 from tasks.yard.step import BadInput
 
 
@@ -39,10 +38,7 @@ def bring(camera: str, frames: Mapping[int, Path], target: Path, size: tuple[int
             why = f"is {found[0]}x{found[1]} px, its calibration {size[1]}x{size[0]}" if found else "cannot be read"
             left_out.append(f"{path.relative_to(source)}: frame {frame}: {why}: left out")
             continue
-        copy = target / f"{camera}_{frame}{path.suffix.lower()}"
-        if not (copy.exists() and copy.stat().st_size == path.stat().st_size):
-            with replacing(copy) as temporary:
-                shutil.copyfile(path, temporary)
+        copied(path, target / f"{camera}_{frame}{path.suffix.lower()}")
     if len(left_out) == len(frames):
         first = f"{source / left_out[0]}" if left_out else f"{source}: {camera} has no image"
         raise BadInput(f"{first}; no image of {camera} can be used")

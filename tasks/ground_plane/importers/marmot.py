@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from tasks.ground_plane.formats import calibration, labels, sequence
-from tasks.ground_plane.formats.calibration import CM, Calibration
+from tasks.ground_plane.formats.calibration import CM
 from tasks.ground_plane.importers import frames
 from tasks.yard.files import replacing, write_json
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.geometry.camera import Plane
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
 
 
@@ -94,7 +95,7 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
         [partial(bring_label, path, labelled / path.name, to_cm) for path in mine.values()], source
     )
     for number, found in calibrations.items():
-        write_json(folder / sequence.CALIBS / f"{found.name}.json", found.document())
+        write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         here = sequence.frame_files(folders[number])
         left_out += frames.bring(found.name, here, folder / images / found.name, found.size, source)
     other = next(name for name in sequence.PARTS if name != part)

@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 
 from tasks.ground_plane.formats import calibration, labels, sequence
-from tasks.ground_plane.formats.calibration import CM, Calibration
+from tasks.ground_plane.formats.calibration import CM
 from tasks.ground_plane.importers import frames
 from tasks.yard.files import read_json, write_json
 from tasks.yard.geometry.camera import Plane
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
 
 IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_positions", "calibrations")
@@ -208,7 +209,7 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -
     for number, both in files.items():
         here = images_in(folders[number])
         found = calibrated(number, both, layout, frames.first_size(here, folders[number]))
-        write_json(folder / sequence.CALIBS / f"{found.name}.json", found.document())
+        write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         images = folder / sequence.ANNOTATION / part / found.name
         left_out += frames.bring(found.name, here, images, found.size, source)
     annotations = dict(sequence.numbered(source / ANNOTATIONS, re.compile(r"(\d{1,9})\.json")))

@@ -8,7 +8,6 @@ camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -24,6 +23,7 @@ from tasks.yard.files import replacing, write_json, write_text
 from tasks.yard.layouts import coco, yolo
 from tasks.yard.layouts.example import NoneWanted
 from tasks.yard.layouts.images import image_size
+from tasks.yard.sources.units import copied
 from tasks.yard.step import BadInput
 
 JPEG_QUALITY = 95  # a second compression should add nothing to the first
@@ -31,17 +31,10 @@ MAX_FRAMES = 1_000_000  # six digits
 SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 
 
-def copy(source: Path, target: Path) -> None:
-    """What an interrupted run brought already is kept."""
-    if not (target.exists() and target.stat().st_size == source.stat().st_size):
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-
-
 def bring_reid(unit: Unit, folder: Path) -> dict:
     for subset in reid_layout.SUBSETS:
         for path in images_in(unit.path / subset):
-            copy(path, folder / subset / path.name)
+            copied(path, folder / subset / path.name)
     return {}
 
 
@@ -78,9 +71,9 @@ def bring_yolo(unit: Unit, folder: Path) -> dict:
             if not image.is_file():
                 missing.append(image.name)
                 continue
-            copy(image, target)
+            copied(image, target)
             if yolo.label_file(image).is_file():
-                copy(yolo.label_file(image), label)
+                copied(yolo.label_file(image), label)
     if not any((folder / "labels").rglob("*.txt")):
         raise BadInput(f"{file}: no image has a label file; that of {image} would be {yolo.label_file(image)}")
     write_description(folder, splits, names)
@@ -121,7 +114,7 @@ def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
         split = item.split or "train"
         splits.add(split)
         image, label = targets(folder, split, inner_path(item.path, unit.path, split))
-        copy(item.path, image)
+        copied(item.path, image)
         write_text(label, label_text(item.boxes, width, height))
     write_description(folder, [split for split in yolo.SPLITS if split in splits], {0: "person"})
     return {
@@ -173,7 +166,7 @@ def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
         for path, number in placed.items():
             target = folder / "frames" / f"{number:06d}.jpg"
             if path.suffix.lower() in (".jpg", ".jpeg"):
-                copy(path, target)
+                copied(path, target)
             else:
                 try:
                     with Image.open(path) as picture, replacing(target) as temporary:
@@ -185,9 +178,9 @@ def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
         numbers = set(placed.values())
     if truth.is_file():
         read_truth(truth, numbers)
-        copy(truth, folder / TRUTH)
+        copied(truth, folder / TRUTH)
     for path in unit.queries:
-        copy(path, folder / QUERIES / path.name)
+        copied(path, folder / QUERIES / path.name)
     write_json(folder / CAMERA, about)
     return {"original_names": original} if original else {}
 

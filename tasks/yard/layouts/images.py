@@ -1,10 +1,14 @@
-"""Is a file an image that can be read? A look at both of its ends, no decoding."""
+"""Image files. Can one be read? A look at both of its ends, no decoding. And how they are written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from tasks.yard.files import replacing
 
 IMAGE_END = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 TAIL_BYTES = 64  # cameras pad files
@@ -28,3 +32,11 @@ def is_whole(data: bytes) -> bool:
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return data.rfind(b"\xff\xd9", at) > at  # inside a scan every 0xff is escaped
+
+
+def write_image(path: Path, picture: np.ndarray, jpeg_quality: int | None = None) -> None:
+    """(H, W, 3) BGR uint8 in the format that the path's suffix names; `jpeg_quality` 0 to 100."""
+    options = [] if jpeg_quality is None else [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+    encoded = cv2.imencode(path.suffix, picture, options)[1]
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

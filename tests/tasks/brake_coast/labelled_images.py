@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from tasks.brake_coast import detector_data
+from tasks.brake_coast.importers import highway as importer
 from tasks.yard.files import read_json
 from tasks.yard.worlds import highway
 from tests.tasks.brake_coast import drives
@@ -38,7 +39,7 @@ class Frame:
 
 
 def render(folder: Path, count: int = 12) -> list[Frame]:
-    highway.write_sequence(highway.Highway(detector_images=count), 0, folder)
+    importer.write_sequence(highway.Highway(detector_images=count), 0, folder)
     frames = []
     for name, entry in read_json(next(folder.glob("*.json"))).items():
         whole = [vehicle["rear"] or vehicle["AABB"] for vehicle in entry["vehicles"]]

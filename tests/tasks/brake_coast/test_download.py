@@ -373,7 +373,7 @@ def test_a_piece_of_a_video_has_the_frames_of_its_own_time(tmp_path):
     span_ms = (recording.NO_DATE_MS + 12_000, recording.NO_DATE_MS + 15_000)
     piece = Drive("video-dash-2", "video", tmp_path / "cam" / "dash.mp4", "dash.mp4", "dash", span_ms)
     (tmp_path / "piece").mkdir()
-    download.make_drive(piece, tmp_path / "piece")
+    download.make(piece, tmp_path / "piece", world=None)
     levels = np.array([cv2.imread(str(path)).mean() for path in recording.images(tmp_path / "piece").values()])
     first = cv2.imread(str(tmp_path / "out" / "video-dash" / "2000-01-01 00-00-00-0.jpg")).mean()
     assert np.allclose(levels - first, 120 + 5 * np.arange(7), atol=4)

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.ground_plane.formats.calibration import CM, Calibration
+from tasks.ground_plane.formats.calibration import CM, document
 from tasks.yard.files import write_json
 from tasks.yard.geometry.camera import Plane
+from tasks.yard.geometry.lens import Calibration
 
 SIZE = (64, 96)  # height, width in px
 PLANE = Plane((1.0, -2.0), (6.0, 4.0), 0.3)
@@ -99,7 +100,7 @@ def write_unit(
     calibrations = [calibration(number + 1, cameras) for number in range(cameras)]
     places = PLANE.to_world(walk(frames, people, seed))
     for camera in calibrations:
-        write_json(folder / f"0-calibration/calibs/{camera.name}.json", camera.document())
+        write_json(folder / f"0-calibration/calibs/{camera.name}.json", document(camera))
         images = folder / "1-annotation" / part / camera.name
         images.mkdir(parents=True, exist_ok=True)
         for row, world in enumerate(places):

@@ -3,33 +3,29 @@
 A drive is a pure function of the seed and its own number: asking for more recordings changes none of the earlier ones,
 and the drives of the detector's images are others than those of the recordings.
 
-Writes   <recording>/{telemetry.csv,<Time>.jpg}   as tasks/brake_coast/formats/recording.py describes
-         <recording>/truth.csv                    true boxes, distances and lamps of what is in view, for judging
-         <sequence>/<frame>.jpg, <sequence>.json  labelled images of other drives, in the layout of the Boxy dataset
+It gives recordings (frames, what the diagnostic port said, and the truth about every vehicle in view) and sequences of
+labelled images of other drives. Who needs them as files writes them: see `importers/highway.py` of a line.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-from dataclasses import dataclass, fields
-from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import pandas as pd
 
-from tasks.yard.files import replacing, write_json, write_text
 from tasks.yard.step import BadInput
-from tasks.yard.worlds.highway import camera, obd, scenery, traffic
-from tasks.yard.worlds.highway.traffic import Drive, Trace
+from tasks.yard.worlds import query
+from tasks.yard.worlds.highway import camera, obd, scenery
+from tasks.yard.worlds.highway.drive import Drive, Trace, simulate
 
 RATE_HZ = 2.0
-LABEL_SCALE = 2  # Boxy gives its boxes at twice the size of the images that one downloads
+JPEG_QUALITY = camera.JPEG_QUALITY
 SEQUENCE_IMAGES, SEQUENCE_STEP_S = 30, 4.0
 DETECTOR_DRIVES = 1_000_000  # number of the first drive that detector images are taken from
 KINDS = ("car", "van", "truck")
+EXAMPLE = "synth://highway?recordings=16&minutes=5&seed=0"
 
 
 @dataclass(frozen=True)
@@ -45,24 +41,7 @@ LIMITS = {"recordings": (1, 10_000), "minutes": (0.25, 90), "seed": (0, 2**31), 
 
 def parse(uri: str) -> Highway:
     """Raises `BadInput` that names the key and what is allowed."""
-    parts = urlsplit(uri)
-    if (parts.scheme, parts.netloc) != ("synth", "highway"):
-        raise BadInput(f"{uri}: expected synth://highway?recordings=16&minutes=5&seed=0")
-    known = {field.name: type(field.default) for field in fields(Highway)}
-    values: dict[str, float] = {}
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise BadInput(f"{uri}: unknown key {key!r}; {hint}")
-        low, high = LIMITS[key]
-        try:
-            values[key] = known[key](text)
-        except ValueError:
-            raise BadInput(f"{uri}: {key} = {text!r} must be a number of type {known[key].__name__}") from None
-        if not low <= values[key] <= high:
-            raise BadInput(f"{uri}: {key} = {text} must be from {low} to {high}")
-    return Highway(**values)
+    return query.parse(uri, Highway, LIMITS, EXAMPLE)
 
 
 def start_of(seed: int, number: int) -> dt.datetime:
@@ -97,36 +76,65 @@ def sample_times_s(rng: np.random.Generator, minutes: float) -> np.ndarray:
 
 def drive_of(seed: int, number: int, times_s: np.ndarray) -> tuple[Drive, Trace, camera.Camera, dt.datetime]:
     start = start_of(seed, number)
-    drive, trace = traffic.simulate(np.random.default_rng([seed, number, 2]), times_s)
+    drive, trace = simulate(np.random.default_rng([seed, number, 2]), times_s)
     return drive, trace, camera.Camera([seed, number, 3], light_of(seed, number, start)), start
 
 
-def write_jpeg(path: Path, picture: np.ndarray) -> None:
-    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, camera.JPEG_QUALITY])[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+def clock(start: dt.datetime, time_s: float) -> str:
+    """What the camera writes into its picture."""
+    return f"{start + dt.timedelta(seconds=float(time_s)):%Y-%m-%d %H:%M:%S}"
 
 
-def truth_rows(drive: Drive, i: int, time: str, boxes: list[camera.Box]) -> list[list]:
-    rows = []
-    for box in boxes:
-        k = box.column
-        rear = ["" if box.rear is None else round(value, 2) for value in box.rear or [None] * 4]
-        rows.append(
-            [time, int(drive.ids[i, k]), KINDS[drive.kind[i, k]], int(k == drive.leader[i])]
-            + [int(drive.other_lane[i, k] - drive.lane[i]), round(float(drive.distance_m[i, k]), 2)]
-            + [round(float(drive.speed_mps[i] - drive.other_speed_mps[i, k]), 3), int(drive.brake_light[i, k])]
-            + [round(box.visible, 3), *(round(value, 2) for value in box.whole), *rear]
-        )
-    return rows
+@dataclass(frozen=True)
+class Vehicle:
+    """One vehicle in view: its boxes in pixels of the frame, and the truth about it."""
+
+    id: int  # the same for as long as it is around
+    kind: str  # of KINDS
+    leader: bool  # is it ahead in the recording car's lane
+    lane: int  # 0 is the recording car's, 1 the next to the left
+    distance_m: float  # from nose to rear
+    closing_mps: float
+    brake_light: bool
+    visible: float  # share of it that nothing hides
+    whole: tuple[float, float, float, float]  # x1, y1, x2, y2
+    rear: tuple[float, float, float, float] | None
 
 
-TRUTH = ["Time", "vehicle", "kind", "leader", "lane", "distance_m", "closing_mps", "brake_light", "visible"]
-TRUTH += ["x1", "y1", "x2", "y2", "rear_x1", "rear_y1", "rear_x2", "rear_y2"]
+@dataclass(frozen=True)
+class Frame:
+    picture: np.ndarray  # (H, W, 3) BGR uint8
+    vehicles: list[Vehicle]
 
 
-def write_recording(world: Highway, name: str, folder: Path) -> None:
-    """telemetry.csv, a frame a row, and truth.csv: boxes in pixels of the frame, lane relative to the car's own."""
+def vehicle(drive: Drive, i: int, box: camera.Box) -> Vehicle:
+    k = box.column
+    return Vehicle(
+        int(drive.ids[i, k]), KINDS[drive.kind[i, k]], bool(k == drive.leader[i]),
+        int(drive.other_lane[i, k] - drive.lane[i]), float(drive.distance_m[i, k]),
+        float(drive.speed_mps[i] - drive.other_speed_mps[i, k]), bool(drive.brake_light[i, k]),
+        box.visible, box.whole, box.rear,
+    )  # fmt: skip
+
+
+def film(drive: Drive, cam: camera.Camera, start: dt.datetime, times_s: np.ndarray) -> Iterator[Frame]:
+    """A frame at each of `times_s`. What the camera draws of one frame depends on those before it."""
+    for i, time_s in enumerate(times_s):
+        picture, boxes = cam.frame(drive, i, clock(start, time_s))
+        yield Frame(picture, [vehicle(drive, i, box) for box in boxes])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One drive as it was recorded: n samples, and a frame for each."""
+
+    stamps_ms: np.ndarray  # (n) int64: the clock on the wall, without a zone
+    replies: obd.Replies
+    frames: Iterator[Frame]  # to be taken once, in order
+
+
+def recording(world: Highway, name: str) -> Recording:
+    """Raises `BadInput` if there is no recording of this name."""
     names = recording_names(world)
     if name not in names:
         raise BadInput(f"{name}: no recording of this world; it has {', '.join(names[:3])} ... {names[-1]}")
@@ -137,23 +145,8 @@ def write_recording(world: Highway, name: str, folder: Path) -> None:
     # Local time without a zone, so that it reads as the clock on the wall.
     start_ms = int(start.replace(tzinfo=dt.UTC).timestamp() * 1000)
     stamps_ms = start_ms + int(rng.integers(0, 1000)) + np.round(times_s * 1000).astype(np.int64)
-    table = obd.telemetry(rng, trace, times_s, stamps_ms)
-    rows = []
-    for i, time in enumerate(table["Time"]):
-        caption = f"{start + dt.timedelta(seconds=float(times_s[i])):%Y-%m-%d %H:%M:%S}"
-        picture, boxes = cam.frame(drive, i, caption)
-        if table["SPEED"][i] == "No Data":
-            continue  # the recorder stores no frame for a row that failed
-        write_jpeg(folder / f"{time}.jpg", picture)
-        rows += truth_rows(drive, i, time, boxes)
-    write_text(folder / "truth.csv", pd.DataFrame(rows, columns=TRUTH).to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "telemetry.csv", table.to_csv(index=False, lineterminator="\n"))
-
-
-def scaled(box: tuple[float, float, float, float] | None) -> dict | None:
-    if box is None:
-        return None
-    return {key: round(LABEL_SCALE * value, 2) for key, value in zip(("x1", "y1", "x2", "y2"), box)}
+    replies = obd.replies(rng, trace, times_s)
+    return Recording(stamps_ms, replies, film(drive, cam, start, times_s))
 
 
 def detector_sequences(world: Highway) -> int:
@@ -161,21 +154,8 @@ def detector_sequences(world: Highway) -> int:
     return -(-world.detector_images // SEQUENCE_IMAGES)
 
 
-def write_sequence(world: Highway, number: int, folder: Path) -> None:
-    """The detector images of one drive, some seconds apart: <sequence>/*.jpg and their labels in <sequence>.json."""
+def sequence(world: Highway, number: int) -> tuple[str, Iterator[Frame]]:
+    """Name and frames of the detector's images of one drive, some seconds apart."""
     times_s = np.arange(min(SEQUENCE_IMAGES, world.detector_images - number * SEQUENCE_IMAGES)) * SEQUENCE_STEP_S
     drive, _, cam, start = drive_of(world.seed, DETECTOR_DRIVES + number, times_s)
-    sequence = f"highway_{number:04d}_{cam.light.name}"
-    entries = {}
-    for i, time_s in enumerate(times_s):
-        picture, boxes = cam.frame(drive, i, f"{start + dt.timedelta(seconds=float(time_s)):%Y-%m-%d %H:%M:%S}")
-        write_jpeg(folder / sequence / f"{i:04d}.jpg", picture)
-        vehicles = [{"rear": scaled(box.rear), "side": None, "AABB": scaled(box.whole)} for box in boxes]
-        entries[f"./{sequence}/{i:04d}.jpg"] = {"vehicles": vehicles, "flaws": []}
-    write_json(folder / f"{sequence}.json", entries)
-
-
-def write_detector_images(world: Highway, folder: Path) -> None:
-    """`world.detector_images` labelled images in Boxy's layout, as tasks/brake_coast/importers/boxy.py says."""
-    for number in range(detector_sequences(world)):
-        write_sequence(world, number, folder)
+    return f"highway_{number:04d}_{cam.light.name}", film(drive, cam, start, times_s)

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from tasks.yard.worlds.highway import scenery, sprites
-from tasks.yard.worlds.highway.traffic import CAR, HEIGHT_M, LENGTH_M, WIDTH_M, Drive
+from tasks.yard.worlds.highway.drive import Drive
+from tasks.yard.worlds.highway.traffic import CAR, HEIGHT_M, LENGTH_M, WIDTH_M
 
 cv2.setNumThreads(1)  # recordings are rendered in parallel, one process a core
 

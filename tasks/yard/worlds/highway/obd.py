@@ -1,24 +1,37 @@
-"""What a car's diagnostic port would have said during a drive, in the layout of `tasks.brake_coast.formats.recording`.
+"""What a car's diagnostic port says during a drive.
 
 Each value is the last cached reply: some tenths of a second old, quantised as its one or two bytes are, now and then
-missing. A row that could not be completed has "No Frame" or "Incomplete Data" for a Time and "No Data" in its cells.
+missing. Now and then a whole sample cannot be completed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import pandas as pd
 
-from tasks.brake_coast.formats.recording import COLUMNS, format_time
-from tasks.brake_coast.importers.drivetrain import IDLE_RPM, KMH_PER_RPM, gear
-from tasks.yard.worlds.highway.traffic import Trace
+from tasks.yard.worlds.highway.drive import Trace
 
+KMH_PER_RPM = np.array([9.5, 16.5, 27.5, 40.5, 53.5]) / 1000  # of gears 1 to 5 of an Audi A1 8X
+IDLE_RPM = 920.0
 SHIFT_UP_KMH, SHIFT_DOWN_KMH = (16.0, 31.0, 50.0, 70.0), (10.0, 23.0, 40.0, 58.0)
 CLUTCH_S = 0.7
 PEDAL_RAW_PCT = (14.12, 81.56)  # what the pedal sensor gives at its stops
 BYTE_PCT = 100 / 255
 REPLY_AGE_S = (0.05, 0.3)
-MISSING, ERROR_ROW = 0.0015, 0.002  # shares of replies, of rows
+MISSING, FAILED = 0.0015, 0.002  # shares of replies, of samples
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What the port said at each of n samples, (n) float64; NaN is a missing reply."""
+
+    speed_kmh: np.ndarray
+    rpm: np.ndarray
+    pedal_pct: np.ndarray  # of its travel
+    load_pct: np.ndarray
+    brake: np.ndarray  # 1, 0
+    failure: np.ndarray  # (n) str: why a sample could not be completed, "no frame" or "incomplete"; else ""
 
 
 def driven_gears(speed_kmh: np.ndarray, step_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -37,8 +50,8 @@ def driven_gears(speed_kmh: np.ndarray, step_s: float) -> tuple[np.ndarray, np.n
     return out, clutch | (speed_kmh < 6)
 
 
-def telemetry(rng: np.random.Generator, trace: Trace, times_s: np.ndarray, stamps_ms: np.ndarray) -> pd.DataFrame:
-    """One row per sample taken at `times_s` and stamped `stamps_ms`, as text; error rows keep their place."""
+def replies(rng: np.random.Generator, trace: Trace, times_s: np.ndarray) -> Replies:
+    """One sample at each of `times_s`, seconds since the start of the recording."""
     step_s = trace.step_s
     speed_kmh = trace.speed_mps * 3.6
     driven, clutch = driven_gears(speed_kmh, step_s)
@@ -48,7 +61,8 @@ def telemetry(rng: np.random.Generator, trace: Trace, times_s: np.ndarray, stamp
     # Calculated load: torque asked for over what there is, with the engine's own friction; fuel is cut when dragged.
     load = np.clip(12 + 88 * trace.power_kw / (4.0 + 0.0135 * rpm), 0, 100)
     load = np.where(clutch, 18.0, load) + 1.2 * rng.standard_normal(len(rpm))
-    raw_pedal = PEDAL_RAW_PCT[0] + trace.pedal * (PEDAL_RAW_PCT[1] - PEDAL_RAW_PCT[0])
+    pedal_span_pct = PEDAL_RAW_PCT[1] - PEDAL_RAW_PCT[0]
+    raw_pedal = PEDAL_RAW_PCT[0] + trace.pedal * pedal_span_pct
 
     def reply(values: np.ndarray) -> np.ndarray:
         age = rng.uniform(*REPLY_AGE_S, len(times_s))
@@ -56,23 +70,14 @@ def telemetry(rng: np.random.Generator, trace: Trace, times_s: np.ndarray, stamp
         taken = values[np.clip(steps, 0, len(values) - 1)].astype(float)
         return np.where(rng.random(len(times_s)) < MISSING, np.nan, taken)
 
-    shown = {
-        "SPEED": np.floor(reply(speed_kmh)),
-        "RPM": np.round(reply(rpm) * 4) / 4,
-        "ACCELERATOR_POS_D": np.round(reply(raw_pedal) / BYTE_PCT) * BYTE_PCT,
-        "ENGINE_LOAD": np.round(np.clip(reply(load), 0, 100) / BYTE_PCT) * BYTE_PCT,
-    }
-    span = PEDAL_RAW_PCT[1] - PEDAL_RAW_PCT[0]
-    shown["ACCELERATOR_POS_D"] = np.clip((shown["ACCELERATOR_POS_D"] - PEDAL_RAW_PCT[0]) / span * 100, 0, 100)
+    # In this order: each reply draws its own random numbers.
+    shown_speed = np.floor(reply(speed_kmh))
+    shown_rpm = np.round(reply(rpm) * 4) / 4
+    shown_pedal = np.round(reply(raw_pedal) / BYTE_PCT) * BYTE_PCT
+    shown_load = np.round(np.clip(reply(load), 0, 100) / BYTE_PCT) * BYTE_PCT
+    shown_pedal = np.clip((shown_pedal - PEDAL_RAW_PCT[0]) / pedal_span_pct * 100, 0, 100)
     brake = reply(trace.braking)
-    gear_shown = gear(shown["SPEED"], shown["RPM"], shown["ACCELERATOR_POS_D"], shown["ENGINE_LOAD"])
-
-    table = pd.DataFrame({"Time": [format_time(int(t)) for t in stamps_ms]})
-    for name, values in shown.items():
-        table[name] = ["" if np.isnan(v) else str(round(float(v), 2)) for v in values]
-    table["BRAKE_SIGNAL"] = ["" if np.isnan(v) else str(bool(v)) for v in brake]
-    table["GEAR"] = ["" if np.isnan(v) else str(int(v)) for v in gear_shown]
-    error = rng.random(len(table)) < ERROR_ROW
-    table.loc[error, "Time"] = rng.choice(["No Frame", "Incomplete Data"], int(error.sum()))
-    table.loc[error, COLUMNS[1:]] = "No Data"
-    return table[COLUMNS]
+    failed = rng.random(len(times_s)) < FAILED
+    failure = np.full(len(times_s), "", dtype="<U10")
+    failure[failed] = rng.choice(["no frame", "incomplete"], int(failed.sum()))
+    return Replies(shown_speed, shown_rpm, shown_pedal, shown_load, brake, failure)

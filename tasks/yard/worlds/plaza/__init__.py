@@ -7,41 +7,33 @@ and the other params: more scenes change none of the others.
 
     cameras    in each scene, 2 to 8
     scenes     of training, train-00, ...; there are eight of validation and eight to test on
-    frames     of each scene of training, two a second; their ids are 0, 5, 10, ...; those of validation have five,
-               the others ten
+    frames     of each scene of training, two a second; those of validation have five, the others ten
     seed       another seed is another world
 
-Writes, for a unit, a MARMOT data root as tasks/ground_plane/formats/sequence.py reads it (`part`: val for val-NN, else train):
-    scene.json
-    0-calibration/calibs/camN.json                    T in cm; ROI: the filmed part of the square, undistorted
-    1-annotation/<part>/camN/camN_<frame id>.png      144 x 256 px, as filmed
-    1-annotation/labels/<part>/plaza_<frame id>.json  who is on the square, in cm; boxes in the images as filmed
+A scene gives its cameras' calibrations and, moment by moment, their pictures, who is on the square, and the boxes
+around them. Who needs them as files writes them: see `importers/plaza.py` of a line.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
-from tasks.ground_plane.formats import labels, sequence
-from tasks.ground_plane.formats.calibration import CM
-from tasks.yard.files import replacing, write_json
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
+from tasks.yard.worlds import query
+from tasks.yard.worlds.people import Look, draw_look
 from tasks.yard.worlds.plaza import crowd, rig, scenery
 from tasks.yard.worlds.plaza.crowd import Standing
 from tasks.yard.worlds.plaza.film import Eye, Sensor
 from tasks.yard.worlds.plaza.rig import PLANE
-from tasks.yard.worlds.street.people import Look, draw_look
 
-FRAME_STEP = 5  # between the ids of two frames: of a film of ten frames a second every fifth is kept
 HELD_OUT = {"val": (8, 5), "test": (8, 10)}  # scenes, frames of each
 STREAMS = {"train": 1, "val": 2, "test": 3}  # keep the random numbers of the splits apart
+EXAMPLE = "synth://plaza?cameras=4&scenes=96&frames=5&seed=0"
 
 
 @dataclass(frozen=True)
@@ -57,24 +49,7 @@ LIMITS = {"cameras": (2, 8), "scenes": (1, 99), "frames": (1, 10_000), "seed": (
 
 def parse(uri: str) -> Plaza:
     """Raises `BadInput` that names the key and what is allowed."""
-    parts = urlsplit(uri)
-    if (parts.scheme, parts.netloc) != ("synth", "plaza"):
-        raise BadInput(f"{uri}: expected synth://plaza?cameras=4&scenes=96&frames=5&seed=0")
-    known = [field.name for field in fields(Plaza)]
-    values: dict[str, int] = {}
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise BadInput(f"{uri}: unknown key {key!r}; {hint}")
-        low, high = LIMITS[key]
-        try:
-            values[key] = int(text)
-        except ValueError:
-            raise BadInput(f"{uri}: {key} = {text!r} must be a whole number") from None
-        if not low <= values[key] <= high:
-            raise BadInput(f"{uri}: {key} = {text} must be from {low} to {high}")
-    return Plaza(**values)
+    return query.parse(uri, Plaza, LIMITS, EXAMPLE)
 
 
 def unit_names(world: Plaza) -> list[str]:
@@ -83,10 +58,39 @@ def unit_names(world: Plaza) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """One moment of a scene, as all its cameras film it."""
+
+    pictures: list[np.ndarray]  # of each camera (H, W, 3) BGR uint8
+    boxes: list[dict[int, tuple]]  # of each camera {person: (x1, y1, x2, y2)} of who is seen, in px as filmed
+    standing: list[Standing]  # on the square
+
+
+@dataclass(frozen=True)
 class Scene:
+    name: str
+    seed: int  # of the world
     eyes: tuple[Eye, ...]
     frames: tuple[list[Standing], ...]  # everybody on the square and beside it
     looks: dict[int, Look]
+
+    @property
+    def split(self) -> str:
+        return self.name.split("-")[0]
+
+    @property
+    def calibrations(self) -> list[Calibration]:
+        return [eye.calibration for eye in self.eyes]
+
+    def film(self) -> Iterator[Moment]:
+        noise = [np.random.default_rng([*self.name.encode(), self.seed, place]) for place in range(len(self.eyes))]
+        for standing in self.frames:
+            seen = [eye.seen(standing, self.looks) for eye in self.eyes]
+            pictures = [
+                eye.sensor.develop(picture, rng) for eye, (picture, _), rng in zip(self.eyes, seen, noise, strict=True)
+            ]
+            on_it = [one for one in standing if PLANE.holds(PLANE.to_plane(np.array(one.xy_m)))]
+            yield Moment(pictures, [boxes for _, boxes in seen], on_it)
 
 
 def draw_scene(world: Plaza, name: str) -> Scene:
@@ -109,34 +113,4 @@ def draw_scene(world: Plaza, name: str) -> Scene:
         Eye(one, around, Sensor.draw(np.random.default_rng([*seed, 5, place])), place)
         for place, one in enumerate(cameras)
     ]
-    return Scene(tuple(eyes), tuple(frames), looks)
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-
-
-def write_unit(world: Plaza, name: str, folder: Path) -> None:
-    """All files of one unit under `folder`. Raises `BadInput` if there is no such unit."""
-    scene = draw_scene(world, name)
-    split = name.split("-")[0]
-    part = "val" if split == "val" else "train"
-    cameras = [eye.calibration for eye in scene.eyes]
-    for one in cameras:
-        write_json(folder / sequence.CALIBS / f"{one.name}.json", one.document())
-    noise = [np.random.default_rng([*name.encode(), world.seed, place]) for place in range(len(cameras))]
-    for row, standing in enumerate(scene.frames):
-        frame, seen = FRAME_STEP * row, []
-        for eye, one, rng in zip(scene.eyes, cameras, noise, strict=True):
-            picture, boxes = eye.seen(standing, scene.looks)
-            path = folder / sequence.ANNOTATION / part / one.name / f"{one.name}_{frame}.png"
-            write_png(path, eye.sensor.develop(picture, rng))
-            seen.append(boxes)
-        on_it = [one for one in standing if PLANE.holds(PLANE.to_plane(np.array(one.xy_m)))]
-        people = [(one.person, *(round(value / CM, 2) for value in one.xy_m)) for one in on_it]
-        shown = [[list(boxes.get(one.person, (-1.0,) * 4)) for boxes in seen] for one in on_it]
-        document = labels.document(people, shown, len(cameras))
-        write_json(folder / sequence.LABELS / part / f"plaza_{frame}.json", document)
-    about = f"synth://plaza?cameras={world.cameras}&frames={world.frames}&seed={world.seed} {name}"
-    write_json(folder / sequence.SCENE, sequence.scene_document(PLANE, (split,), part, "plaza", about))
+    return Scene(name, world.seed, tuple(eyes), tuple(frames), looks)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from tasks.ground_plane.formats.calibration import Calibration
+from tasks.yard.geometry.lens import Calibration
+from tasks.yard.worlds import people
+from tasks.yard.worlds.people import Look
 from tasks.yard.worlds.plaza.crowd import Standing
 from tasks.yard.worlds.plaza.scenery import Scenery, backdrop, shade
-from tasks.yard.worlds.street import people
-from tasks.yard.worlds.street.people import Look
 
 FINE = 2  # samples a pixel, each way
 OPAQUE = 110  # alpha of what counts as somebody

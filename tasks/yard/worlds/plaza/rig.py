@@ -7,8 +7,8 @@ import math
 import cv2
 import numpy as np
 
-from tasks.ground_plane.formats.calibration import Calibration
 from tasks.yard.geometry.camera import Plane
+from tasks.yard.geometry.lens import Calibration
 
 SIZE = (144, 256)  # height, width in px
 PLANE = Plane((0.0, 0.0), (8.0, 8.0), 0.0)

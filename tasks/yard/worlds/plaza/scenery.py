@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tasks.yard.worlds import houses
+from tasks.yard.worlds.canvas import Colour
 from tasks.yard.worlds.plaza.crowd import CLEAR_M, Thing
 from tasks.yard.worlds.plaza.rig import CENTRE, PLANE
-from tasks.yard.worlds.street import scene as street
-from tasks.yard.worlds.street.canvas import Colour
 
 GROUND_PX_PER_M = 24
 REACH_M = 11.0  # of the ground's texture from the middle of the square: to the furthest wall
@@ -122,9 +122,9 @@ def ground(rng: np.random.Generator) -> np.ndarray:
 
 def plain_wall(rng: np.random.Generator, wide_m: float, high_m: float) -> np.ndarray:
     """A painted or panelled wall with a skirting, doors and pictures, BGR at WALL_PX_PER_M."""
-    scale = street.WALL_PX_PER_M
+    scale = houses.WALL_PX_PER_M
     picture = np.zeros((int(high_m * scale), int(wide_m * scale), 3), np.uint8)
-    base = _pick(rng, street.WALLS, 12)
+    base = _pick(rng, houses.WALLS, 12)
     picture[:] = base
     panel = float(rng.choice([0.9, 1.5, 2.4]))
     for left in np.arange(0, wide_m, panel):
@@ -176,7 +176,7 @@ def draw(rng: np.random.Generator, things: list[Thing], eyes: list[np.ndarray]) 
     spans = [bounds[3] - bounds[2]] * 2 + [bounds[1] - bounds[0]] * 2
     walls = []
     for span in spans:
-        make = plain_wall if indoors or rng.random() < 0.35 else street.wall
+        make = plain_wall if indoors or rng.random() < 0.35 else houses.wall
         walls.append(cv2.GaussianBlur(make(rng, span, wall_m), (0, 0), 0.7))
     picture = ground(rng)
     grounds = tuple(cv2.GaussianBlur(picture, (0, 0), blur) if blur else picture for blur in BLUR_PX)
@@ -274,8 +274,8 @@ def backdrop(scenery: Scenery, rotation: np.ndarray, eye: np.ndarray, flat: np.n
         here = (depth < FAR_M) & ~on_ground & (wall == k)
         at = met(here, side)
         facing = 0.86 + 0.14 * (light.direction[k // 2] * (1, -1)[k % 2])
-        u = (at[:, 1 - k // 2] - scenery.bounds[2 - 2 * (k // 2)]) * street.WALL_PX_PER_M
-        colour[here] = facing * _look(texture, u, (scenery.wall_m - at[:, 2]) * street.WALL_PX_PER_M)
+        u = (at[:, 1 - k // 2] - scenery.bounds[2 - 2 * (k // 2)]) * houses.WALL_PX_PER_M
+        colour[here] = facing * _look(texture, u, (scenery.wall_m - at[:, 2]) * houses.WALL_PX_PER_M)
 
     place = np.full((len(z), 2), FAR_M, np.float32)
     place[on_ground] = met(on_ground, down)[:, :2]

@@ -5,37 +5,30 @@ is one of validation, val1, and one to test on, test1. No two sessions share a p
 with its own colour cast, scale, blur and side of people, are the same in all. A unit is one camera in one session, and
 a pure function of the seed, its name and the other params: more sessions change none of the earlier ones.
 
-The people of val1 are in bounding_box_train, as Market has no validation folder: who splits by identity decides.
-
-Writes, for a unit, what tasks/person_search reads of a real data set:
-    unit.json                                    dataset, session, camera, parts and counts
-    bounding_box_train/ | query/, bounding_box_test/    crops, `PPPP_cCsS_FFFFFF_BB.jpg`; pid 0 distractor, -1 junk
-    data.yaml, images/<split>/, labels/<split>/  YOLO persons
-    frames/NNNNNN.jpg, camera.json, truth.csv, queries/    of test1: a short film, its true boxes, whom to find
+A unit gives crops of people, images of strangers with boxes, and of the test session distractors and a short film in
+which some of its people walk. Who needs them as files writes them: see `importers/street.py` of a line.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass, fields
-from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from tasks.yard.files import replacing, write_json, write_text
 from tasks.yard.step import BadInput
+from tasks.yard.worlds import query
+from tasks.yard.worlds.people import Look, draw_look
 from tasks.yard.worlds.street import crops, scene
-from tasks.yard.worlds.street.camera import CAMERAS, JPEG_QUALITY, Box, Camera
-from tasks.yard.worlds.street.people import Look, draw_look
-from tasks.yard.worlds.street.scene import HEIGHT_PX, WIDTH_PX
+from tasks.yard.worlds.street.camera import CAMERAS, Box, Camera
+from tasks.yard.worlds.street.crops import Crop
 
 FPS = 4.0
 CAST = 12  # the first people of the test session walk through the film of every camera that sees them
 EXTRAS = 6  # others in each film
 EMPTY = 0.08  # share of the detector's images without anybody
+EXAMPLE = "synth://street?sessions=4&cameras=5&identities=25&seed=0"
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Street:
     seed: int = 0
 
 
-# pids have four digits: of training session n from 100 n - 99, of validation from 8001, of test from 9001.
+# People are numbered in four digits: of training session n from 100 n - 99, of validation from 8001, of test from 9001.
 LIMITS = {
     "sessions": (1, 80), "cameras": (2, len(CAMERAS)), "identities": (1, 100), "val_identities": (1, 900),
     "test_identities": (1, 900), "images": (1, 10_000), "frames": (1, 100_000), "seed": (0, 2**31),
@@ -59,24 +52,7 @@ LIMITS = {
 
 def parse(uri: str) -> Street:
     """Raises `BadInput` that names the key and what is allowed."""
-    parts = urlsplit(uri)
-    if (parts.scheme, parts.netloc) != ("synth", "street"):
-        raise BadInput(f"{uri}: expected synth://street?sessions=4&cameras=5&identities=25&seed=0")
-    known = [field.name for field in fields(Street)]
-    values: dict[str, int] = {}
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise BadInput(f"{uri}: unknown key {key!r}; {hint}")
-        low, high = LIMITS[key]
-        try:
-            values[key] = int(text)
-        except ValueError:
-            raise BadInput(f"{uri}: {key} = {text!r} must be a whole number") from None
-        if not low <= values[key] <= high:
-            raise BadInput(f"{uri}: {key} = {text} must be from {low} to {high}")
-    return Street(**values)
+    return query.parse(uri, Street, LIMITS, EXAMPLE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +62,7 @@ class Session:
     split: str
     number: int
     people: int
-    first_pid: int
+    first_id: int
     stream: int
 
     @property
@@ -127,106 +103,69 @@ def camera_of(world: Street, session: Session, number: int) -> Camera:
     return Camera(world.seed, session.stream, number, light)
 
 
-def write_jpeg(path: Path, picture: np.ndarray) -> None:
-    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+@dataclass(frozen=True)
+class Unit:
+    """One camera in one session."""
+
+    world: Street
+    session: Session
+    number: int  # of the camera, from 1
+    camera: Camera
+
+    @property
+    def name(self) -> str:
+        return f"{self.session.name}-c{self.number}"
+
+    @property
+    def is_test(self) -> bool:
+        return self.session.split == "test"
+
+    def id_of(self, person: int) -> int:
+        """Of somebody of the session: a number that nobody else in the world has."""
+        return self.session.first_id + person
+
+    def people(self) -> list[int]:
+        """Who of the session is seen by this camera."""
+        return seen_by(self.world, self.session, self.number)
+
+    def _rng(self, what: int) -> np.random.Generator:
+        return np.random.default_rng([self.world.seed, self.session.stream, self.number, what])
+
+    def crops(self) -> tuple[list[Crop], list[np.ndarray]]:
+        """Crops of the session's people, and pictures of what a detector takes for people (of the test session)."""
+        rng = self._rng(20)
+        looks = {person: look_of(self.world, self.session, person) for person in self.people()}
+        found = crops.of_people(self.camera, looks, 5 if self.is_test else 4, rng)
+        return found, crops.distractors(self.camera, rng) if self.is_test else []
+
+    def detector_images(self) -> Iterator[tuple[np.ndarray, list[Box]]]:
+        """Images of strangers and their boxes; some images are empty."""
+        rng = self._rng(30)
+        for _ in range(self.world.images):
+            count = 0 if rng.random() < EMPTY else int(rng.integers(1, 8))
+            # Some are just coming into view or leaving it.
+            walkers = [self.camera.walker(rng, draw_look(rng), 0.0).at(float(rng.normal(0, 0.8))) for _ in range(count)]
+            yield self.camera.frame(walkers, rng)
+
+    def film(self) -> Iterator[tuple[np.ndarray, list[tuple[int, Box]]]]:
+        """Frames of people of the session walking past, `FPS` a second; in each, (person, box) of who is seen."""
+        rng = self._rng(40)
+        seen = self.people()
+        rest = [person for person in seen if person >= CAST]
+        cast = [person for person in seen if person < CAST] + [int(p) for p in rng.permutation(rest)[:EXTRAS]]
+        seconds = self.world.frames / FPS
+        looks = [look_of(self.world, self.session, person) for person in cast]
+        walkers = [self.camera.walker(rng, look, float(rng.uniform(0, seconds))) for look in looks]
+        for index in range(self.world.frames):
+            picture, boxes = self.camera.frame([walker.at(index / FPS) for walker in walkers], rng)
+            yield picture, [(cast[box.index], box) for box in boxes]
 
 
-def write_reid(world: Street, session: Session, number: int, camera: Camera, folder: Path) -> dict[str, int]:
-    """Crops by Market's names. Of each person and camera of the test session the clearest crop is the query."""
-    rng = np.random.default_rng([world.seed, session.stream, number, 20])
-    people_ = seen_by(world, session, number)
-    test = session.split == "test"
-    looks = {person: look_of(world, session, person) for person in people_}
-    found = crops.of_people(camera, looks, 5 if test else 4, rng)
-
-    def name(pid: int, frame: int, box: int) -> str:
-        text = "-1" if pid < 0 else f"{pid:04d}"
-        return f"{text}_c{number}s{session.number}_{frame:06d}_{box:02d}.jpg"
-
-    queries = set()
-    if test:
-        for person in people_:
-            own = [index for index, crop in enumerate(found) if crop.person == person]
-            queries.add(max(own, key=lambda index: found[index].visible))
-    counts = {"query": 0, "bounding_box_test": 0, "distractors": 0, "junk": 0} if test else {"bounding_box_train": 0}
-    for index, crop in enumerate(found):
-        if crop.person < 0 and not test:
-            continue
-        part = "query" if index in queries else "bounding_box_test" if test else "bounding_box_train"
-        pid = -1 if crop.person < 0 else session.first_pid + crop.person
-        file = name(pid, crop.frame, crop.box)
-        write_jpeg(folder / part / file, crop.picture)
-        if part == "query":
-            write_jpeg(folder / "queries" / file, crop.picture)
-        counts[part] += 1
-        counts["junk"] = counts.get("junk", 0) + (pid < 0)
-    if test:
-        last = max((crop.frame for crop in found), default=0)
-        for index, picture in enumerate(crops.distractors(camera, rng)):
-            write_jpeg(folder / "bounding_box_test" / name(0, last + 1 + index, 0), picture)
-            counts["bounding_box_test"] += 1
-            counts["distractors"] += 1
-    return counts | {"identities": len(people_)}
-
-
-def yolo(box: Box) -> str:
-    x1, y1, x2, y2 = box.xyxy
-    centre = (x1 + x2) / 2 / WIDTH_PX, (y1 + y2) / 2 / HEIGHT_PX
-    return f"0 {centre[0]:.6f} {centre[1]:.6f} {(x2 - x1) / WIDTH_PX:.6f} {(y2 - y1) / HEIGHT_PX:.6f}\n"
-
-
-def write_detect(world: Street, session: Session, number: int, camera: Camera, folder: Path) -> dict[str, int]:
-    """Images of strangers with a label line each; some images are empty."""
-    rng = np.random.default_rng([world.seed, session.stream, number, 30])
-    split, persons = session.split, 0
-    for index in range(world.images):
-        count = 0 if rng.random() < EMPTY else int(rng.integers(1, 8))
-        # Some are just coming into view or leaving it.
-        people_ = [camera.walker(rng, draw_look(rng), 0.0).at(float(rng.normal(0, 0.8))) for _ in range(count)]
-        picture, boxes = camera.frame(people_, rng)
-        stem = f"{session.name}-c{number}_{index:05d}"
-        write_jpeg(folder / "images" / split / f"{stem}.jpg", picture)
-        write_text(folder / "labels" / split / f"{stem}.txt", "".join(yolo(box) for box in boxes))
-        persons += len(boxes)
-    write_text(folder / "data.yaml", f"path: .\n{split}: images/{split}\nnc: 1\nnames:\n  0: person\n")
-    return {"images": world.images, "persons": persons}
-
-
-def write_film(world: Street, session: Session, number: int, camera: Camera, folder: Path) -> dict[str, int]:
-    """People of the session walking past, and where they are in each frame."""
-    rng = np.random.default_rng([world.seed, session.stream, number, 40])
-    seen = seen_by(world, session, number)
-    rest = [person for person in seen if person >= CAST]
-    cast = [person for person in seen if person < CAST] + [int(p) for p in rng.permutation(rest)[:EXTRAS]]
-    seconds = world.frames / FPS
-    walkers = [camera.walker(rng, look_of(world, session, p), float(rng.uniform(0, seconds))) for p in cast]
-    rows = ["frame,pid,x1,y1,x2,y2\n"]
-    for index in range(world.frames):
-        picture, boxes = camera.frame([walker.at(index / FPS) for walker in walkers], rng)
-        write_jpeg(folder / "frames" / f"{index:06d}.jpg", picture)
-        for box in boxes:
-            rows.append(f"{index},{session.first_pid + cast[box.index]},{','.join(map(str, box.xyxy))}\n")
-    write_text(folder / "truth.csv", "".join(rows))
-    write_json(folder / "camera.json", {"camera": number, "fps": FPS, "name": f"{session.name}-c{number}"})
-    return {"frames": world.frames, "true_boxes": len(rows) - 1}
-
-
-def write_unit(world: Street, name: str, folder: Path) -> dict[str, int]:
-    """All files of one unit under `folder`; returns how many of each. Raises `BadInput` if there is no such unit."""
+def unit(world: Street, name: str) -> Unit:
+    """Raises `BadInput` if there is no such unit."""
     known = unit_names(world)
     if name not in known:
         raise BadInput(f"{name}: no unit of this world; it has {', '.join(known[:3])} ... {known[-1]}")
-    split, number = re.fullmatch(r"(\w+)-c(\d+)", name).groups()
-    session = next(session for session in sessions(world) if session.name == split)
-    camera = camera_of(world, session, int(number))
-    counts = write_reid(world, session, int(number), camera, folder)
-    counts |= write_detect(world, session, int(number), camera, folder)
-    parts = ["reid", "detect"]
-    if session.split == "test":
-        counts |= write_film(world, session, int(number), camera, folder)
-        parts.append("frames")
-    about = {"dataset": "street", "session": session.name, "camera": int(number), "parts": parts, "counts": counts}
-    write_json(folder / "unit.json", about)
-    return counts
+    session_name, number = re.fullmatch(r"(\w+)-c(\d+)", name).groups()
+    session = next(session for session in sessions(world) if session.name == session_name)
+    return Unit(world, session, int(number), camera_of(world, session, int(number)))

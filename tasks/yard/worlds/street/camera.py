@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tasks.yard.worlds.street import people, scene
-from tasks.yard.worlds.street.canvas import Cutout
-from tasks.yard.worlds.street.people import Look
+from tasks.yard.worlds import people
+from tasks.yard.worlds.canvas import Cutout
+from tasks.yard.worlds.people import Look
+from tasks.yard.worlds.street import scene
 from tasks.yard.worlds.street.scene import HEIGHT_PX, WIDTH_PX, View
 
 JPEG_QUALITY = 88

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.yard.worlds.people import Look, draw_look
 from tasks.yard.worlds.street.camera import Camera
-from tasks.yard.worlds.street.people import Look, draw_look
 from tasks.yard.worlds.street.scene import HEIGHT_PX, WIDTH_PX
 
 GROUP = 3  # people who pass a camera at the same time, and hide each other

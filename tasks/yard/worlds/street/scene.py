@@ -11,20 +11,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tasks.yard.worlds.street import people
-from tasks.yard.worlds.street.canvas import Canvas, Colour, Cutout, darker
-
-cv2.setNumThreads(1)  # units are rendered in parallel, one process a core
+from tasks.yard.worlds.canvas import Canvas, Colour, Cutout, darker
+from tasks.yard.worlds.houses import jitter, pick, poster, wall
 
 WIDTH_PX, HEIGHT_PX = 320, 192
 FINE = 2  # the backdrop is drawn at twice the size and averaged
-WALL_PX_PER_M = 32
-WALLS: list[Colour] = [
-    (150, 176, 196), (120, 142, 168), (78, 96, 148), (176, 184, 186), (132, 138, 142), (108, 132, 152), (168, 188, 204),
-    (124, 150, 136),
-]  # fmt: skip
 GROUNDS: list[Colour] = [(140, 144, 148), (118, 120, 124), (128, 142, 156), (150, 160, 166), (106, 116, 128)]
-SIGNS: list[Colour] = [(60, 52, 150), (120, 74, 40), (66, 104, 52), (50, 150, 196), (60, 60, 62), (200, 204, 206)]
 PAINTS: list[Colour] = [(46, 44, 42), (112, 108, 104), (214, 214, 212), (96, 52, 30), (40, 36, 126), (70, 84, 48)]
 
 
@@ -88,78 +80,6 @@ class Scene:
     depth_m: float  # and nearer than this
 
 
-def _jitter(rng: np.random.Generator, colour: Colour, spread: float = 8) -> Colour:
-    return tuple(int(v) for v in (np.array(colour) + rng.normal(0, spread, 3)).clip(10, 245))
-
-
-def _pick(rng: np.random.Generator, colours: list[Colour]) -> Colour:
-    return _jitter(rng, colours[int(rng.integers(len(colours)))])
-
-
-def poster(rng: np.random.Generator, high_px: int) -> np.ndarray:
-    """A printed person in a frame: what a detector should learn to leave alone."""
-    picture = np.full((high_px, int(high_px * 0.62), 3), _pick(rng, SIGNS), np.uint8)
-    look = people.draw_look(rng)
-    px_per_m = high_px / 2.3
-    feet = picture.shape[1] / 2, high_px * (1.05 if rng.random() < 0.5 else 1.35)
-    scale = px_per_m if feet[1] < 1.1 * high_px else 1.3 * px_per_m
-    people.figure(look, rng.uniform(-0.5, 0.5), rng.uniform(0, 6), feet, scale).paste(picture)
-    cv2.rectangle(picture, (0, int(0.82 * high_px)), (picture.shape[1], high_px), _pick(rng, SIGNS), -1)
-    cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, high_px - 1), (46, 46, 46), max(2, high_px // 30))
-    return picture
-
-
-def wall(rng: np.random.Generator, wide_m: float, high_m: float) -> np.ndarray:
-    """A row of houses seen squarely, BGR at WALL_PX_PER_M: shops at the bottom, windows above."""
-    scale = WALL_PX_PER_M
-    picture = np.zeros((int(high_m * scale), int(wide_m * scale), 3), np.uint8)
-
-    def box(x1, y1, x2, y2, colour) -> None:  # metres from the left, metres up
-        rows = int((high_m - y2) * scale), int((high_m - y1) * scale) - 1
-        cv2.rectangle(picture, (int(x1 * scale), rows[0]), (int(x2 * scale) - 1, rows[1]), colour, -1)
-
-    x = 0.0
-    while x < wide_m:
-        wide = float(rng.uniform(6, 11))
-        colour = _pick(rng, WALLS)
-        box(x, 0, x + wide, high_m, colour)
-        if rng.random() < 0.4:  # courses of brick
-            for up in np.arange(3.4, high_m, 0.25):
-                box(x, up, x + wide, up + 0.05, darker(colour, 0.88))
-        pitch, tall = float(rng.uniform(1.5, 2.4)), float(rng.uniform(1.2, 1.8))
-        glass, frame = _jitter(rng, (96, 84, 72)), _pick(rng, [(220, 222, 222), (70, 74, 80)])
-        for up in np.arange(4.1, high_m - 1.2, 2.9):
-            for left in np.arange(x + 0.4, x + wide - 1.2, pitch):
-                box(left - 0.08, up - 0.08, left + 0.98, up + tall + 0.08, frame)
-                box(left, up, left + 0.42, up + tall, _jitter(rng, glass, 12))
-                box(left + 0.48, up, left + 0.9, up + tall, _jitter(rng, glass, 12))
-        box(x, 3.0, x + wide, 3.7, _pick(rng, SIGNS))
-        box(x + 0.25 * wide, 3.2, x + 0.7 * wide, 3.5, _pick(rng, SIGNS))
-        left = x + 0.3
-        while left < x + wide - 1.3:
-            part, width = rng.random(), float(rng.uniform(1.6, 2.8))
-            if part < 0.5:
-                pane = _jitter(rng, (84, 78, 72), 16)
-                box(left, 0.5, min(left + width, x + wide - 0.2), 2.8, darker(colour, 0.55))
-                box(left + 0.08, 0.58, min(left + width, x + wide - 0.2) - 0.08, 2.72, pane)
-                for shelf in np.arange(left + 0.2, min(left + width, x + wide - 0.2) - 0.4, 0.4):
-                    box(shelf, 0.6, shelf + 0.3, 0.6 + float(rng.uniform(0.2, 0.9)), _jitter(rng, pane, 40))
-            elif part < 0.72:
-                width = 1.1
-                box(left, 0, left + width, 2.5, darker(_pick(rng, SIGNS), 0.8))
-                box(left + 0.15, 1.2, left + width - 0.15, 2.3, _jitter(rng, (84, 78, 72), 16))
-            elif part < 0.88:
-                width = 1.35
-                print_ = poster(rng, int(2.05 * scale))
-                row, column = int((high_m - 2.5) * scale), int(left * scale)
-                room = picture[row : row + print_.shape[0], column : column + print_.shape[1]]
-                room[:] = print_[: room.shape[0], : room.shape[1]]
-            left += width + float(rng.uniform(0.25, 0.7))
-        x += wide
-    noise = cv2.resize(rng.normal(0, 7, (picture.shape[0] // 24 + 2, picture.shape[1] // 24 + 2)), picture.shape[1::-1])
-    return (picture + noise[..., None]).clip(0, 255).astype(np.uint8)
-
-
 def _onto(picture: np.ndarray, texture: np.ndarray, quad: list[tuple[float, float]]) -> None:
     """Warp a texture to the four corners, from its top left clockwise."""
     h, w = texture.shape[:2]
@@ -177,7 +97,7 @@ def _ground(picture: np.ndarray, view: View, rng: np.random.Generator, road: tup
     rows = (np.arange(first, picture.shape[0]) + 0.5) / FINE
     z = view.depth_m(rows)[:, None].astype(np.float32)
     x = ((np.arange(picture.shape[1]) + 0.5) / FINE - WIDTH_PX / 2)[None, :].astype(np.float32) * z / view.focal_px
-    base = np.array(_pick(rng, GROUNDS), np.float32)
+    base = np.array(pick(rng, GROUNDS), np.float32)
     slab, fade = float(rng.choice([0.6, 0.9, 1.4])), np.clip(1.3 - z / 16, 0, 1)
     joints = np.minimum((x / slab + 0.5 * (np.floor(z / slab) % 2)) % 1, (z / slab) % 1) < 0.035 + 0.002 * z
     tone = 1 - 0.16 * fade * joints + 0.05 * fade * (np.sin(np.floor(x / slab) * 12.9 + np.floor(z / slab) * 78.2))
@@ -188,7 +108,7 @@ def _ground(picture: np.ndarray, view: View, rng: np.random.Generator, road: tup
         axis, low, high = road
         place, along = (x, z) if axis == "x" else (z, x)
         on_road = (place > low) & (place < high)
-        asphalt = np.array(_jitter(rng, (92, 90, 88), 5), np.float32) * (1 + 2 * blotches)[..., None]
+        asphalt = np.array(jitter(rng, (92, 90, 88), 5), np.float32) * (1 + 2 * blotches)[..., None]
         ground = np.where(on_road[..., None], asphalt, ground)
         kerb = (np.abs(place - low) < 0.12) | (np.abs(place - high) < 0.12)
         ground = np.where(kerb[..., None], np.float32(188), ground)
@@ -230,7 +150,7 @@ def backdrop(rng: np.random.Generator, view: View, light: Light, along: bool) ->
 
 
 def _bin(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    colour = _pick(rng, [(70, 88, 60), (76, 76, 78), (110, 80, 50)])
+    colour = pick(rng, [(70, 88, 60), (76, 76, 78), (110, 80, 50)])
     canvas.box(-0.28, 0, 0.28, 0.95, darker(colour, 0.75))
     canvas.box(-0.28 + 0.1 * (light.lit > 0), 0.02, 0.18 + 0.1 * (light.lit > 0), 0.93, colour)
     canvas.box(-0.32, 0.92, 0.32, 1.05, darker(colour, 0.55))
@@ -253,7 +173,7 @@ def _bollard(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
 
 
 def _bench(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    wood = _jitter(rng, (62, 92, 128))
+    wood = jitter(rng, (62, 92, 128))
     for x in (-0.7, 0.7):
         canvas.box(x - 0.04, 0, x + 0.04, 0.85, (60, 60, 62))
     for up in (0.4, 0.6, 0.74):
@@ -262,10 +182,10 @@ def _bench(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
 
 
 def _planter(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    canvas.box(-0.55, 0, 0.55, 0.5, _jitter(rng, (130, 138, 146)))
+    canvas.box(-0.55, 0, 0.55, 0.5, jitter(rng, (130, 138, 146)))
     canvas.box(-0.58, 0.44, 0.58, 0.52, (104, 110, 116))
     for _ in range(26):
-        green = _jitter(rng, (58, 112, 74), 14)
+        green = jitter(rng, (58, 112, 74), 14)
         leaf = float(rng.uniform(-0.5, 0.5)), float(rng.uniform(0.55, 1.0))
         canvas.disc(leaf, float(rng.uniform(0.08, 0.17)), green)
 
@@ -275,7 +195,7 @@ def _tree(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
     for _ in range(60):
         turn, reach = rng.uniform(0, 6.28), 1.2 * np.sqrt(rng.random())
         tone = 0.8 + 0.3 * (np.cos(turn) * light.lit * 0.5 + np.sin(turn)) * reach / 1.2
-        green = darker(_jitter(rng, (60, 116, 84), 9), float(tone))
+        green = darker(jitter(rng, (60, 116, 84), 9), float(tone))
         leaf = float(reach * np.cos(turn)), 3.9 + float(reach * np.sin(turn))
         canvas.disc(leaf, float(rng.uniform(0.2, 0.4)), green)
 
@@ -291,7 +211,7 @@ def _board(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
 
 
 def _car(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    paint, turn = _pick(rng, PAINTS), float(rng.choice([-1, 1]))
+    paint, turn = pick(rng, PAINTS), float(rng.choice([-1, 1]))
 
     def shape(points, colour) -> None:
         canvas.poly([(turn * x, y) for x, y in points], colour)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ground_plane.formats import calibration
-from tasks.ground_plane.formats.calibration import Calibration
 from tasks.yard.files import write_json
 from tasks.yard.geometry.camera import Camera
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane import tiny_scene
 
@@ -87,7 +87,7 @@ def test_a_principal_point_off_by_a_pixel_moves_the_ground_by_depth_over_focal()
 
 def test_a_camera_is_read_as_it_was_written_centimetres_in_the_file(tmp_path):
     of = tiny_scene.calibration(3)
-    write_json(tmp_path / "cam3_new.json", of.document())
+    write_json(tmp_path / "cam3_new.json", calibration.document(of))
     assert np.allclose(json.loads((tmp_path / "cam3_new.json").read_text())["T"], of.T * 100)
     found = calibration.read(tmp_path / "cam3_new.json")
     assert found.name == "cam3" and found.size == of.size
@@ -97,7 +97,7 @@ def test_a_camera_is_read_as_it_was_written_centimetres_in_the_file(tmp_path):
 
 @pytest.mark.parametrize("key", calibration.KEYS)
 def test_a_missing_key_is_named_with_the_file(tmp_path, key):
-    said = tiny_scene.calibration(1).document()
+    said = calibration.document(tiny_scene.calibration(1))
     del said[key]
     write_json(tmp_path / "cam1.json", said)
     with pytest.raises(BadInput, match=rf"cam1\.json: key '{key}' is missing"):
@@ -126,7 +126,7 @@ def test_a_missing_key_is_named_with_the_file(tmp_path, key):
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_key(tmp_path, key, value):
-    write_json(tmp_path / "cam1.json", tiny_scene.calibration(1).document() | {key: value})
+    write_json(tmp_path / "cam1.json", calibration.document(tiny_scene.calibration(1)) | {key: value})
     with pytest.raises(BadInput, match=rf"cam1\.json: '{key}'"):
         calibration.read(tmp_path / "cam1.json")
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import fsspec
 import pytest
 
+from tasks.yard.sources import fetch
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.fetch import Unavailable
@@ -156,6 +157,17 @@ def test_bytes_of_two_versions_are_never_joined(site, tmp_path):
     new = {"Training/drive-1/telemetry.csv": b"another version" * 9_000}
     site.content, site.cuts, site.after_cut = packed(DRIVES), [150_000], packed(new)
     assert held(get(site.url, tmp_path)) == {"telemetry.csv": new["Training/drive-1/telemetry.csv"]}
+
+
+def test_a_file_replaced_by_one_of_the_same_length_between_two_tries_comes_whole(site, tmp_path):
+    """Neither offset nor length of the answer gives it away: the request has to say which file it goes on with."""
+    old, new = (letter * 300_000 for letter in (b"a", b"b"))
+    site.content, site.cuts, site.after_cut = old, [150_000], new
+    target = tmp_path / "drives.bin"
+    described = fetch.fetch(site.url, target, waits_s=(0.01,))
+    assert gets(site)[1] not in (None, "bytes=0-")  # it tried to go on
+    assert target.read_bytes() == new
+    assert described["etag"] == '"v2"' and described["sha256"] == hashlib.sha256(new).hexdigest()
 
 
 def test_without_an_etag_a_cut_download_begins_again(site, tmp_path):

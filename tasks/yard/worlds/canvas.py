@@ -1,4 +1,4 @@
-"""What everything that stands in the street is drawn on: a small picture in metres, drawn finely and then averaged."""
+"""What things of a street or a square are drawn on: a small picture in metres, drawn finely and then averaged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+cv2.setNumThreads(1)  # units are rendered in parallel, one process a core
 
 Colour = tuple[int, int, int]  # BGR
 Point = tuple[float, float]  # metres to the right of where the thing stands, metres up

@@ -1,4 +1,4 @@
-"""People of the street world: how somebody looks, and that look drawn from any side at any moment of a step.
+"""People of the street and the plaza: how somebody looks, and that look drawn from any side at any moment of a step.
 
 A figure is a skeleton in three dimensions (left, forward, up, in metres) that is projected and clothed part by part
 from far to near. Palettes are short on purpose: many people share a colour, and who somebody is lies in the
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tasks.yard.worlds.street.canvas import Canvas, Colour, Cutout, Point, darker
+from tasks.yard.worlds.canvas import Canvas, Colour, Cutout, Point, darker
 
 TOPS: list[Colour] = [
     (38, 36, 36), (92, 90, 88), (150, 148, 146), (222, 222, 220), (112, 62, 34), (176, 120, 62),
