@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.brake_coast.formats import windows
-from tasks.brake_coast.judging.judge import Split
+from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.runs import leader, split_name
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Line

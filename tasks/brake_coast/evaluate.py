@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import predictions, windows
-from tasks.brake_coast.judging.judge import Split, baseline_scores, judge, lead
+from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.runs import BASELINES, BLIND, SUBSETS
+from tasks.brake_coast.judging.scores import baseline_scores, judged, lead
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Evaluate
 from tasks.yard.files import write_json, write_table
@@ -37,20 +38,21 @@ SHOWN = ("pr_auc", "pr_auc_not_yet", "brier", "event_recall")  # as many as `dvc
 MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
 
 
-def curves(run: str, task: str, found: dict, y: np.ndarray, p: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+def curves(run: str, task: str, on_test: dict, y: np.ndarray, p: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Precision over recall, and the reliability of each bin."""
     key, known = {"variant": run, "task": task}, y >= 0
-    bins = pd.DataFrame(found["all"]["reliability"], columns=["mean_predicted", "fraction_positive", "count"])
+    bins = pd.DataFrame(on_test["all"]["reliability"], columns=["mean_predicted", "fraction_positive", "count"])
     return pd.DataFrame({**key, **binary.pr_curve(y[known], p[known])}), pd.DataFrame({**key, **bins})
 
 
-def main_numbers(found: dict) -> dict[str, float | int | None]:
+def main_numbers(on_test: dict) -> dict[str, float | int | None]:
     """What MLflow shows of one run and task."""
     return {
-        **{name: found["all"][name] for name in ("windows", "positives", "prevalence", *MAIN)},
-        "pr_auc_not_yet": found["not_yet"]["pr_auc"],
-        "prevalence_not_yet": found["not_yet"]["prevalence"],
-        **{f"event_{name}": found["events"].get(name) for name in ("recall", "chance_recall")},
-        **{name: found["events"].get(name) for name in ("events", "false_alarms_per_hour", "lead_s_median")},
+        **{name: on_test["all"][name] for name in ("windows", "positives", "prevalence", *MAIN)},
+        "pr_auc_not_yet": on_test["not_yet"]["pr_auc"],
+        "prevalence_not_yet": on_test["not_yet"]["prevalence"],
+        **{f"event_{name}": on_test["events"].get(name) for name in ("recall", "chance_recall")},
+        **{name: on_test["events"].get(name) for name in ("events", "false_alarms_per_hour", "lead_s_median")},
     }
 
 
@@ -81,8 +83,8 @@ def run(
             for name, split in (("val", val), ("test", test))
         }
         scores[folder.name] = {t: {n: p[:, i] for n, p in both.items()} for i, t in enumerate(config["tasks"])}
-    judged = {predictions.column(name, task): s["test"] for name, of in scores.items() for task, s in of.items()}
-    predictions.write(out, test.frames, test.ends, judged)
+    columns = {predictions.column(name, task): s["test"] for name, of in scores.items() for task, s in of.items()}
+    predictions.write(out, test.frames, test.ends, columns)
     for name in BASELINES:
         scores[name] = {task: baseline_scores(task, val, test)[name] for task in tasks}
 
@@ -96,11 +98,11 @@ def run(
         for task, split in scores[name].items():
             y = val.labels(task)
             threshold = binary.best_threshold(y[y >= 0], split["val"][y >= 0])
-            found, drawn[name, task] = judge(params, test, task, split["test"], threshold, draws)
+            on_test, drawn[name, task] = judged(params, test, task, split["test"], threshold, draws)
             counts = {"windows": int((y >= 0).sum()), "positives": int((y == 1).sum())}
             on_val = {**counts, **binary.scores(y[y >= 0], split["val"][y >= 0], params.calibration_bins)}
-            details[name][task] = {"threshold": threshold, "validation": on_val, **found}
-            plots.append(curves(name, task, found, test.labels(task), split["test"]))
+            details[name][task] = {"threshold": threshold, "validation": on_val, **on_test}
+            plots.append(curves(name, task, on_test, test.labels(task), split["test"]))
     for name, task in drawn:
         for blind in BLIND:
             if (other := (f"{name}-{blind}", task)) in drawn:
@@ -113,12 +115,12 @@ def run(
             path.unlink()  # of a run no longer asked for
     for name, tables in zip(("pr", "calibration"), zip(*plots)):
         write_table(out / "plots" / f"{name}.csv", pd.concat([t for t in tables if len(t)] or tables[:1]))
-    main = {name: {task: main_numbers(found) for task, found in of.items()} for name, of in details.items()}
+    main = {name: {task: main_numbers(on_test) for task, on_test in of.items()} for name, of in details.items()}
     write_json(out / "details.json", rounded(details))
     for name, of in main.items():
         shown = {task: {key: numbers[key] for key in SHOWN} for task, numbers in of.items()}
         write_json(out / "metrics" / f"{name}.json", rounded(shown))
-    thresholds = {name: {task: found["threshold"] for task, found in of.items()} for name, of in details.items()}
+    thresholds = {name: {task: numbers["threshold"] for task, numbers in of.items()} for name, of in details.items()}
     write_json(out / "thresholds.json", rounded(thresholds))
     return as_metrics(
         {f"{name}/{t}/{key}": v for name, of in main.items() for t, n in of.items() for key, v in n.items()}

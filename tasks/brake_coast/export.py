@@ -39,8 +39,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from tasks.brake_coast.annotate import look
+from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.analyses.inputs import Inputs
-from tasks.brake_coast.judging.judge import Split
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Annotate, Export

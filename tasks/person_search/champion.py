@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.person_search.formats import crops
-from tasks.person_search.judging import judge, ranking
+from tasks.person_search.judging import ranking, scores
+from tasks.person_search.judging.sides import rank, sides_of
 from tasks.person_search.learning.embed import accelerator, embed, load_network
 from tasks.person_search.params import Line
 from tasks.yard.files import read_json
@@ -28,10 +29,10 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
 
     def score(checkpoint: Path) -> Score:
         network, config = load_network(checkpoint, accelerator())
-        sides = judge.sides(test, embed(network, test.images, config, of.batch))
-        ranked = judge.rank(sides)
+        sides = sides_of(test, embed(network, test.images, config, of.batch))
+        ranked = rank(sides)
         if ranked.map is None:
-            raise BadInput(f"nobody to find in the test split: {judge.why_null(ranked, sides)}")
+            raise BadInput(f"nobody to find in the test split: {scores.why_null(ranked, sides)}")
         people = len(np.unique(sides.query_ids[ranked.used]))
         drawn = ranking.replicates(ranked, sides.query_ids, reporting.bootstrap_replicates, reporting.bootstrap_seed)
         return Score(f"mAP on {people} test people", ranked.map, drawn["map"], people)

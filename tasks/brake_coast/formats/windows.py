@@ -14,6 +14,7 @@ Any other HDF5 tool sees telemetry (N, 20, 10), detections (N, 20, 12, 6), detec
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -75,6 +76,25 @@ def load(path: Path) -> Frames:
             )
     except (OSError, KeyError) as error:
         raise BadInput(f"{path}: not a split written by brake_coast-pack ({error}); run that step again") from None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One held-out file and the start of every window that fits into it."""
+
+    frames: Frames
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        return window_starts(self.frames.segment, self.frames.window_frames)
+
+    @property
+    def ends(self) -> np.ndarray:
+        return self.starts + self.frames.window_frames - 1
+
+    def labels(self, name: str) -> np.ndarray:
+        """(N) 1, 0 or -1 for unknown, of each window's last frame."""
+        return self.frames.labels[self.ends, self.frames.label_names.index(name)]
 
 
 def file_image(frames: Frames) -> bytes:

@@ -42,6 +42,12 @@ def load(path: Path) -> Split:
         raise BadInput(f"{path}: not a split of person_search-pack ({error}); run it again") from None
 
 
+def paths(path: Path) -> list[str]:
+    """Of each crop of a split the file it was made from."""
+    with h5py.File(path) as file:
+        return file["path"].asstr()[:].tolist()
+
+
 class Crops:
     """Images on the device; a batch is one gather of rows."""
 

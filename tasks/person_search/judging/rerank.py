@@ -75,23 +75,30 @@ def mutual(near: np.ndarray) -> np.ndarray:
 def reciprocal_sets(near: np.ndarray, k1: int) -> tuple[np.ndarray, np.ndarray]:
     """All (image, member of its set R*), flat, by rising image, then rising member: equations 3 to 5 of the paper.
 
-    R holds the mutual neighbours. A member's own set with k1 / 2 joins if more than 2/3 of it lies in R already.
+    R holds an image's mutual neighbours. R* also holds the smaller set, of k1 / 2 neighbours, of each member of R of
+    which more than 2/3 lies in R.
     """
     half = near[:, : round(k1 / 2) + 1]  # rounds halves to even, as the published code does
     in_r, in_half = mutual(near), mutual(half)
-    joined = []
+    cells = []  # image * N + member: of each block of images, distinct and rising
     for rows in ranking.blocks_of(len(near), near.shape[1] ** 2 * half.shape[1]):
-        candidates = near[rows]
-        sets, member = half[candidates], in_half[candidates] & in_r[rows][:, :, None]
-        r = np.where(in_r[rows], candidates, -1)
-        shared = (sets[..., None] == r[:, None, None, :]).any(axis=3) & member
-        # The published test is in floating point, len(both) > 2./3 * len(set); of whole numbers it is this one.
-        joins = 3 * shared.sum(axis=2) > 2 * member.sum(axis=2)
-        row, a, b = np.nonzero(member & joins[:, :, None])
-        own_row, own = np.nonzero(in_r[rows])
-        pairs = [rows[own_row] * len(near) + candidates[own_row, own], rows[row] * len(near) + sets[row, a, b]]
-        joined.append(np.unique(np.concatenate(pairs)))
-    return np.divmod(np.concatenate(joined), len(near))
+        image, place = np.nonzero(in_r[rows])
+        member = near[rows][image, place]
+        r = np.where(in_r[rows], near[rows], -1)[image]
+        owner, joined = joining(r, half[member], in_half[member])
+        pairs = np.concatenate([rows[image] * len(near) + member, rows[image[owner]] * len(near) + joined])
+        cells.append(np.unique(pairs))
+    return np.divmod(np.concatenate(cells), len(near))
+
+
+def joining(r: np.ndarray, small: np.ndarray, in_small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of M members the set R they belong to (M, k), -1 no image, and their own smaller sets (M, h), where `in_small`:
+    (member, image) of those sets of which more than 2/3 lies in R."""
+    shared = in_small & (small[:, :, None] == r[:, None, :]).any(axis=2)
+    # The published test is in floating point, len(both) > 2./3 * len(set); of whole numbers it is this one.
+    joins = 3 * shared.sum(axis=1) > 2 * in_small.sum(axis=1)
+    owner, place = np.nonzero(in_small & joins[:, None])
+    return owner, small[owner, place]
 
 
 def encoded(images: np.ndarray, near: np.ndarray, largest: np.ndarray, k1: int, metric: ranking.Metric) -> Rows:

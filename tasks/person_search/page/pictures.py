@@ -160,9 +160,9 @@ def similarities(path: Path, pairs: Pairs, thresholds: Mapping[str, float | None
         figure = Figure(figsize=(9, 3.8))
         axis = figure.subplots()
         kinds = {"one person": (pairs.same, SAME), "two people": (pairs.different, DIFFERENT)}
-        held = [values for values, _ in kinds.values() if len(values)]
-        if held:
-            low, high = min(v[0] for v in held), max(v[-1] for v in held)
+        some = [values for values, _ in kinds.values() if len(values)]
+        if some:
+            low, high = min(v[0] for v in some), max(v[-1] for v in some)
             edges = np.linspace(low, max(high, low + 1e-3), 81)
             for name, (values, colour) in kinds.items():
                 if len(values):

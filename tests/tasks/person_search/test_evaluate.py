@@ -15,9 +15,10 @@ from PIL import Image, ImageColor
 from models.person_search.factory import build
 from tasks.person_search import champion, evaluate, train
 from tasks.person_search.formats import crops
-from tasks.person_search.judging import judge
 from tasks.person_search.judging.leader import leader_of
 from tasks.person_search.judging.runs import NAIVE
+from tasks.person_search.judging.sides import rank, sides_of
+from tasks.person_search.judging.vectors import NORM_CROPS, SEED
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.page import pictures, remarks
 from tasks.person_search.params import Line
@@ -122,11 +123,11 @@ def test_an_untrained_network_is_one_whose_norms_have_seen_a_batch(project):
     root, _, details = project
     _, config = load_network(root / "train" / "grown" / "best.pt")
     test = crops.load(root / "pack" / "test.h5")
-    torch.manual_seed(evaluate.SEED)
+    torch.manual_seed(SEED)
     network = build(**config["network"]).double()
-    some = crops.floats(torch.from_numpy(test.images[: evaluate.NORM_CROPS])).double()
+    some = crops.floats(torch.from_numpy(test.images[:NORM_CROPS])).double()
     torch.optim.swa_utils.update_bn([crops.normalised(some, config["mean"], config["std"])], network)
-    found = judge.rank(judge.sides(test, embed(network.float().eval(), test.images, config)))
+    found = rank(sides_of(test, embed(network.float().eval(), test.images, config)))
     assert details["runs"]["grown-untrained"]["test"]["map"] == pytest.approx(found.map, abs=1e-4)
 
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs, horizon_s
-from tasks.brake_coast.judging.judge import baseline_scores, why_null
 from tasks.brake_coast.judging.runs import SUBSETS, family, state_of
+from tasks.brake_coast.judging.scores import baseline_scores, why_null
 from tasks.brake_coast.page import charts
 from tasks.brake_coast.params import Analyse
 from tasks.yard.files import write_json

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import predictions, recording, windows
-from tasks.brake_coast.judging.judge import Split
+from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.runs import BASELINES, leader, ranked_runs
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput

@@ -52,6 +52,16 @@ def test_two_crossings_within_the_refractory_period_are_one_alarm():
     assert count("0" * 20, "__^_^_______________").alarms == 1
 
 
+@pytest.mark.parametrize(("score", "alarms"), [("__^___^_____________", 1), ("__^____^____________", 2)])
+def test_exactly_the_refractory_period_after_an_alarm_it_is_still_quiet(score, alarms):
+    assert count("0" * 20, score).alarms == alarms  # 2 s and 2.5 s apart
+
+
+@pytest.mark.parametrize(("score", "alarms"), [("_________^__________", 0), ("__________^_________", 1)])
+def test_exactly_the_refractory_period_after_braking_it_is_still_quiet(score, alarms):
+    assert count("00111100000000000000", score).alarms == alarms  # 2 s and 2.5 s after its last frame
+
+
 def test_braking_raises_no_alarm_and_keeps_quiet_for_a_while_after():
     found = count("00001111000000000000", "_____^^^^^__________")
     assert (found.alarms, found.false_alarms) == (0, 0)

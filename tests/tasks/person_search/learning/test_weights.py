@@ -10,7 +10,7 @@ from torch import nn
 
 from models.person_search.factory import build
 from tasks.person_search.formats import crops
-from tasks.person_search.judging import judge
+from tasks.person_search.judging.sides import rank, sides_of
 from tasks.person_search.learning.embed import embed
 from tasks.person_search.learning.weights import load_into
 from tasks.yard.step import BadInput
@@ -48,7 +48,7 @@ def test_torchreids_osnet_scores_here_what_it_scores_there(tmp_path):
     assert load_into(model, MSMT17) == []  # the file has no classifier
     config = {"height_px": 256, "width_px": 128, "mean": crops.MEAN, "std": crops.STD}
     model.to(memory_format=torch.channels_last)
-    ranking = judge.rank(judge.sides(test, embed(model, test.images, config, batch=64)))
+    ranking = rank(sides_of(test, embed(model, test.images, config, batch=64)))
     assert ranking.queries == 61
     assert ranking.cmc[1] == pytest.approx(0.443, abs=0.01) and ranking.map == pytest.approx(0.377, abs=0.01)
 

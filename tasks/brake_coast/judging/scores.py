@@ -5,35 +5,13 @@ Pure: arrays in, numbers out. `evaluate` reads and writes the files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 
-from tasks.brake_coast.formats import windows
+from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging import events
 from tasks.brake_coast.judging.runs import SUBSETS, state_of
 from tasks.brake_coast.params import Evaluate
 from tasks.yard.metrics import binary, bootstrap
-
-
-@dataclass(frozen=True)
-class Split:
-    """One held-out file and the start of every window that fits into it."""
-
-    frames: windows.Frames
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        return windows.window_starts(self.frames.segment, self.frames.window_frames)
-
-    @property
-    def ends(self) -> np.ndarray:
-        return self.starts + self.frames.window_frames - 1
-
-    def labels(self, name: str) -> np.ndarray:
-        """(N) 1, 0 or -1 for unknown, of each window's last frame."""
-        return self.frames.labels[self.ends, self.frames.label_names.index(name)]
 
 
 def baseline_scores(task: str, val: Split, test: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -48,29 +26,29 @@ def baseline_scores(task: str, val: Split, test: Split) -> dict[str, dict[str, n
     }
 
 
-def why_null(windows_: int, positives: int) -> str | None:
-    if not windows_:
+def why_null(windows: int, positives: int) -> str | None:
+    if not windows:
         return "no window with a known label"
     if not positives:
-        return f"no positive among {windows_} windows"
-    return f"no negative among {windows_} windows" if positives == windows_ else None
+        return f"no positive among {windows} windows"
+    return f"no negative among {windows} windows" if positives == windows else None
 
 
-def judge(
+def judged(
     params: Evaluate, test: Split, task: str, p: np.ndarray, threshold: float | None, draws: np.ndarray
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Everything that one run's test scores (N) say about one task, and its PR-AUC replicates per subset."""
     y, now = test.labels(task), test.labels(state_of(task))
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
     chosen = {"all": np.full(len(y), True), "not_yet": now == 0}
-    found, replicates = {}, {}
+    details, replicates = {}, {}
     for subset in SUBSETS:
         use = chosen[subset] & (y >= 0)
         counts = {"windows": int(use.sum()), "positives": int(y[use].sum())}
         recordings = len(np.unique(group[use]))
         draw = binary.replicates(y[use], p[use], group[use], draws)
         replicates[subset] = draw["pr_auc"]
-        found[subset] = {
+        details[subset] = {
             **counts,
             "unknown": int((chosen[subset] & (y < 0)).sum()),
             "recordings": recordings,
@@ -81,11 +59,11 @@ def judge(
             "reliability": binary.reliability(y[use], p[use], params.calibration_bins),
             "null_because": why_null(counts["windows"], counts["positives"]),
         }
-    found["events"] = judge_events(params, test, task, p, threshold, draws)
-    return found, replicates
+    details["events"] = judged_events(params, test, task, p, threshold, draws)
+    return details, replicates
 
 
-def judge_events(
+def judged_events(
     params: Evaluate, test: Split, task: str, p: np.ndarray, threshold: float | None, draws: np.ndarray
 ) -> dict:
     """Onsets and alarms over the test drives, as `events` defines them."""
