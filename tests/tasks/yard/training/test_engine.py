@@ -41,7 +41,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
     toy = "tests.tasks.yard.training.toy_job"
     children = {name: child(toy, str(tmp_path / name), *options, *kill) for name, kill in killed.items()}
     for name, process in children.items():
-        assert process.wait(200) == -signal.SIGKILL, process.stderr.read()
+        assert process.wait(600) == -signal.SIGKILL, process.stderr.read()
         left = json.loads((tmp_path / name / "last.json").read_text())
         assert (left["epoch"], left["batch"]) == {"epoch": (1, 0), "step": (2, 4)}[name]
         fit(tmp_path / name, **settings)
@@ -67,7 +67,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path, settings):
     torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     options = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     process = child(*torchrun, "tests.tasks.yard.training.toy_job", str(tmp_path / "both"), "dropout=0.0", *options)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     both = [json.loads(line) for line in (tmp_path / "both" / "history.jsonl").read_text().splitlines()]
     for a, b in zip(alone, both, strict=True):
