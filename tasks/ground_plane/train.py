@@ -191,7 +191,7 @@ def prepare(params: Train, machine: Machine, name: str, pack: Path, code: str, f
             files,
             file_hash(pack / "scenes.json"),
             code,
-        ),  # fmt: skip
+        ),
         evaluate_every=params.evaluate_every,
     )
 

@@ -67,6 +67,12 @@ class Yard(Section):
     reporting: Reporting
 
 
+class Params(Section):
+    """The whole of params.yaml: beside the yard a field for each line."""
+
+    yard: Yard
+
+
 class ParamsError(BadInput):
     """params.yaml, or a `--set`, holds something that cannot be used."""
 
@@ -78,9 +84,9 @@ def lines() -> list[str]:
 
 
 @cache
-def schema_model() -> type[Section]:
-    fields = {line: (importlib.import_module(f"tasks.{line}.params").Line, ...) for line in lines()}
-    return create_model("Params", __base__=Section, yard=(Yard, ...), **fields)
+def schema_model() -> type[Params]:
+    fields: dict[str, Any] = {line: (importlib.import_module(f"tasks.{line}.params").Line, ...) for line in lines()}
+    return create_model("Params", __base__=Params, **fields)
 
 
 def _section_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None:
@@ -112,7 +118,7 @@ def _explain(error: dict, model: type[BaseModel]) -> str:
     return f"{name}{value}: {message}{meaning}"
 
 
-def validate(values: Any, where: str = "params.yaml") -> Section:
+def validate(values: Any, where: str = "params.yaml") -> Params:
     """The whole of params.yaml as one frozen model. Raises `ParamsError` that lists every fault."""
     try:
         return schema_model().model_validate(values)
@@ -121,7 +127,7 @@ def validate(values: Any, where: str = "params.yaml") -> Section:
         raise ParamsError(f"{where} is not usable:\n{faults}") from None
 
 
-def load(path: Path = Path("params.yaml")) -> Section:
+def load(path: Path = Path("params.yaml")) -> Params:
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # of YAML 1.2: 1e-3 is a number
     except FileNotFoundError:

@@ -25,7 +25,7 @@ from tasks.yard.tracking.runs import stage_run
 BORROWED = "_params"
 
 
-def _input(this: Stage, name: str, params: Any) -> Path | str | None | dict[str, Path] | params_file.Section:
+def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] | params_file.Section | None:
     """What a step's keyword argument stands for."""
     if name in this.entry.get("matrix", {}):
         return this.item
@@ -44,11 +44,10 @@ def _code_hash(this: Stage) -> str:
     return digest(code.of(this.line, this.step), [(str(path), file_hash(path)) for path in this.code_files()])
 
 
-def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: params_file.Section) -> dict[str, Any]:
+def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: params_file.Yard) -> dict[str, Any]:
     """The params of a step's MLflow run: its own, and the shared sections that it asks for under their names."""
     own = {} if section is None else section.model_dump(mode="json")
-    shared = {name: value.model_dump(mode="json") for name, value in yard if inputs.get(f"{name}{BORROWED}") is value}
-    return {**own, **shared}
+    return own | yard.model_dump(mode="json", include={name.removesuffix(BORROWED) for name in inputs})
 
 
 def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, str] | None = None) -> dict[str, Any]:

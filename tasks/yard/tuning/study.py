@@ -45,8 +45,9 @@ def _sampler(params: Tuning, number: int) -> optuna.samplers.BaseSampler:
 def _distribution(of: Interval | Choices) -> distributions.BaseDistribution:
     if isinstance(of, Choices):
         return distributions.CategoricalDistribution(of.choices)
-    kind = distributions.IntDistribution if of.whole else distributions.FloatDistribution
-    return kind(of.low, of.high, log=of.log)
+    if of.whole:
+        return distributions.IntDistribution(int(of.low), int(of.high), log=of.log)
+    return distributions.FloatDistribution(of.low, of.high, log=of.log)
 
 
 def _frozen(made: dict[str, Any], space: dict[str, distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:

@@ -130,6 +130,12 @@ def test_killed_after_the_last_epoch_it_trains_no_further(dataset, trained, tmp_
     assert contents(tmp_path) == contents(trained)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_on_a_gpu_it_is_trained_in_mixed_precision(tiny, tmp_path, precision):
+    assert train(tiny, tmp_path, imgsz=64, epochs=1, device="cuda", precision=precision)["epochs"] == 1
+
+
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"resume": False}])
 def test_what_was_begun_with_other_params_or_is_not_to_be_resumed_starts_anew(tiny, tmp_path, changes):
     begun = {"resume": changes.get("resume", True), "imgsz": 64}

@@ -13,7 +13,7 @@ from tasks.yard.training import checkpoint, optimizers
 from tasks.yard.training.engine import Diverged
 from tasks.yard.training.schedule import share_of_peak
 from tasks.yard.training.sections import Optimizer
-from tests.tasks.yard.training.toy_job import OPTIMIZER, fit
+from tests.tasks.yard.training.toy_job import OPTIMIZER, ROWS, fit
 
 pytestmark = pytest.mark.slow
 
@@ -55,19 +55,20 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
         assert (tmp_path / "whole" / "history.jsonl").read_bytes() == (tmp_path / name / "history.jsonl").read_bytes()
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path):
-    """Batch norm and the border of what stands still included."""
-    parts = {"norm": True, "still": 2}
-    alone = fit(tmp_path / "alone", dropout=0.0, **parts)
-    torchrun = [
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "tests.tasks.yard.training.toy_job",
-    ]
-    options = [f"{key}={json.dumps(value)}" for key, value in parts.items()]
-    process = child(*torchrun, str(tmp_path / "both"), "dropout=0.0", *options)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"norm": True, "still": 2},  # batch norm and the border of what stands still included
+        # The second step of an epoch has one row, so that a process has none. A step of sgd is as long as its gradient.
+        {"batch": ROWS - 1, "kind": "sgd", "learning_rate": 0.3, "clip_norm": None},
+    ],
+    ids=["norm", "no row left"],
+)
+def test_two_processes_take_the_steps_of_one(tmp_path, settings):
+    alone = fit(tmp_path / "alone", dropout=0.0, **settings)
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    options = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    process = child(*torchrun, "tests.tasks.yard.training.toy_job", str(tmp_path / "both"), "dropout=0.0", *options)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     both = [json.loads(line) for line in (tmp_path / "both" / "history.jsonl").read_text().splitlines()]
@@ -111,6 +112,37 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert [row["best"] for row in history] == [True, True, False, False]
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert best["epoch"] == 1 and best["config"] == {"width": 32}
+
+
+def test_an_equal_score_does_not_replace_the_best(tmp_path):
+    scores = [0.1, 0.5, 0.5, 0.5, 0.5]
+    history = fit(tmp_path, epochs=5, patience=2, score=lambda epoch: scores[epoch])
+    assert [row["best"] for row in history] == [True, True, False, False]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+
+
+def test_the_rate_is_cut_after_each_patience_of_epochs_without_a_better_score(tmp_path):
+    """The rates at the ends of epochs: the cut after epoch 3 is seen in epoch 4, and two epochs later the next."""
+    scores = [1, 2, 1, 1, 1, 1, 1, 1, 3, 1]
+    plateau = {"schedule": "plateau", "plateau_patience": 2, "warmup_steps": 0, "epochs": len(scores)}
+    score = {"score": lambda epoch: scores[epoch], "learning_rate": 0.01}
+    history = fit(tmp_path / "whole", **plateau, **score)
+    rates = [row["learning_rate"] / 0.01 for row in history]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+    fit(tmp_path / "pieces", until=5, **plateau, **score)
+    score["score"] = lambda epoch: scores[5 + epoch]
+    assert fit(tmp_path / "pieces", **plateau, **score) == history
+
+
+def test_averaged_weights_follow_the_latest_by_what_the_decay_leaves(tmp_path):
+    average = None
+    for epoch in range(3):  # of one step each
+        fit(tmp_path, batch=ROWS, epochs=3, ema_decay=0.9, until=epoch + 1)
+        state = torch.load(tmp_path / "last.pt", weights_only=True)
+        for name, latest in state["model"].items() if average else ():
+            expected = 0.9 * average[name] + 0.1 * latest
+            torch.testing.assert_close(state["average"][name], expected, rtol=1e-5, atol=1e-7)
+        average = state["average"]
 
 
 def test_averaged_weights_are_the_ones_kept(tmp_path):
