@@ -1,7 +1,7 @@
 """Labelled vehicle images as a YOLO dataset, cropped to what `annotate` will show the detector, split by sequence.
 
 Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data, or a .txt
-         that lists several of them; labelled/ here and in tasks/ says what each holds
+         that lists several of them; importers/ here and tasks/yard/layouts/ say what each holds
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
 Alone    python -m tasks brake_coast-detector_data
 

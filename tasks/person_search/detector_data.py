@@ -1,7 +1,7 @@
 """Labelled images of every data set as one YOLO data set of persons.
 
 Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` part
-Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml     as tasks/yard/detector/network.py reads it
+Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml  as tasks/yard/detector/network.py reads it
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
                                        images}}, classes, boxes_of_other_classes, bad_lines_dropped, left_out}
          detector_data/boxes.png
@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.person_search.importers import checks as validation
+from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
@@ -74,7 +74,7 @@ def boxes_in(
 ) -> list[tuple]:
     """Boxes of persons, clipped to the image. Raises `BadInput` naming file and line of what is not to be dropped."""
     boxes = []
-    for line, number, box, why in validation.label_lines(label, names) if label.is_file() else ():
+    for line, number, box, why in checks.label_lines(label, names) if label.is_file() else ():
         if why and not params.drop_bad_labels:
             raise BadInput(
                 f"{label}, line {line}: {why}. Mend it where it came from ({where}), or set "
@@ -97,8 +97,8 @@ def read_unit(folder: Path, params: DetectorData, tally: Counter, left_out: dict
     dataset, where = about["dataset"], about["where"]
     found: dict[str, Example] = {}
     for split in SPLITS:
-        for image in validation.images_of(folder, split):
-            if not validation.is_readable(image):
+        for image in checks.images_of(folder, split):
+            if not checks.is_readable(image):
                 left_out[image.relative_to(folder.parent).as_posix()] = "not an image that can be read"
                 continue
             boxes = boxes_in(yolo.label_file(image), names, persons, where, params, tally)

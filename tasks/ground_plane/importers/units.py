@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.importers import wildtrack
-from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
@@ -68,27 +68,24 @@ def marmot_units(folder: Path, name: str) -> list[Unit]:
 
 def plan(root: Path, uri: str) -> list[Unit]:
     """Every sequence below `root`. Raises `BadInput` if there is none, or if two have one name."""
-    if not root.is_dir():
-        raise BadInput(f"{source_uri.redacted(uri)}: neither a folder nor an archive; give the folder of the data")
-    units: list[Unit] = []
+    units.refuse_no_folder(root, uri)
+    found: dict[str, Unit] = {}
     for layout, folder in layouts_below(root):
         parts = folder.relative_to(root).parts
         name = slug("-".join(parts)) if parts else name_of(uri)
-        units += marmot_units(folder, name) if layout == "marmot" else [Unit(layout, name, folder, str(folder))]
-    named: dict[str, Unit] = {}
-    for unit in units:
-        if (other := named.setdefault(unit.name, unit)) is not unit:
-            raise BadInput(f"{unit.where} and {other.where} are both called {unit.name}; rename one of them")
-    if not units:
-        inside = sorted(path.name for path in root.iterdir())[:8]
-        raise BadInput(
-            f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:\n"
-            f"  MARMOT: {sequence.CALIBS}/camN.json and {sequence.ANNOTATION}/train/camN/camN_<frame>.png, "
-            f"{sequence.LABELS}/train/<annotator>_<frame>.json\n"
-            f"  WILDTRACK, MultiviewX: Image_subsets/C<N>/<frame>.png, annotations_positions/<frame>.json, "
-            f"calibrations/extrinsic/extr_<camera>.xml"
-        )
-    return units
+        here = marmot_units(folder, name) if layout == "marmot" else [Unit(layout, name, folder, str(folder))]
+        for unit in here:
+            units.refuse_same_name(found, unit.name, unit.where)
+            found[unit.name] = unit
+    if not found:
+        units.refuse_unknown(
+            root, uri,
+            f"MARMOT: {sequence.CALIBS}/camN.json and {sequence.ANNOTATION}/train/camN/camN_<frame>.png, "
+            f"{sequence.LABELS}/train/<annotator>_<frame>.json",
+            "WILDTRACK, MultiviewX: Image_subsets/C<N>/<frame>.png, annotations_positions/<frame>.json, "
+            "calibrations/extrinsic/extr_<camera>.xml",
+        )  # fmt: skip
+    return list(found.values())
 
 
 def files_of(unit: Unit) -> list[Path]:

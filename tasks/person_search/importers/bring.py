@@ -8,6 +8,7 @@ camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -40,13 +41,16 @@ def bring_reid(unit: Unit, folder: Path) -> dict:
 
 def inner_path(image: Path, root: Path, split: str) -> Path:
     """What of an image's path is its own: below images/ and the split's folder. Folders in it are sequences."""
-    parts = image.relative_to(root).parts if image.is_relative_to(root) else image.parts[-1:]
-    if "images" in parts:
+    parts = image.relative_to(root).parts if image.is_relative_to(root) else (image.name,)
+    if "images" in parts:  # the last one
         parts = parts[len(parts) - parts[::-1].index("images") :]
-    return Path(*(parts[1:] if parts[0] == split and len(parts) > 1 else parts))
+    if len(parts) > 1 and parts[0] == split:
+        parts = parts[1:]
+    return Path(*parts)
 
 
 def targets(folder: Path, split: str, inner: Path) -> tuple[Path, Path]:
+    """Where an image goes, and its label file."""
     return folder / "images" / split / inner, folder / "labels" / split / inner.with_suffix(".txt")
 
 
@@ -56,25 +60,27 @@ def write_description(folder: Path, splits: list[str], names: dict[int, str]) ->
 
 
 def bring_yolo(unit: Unit, folder: Path) -> dict:
+    """Images and label files as they are; an image that the description lists and that is not there is left out."""
     file, content = described(unit.path)
     names = yolo.names_of(file, content)
     splits = [split for split in yolo.SPLITS if content.get(split)]
     if not splits:
         raise BadInput(f"{file}: none of the keys {', '.join(yolo.SPLITS)}, the folders of images")
-    first: dict[Path, Path] = {}
+    images = [(split, image) for split in splits for image in yolo.images_of(file, content, split)]
+    image_of: dict[Path, Path] = {}  # by label file
     missing = []
-    for split in splits:
-        for image in yolo.images_of(file, content, split):
-            target, label = targets(folder, split, inner_path(image, file.parent, split))
-            if (other := first.setdefault(label, image)) != image:
-                raise BadInput(f"{image} and {other} would have one label file; give them different names")
-            if not image.is_file():
-                missing.append(image.name)
-                continue
-            copied(image, target)
-            if yolo.label_file(image).is_file():
-                copied(yolo.label_file(image), label)
+    for split, image in images:
+        target, label = targets(folder, split, inner_path(image, file.parent, split))
+        if (other := image_of.setdefault(label, image)) != image:
+            raise BadInput(f"{image} and {other} would have one label file; give them different names")
+        if not image.is_file():
+            missing.append(image.name)
+            continue
+        copied(image, target)
+        if yolo.label_file(image).is_file():
+            copied(yolo.label_file(image), label)
     if not any((folder / "labels").rglob("*.txt")):
+        _, image = images[-1]
         raise BadInput(f"{file}: no image has a label file; that of {image} would be {yolo.label_file(image)}")
     write_description(folder, splits, names)
     return {"missing_images": missing}
@@ -88,16 +94,25 @@ def label_text(boxes: np.ndarray, width: float, height: float) -> str:
     return "".join("0 " + " ".join(f"{value:.6f}" for value in row) + "\n" for row in rows)
 
 
+@dataclass(frozen=True)
 class Persons:
-    """What the reader of COCO wants to know."""
+    """What the reader of COCO wants to know: the class of each category."""
 
-    def __init__(self, params: Coco):
-        self.classes = dict.fromkeys(params.categories, "person")
+    classes: dict[str, str]
+
+
+def other_shape(image: Path, size_px: tuple[float, float]) -> str | None:
+    """What is wrong if an image is not of the shape (width, height) that its labels are for; another scale is fine."""
+    size, (width, height) = image_size(image), size_px
+    if size and abs(size[0] * height / (size[1] * width) - 1) > SAME_SHAPE:
+        return f"the image is {size[0]}x{size[1]}, its labels are for {width}x{height}"
+    return None
 
 
 def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
+    """Persons alone; an image whose labels cannot be used is left out and named."""
     try:
-        labels = coco.read([unit.path], Persons(params))
+        labels = coco.read([unit.path], Persons(dict.fromkeys(params.categories, "person")))
     except NoneWanted as error:
         where = str(error).partition(" is in ")[0]
         raise BadInput(f"{where} is in person_search.download.coco.categories; name the one of persons there") from None
@@ -106,16 +121,14 @@ def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
         if params.drop_crowd_images and len(item.occupied):
             with_crowds += 1
             continue
-        size = image_size(item.path)
-        width, height = item.size_px
-        if size and abs(size[0] * height / (size[1] * width) - 1) > SAME_SHAPE:
-            labels.broken[item.name] = f"the image is {size[0]}x{size[1]}, its labels are for {width}x{height}"
+        if fault := other_shape(item.path, item.size_px):
+            labels.broken[item.name] = fault
             continue
         split = item.split or "train"
         splits.add(split)
         image, label = targets(folder, split, inner_path(item.path, unit.path, split))
         copied(item.path, image)
-        write_text(label, label_text(item.boxes, width, height))
+        write_text(label, label_text(item.boxes, *item.size_px))
     write_description(folder, [split for split in yolo.SPLITS if split in splits], {0: "person"})
     return {
         "broken_entries": labels.broken, "crowd_boxes": labels.crowds, "crowd_images_left_out": with_crowds,
@@ -152,41 +165,50 @@ def write_frames(video: Path, folder: Path, fps: float) -> tuple[int, float]:
     return count, own_fps / step
 
 
+def as_jpeg(image: Path, target: Path) -> None:
+    """A JPEG byte by byte, any other image compressed. Raises `BadInput`."""
+    if image.suffix.lower() in (".jpg", ".jpeg"):
+        copied(image, target)
+        return
+    try:
+        with Image.open(image) as picture, replacing(target) as temporary:
+            picture.convert("RGB").save(temporary, quality=JPEG_QUALITY)
+    except OSError as error:
+        raise BadInput(f"{image}: not an image that can be read ({error}); mend or remove it") from None
+
+
+def copy_frames(source: Path, folder: Path) -> dict[Path, int]:
+    """Every image of a folder as a frame; {image: its number}."""
+    numbers = frame_numbers(images_in(source))
+    for image, number in numbers.items():
+        as_jpeg(image, folder / "frames" / f"{number:06d}.jpg")
+    return numbers
+
+
 def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
+    """Frames of a video or of a folder of images, what is known of the camera, true boxes if there are any, queries."""
     about = {"camera": unit.camera, "fps": frames_fps, "name": unit.name}
-    truth = unit.path.with_suffix(".csv") if unit.path.is_file() else unit.path / TRUTH
-    original: dict[str, str] = {}
+    original_names: dict[str, str] = {}  # of frames that were called otherwise
     if unit.path.is_file():
         count, about["fps"] = write_frames(unit.path, folder, frames_fps)
-        numbers = set(range(count))
+        numbers, truth = set(range(count)), unit.path.with_suffix(".csv")
     else:
         if (unit.path / CAMERA).is_file():
             about = read_camera(unit.path / CAMERA, about)
-        placed = frame_numbers(images_in(unit.path))
-        for path, number in placed.items():
-            target = folder / "frames" / f"{number:06d}.jpg"
-            if path.suffix.lower() in (".jpg", ".jpeg"):
-                copied(path, target)
-            else:
-                try:
-                    with Image.open(path) as picture, replacing(target) as temporary:
-                        picture.convert("RGB").save(temporary, quality=JPEG_QUALITY)
-                except OSError as error:
-                    raise BadInput(f"{path}: not an image that can be read ({error}); mend or remove it") from None
-            if path.stem != target.stem:
-                original[target.name] = path.name
-        numbers = set(placed.values())
+        frames = copy_frames(unit.path, folder)
+        numbers, truth = set(frames.values()), unit.path / TRUTH
+        original_names = {f"{n:06d}.jpg": image.name for image, n in frames.items() if image.stem != f"{n:06d}"}
     if truth.is_file():
         read_truth(truth, numbers)
         copied(truth, folder / TRUTH)
-    for path in unit.queries:
-        copied(path, folder / QUERIES / path.name)
+    for query in unit.queries:
+        copied(query, folder / QUERIES / query.name)
     write_json(folder / CAMERA, about)
-    return {"original_names": original} if original else {}
+    return {"original_names": original_names} if original_names else {}
 
 
 def bring(unit: Unit, folder: Path, params: Download) -> dict:
-    """Make the unit's folder; returns what is to be said about it. Raises `BadInput`."""
+    """Make the unit's folder; returns remarks about what was left out or renamed. Raises `BadInput`."""
     if unit.layout == "reid":
         return bring_reid(unit, folder)
     if unit.layout == "yolo":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in
 from tasks.yard.layouts import coco, yolo
 from tasks.yard.layouts.example import IMAGE_SUFFIXES
-from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
@@ -58,11 +59,13 @@ def camera_numbers(names: list[str]) -> dict[str, int]:
 def cameras_in(folder: Path) -> dict[str, Path]:
     """{name: folder of frames, or video}."""
     entries = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
-    kept = [p for p in entries if (p.is_dir() and images_in(p)) or (p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)]
-    found = {slug(path.stem if path.is_file() else path.name): path for path in kept}
-    if len(found) < len(kept):
+    folders = [path for path in entries if path.is_dir() and images_in(path)]
+    videos = [path for path in entries if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
+    kept = sorted(folders + videos)
+    cameras = {slug(path.stem if path.is_file() else path.name): path for path in kept}
+    if len(cameras) < len(kept):
         raise BadInput(f"{folder}: two cameras have one name; rename one of {', '.join(path.name for path in kept)}")
-    return found
+    return cameras
 
 
 def layouts_below(root: Path) -> list[tuple[str, Path]]:
@@ -81,40 +84,51 @@ def layouts_below(root: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def dataset_names(folders: Iterable[Path], root: Path, uri: str, taken: set[str]) -> dict[Path, str]:
+    """A name for each folder of a data set, none of `taken`, to which the names are added.
+
+    It is that of the first folder on the way from the source; of the whole way where data sets share the first folder;
+    and the source's own for the source itself.
+    """
+    ways = {folder: folder.relative_to(root).parts for folder in folders}
+    share_first = Counter(way[0] for way in ways.values() if way)
+    names: dict[Path, str] = {}
+    for folder, way in ways.items():
+        if way:
+            wanted = slug(way[0] if share_first[way[0]] == 1 else "-".join(way))
+        else:
+            wanted = name_of(uri)
+        name, number = wanted, 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        names[folder] = name
+        taken.add(name)
+    return names
+
+
+def camera_units(home: Path, dataset: str) -> list[Unit]:
+    """Every camera below `home`, each with the queries beside them."""
+    cameras, queries = cameras_in(home / CAMERAS), tuple(images_in(home / QUERIES))
+    numbers = camera_numbers(list(cameras))
+    return [Unit("camera", dataset, path, str(path), numbers[name], name, queries) for name, path in cameras.items()]
+
+
 def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
     """Every unit below `root`; data sets are not called as one of `taken`, to which their names are added."""
-    if not root.is_dir():
-        raise BadInput(f"{source_uri.redacted(uri)}: neither a folder nor an archive; give the folder of the data")
-    found = layouts_below(root)
+    units.refuse_no_folder(root, uri)
+    layouts = layouts_below(root)
     homes = [folder for folder in reid_layout.folders_below(root) if cameras_in(folder / CAMERAS)]
-    relative = [folder.relative_to(root) for folder in {*homes, *(folder for _, folder in found)}]
-    heads = Counter(path.parts[0] for path in relative if path.parts)
-    names: dict[Path, str] = {}
-
-    def dataset(folder: Path) -> str:
-        parts = folder.relative_to(root).parts
-        alone = not parts or heads[parts[0]] == 1
-        base = slug("-".join(parts[:1] if alone else parts)) if parts else name_of(uri)
-        if folder not in names:
-            free = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 3))
-            names[folder] = next(name for name in free if name not in taken)
-            taken.add(names[folder])
-        return names[folder]
-
-    units = [Unit(layout, dataset(folder), folder, str(folder)) for layout, folder in found]
-    for home in homes:
-        cameras, queries = cameras_in(home / CAMERAS), tuple(images_in(home / QUERIES))
-        numbers = camera_numbers(list(cameras))
-        for name, path in cameras.items():
-            units.append(Unit("camera", dataset(home), path, str(path), numbers[name], name, queries))
-    if not units:
-        inside = sorted(path.name for path in root.iterdir())[:8]
-        raise BadInput(
-            f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:\n"
-            f"  re-ID: bounding_box_train/, query/ and bounding_box_test/\n  YOLO: {yolo.WHAT}\n  COCO: {coco.WHAT}\n"
-            f"  cameras: cameras/<name>/*.jpg or cameras/<name>.mp4, with queries/ beside cameras/"
-        )
-    return units
+    folders = dict.fromkeys([*(folder for _, folder in layouts), *homes])  # a folder may hold data of several layouts
+    names = dataset_names(folders, root, uri, taken)
+    found = [Unit(layout, names[folder], folder, str(folder)) for layout, folder in layouts]
+    found += [unit for home in homes for unit in camera_units(home, names[home])]
+    if not found:
+        units.refuse_unknown(
+            root, uri, "re-ID: bounding_box_train/, query/ and bounding_box_test/", f"YOLO: {yolo.WHAT}",
+            f"COCO: {coco.WHAT}", "cameras: cameras/<name>/*.jpg or cameras/<name>.mp4, with queries/ beside cameras/",
+        )  # fmt: skip
+    return found
 
 
 def files_of(unit: Unit) -> list[Path]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from tasks.yard.fanout import FanOut, fan_out
 from tasks.yard.files import digest, file_hash, replacing
@@ -92,3 +92,15 @@ def refuse_same_name(units: Mapping[str, Unit], name: str, where: str) -> None:
     """Raises `BadInput` if a unit of this name is among `units` already."""
     if name in units:
         raise BadInput(f"{where} and {units[name].where} are both called {name}; rename one of them")
+
+
+def refuse_no_folder(root: Path, uri: str) -> None:
+    if not root.is_dir():
+        raise BadInput(f"{source_uri.redacted(uri)}: neither a folder nor an archive; give the folder of the data")
+
+
+def refuse_unknown(root: Path, uri: str, *layouts: str) -> NoReturn:
+    """Raises `BadInput` that says what is there instead of one of the known `layouts`, a text each."""
+    inside = sorted(path.name for path in root.iterdir())[:8]
+    known = "".join(f"\n  {layout}" for layout in layouts)
+    raise BadInput(f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:{known}")
