@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.person_search.judging.runs import START, before
+from tasks.yard.reporting.words import counted
 
 FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
 FEW_IMAGES = 50  # of a detector's test split
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
-
-
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def of_test(details: Mapping[str, Any]) -> list[str]:
