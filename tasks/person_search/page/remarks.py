@@ -57,8 +57,8 @@ def of_training(details: Mapping[str, Any]) -> list[str]:
         was, now = (runs[name]["validation"]["map"] if name else None for name in (start, run))
         if was is not None and now is not None and now < was:
             told.append(
-                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} has "
-                f"{was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
+                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} "
+                f"has {was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
             )
     return told
 
@@ -105,8 +105,8 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
     if wide := search.get("wide"):
         many = counted(len(wide), "query image is", "query images are")
         told.append(
-            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it to "
-            "one person."
+            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it "
+            "to one person."
         )
     if (search.get("metrics") or {}).get("detector_recall") == 0:
         told.append(
