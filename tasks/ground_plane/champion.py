@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.ground_plane import evaluate
-from tasks.ground_plane.detect import device
 from tasks.ground_plane.formats import scenes
-from tasks.ground_plane.judging import controls, matching
+from tasks.ground_plane.judging import controls, matching, scores
 from tasks.ground_plane.learning.network import load_network
 from tasks.ground_plane.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison, Score, compared
+from tasks.yard.training.accelerator import accelerator
 
 
 def challenger(data: Path) -> str | None:
@@ -39,13 +38,14 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
     match_m = section.train.decode.match_m
 
     def score(checkpoint: Path) -> Score:
-        network, config, scores = load_network(checkpoint, device())
-        if scores["threshold"] is None:
+        network, config, on_validation = load_network(checkpoint, accelerator())
+        threshold = on_validation["threshold"]
+        if threshold is None:
             raise BadInput(f"{checkpoint}: has no threshold, for nobody was there on validation to choose one by")
-        judged = controls.look(network, config, frames, scores["threshold"], device())
-        counts = matching.counts_at([frame for _, frame in judged], scores["threshold"], match_m)
+        judged = controls.look(network, config, frames, threshold, accelerator())
+        counts = matching.counts_at([frame for _, frame in judged], threshold, match_m)
         moda = sum(counts, matching.Counts()).metrics(match_m)["moda"]
-        drawn = evaluate.replicates(evaluate.independent(counts, frames), match_m, reporting)["moda"]
+        drawn = scores.replicates(scores.independent(counts, frames), match_m, reporting)["moda"]
         return Score(f"MODA on {len(frames)} test frames", moda, drawn, len(frames))
 
     return compared(score, challenger, champion)

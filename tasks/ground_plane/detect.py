@@ -29,6 +29,7 @@ from tasks.ground_plane.params import Decode, Detect
 from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.step import BadInput, Context
+from tasks.yard.training.accelerator import accelerator
 
 BLOCK_FRAMES = 40  # a kill loses about so many at most
 Work = list[tuple[Scene, int, int]]  # scene, place in its frames, split
@@ -97,10 +98,6 @@ def detected(batch: Work, network: nn.Module, config: dict, floor: float, most: 
     }
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
@@ -150,7 +147,7 @@ def run(
 ) -> dict[str, float]:
     """Returns counts of frames and detections, and the threshold if the checkpoint has one."""
     weights = train[network] / "best.pt"
-    model, config, scores = load_network(weights, device())
+    model, config, scores = load_network(weights, accelerator())
     held = scenes.load(pack)
     work = [(scene, row, number) for name, number in SPLITS.items() for scene, row in scenes.of_split(held, name)]
     threshold = scores["threshold"]

@@ -9,12 +9,13 @@ import numpy as np
 from tasks.person_search.formats import crops
 from tasks.person_search.judging import ranking, scores
 from tasks.person_search.judging.sides import rank, sides_of
-from tasks.person_search.learning.embed import accelerator, embed, load_network
+from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison, Score, compared
+from tasks.yard.training.accelerator import accelerator
 
 
 def challenger(data: Path) -> str | None:

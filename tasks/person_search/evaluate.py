@@ -29,7 +29,7 @@ from tasks.person_search.formats import crops, embeddings
 from tasks.person_search.formats.crops import GALLERY, QUERY, Split
 from tasks.person_search.judging import matching, ranking, thresholds
 from tasks.person_search.judging.ranking import RANKS, Ranking
-from tasks.person_search.judging.runs import NAIVE, before, leader
+from tasks.person_search.judging.runs import NAIVE, before
 from tasks.person_search.judging.scores import judged
 from tasks.person_search.judging.sides import Sides, rows_of, sides_of
 from tasks.person_search.judging.thresholds import Pairs
@@ -38,6 +38,7 @@ from tasks.person_search.learning.embed import load_network
 from tasks.person_search.page import pictures
 from tasks.person_search.params import Evaluate
 from tasks.yard.files import read_json, write_json, write_table
+from tasks.yard.metrics.leader import leader
 from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
@@ -170,7 +171,8 @@ def run(
     runs, rankings = judged(params, reporting_params, splits, vectors, config["datasets"], ctx)
     for name, folder in networks.items():
         runs[name]["learnt"] = learnt(load_network(folder / "best.pt")[1], config)
-    best, how = leader({name: runs[name]["validation"]["map"] for name in sorted(networks)})
+    on_val = {name: runs[name]["validation"]["map"] for name in sorted(networks)}
+    best, how = leader(on_val, "best mAP on the validation people")
     some = runs[next(iter(networks))]
     why = {split: why_nothing(config, key, some[split]) for split, key in (("validation", "val"), ("test", "test"))}
     for split, reason in why.items():

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.yard.reporting.words import counted
+
 FEW_FRAMES = 40  # WILDTRACK's test split; below, a few crowded frames move MODA by more than networks differ
 COLLAPSED = 0.5  # a control that keeps so much of MODA has not collapsed; one camera fewer should keep it
-
-
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def of_frames(details: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,9 @@ from tasks.person_search.formats import crops
 from tasks.person_search.formats.crops import Split
 from tasks.person_search.judging import baselines
 from tasks.person_search.judging.runs import CHANCE, NAIVE, START, UNTRAINED
-from tasks.person_search.learning.embed import accelerator, embed, load_network
+from tasks.person_search.learning.embed import embed, load_network
 from tasks.yard.step import BadInput, Context
+from tasks.yard.training.accelerator import accelerator
 
 SEED = 1  # of chance and of untrained weights
 NORM_CROPS = 64  # whose statistics an untrained network's norms take: without any it would be needlessly poor

@@ -25,10 +25,6 @@ from tasks.yard.training import checkpoint
 CPU_PASS_PX = 4 * 256 * 128
 
 
-def accelerator() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict]:
     """The network, ready to embed, and what it was made from: network, height_px, width_px, mean, std, datasets."""
     state = checkpoint.load(path)

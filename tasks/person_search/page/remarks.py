@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.person_search.judging.runs import START, before
+from tasks.yard.reporting.words import counted
 
 FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
 FEW_IMAGES = 50  # of a detector's test split
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
-
-
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def of_test(details: Mapping[str, Any]) -> list[str]:
@@ -60,8 +57,8 @@ def of_training(details: Mapping[str, Any]) -> list[str]:
         was, now = (runs[name]["validation"]["map"] if name else None for name in (start, run))
         if was is not None and now is not None and now < was:
             told.append(
-                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} has "
-                f"{was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
+                f"Training has made {run} worse: its best epoch has mAP {now:.3f} on the validation people, {start} "
+                f"has {was:.3f}. Lower the learning rate{or_keep if start.endswith(START) else ''}."
             )
     return told
 
@@ -108,8 +105,8 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
     if wide := search.get("wide"):
         many = counted(len(wide), "query image is", "query images are")
         told.append(
-            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it to "
-            "one person."
+            f"{many} wider than tall: {', '.join(map(str, wide[:3]))}. The whole image is what is looked for; crop it "
+            "to one person."
         )
     if (search.get("metrics") or {}).get("detector_recall") == 0:
         told.append(

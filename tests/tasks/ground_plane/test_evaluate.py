@@ -18,7 +18,9 @@ from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.detections import FILE, read_detections
 from tasks.ground_plane.judging import controls, matching
 from tasks.ground_plane.judging.matching import METRICS, Counts
+from tasks.ground_plane.judging.scores import intervals
 from tasks.ground_plane.learning.network import load_network
+from tasks.ground_plane.page.curves import thinned
 from tasks.ground_plane.params import Decode, Line
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.geometry import camera as geometry
@@ -96,18 +98,18 @@ def test_the_interval_is_of_frames_drawn_with_replacement():
     counts = [Counts(*map(int, rng.integers(0, 6, 3)), float(rng.random())) for _ in range(9)]
     draws = bootstrap.resamples(9, 200, REPORTING.bootstrap_seed)
     anew = [sum((one for one, n in zip(counts, draw) for _ in range(n)), Counts()).metrics(MATCH_M) for draw in draws]
-    told = evaluate.intervals(counts, MATCH_M, REPORTING)
+    told = intervals(counts, MATCH_M, REPORTING)
     for name in METRICS:
         values = np.array([np.nan if one[name] is None else one[name] for one in anew])
         assert told[name] == pytest.approx(bootstrap.interval(values))
-    assert evaluate.intervals(counts[:1], MATCH_M, REPORTING) == dict.fromkeys(METRICS)
+    assert intervals(counts[:1], MATCH_M, REPORTING) == dict.fromkeys(METRICS)
 
 
 def test_whole_scenes_are_drawn_where_there_are_several(project):
     _, _, details = project
     scenes = [Counts(of["tp"], of["fp"], of["fn"]) for of in details["per_scene"].values()]
     told = details["runs"]["loud"]["intervals"]["recall"]
-    anew = evaluate.intervals(scenes, MATCH_M, REPORTING)["recall"]
+    anew = intervals(scenes, MATCH_M, REPORTING)["recall"]
     assert told == pytest.approx(anew, abs=1e-5)
 
 
@@ -229,13 +231,13 @@ def test_validation_names_the_leader_and_the_test_people_choose_nothing(project,
 def test_a_curve_is_thinned_to_what_each_threshold_keeps():
     """A short one is left as it is; of a long one each row is the last at or above a threshold asked for."""
     few = np.array([[0.9, 0.1, 1, 0.1], [0.5, 0.3, 0.9, 0.3], [0.1, -0.2, 0.5, 0.6]])
-    np.testing.assert_array_equal(evaluate.thinned(few), few)
+    np.testing.assert_array_equal(thinned(few), few)
     thresholds = np.linspace(1, 0, 1991)
     many = np.column_stack([thresholds, *[thresholds] * 3])
-    kept = evaluate.thinned(many)
+    kept = thinned(many)
     asked = np.linspace(1, 0, 200)
     np.testing.assert_array_equal(kept, many[[(thresholds >= one).sum() - 1 for one in asked]])
-    assert evaluate.thinned(few[:0]).shape == evaluate.thinned(few * [1, np.nan, 1, np.nan]).shape == (0, 4)
+    assert thinned(few[:0]).shape == thinned(few * [1, np.nan, 1, np.nan]).shape == (0, 4)
 
 
 def test_people_whom_no_camera_can_see_are_counted_and_not_judged(project, tmp_path):
