@@ -110,9 +110,10 @@ def test_logits_and_embedding_in_training_the_embedding_alone_in_use(name, size)
 def test_an_image_embeds_alike_alone_among_others_and_channels_last(name):
     model, x = with_a_past(network(name)), images()
     together = model(x)
-    torch.testing.assert_close(model(x[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
+    near = {"rtol": 1e-3, "atol": 1e-4}  # without AVX the two layouts are 2e-5 apart; two people are .1 apart
+    torch.testing.assert_close(model(x[1:2]), together[1:2], **near)
     model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), together, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), together, **near)
 
 
 @pytest.mark.parametrize("name", ["osnet_x0_25", "stripe_cnn"])

@@ -61,7 +61,9 @@ def test_every_row_says_who_where_and_what_for(tmp_path):
     assert np.array_equal(crops.load(tmp_path / "pack/val.h5").images, found["val"]["images"])
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(SEEN, min_size=3, max_size=8), st.integers(0))
 def test_every_query_of_validation_has_an_answer_in_another_camera(tmp_path_factory, seen, seed):
     """`seen`: how many images of each person each camera has."""
