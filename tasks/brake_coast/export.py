@@ -44,8 +44,8 @@ from tasks.brake_coast.judging.judge import Split
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Annotate, Export
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector, Frame
+from tasks.yard.detector.look import Detector, Frame
+from tasks.yard.detector.network import weights_file
 from tasks.yard.files import file_hash, replacing, write_json
 from tasks.yard.metrics import binary
 from tasks.yard.metrics.rounding import rounded
@@ -415,7 +415,7 @@ def run(
         return {}
     found, networks = export_network(params, inputs, out)
 
-    weights = detector.weights_file(annotate_params.weights)
+    weights = weights_file(annotate_params.weights)
     model = Detector(
         weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
         iou=annotate_params.iou, device="cpu",

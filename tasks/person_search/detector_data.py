@@ -1,7 +1,7 @@
 """Labelled images of every data set as one YOLO data set of persons.
 
 Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` part
-Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml     as tasks/yard/detector/network.py reads it
+Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml     as tasks/yard/detector/trainer.py reads it
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
                                        images}}, classes, boxes_of_other_classes, bad_lines_dropped, left_out}
          detector_data/boxes.png

@@ -34,8 +34,8 @@ from tasks.person_search.judging.leader import Leader, leader_of
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector, ahead, threads
+from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
 from tasks.yard.layouts.images import is_whole
@@ -178,7 +178,7 @@ def look_through(
     starts = range(done, len(numbers), batch)
     work = ([(frames[n], truth.get(n, NOBODY)) for n in numbers[start : start + batch]] for start in starts)
     gathered: list[Seen | None] = []
-    for start, seen in zip(starts, detector.ahead(partial(see, eyes=eyes), work, pool), strict=True):
+    for start, seen in zip(starts, ahead(partial(see, eyes=eyes), work, pool), strict=True):
         gathered += seen
         bar.update(len(seen))
         end = start + len(seen)
@@ -239,8 +239,8 @@ def totals_of(summaries: Mapping[str, dict]) -> dict[str, float]:
 
 def opened_eyes(params: Index, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
     """Detector and network, and what index.json says of them."""
-    weights, checkpoint = detector.weights_file(params.weights), leader.checkpoint(train)
-    device = detector.device(params.device)
+    weights, checkpoint = weights_file(params.weights), leader.checkpoint(train)
+    device = device_of(params.device)
     confidence = {"person": params.confidence}
     model = Detector(
         weights, dict.fromkeys(params.classes, "person"), confidence, imgsz=params.imgsz, iou=params.iou, device=device
@@ -270,7 +270,7 @@ def run(
     settings = digest(params.model_dump(exclude={"weights", "threads"}), about, ctx.code)
     names = list(folders)
     fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}
-    with detector.threads(params.threads) as pool:
+    with threads(params.threads) as pool:
         work = partial(index_camera, params=params, eyes=eyes, pool=pool, ctx=ctx)
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:

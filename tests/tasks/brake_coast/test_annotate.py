@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.brake_coast import annotate
-from tasks.yard.detector import network as detector
+from tasks.yard.detector.look import ahead
 from tasks.yard.layouts.images import is_whole
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
@@ -156,7 +156,6 @@ def test_a_kill_in_the_middle_is_made_good_to_the_byte(tmp_path, yard, weights):
     code = f"""
 import json, time
 from pathlib import Path
-from tasks import detector
 from tasks.brake_coast import annotate
 from tasks.brake_coast.params import Annotate
 read = Path.read_bytes
@@ -199,7 +198,7 @@ def test_reading_ahead_is_bounded_and_in_order():
             yield item
 
     with ThreadPoolExecutor(3) as pool:
-        results = detector.ahead(lambda item: item * 2, items(), pool, depth=8)
+        results = ahead(lambda item: item * 2, items(), pool, depth=8)
         for expected in range(50):
             assert next(results) == expected * 2
             assert len(taken) <= expected + 8

@@ -16,7 +16,7 @@ from models.brake_coast.factory import Config, build
 from tasks.brake_coast import evaluate, export
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import load_model, predict
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector
 from tasks.yard.files import read_json
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells

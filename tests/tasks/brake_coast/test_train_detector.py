@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.brake_coast import train_detector
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
 
