@@ -1,6 +1,6 @@
 """Boxes of the vehicles on every frame of every recording.
 
-Reads    download/<name>/<Time>.jpg|png, recording.json; the weights of any YOLO detector
+Reads    download/<name>/<Time>.jpg|png, recording.json; train_detector/best.pt, or the weights of any YOLO detector
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
@@ -148,9 +148,11 @@ def annotate_recording(
     return summary
 
 
-def run(params: Annotate, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
+def run(
+    params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
+) -> dict[str, float]:
     """Returns counts of frames by status and of boxes."""
-    weights = weights_file(params.weights)
+    weights = weights_file(params.weights or train_detector / "best.pt")
     device = device_of(params.device)
     model = Detector(weights, params.classes, params.confidence, imgsz=params.imgsz, iou=params.iou, device=device)
     sha256 = file_hash(weights)

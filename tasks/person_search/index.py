@@ -1,7 +1,8 @@
 """Who is where: every person in every frame of every camera, with the vector that stands for what they look like.
 
-Reads    download/<unit>/{frames/, camera.json, truth.csv} of the units with a `frames` part; the weights of a YOLO
-         detector; evaluate/details.json, which names the leading network, and its train/<network>/best.pt
+Reads    download/<unit>/{frames/, camera.json, truth.csv} of the units with a `frames` part; train_detector/best.pt, or
+         the weights of any YOLO detector; evaluate/details.json, which names the leading network, and its
+         train/<network>/best.pt
 Writes   index/<unit>/detections.h5     frame, box, confidence and embedding of each detection: see cameras.py
          index/<unit>/oracle.h5         the same of the true boxes, where truth.csv tells them
          index/<unit>/camera.json       which camera it is, counts, unreadable frames, detector recall at IoU 0.5
@@ -237,9 +238,9 @@ def totals_of(summaries: Mapping[str, dict]) -> dict[str, float]:
     return found
 
 
-def opened_eyes(params: Index, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
+def opened_eyes(params: Index, train_detector: Path, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
     """Detector and network, and what index.json says of them."""
-    weights, checkpoint = weights_file(params.weights), leader.checkpoint(train)
+    weights, checkpoint = weights_file(params.weights or train_detector / "best.pt"), leader.checkpoint(train)
     device = device_of(params.device)
     confidence = {"person": params.confidence}
     model = Detector(
@@ -254,7 +255,14 @@ def opened_eyes(params: Index, leader: Leader, train: Mapping[str, Path]) -> tup
 
 
 def run(
-    params: Index, out: Path, ctx: Context = Context(), *, download: Path, train: dict[str, Path], evaluate: Path
+    params: Index,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    download: Path,
+    train_detector: Path,
+    train: dict[str, Path],
+    evaluate: Path,
 ) -> dict[str, float]:
     """Returns counts over the cameras, and the detector's recall where true boxes are known.
 
@@ -266,7 +274,7 @@ def run(
         fan_out(len, {}, {}, out, ctx)
         write_json(out / "index.json", {"cameras": {}, "empty": NO_CAMERAS})
         return {"cameras": 0, "quarantined": 0, **totals_of({})}
-    eyes, about = opened_eyes(params, leader_of(evaluate), train)
+    eyes, about = opened_eyes(params, train_detector, leader_of(evaluate), train)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), about, ctx.code)
     names = list(folders)
     fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}

@@ -31,6 +31,7 @@ from tasks.yard.detector import CACHE
 from tasks.yard.files import replacing
 from tasks.yard.step import BadInput
 
+LICENCE = "AGPL-3.0"  # of Ultralytics, of the networks made with it, and of this project
 INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 
 
@@ -61,12 +62,12 @@ def first_device_of(name: str | list[int]) -> str:
     return device_of(named.split(",")[0]) if "," in named else named
 
 
-def weights_file(weights: str) -> Path:
+def weights_file(weights: str | Path) -> Path:
     """The file of that path, or of Ultralytics' published weights of that name, downloaded once. Raises `BadInput`."""
     path, cached = Path(weights), CACHE / "weights" / weights
     if path.exists():
         return path
-    if weights not in GITHUB_ASSETS_NAMES:
+    if str(weights) not in GITHUB_ASSETS_NAMES:
         raise BadInput(f"{weights}: no such weights file; train one first, or give a file or a name like yolo12n.pt")
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def save_network(network: torch.nn.Module, path: Path, settings: Mapping[str, An
     network.criterion, network.args = None, {"task": "detect", **settings}
     network.yaml.pop("yaml_file", None)
     buffer = io.BytesIO()  # saved to a file, the archive would carry the file's name
-    torch.save({"model": network, "train_args": network.args, "license": "AGPL-3.0"}, buffer)
+    torch.save({"model": network, "train_args": network.args, "license": LICENCE}, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
