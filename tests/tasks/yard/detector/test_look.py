@@ -65,3 +65,30 @@ def test_weights_of_other_classes_are_refused(tmp_path):
     weights = scenes.write_weights(tmp_path / "w.pt", names=("person", "bicycle"))
     with pytest.raises(BadInput, match=r"w\.pt: none of its classes \(person, bicycle\)"):
         Detector(weights, {"car": "vehicle"}, {"vehicle": 0.5}, imgsz=64, iou=0.5, device="cpu")
+
+
+class RedThings:
+    """Stands in for a network, as another runtime does: one box, around what is red on the canvas."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        output = []
+        for red, green, _ in images:
+            ys, xs = torch.nonzero((red > 0.7) & (green < 0.3), as_tuple=True)
+            low, high = torch.stack([xs.min(), ys.min()]), torch.stack([xs.max() + 1, ys.max() + 1])
+            output.append(torch.cat([(low + high) / 2, high - low, torch.ones(1)]))
+        return torch.stack(output)[:, :, None]  # (images, cx cy w h score, boxes)
+
+
+@pytest.mark.parametrize("size_px", [(640, 150), (150, 640), (40, 30), (96, 64)])
+def test_a_box_is_in_the_pixels_of_the_image_whatever_its_shape(tmp_path, size_px):
+    weights = scenes.write_weights(tmp_path / "w.pt")
+    model = Detector(weights, {"vehicle": "vehicle"}, {"vehicle": 0.5}, imgsz=96, iou=0.5, device="cpu")
+    model.network = RedThings()
+    width, height = size_px
+    true = np.array([width * 0.5, height * 0.2, width * 0.9, height * 0.7]).round().astype(int)
+    image = np.full((height, width, 3), 100, np.uint8)
+    image[true[1] : true[3], true[0] : true[2]] = (0, 0, 255)
+    pixel = max(size_px) / 96  # of the canvas, in pixels of the image
+    (box,) = detections(model, image)
+    np.testing.assert_allclose(box[:4], true, atol=1.5 * max(pixel, 1))
+    assert model.canvas(*size_px) != size_px or size_px == (96, 64)
