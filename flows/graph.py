@@ -94,9 +94,7 @@ class Graph:
             str(dep) for dep in self.stages[name].deps if not isinstance(dep, ParamsDependency) and not dep.exists
         ]
         if missing:
-            raise BadInput(
-                f"{name} reads {', '.join(missing)}: no such file; weights and the like have to be paths of files"
-            )
+            raise BadInput(f"{name} reads {', '.join(missing)}: no such file or folder; run what makes it first")
 
     @contextmanager
     def claimed(self, name: str) -> Iterator[None]:

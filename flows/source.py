@@ -26,10 +26,11 @@ def _is_open(uri: str) -> bool:
     return not uri.startswith("synth://")
 
 
-def _is_ours_to_watch(path: str) -> bool:
-    """There, and not in data/, where the graph itself tells what changed."""
+def _is_ours_to_watch(stage: Stage, path: str) -> bool:
+    """There, and not in a folder that the stage reads or writes by the graph, which itself tells what changed in it."""
     place = Path(path).expanduser()
-    return place.exists() and Path("data").resolve() not in place.resolve().parents
+    folders = [dep.partition("/${")[0] for dep in stage.data_deps()] + [f"data/{stage.line}/{stage.step}"]
+    return place.exists() and not any(place.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
 def _outside(stage: Stage) -> list[str]:
@@ -42,7 +43,7 @@ def _outside(stage: Stage) -> list[str]:
         values = [getattr(section, key, None) for key in keys]
         return [uri for value in values for uri in ([value] if isinstance(value, str) else value or [])]
 
-    return [*filter(_is_open, named(URIS)), *filter(_is_ours_to_watch, named(PATHS))]
+    return [*filter(_is_open, named(URIS)), *(path for path in named(PATHS) if _is_ours_to_watch(stage, path))]
 
 
 def _memory(stage: Stage) -> Path:

@@ -104,8 +104,7 @@ def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
     wanted = [argument.arg for argument in run.args.kwonlyargs if argument.arg not in matrix]
     asked = {f"data/{line}/{step}" for step in wanted if not step.endswith(BORROWED)}
     data = [dep for dep in STAGES[name]["deps"] if dep.startswith("data/") and not dep.startswith(f"data/{CODE}/")]
-    steps = {dep.split("/${")[0] for dep in data}
-    assert {path for path in steps if not path.endswith(".pt")} == asked
+    assert {dep.split("/${")[0] for dep in data} == asked
 
 
 @pytest.mark.parametrize("name", OF_LINES)

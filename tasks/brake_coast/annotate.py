@@ -1,6 +1,6 @@
 """Boxes of the vehicles on every frame of every recording.
 
-Reads    download/<name>/<Time>.jpg|png, recording.json; the weights of any YOLO detector
+Reads    download/<name>/<Time>.jpg|png, recording.json; train_detector/best.pt, or the weights of any YOLO detector
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
@@ -26,8 +26,8 @@ import numpy as np
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Annotate
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector, Frame
+from tasks.yard.detector.look import Detector, Frame, ahead, threads
+from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.layouts.images import is_whole
@@ -112,7 +112,7 @@ def annotate_recording(
     written = read_json(mark) if mark.exists() else {"frames": 0, "bytes": 0, "counts": {}}
     counts, start = Counter(written["counts"]), written["frames"]
     batches = [images[first : first + params.batch] for first in range(start, len(images), params.batch)]
-    seen = detector.ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool)
+    seen = ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool)
     flush_batches = -(-FLUSH_FRAMES // params.batch)
     bar = ctx.progress(total=len(images), initial=start, desc=folder.name, unit="image", leave=False)
     with bar, table.open("a", newline="", encoding="utf-8") as file:
@@ -148,10 +148,12 @@ def annotate_recording(
     return summary
 
 
-def run(params: Annotate, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
+def run(
+    params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
+) -> dict[str, float]:
     """Returns counts of frames by status and of boxes."""
-    weights = detector.weights_file(params.weights)
-    device = detector.device(params.device)
+    weights = weights_file(params.weights or train_detector / "best.pt")
+    device = device_of(params.device)
     model = Detector(weights, params.classes, params.confidence, imgsz=params.imgsz, iou=params.iou, device=device)
     sha256 = file_hash(weights)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), sha256, ctx.code)
@@ -160,7 +162,7 @@ def run(params: Annotate, out: Path, ctx: Context = Context(), *, download: Path
     for name, folder in folders.items():
         images = [(path.name, file_hash(path)) for path in recording.images(folder).values()]
         fingerprints[name] = digest(settings, recording.description(folder), images)
-    with detector.threads(params.threads) as pool:
+    with threads(params.threads) as pool:
         work = partial(annotate_recording, params=params, model=model, weights_sha256=sha256, pool=pool, ctx=ctx)
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:

@@ -12,7 +12,6 @@ stays so. Boxes are clipped to the crop; an image left without any stays, as bac
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -25,10 +24,10 @@ import numpy as np
 
 from tasks.brake_coast.importers import boxy, nuimages
 from tasks.brake_coast.importers import highway as highway_files
-from tasks.brake_coast.importers.examples import Made, draw, make_all, paths, stem_of
+from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.files import write_json, write_text
-from tasks.yard.layouts import coco, yolo
+from tasks.yard.files import write_json
+from tasks.yard.layouts import coco, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
@@ -160,8 +159,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     Raises `BadInput` if more than `max_broken_share` of the entries are broken, naming the first; fewer are left out
     and listed in the report.
     """
-    for folder in (out / "images", out / "labels"):
-        shutil.rmtree(folder, ignore_errors=True)
+    yolo_write.clear(out)
     with source_folders(params.source, ctx) as roots:
         labels = layout_of(roots, params).read(roots, params)
         without_doubles(labels)
@@ -172,7 +170,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
     check_broken(broken, entries, params)
     surplus = surplus_background(made, params)
-    for path in (path for stem in surplus for path in paths(out, "train", stem)):
+    for path in (path for stem in surplus for path in yolo_write.places(out, "train", stem)):
         path.unlink()
 
     counts = {s: {"sequences": 0, "images": 0, "boxes": 0, "background_images": 0} for s in SPLITS}
@@ -189,9 +187,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         log.warning("left out %s: %s", where, why)
     if labels.absent:
         log.warning("labelled but not in the source: %s", ", ".join(labels.absent))
-    shown = [split for split in SPLITS if counts[split]["images"]]
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(labels.names))
-    write_text(out / "dataset.yaml", "".join(f"{split}: images/{split}\n" for split in shown) + "names:\n" + names)
+    yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], labels.names)
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
     options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
     options |= {"hard_negatives": sum(one.negative for one in made)}

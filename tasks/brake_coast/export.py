@@ -1,9 +1,9 @@
 """The best network, and the detector before it, for runtimes other than torch; how alike they are, and how fast.
 
 Reads    evaluate/details.json (which run is best on validation), train/<run>/best.pt, pack/{val,test}.h5, the
-         detector's weights, and for real frames download and annotate
+         detector's weights (train_detector/best.pt, or annotate.weights), and for real frames download and annotate
 Writes   model.onnx         telemetry (N, T, F), detections (N, T, S, 6), detection_masks (N, T, S) -> probabilities
-                            (N, tasks); its metadata names the tasks, the features and their ranges
+                            (N, tasks); its metadata names the tasks, the features, their ranges and the licence
          model.int8.onnx    the same with int8 weights, where it keeps its PR-AUC on validation
          detector.onnx      images (N, 3, height, width) in 0..1 -> what Detector.detect reads; if there are pictures
          export.json        differences from torch, PR-AUC, sizes
@@ -44,8 +44,8 @@ from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Annotate, Export
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector, Frame
+from tasks.yard.detector.look import Detector, Frame
+from tasks.yard.detector.network import LICENCE, weights_file
 from tasks.yard.files import file_hash, replacing, write_json
 from tasks.yard.metrics import binary
 from tasks.yard.metrics.rounding import rounded
@@ -91,7 +91,9 @@ def write_onnx(
     about: dict[str, Any],
     path: Path,
 ) -> None:
-    """An ONNX file that takes any number of rows. Raises RuntimeError if the graph is not valid ONNX.
+    """An ONNX file that takes any number of rows; its metadata holds `about` and the licence.
+
+    Raises RuntimeError if the graph is not valid ONNX.
 
     By torch's tracing exporter: its successor gives the same numbers, takes ten times as long and one package more.
     """
@@ -105,8 +107,9 @@ def write_onnx(
             output_names=[output], dynamic_axes=rows,
         )  # fmt: skip
         graph = onnx.load(temporary)
+        props = {"license": LICENCE, **about}
         onnx.helper.set_model_props(
-            graph, {key: json.dumps(value, sort_keys=True) for key, value in sorted(about.items())}
+            graph, {key: json.dumps(value, sort_keys=True) for key, value in sorted(props.items())}
         )
         try:
             onnx.checker.check_model(graph, full_check=True)
@@ -401,6 +404,7 @@ def run(
     pack: Path,
     train: dict[str, Path],
     evaluate: Path,
+    train_detector: Path,
 ) -> dict[str, float]:
     """Returns the differences from torch, PR-AUC of float and int8, and the median latencies."""
     inputs = Inputs(download, annotate, pack, train, evaluate)
@@ -415,7 +419,7 @@ def run(
         return {}
     found, networks = export_network(params, inputs, out)
 
-    weights = detector.weights_file(annotate_params.weights)
+    weights = weights_file(annotate_params.weights or train_detector / "best.pt")
     model = Detector(
         weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
         iou=annotate_params.iou, device="cpu",

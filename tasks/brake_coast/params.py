@@ -58,7 +58,10 @@ class Roi(Section):
 
 
 class Annotate(Section):
-    weights: str = Field(description="path of the .pt file of any YOLO detector")
+    weights: str | None = Field(
+        description="the .pt file of any YOLO detector, or the name of published weights such as yolo12n.pt; "
+        "null: what train_detector made"
+    )
     imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
     roi: list[Roi] = Field(description="the first rule that fits a recording holds; whole image if none does")
     classes: dict[str, str] = Field(

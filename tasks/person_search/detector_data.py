@@ -1,7 +1,7 @@
 """Labelled images of every data set as one YOLO data set of persons.
 
 Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` part
-Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml  as tasks/yard/detector/network.py reads it
+Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml    by tasks/yard/layouts/yolo_write.py
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
                                        images}}, classes, boxes_of_other_classes, bad_lines_dropped, left_out}
          detector_data/boxes.png
@@ -20,7 +20,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.yard.files import read_json, replacing, write_json, write_text
-from tasks.yard.layouts import yolo
+from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.layouts import yolo, yolo_write
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -160,24 +159,19 @@ def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Exa
 
 def write(example: Example, split: str, out: Path) -> None:
     suffix = example.image.suffix.lower()
-    target = out / "images" / split / f"{example.name}{suffix if suffix in TRAINER_READS else '.png'}"
-    with replacing(target) as temporary:
-        if suffix in TRAINER_READS:
-            shutil.copyfile(example.image, temporary)
-        else:
-            with Image.open(example.image) as image:
-                image.convert("RGB").save(temporary)
-    lines = (
-        f"0 {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n" for x1, y1, x2, y2 in example.boxes
-    )
-    write_text(out / "labels" / split / f"{example.name}.txt", "".join(lines))
+    readable = suffix in TRAINER_READS
+    image, label = yolo_write.places(out, split, example.name, suffix if readable else ".png")
+    if readable:
+        yolo_write.copy_image(example.image, image)
+    else:
+        with Image.open(example.image) as picture, replacing(image) as temporary:
+            picture.convert("RGB").save(temporary)
+    yolo_write.write_labels(label, [0] * len(example.boxes), np.array(example.boxes).reshape(-1, 4))
 
 
 def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns images and boxes per split. Raises `BadInput` for a wrong label line, naming its file and line."""
-    for folder in (out / "images", out / "labels"):
-        shutil.rmtree(folder, ignore_errors=True)
-    (out / "dataset.yaml").unlink(missing_ok=True)
+    yolo_write.clear(out)
     tally: Counter[str] = Counter({"bad_lines_dropped": 0, "boxes_of_other_classes": 0})
     left_out: dict[str, str] = {}
     datasets: dict[str, list[Example]] = defaultdict(list)
@@ -203,8 +197,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: 
     if empty is None and not counts["train"]["boxes"]:
         log.warning("no training image shows a person: a detector can learn nothing from these")
     if empty is None:
-        splits = [split for split in SPLITS if counts[split]["images"]]
-        write_text(out / "dataset.yaml", "".join(f"{s}: images/{s}\n" for s in splits) + "names:\n  0: person\n")
+        yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], ["person"])
     else:
         log.warning("%s", empty)
     write_json(out / "dataset.json", {

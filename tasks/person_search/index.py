@@ -1,7 +1,8 @@
 """Who is where: every person in every frame of every camera, with the vector that stands for what they look like.
 
-Reads    download/<unit>/{frames/, camera.json, truth.csv} of the units with a `frames` part; the weights of a YOLO
-         detector; evaluate/details.json, which names the leading network, and its train/<network>/best.pt
+Reads    download/<unit>/{frames/, camera.json, truth.csv} of the units with a `frames` part; train_detector/best.pt, or
+         the weights of any YOLO detector; evaluate/details.json, which names the leading network, and its
+         train/<network>/best.pt
 Writes   index/<unit>/detections.h5     frame, box, confidence and embedding of each detection: see cameras.py
          index/<unit>/oracle.h5         the same of the true boxes, where truth.csv tells them
          index/<unit>/camera.json       which camera it is, counts, unreadable frames, detector recall at IoU 0.5
@@ -34,8 +35,8 @@ from tasks.person_search.judging.leader import Leader, leader_of
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector, ahead, threads
+from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
 from tasks.yard.layouts.images import is_whole
@@ -178,7 +179,7 @@ def look_through(
     starts = range(done, len(numbers), batch)
     work = ([(frames[n], truth.get(n, NOBODY)) for n in numbers[start : start + batch]] for start in starts)
     gathered: list[Seen | None] = []
-    for start, seen in zip(starts, detector.ahead(partial(see, eyes=eyes), work, pool), strict=True):
+    for start, seen in zip(starts, ahead(partial(see, eyes=eyes), work, pool), strict=True):
         gathered += seen
         bar.update(len(seen))
         end = start + len(seen)
@@ -237,10 +238,10 @@ def totals_of(summaries: Mapping[str, dict]) -> dict[str, float]:
     return found
 
 
-def opened_eyes(params: Index, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
+def opened_eyes(params: Index, train_detector: Path, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
     """Detector and network, and what index.json says of them."""
-    weights, checkpoint = detector.weights_file(params.weights), leader.checkpoint(train)
-    device = detector.device(params.device)
+    weights, checkpoint = weights_file(params.weights or train_detector / "best.pt"), leader.checkpoint(train)
+    device = device_of(params.device)
     confidence = {"person": params.confidence}
     model = Detector(
         weights, dict.fromkeys(params.classes, "person"), confidence, imgsz=params.imgsz, iou=params.iou, device=device
@@ -254,7 +255,14 @@ def opened_eyes(params: Index, leader: Leader, train: Mapping[str, Path]) -> tup
 
 
 def run(
-    params: Index, out: Path, ctx: Context = Context(), *, download: Path, train: dict[str, Path], evaluate: Path
+    params: Index,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    download: Path,
+    train_detector: Path,
+    train: dict[str, Path],
+    evaluate: Path,
 ) -> dict[str, float]:
     """Returns counts over the cameras, and the detector's recall where true boxes are known.
 
@@ -266,11 +274,11 @@ def run(
         fan_out(len, {}, {}, out, ctx)
         write_json(out / "index.json", {"cameras": {}, "empty": NO_CAMERAS})
         return {"cameras": 0, "quarantined": 0, **totals_of({})}
-    eyes, about = opened_eyes(params, leader_of(evaluate), train)
+    eyes, about = opened_eyes(params, train_detector, leader_of(evaluate), train)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), about, ctx.code)
     names = list(folders)
     fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}
-    with detector.threads(params.threads) as pool:
+    with threads(params.threads) as pool:
         work = partial(index_camera, params=params, eyes=eyes, pool=pool, ctx=ctx)
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:

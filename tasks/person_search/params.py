@@ -181,7 +181,10 @@ class Evaluate(Section):
 
 
 class Index(Section):
-    weights: str = Field(description="path of the .pt file of any YOLO detector")
+    weights: str | None = Field(
+        description="the .pt file of any YOLO detector, or the name of published weights such as yolo12n.pt; "
+        "null: what train_detector made"
+    )
     imgsz: Positive = Field(multiple_of=32, description="longer side of the detector's input in px")
     classes: list[Name] = Field(min_length=1, description="of the detector, those that are persons")
     confidence: Share = Field(description="lowest confidence of a detection")

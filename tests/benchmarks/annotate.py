@@ -50,7 +50,7 @@ def main() -> None:
             for repeat in range(REPEATS + 1):  # the first warms up
                 out = Path(scratch) / f"{weights.stem}-{repeat}"
                 (out / "theirs").mkdir(parents=True)
-                ours.append(seconds(annotate.run, params, out / "ours", download=download))
+                ours.append(seconds(annotate.run, params, out / "ours", download=download, train_detector=out))
                 theirs.append(seconds(predict, weights, frames, out / "theirs", params.imgsz))
             ratio = median(b / a for a, b in zip(ours[1:], theirs[1:], strict=True))
             fast, slow = (FRAMES / median(times[1:]) for times in (ours, theirs))

@@ -7,7 +7,6 @@ crops the one nearest to a vehicle. So it shows what surrounds vehicles (road, b
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import numpy as np
 
 from tasks.brake_coast.importers import boxy
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.files import digest, replacing, write_text
+from tasks.yard.files import digest
+from tasks.yard.layouts import yolo_write
 from tasks.yard.layouts.example import SHARES, Labelled
 from tasks.yard.step import BadInput
 
-JPEG_QUALITY = 95  # a second compression should add nothing to the first
 SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 PLACES = 9  # places a hard negative is tried at, along each side
 
@@ -92,22 +91,6 @@ def negative_corner(boxes: np.ndarray, width_px: int, height_px: int) -> tuple[i
     return int(corner[best, 0, 0]), int(corner[best, 0, 1])
 
 
-def paths(out: Path, split: str, stem: str) -> tuple[Path, Path]:
-    return out / "images" / split / f"{stem}.jpg", out / "labels" / split / f"{stem}.txt"
-
-
-def write_image(picture: np.ndarray, image: Path) -> None:
-    with replacing(image) as temporary:
-        cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-
-
-def write_label(boxes: np.ndarray, classes: np.ndarray, width_px: int, height_px: int, label: Path) -> None:
-    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    shares = np.hstack([centres, sides]) / [width_px, height_px, width_px, height_px]
-    lines = (f"{number} " + " ".join(f"{v:.6f}" for v in row) + "\n" for number, row in zip(classes, shares))
-    write_text(label, "".join(lines))
-
-
 def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
     """Write one example, and perhaps its hard negative."""
     stem = stem_of(item)
@@ -127,21 +110,20 @@ def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
         return Made(stem, split, fault=str(error))
     seen, kept, dropped = cropped(boxes, params, width, height, item.bonnet)
     classes = by_place(item.classes, boxes, width)
-    image, label = paths(out, split, stem)
+    image, label = yolo_write.places(out, split, stem)
     view = picture[y : y + h, x : x + w]
     if params.roi_px is None and item.path.suffix.lower() in (".jpg", ".jpeg"):
-        with replacing(image) as temporary:
-            shutil.copyfile(item.path, temporary)
+        yolo_write.copy_image(item.path, image)
     else:
-        write_image(view, image)
-    write_label(seen[kept], classes[kept], w, h, label)
+        yolo_write.write_image(view, image)
+    yolo_write.write_labels(label, classes[kept], seen[kept], (w, h))
     negative = split == "train" and kept.any() and draw(params.seed, "negative", item.name) < params.hard_negative_share
     corner = negative_corner(np.vstack([boxes, occupied]) - [x, y, x, y], w, h) if negative else None
     if corner is not None:
         left, top = corner
-        image, label = paths(out, split, f"{stem}__negative")
-        write_image(view[top : top + h // 2, left : left + w // 2], image)
-        write_text(label, "")
+        image, label = yolo_write.places(out, split, f"{stem}__negative")
+        yolo_write.write_image(view[top : top + h // 2, left : left + w // 2], image)
+        yolo_write.write_labels(label, (), np.empty((0, 4)))
     return Made(stem, split, int(kept.sum()), tuple(dropped.items()), negative=corner is not None)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -19,12 +18,12 @@ import pandas as pd
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import drivetrain
 from tasks.yard.files import replacing
+from tasks.yard.layouts.video import SUFFIXES, duration_s, frames, pixels
 from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500
 NEAR_MS = 250  # a row or a frame stands for a moment if it is at most this far from it
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm")
 JPEG_QUALITY = 95
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}-\d{2}-\d{2}")
 
@@ -41,21 +40,6 @@ def start_ms(path: Path) -> int:
     found = STAMP.search(path.stem)
     parsed = recording.parse_times(pd.Series([f"{found[0].replace('_', ' ')}-0"]))[0] if found else pd.NA
     return recording.NO_DATE_MS if parsed is pd.NA else int(parsed)
-
-
-def _duration_s(path: Path) -> float:
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise BadInput(f"{path}: no video in it")
-            stream = container.streams.video[0]
-            if stream.duration is not None:
-                return float(stream.duration * stream.time_base)
-            if container.duration is not None:
-                return container.duration / av.time_base
-    except av.FFmpegError as error:
-        raise BadInput(f"{path}: not a readable video ({error.strerror})") from None
-    raise BadInput(f"{path}: says nothing of its duration; remux it with `ffmpeg -i in -c copy out.mp4`")
 
 
 def _telemetry(path: Path, t_ms: np.ndarray) -> pd.DataFrame:
@@ -75,7 +59,7 @@ def _telemetry(path: Path, t_ms: np.ndarray) -> pd.DataFrame:
 
 
 def table(path: Path) -> pd.DataFrame:
-    t_ms = np.arange(0, max(1000 * _duration_s(path), 1), FRAME_MS).astype(np.int64)
+    t_ms = np.arange(0, max(1000 * duration_s(path), 1), FRAME_MS).astype(np.int64)
     rows = pd.DataFrame({"Time": [recording.format_time(start_ms(path) + t) for t in t_ms]})
     beside = path.with_suffix(".csv")
     told = _telemetry(beside, t_ms) if beside.exists() else pd.DataFrame(index=rows.index)
@@ -95,26 +79,17 @@ def write_frames(path: Path, times: list[str], folder: Path) -> None:
     """
     stamps = recording.parse_times(pd.Series(times)).to_numpy(np.int64)
     offsets_s = (stamps - start_ms(path)) / 1000
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        begin = float((stream.start_time or 0) * stream.time_base)
-        container.seek(int((begin + offsets_s[0]) / stream.time_base), stream=stream)
-        wanted = 0
-        try:
-            for frame in container.decode(stream):
-                late_s = frame.time - begin - offsets_s[wanted] + 0.001  # stamps of the container are rounded
-                while late_s > NEAR_MS / 1000 and wanted + 1 < len(times):
-                    wanted += 1
-                    late_s = frame.time - begin - offsets_s[wanted] + 0.001
-                if 0 <= late_s <= NEAR_MS / 1000:
-                    target = folder / f"{times[wanted]}.jpg"
-                    if not target.exists():
-                        with replacing(target) as part:
-                            picture = frame.to_ndarray(format="bgr24")
-                            cv2.imwrite(str(part), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-                    wanted += 1
-                if wanted == len(times):
-                    break
-        except av.FFmpegError:
-            return
+    wanted = 0
+    for second, frame in frames(path, offsets_s[0]):
+        late_s = second - offsets_s[wanted] + 0.001  # stamps of the container are rounded
+        while late_s > NEAR_MS / 1000 and wanted + 1 < len(times):
+            wanted += 1
+            late_s = second - offsets_s[wanted] + 0.001
+        if 0 <= late_s <= NEAR_MS / 1000:
+            target = folder / f"{times[wanted]}.jpg"
+            if not target.exists():
+                with replacing(target) as part:
+                    cv2.imwrite(str(part), pixels(frame), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            wanted += 1
+        if wanted == len(times):
+            break

@@ -21,7 +21,7 @@ from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, describ
 from tasks.person_search.importers.units import Unit
 from tasks.person_search.params import Coco, Download
 from tasks.yard.files import replacing, write_json, write_text
-from tasks.yard.layouts import coco, yolo
+from tasks.yard.layouts import coco, video, yolo
 from tasks.yard.layouts.example import NoneWanted
 from tasks.yard.layouts.images import image_size
 from tasks.yard.sources.units import copied
@@ -144,24 +144,18 @@ def frame_numbers(images: list[Path]) -> dict[Path, int]:
     return {path: place for place, path in enumerate(images)}
 
 
-def write_frames(video: Path, folder: Path, fps: float) -> tuple[int, float]:
+def write_frames(film: Path, folder: Path, fps: float) -> tuple[int, float]:
     """Every so-many-th frame as a JPEG; returns how many, and how many a second they are. Raises `BadInput`."""
-    capture = cv2.VideoCapture(str(video))
-    own_fps = capture.get(cv2.CAP_PROP_FPS)
-    if not capture.isOpened() or not own_fps > 0:
-        raise BadInput(f"{video}: not a video that can be read; make it an mp4 (H.264) anew")
+    own_fps = video.frame_rate(film)
     step = max(1.0, own_fps / fps)
-    number = count = 0
-    while capture.grab():
+    count = 0
+    for number, (_, frame) in enumerate(video.frames(film)):
         if number >= round(count * step):
-            picture = capture.retrieve()[1]
             with replacing(folder / "frames" / f"{count:06d}.jpg") as temporary:
-                cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                cv2.imwrite(str(temporary), video.pixels(frame), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             count += 1
-        number += 1
-    capture.release()
     if not count:
-        raise BadInput(f"{video}: holds no frame that can be read")
+        raise BadInput(f"{film}: holds no frame that can be read")
     return count, own_fps / step
 
 

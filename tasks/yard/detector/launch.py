@@ -1,4 +1,4 @@
-"""Training a detector on several GPUs: torchrun starts one process a GPU, each does its part with `detector.fit_here`.
+"""Training a detector on several GPUs: torchrun starts one process a GPU, each does its part with `trainer.fit_here`.
 
 Ultralytics' own launch would not do: it first deletes `save_dir`, which holds the state to resume from, and it pickles
 the trainer and its callbacks into a script that knows nothing of the trainer's other arguments.
@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
-from tasks.yard.detector import network as detector
+from tasks.yard.detector.trainer import fit_here
 from tasks.yard.detector.weather import Weather
 from tasks.yard.files import read_json, write_json, write_text
 from tasks.yard.step import BadInput, Context
 
 TELLS = "trainyard-progress "  # begins a line that is not meant for people
-PART = "import sys; from tasks import detector_launch; detector_launch.take_part(sys.argv[1])"
+PART = "import sys; from tasks.yard.detector import launch; launch.take_part(sys.argv[1])"
 
 
 def fit(overrides: dict[str, Any], weather: Weather | None, progress: Callable[..., Any]) -> None:
-    """As `detector.fit_here`, on the devices of `overrides`, such as `0,1`."""
+    """As `trainer.fit_here`, on the devices of `overrides`, such as `0,1`."""
     gpus, found = [int(gpu) for gpu in overrides["device"].split(",")], torch.cuda.device_count()
     if max(gpus) >= found:
         raise BadInput(f"device = {overrides['device']}: this machine has {found} GPUs, numbered from 0")
@@ -100,7 +100,7 @@ def take_part(told: str) -> None:
     values = read_json(Path(told))
     weather = values["weather"] and Weather(**values["weather"])
     try:
-        detector.fit_here(values["overrides"], weather, Telling if os.environ["RANK"] == "0" else Context().progress)
+        fit_here(values["overrides"], weather, Telling if os.environ["RANK"] == "0" else Context().progress)
     except BadInput as error:
         write_text(Path(told).with_name("refused.txt"), str(error))
         sys.exit(1)

@@ -23,10 +23,12 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.yard.detector import launch as detector_launch
-from tasks.yard.detector import network as detector
-from tasks.yard.detector.network import Detector, Scores
+from tasks.yard.detector import launch
+from tasks.yard.detector.look import Detector
+from tasks.yard.detector.network import class_names, device_of, first_device_of, load_network, start_file
+from tasks.yard.detector.scores import Scores, judge
 from tasks.yard.detector.section import TrainDetector
+from tasks.yard.detector.trainer import EPOCHS, IMAGES, train, view
 from tasks.yard.detector.weather import EFFECTS, Weather
 from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
 from tasks.yard.params import Machine
@@ -41,8 +43,8 @@ TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 
 def settings(params: TrainDetector, machine: Machine) -> dict:
-    """The params under the names ultralytics knows them by. Raises `BadInput` where a CPU cannot do the precision."""
-    device = detector.device(params.device)
+    """The params under the names ultralytics knows them by. Raises `BadInput` for a precision that a CPU does not do."""
+    device = device_of(params.device)
     if machine.precision != "32" and device == "cpu":
         raise BadInput(
             f"yard.machine.precision = {machine.precision}: a detector is trained in it on a GPU only; "
@@ -76,13 +78,13 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
             f"there is nothing to train the detector on ({reason}), and train_detector.weights = {weights} holds no "
             "trained network: set it to a .pt file or the name of published weights, or give labelled images"
         )
-    start = Path(detector.start_file(weights))
-    parameters = sum(weight.numel() for weight in detector.load_network(start).parameters())
+    start = Path(start_file(weights))
+    parameters = sum(weight.numel() for weight in load_network(start).parameters())
     with replacing(out / "best.pt") as temporary:
         shutil.copyfile(start, temporary)
     for stale in ("history.jsonl", "curves.png", "samples.png"):
         (out / stale).unlink(missing_ok=True)
-    for stale in (detector.EPOCHS, "unfinished"):
+    for stale in (EPOCHS, "unfinished"):
         shutil.rmtree(out / stale, ignore_errors=True)
     write_json(out / "metrics.json", {"epochs": 0, "parameters": parameters, "handed_over": weights, "reason": reason})
     log.info("%s handed over untrained: %s", weights, reason)
@@ -122,7 +124,7 @@ def boxes_of(label: Path, width: int, height: int) -> np.ndarray:
 
 def draw_samples(data: Path, split: str, model: Detector, path: Path) -> None:
     """Frames spread over the split: the true boxes on the left, the predicted ones on the right."""
-    images = sorted(file for file in (data.parent / "images" / split).iterdir() if file.suffix in detector.IMAGES)
+    images = sorted(file for file in (data.parent / "images" / split).iterdir() if file.suffix in IMAGES)
     rows = []
     for file in images[:: max(1, len(images) // SAMPLES)][:SAMPLES]:
         image = cv2.imread(str(file))
@@ -153,7 +155,7 @@ def run(
     """
     if reason := nothing_to_train_on(dataset):
         return hand_over(params.weights, reason, out)
-    start = detector.start_file(params.weights or network)
+    start = start_file(params.weights or network)
     begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
     given = settings(params, machine)
     fingerprint = digest(params.model_dump(), machine.precision, ctx.code, folder_hash(dataset), begins)
@@ -163,21 +165,21 @@ def run(
         shutil.rmtree(work, ignore_errors=True)  # begun from other data, params or code, or unwanted
     write_json(begun, fingerprint)
 
-    data, splits = detector.view(dataset, work / "data")
-    fit = detector_launch.fit if "," in given["device"] else None
-    best, history = detector.train(start, data, work, given, ctx.progress, weather(params), fit)
-    judging = {"imgsz": params.imgsz, "batch": params.batch, "device": detector.first_device(params.device)}
+    data, splits = view(dataset, work / "data")
+    fit = launch.fit if "," in given["device"] else None
+    best, history = train(start, data, work, given, ctx.progress, weather(params), fit)
+    judging = {"imgsz": params.imgsz, "batch": params.batch, "device": first_device_of(params.device)}
     judging["single_cls"] = params.single_cls
-    scores = {split: detector.judge(best, data, split, work, **judging) for split in splits if split != "train"}
-    names = detector.names(best)
+    scores = {split: judge(best, data, split, work, **judging) for split in splits if split != "train"}
+    names = class_names(best)
     same, shown = {name: name for name in names}, dict.fromkeys(names, 0.25)
     model = Detector(best, same, shown, imgsz=params.imgsz, iou=0.6, device=judging["device"])
 
     with replacing(out / "best.pt") as temporary:
         shutil.copyfile(best, temporary)
-    shutil.rmtree(out / detector.EPOCHS, ignore_errors=True)
-    if params.save_period and (work / detector.EPOCHS).exists():
-        shutil.copytree(work / detector.EPOCHS, out / detector.EPOCHS)
+    shutil.rmtree(out / EPOCHS, ignore_errors=True)
+    if params.save_period and (work / EPOCHS).exists():
+        shutil.copytree(work / EPOCHS, out / EPOCHS)
     write_text(out / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
     draw_curves(history, scores, out / "curves.png")
     draw_samples(data, splits[-1], model, out / "samples.png")

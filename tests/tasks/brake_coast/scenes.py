@@ -10,7 +10,7 @@ import yaml
 from ultralytics.nn.tasks import DetectionModel
 
 from tasks.brake_coast.formats import recording
-from tasks.yard.detector import network as detector
+from tasks.yard.detector.network import save_network
 from tasks.yard.files import write_json
 from tests.tasks.brake_coast.drives import REPO, START_MS
 
@@ -63,5 +63,5 @@ def write_weights(path: Path, names: tuple[str, ...] = ("vehicle",), network: Pa
     """An untrained network: at a confidence of 0 it sees boxes everywhere, at 0.99 none."""
     model = DetectionModel(str(network), nc=len(names), verbose=False)
     model.names = dict(enumerate(names))
-    detector.save_network(model, path, {"imgsz": 64})
+    save_network(model, path, {"imgsz": 64})
     return path

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.brake_coast import annotate
-from tasks.yard.detector import network as detector
+from tasks.yard.detector.look import ahead
 from tasks.yard.layouts.images import is_whole
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
@@ -26,7 +26,7 @@ SIGHTED = {"imgsz": 64, "batch": 4, "max_detections": 3, "roi": [], "confidence"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    return scenes.write_weights(tmp_path_factory.mktemp("weights") / "untrained.pt")
+    return scenes.write_weights(tmp_path_factory.mktemp("train_detector") / "best.pt")
 
 
 @pytest.fixture
@@ -34,8 +34,9 @@ def yard(tmp_path, weights):
     """Annotates tmp_path/download into tmp_path/annotate."""
 
     def run(**changes) -> dict:
-        params = drives.section("annotate", **{**SIGHTED, "weights": str(weights), **changes})
-        return annotate.run(params, tmp_path / "annotate", download=tmp_path / "download")
+        params = drives.section("annotate", **{**SIGHTED, **changes})
+        inputs = {"download": tmp_path / "download", "train_detector": weights.parent}
+        return annotate.run(params, tmp_path / "annotate", **inputs)
 
     return run
 
@@ -138,6 +139,13 @@ def test_only_what_changed_is_done_again(tmp_path, yard, weights):
     assert not set(written()) & set(third)
 
 
+def test_boxes_reach_over_the_whole_image_not_over_the_networks_canvas(tmp_path, yard):
+    scenes.write_recording(tmp_path / "download", "a-1", frames=2, size_px=(320, 200))  # on a canvas of 64 x 64
+    yard(max_detections=100)
+    boxes = table(tmp_path, "a-1")  # of an untrained detector: anywhere
+    assert (boxes[["x1", "y1"]].min() == 0).all() and boxes["x2"].max() == 320 and boxes["y2"].max() == 200
+
+
 def test_recordings_without_a_camera_have_no_rows(tmp_path, yard):
     scenes.write_recording(tmp_path / "download", "obd-1", frames=0)
     assert yard()["frames"] == 0
@@ -149,14 +157,15 @@ def test_a_kill_in_the_middle_is_made_good_to_the_byte(tmp_path, yard, weights):
     folder = scenes.write_recording(tmp_path / "download", "a-1", frames=230)
     damaged = sorted(folder.glob("*.jpg"))[101]
     damaged.write_bytes(damaged.read_bytes()[:-200])
-    params = drives.section("annotate", **{**SIGHTED, "weights": str(weights)})
+    params = drives.section("annotate", **SIGHTED)
     code = f"""
 import json
 from pathlib import Path
 from tasks.brake_coast import annotate
 from tasks.brake_coast.params import Annotate
 params = Annotate.model_validate(json.loads({params.model_dump_json()!r}))
-annotate.run(params, Path({str(tmp_path / "annotate")!r}), ctx, download=Path({str(tmp_path / "download")!r}))
+annotate.run(params, Path({str(tmp_path / "annotate")!r}), ctx, download=Path({str(tmp_path / "download")!r}),
+             train_detector=Path({str(weights.parent)!r}))
 """
     killed.run(code, done=120)  # the first 100 are written for good
     part = tmp_path / "annotate" / "a-1.part"
@@ -186,7 +195,7 @@ def test_reading_ahead_is_bounded_and_in_order():
             yield item
 
     with ThreadPoolExecutor(3) as pool:
-        results = detector.ahead(lambda item: item * 2, items(), pool, depth=8)
+        results = ahead(lambda item: item * 2, items(), pool, depth=8)
         for expected in range(50):
             assert next(results) == expected * 2
             assert len(taken) <= expected + 8
@@ -230,7 +239,8 @@ def test_coco_weights_see_the_vehicles_of_a_carla_drive(tmp_path):
         (folder / frame.name).symlink_to(frame)
     (folder / "recording.json").write_text('{"image_width_px": 256, "image_height_px": 144}')
     params = drives.section("annotate", weights=str(REAL / "weights/yolov8n.pt"))  # the rest is params.yaml's
-    metrics = annotate.run(params, tmp_path / "annotate", download=tmp_path / "download")
+    inputs = {"download": tmp_path / "download", "train_detector": tmp_path / "train_detector"}  # which is not there
+    metrics = annotate.run(params, tmp_path / "annotate", **inputs)
     near = table(tmp_path, "carla-1").query("filename == '0045.png'").sort_values("area").iloc[-1]
     assert metrics["quarantined"] == 0 and metrics["ok"] > 8
     assert near["confidence"] > 0.8  # a white car fills the left of frame 45

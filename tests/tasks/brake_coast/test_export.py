@@ -16,7 +16,7 @@ from models.brake_coast.factory import Config, build
 from tasks.brake_coast import evaluate, export
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import load_model, predict
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector
 from tasks.yard.files import read_json
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells
@@ -30,8 +30,8 @@ EXACT = ("model.onnx", "model.int8.onnx", "detector.onnx", "export.json")
 
 
 def run(root, out, params=PARAMS, download="download"):
-    sight = {"imgsz": 64, "confidence": {"vehicle": 0.0}, "device": "cpu", "weights": str(root / "weights.pt")}
-    inputs = {step: root / step for step in ("annotate", "pack", "evaluate")}
+    sight = {"imgsz": 64, "confidence": {"vehicle": 0.0}, "device": "cpu"}
+    inputs = {step: root / step for step in ("annotate", "pack", "evaluate", "train_detector")}
     return export.run(
         params,
         out,
@@ -45,7 +45,7 @@ def run(root, out, params=PARAMS, download="download"):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     root = finished(tmp_path_factory.mktemp("project"), camera=True, brake=True)
-    scenes.write_weights(root / "weights.pt")
+    scenes.write_weights(root / "train_detector" / "best.pt")
     for name in cells(root / "download"):
         (root / "blank" / name).mkdir(parents=True)
     (root / "export").mkdir()
@@ -110,13 +110,23 @@ def test_a_signal_does_not_end_a_process_that_used_openvino(exported):
 
 def test_the_exported_detector_sees_the_same_boxes(exported):
     root, _ = exported
-    model = Detector(root / "weights.pt", {"vehicle": "vehicle"}, {"vehicle": 0.0}, imgsz=64, iou=0.6, device="cpu")
+    model = Detector(
+        root / "train_detector" / "best.pt", {"vehicle": "vehicle"}, {"vehicle": 0.0}, imgsz=64, iou=0.6, device="cpu"
+    )
     image = scenes.scene(np.random.default_rng(0), 320, 96, cars=2)[0]
     pixels = torch.from_numpy(model.frame(image, model.canvas(320, 96)).pixels).permute(2, 0, 1)[None].float() / 255
     elsewhere = export.Elsewhere(export.on_onnxruntime(root / "export" / "detector.onnx", 1))
     with torch.inference_mode():  # not after the suppression: an untrained network says much the same of all boxes
         torch.testing.assert_close(elsewhere(pixels), export.FirstOutput(model.network)(pixels), atol=1e-3, rtol=1e-3)
     assert read_json(root / "export" / "export.json")["detector"]["canvas_px"] == [64, 32]
+    assert read_json(root / "export" / "export.json")["detector"]["weights"] == str(root / "train_detector" / "best.pt")
+
+
+def test_every_exported_file_names_its_licence(exported):
+    root, _ = exported
+    for name in (name for name in EXACT if name.endswith(".onnx")):
+        props = {prop.key: prop.value for prop in onnx.load(root / "export" / name).metadata_props}
+        assert json.loads(props["license"]) == "AGPL-3.0", name
 
 
 def test_it_tells_how_fast_each_runtime_is(exported):
@@ -170,7 +180,7 @@ def test_a_blind_network_is_not_exported(exported, tmp_path):
     assert blind
     judging = {"pack": root / "pack", "train": blind, "reporting_params": reporting(bootstrap_replicates=100)}
     evaluate.run(drives.section("evaluate"), tmp_path / "evaluate", **judging)
-    for step in ("pack", "annotate", "train"):
+    for step in ("pack", "annotate", "train", "train_detector"):
         (tmp_path / step).symlink_to(root / step)
     (tmp_path / "export").mkdir()
     assert run(tmp_path, tmp_path / "export") == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.brake_coast import train_detector
-from tasks.yard.detector.network import Detector
+from tasks.yard.detector.look import Detector
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
 

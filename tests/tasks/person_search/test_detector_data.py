@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tasks.yard.detector import network as shared_detector
+from tasks.yard.detector.trainer import view
 from tasks.yard.files import folder_hash
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.real_layouts import coco, detector, yolo
@@ -35,7 +35,7 @@ def test_persons_of_many_classes_clipped_and_in_the_splits_they_came_in(tmp_path
 
 def test_the_detector_takes_it_as_it_is(tmp_path):
     detector(tmp_path, yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]}))
-    description, splits = shared_detector.view(tmp_path / "detector_data", tmp_path / "view")
+    description, splits = view(tmp_path / "detector_data", tmp_path / "view")
     assert splits == ["train", "val", "test"] and yaml.safe_load(description.read_text())["names"] == {0: "person"}
 
 

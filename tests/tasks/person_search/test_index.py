@@ -26,13 +26,13 @@ from tests.tasks.yard import killed
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    return tiny_yard.write_weights(tmp_path_factory.mktemp("weights") / "untrained.pt")
+def train_detector(tmp_path_factory) -> Path:
+    return tiny_yard.write_detector(tmp_path_factory.mktemp("train_detector"))
 
 
 @pytest.fixture
-def yard(tmp_path, weights) -> Yard:
-    return Yard(tmp_path, weights)
+def yard(tmp_path, train_detector) -> Yard:
+    return Yard(tmp_path, train_detector)
 
 
 def rows(yard: Yard, unit: str, name: str = "detections") -> dict[str, np.ndarray]:
@@ -207,7 +207,7 @@ def test_a_leader_that_is_not_trained_or_not_named_is_an_error(yard):
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_is_made_good_to_the_byte(yard, weights, monkeypatch):
+def test_a_kill_in_the_middle_is_made_good_to_the_byte(yard, monkeypatch):
     folder = write_camera(yard.download, 1, frames=160, people={7: {n: n % 100 for n in range(0, 160, 3)}})
     damaged = folder / "frames/000101.png"
     damaged.write_bytes(damaged.read_bytes()[:-20])
@@ -216,8 +216,9 @@ from pathlib import Path
 from tasks.person_search import index
 from tests.tasks.person_search import tiny_yard
 root = Path({str(yard.root)!r})
-params = tiny_yard.section("index", **{{**tiny_yard.LIGHT, "weights": {str(weights)!r}}})
+params = tiny_yard.section("index", **tiny_yard.LIGHT)
 index.run(params, root / "index", ctx, download=root / "download", evaluate=root / "evaluate",
+          train_detector=Path({str(yard.train_detector)!r}),
           train={{tiny_yard.NETWORK: root / "train" / tiny_yard.NETWORK}})
 """
     killed.run(code, done=120)  # the first block holds 100 frames

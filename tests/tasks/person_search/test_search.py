@@ -26,13 +26,13 @@ ASKED = "0007_c1s1_000001_00.png"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    return tiny_yard.write_weights(tmp_path_factory.mktemp("weights") / "untrained.pt")
+def train_detector(tmp_path_factory) -> Path:
+    return tiny_yard.write_detector(tmp_path_factory.mktemp("train_detector"))
 
 
 @pytest.fixture
-def yard(tmp_path, weights) -> Yard:
-    return Yard(tmp_path, weights)
+def yard(tmp_path, train_detector) -> Yard:
+    return Yard(tmp_path, train_detector)
 
 
 def results(yard: Yard, query: str = ASKED) -> dict:

@@ -104,18 +104,18 @@ def write_leader(folder: Path, threshold: float | None = THRESHOLD) -> Path:
 class Yard:
     """Runs the two steps under one folder."""
 
-    def __init__(self, root: Path, weights: Path):
-        self.root, self.weights = root, weights
+    def __init__(self, root: Path, train_detector: Path):
+        self.root, self.train_detector = root, train_detector
         self.download = root / "download"
         self.download.mkdir()
         write_network(root / "train")
         write_leader(root / "evaluate")
 
     def index(self, **changes) -> dict:
-        params = section("index", **{**LIGHT, "weights": str(self.weights), **changes})
         return index.run(
-            params, self.root / "index", download=self.download, train=self.networks(), evaluate=self.root / "evaluate"
-        )
+            section("index", **{**LIGHT, **changes}), self.root / "index", download=self.download,
+            train_detector=self.train_detector, train=self.networks(), evaluate=self.root / "evaluate",
+        )  # fmt: skip
 
     def search(self, **changes) -> dict:
         out = self.root / "search"
@@ -129,8 +129,9 @@ class Yard:
         return {NETWORK: self.root / "train" / NETWORK}
 
 
-def write_weights(path: Path) -> Path:
-    return scenes.write_weights(path, names=("person",))
+def write_detector(folder: Path) -> Path:
+    scenes.write_weights(folder / "best.pt", names=("person",))
+    return folder
 
 
 def vector(yard: Yard, image: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.yard.detector import network as detector
+from tasks.yard.detector.trainer import view
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import labelled_images as data
@@ -237,7 +237,7 @@ def test_a_published_dataset_without_test_images_reaches_the_trainer(tmp_path):
     metrics = run(COCO8, tmp_path / "out", classes={"person": "person", "car": "vehicle"})
     assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (4, 4, 0)
     assert metrics["train_boxes"] + metrics["val_boxes"] > 3
-    assert detector.view(tmp_path / "out", tmp_path / "view")[1] == ["train", "val"]
+    assert view(tmp_path / "out", tmp_path / "view")[1] == ["train", "val"]
 
 
 def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco, tmp_path):

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from tasks.yard.detector import step as detector_training
-from tasks.yard.detector.network import Detector, load_network
+from tasks.yard.detector.look import Detector
+from tasks.yard.detector.network import load_network
 from tasks.yard.files import folder_hash, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
