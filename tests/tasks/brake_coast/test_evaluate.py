@@ -21,6 +21,8 @@ from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 from tests.tasks.yard.shared import machine, reporting
 
+pytestmark = pytest.mark.slow
+
 RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry")
 PARAMS = drives.section("evaluate")
 evaluated = partial(evaluate.run, PARAMS, reporting_params=reporting(bootstrap_replicates=200))

@@ -29,6 +29,8 @@ from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 from tests.tasks.yard.shared import reporting
 
+pytestmark = pytest.mark.slow
+
 REPORTING = reporting(bootstrap_replicates=200)
 LOUD, SILENT = 0.0, 1.1  # thresholds: everything is kept, or nothing
 UNITS = {"first": {"frames": 16}, "held-out": {"splits": ["test"], "people": 3}}
