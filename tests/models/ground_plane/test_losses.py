@@ -41,6 +41,7 @@ def test_cells_outside_of_the_mask_cost_and_teach_nothing(kind):
     assert logits.grad[0, 0, 2] == 0 and (logits.grad[0, 0, :2] != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSES)
 @given(seed=st.integers(0, 1000), people=st.integers(0, 4))
 def test_a_batch_costs_the_mean_of_its_frames_with_people_or_without(kind, seed, people):

@@ -11,6 +11,8 @@ from models.ground_plane.factory import UNSEEN, build
 from models.ground_plane.ground import Dilated, MultiScale, gathered, sampled
 from models.ground_plane.variants import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 GRID = (12, 18)
 SMALL = "small-mean_max"
 

@@ -103,6 +103,7 @@ def test_no_split_shares_a_frame_or_a_label_second_with_another(plain):
         assert not {t for _, t in seconds[one]} & {t for _, t in seconds[other]}  # nor under another name
 
 
+@pytest.mark.slow
 def test_a_day_is_never_torn_apart(tmp_path):
     for seed in range(8):
         table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)

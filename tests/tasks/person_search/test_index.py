@@ -119,6 +119,7 @@ def test_one_more_camera_costs_one_camera_and_the_bytes_are_the_same(yard):
     assert {unit: files(yard, unit) for unit in before} == before
 
 
+@pytest.mark.slow
 def test_a_camera_is_indexed_again_when_what_it_is_made_from_changes(yard, tmp_path):
     for number in (1, 2):
         write_camera(yard.download, number, people={7: {0: 20}})

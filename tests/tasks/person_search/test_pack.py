@@ -61,6 +61,7 @@ def test_every_row_says_who_where_and_what_for(tmp_path):
     assert np.array_equal(crops.load(tmp_path / "pack/val.h5").images, found["val"]["images"])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -255,6 +255,7 @@ def test_without_cameras_the_result_is_empty_and_says_so(yard):
     assert (yard.root / "search/queries.csv").read_text().startswith("query,person,found")
 
 
+@pytest.mark.slow
 def test_sheets_and_a_film_of_the_person_in_all_cameras(yard, ann):
     found = [(2, BOX, like(ann, 0.97)), (3, FAR, like(ann, 0.1))]
     write_index(

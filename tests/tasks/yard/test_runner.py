@@ -14,6 +14,8 @@ from tasks.yard.tracking import store as tracking
 from tests.tasks.ground_plane.tiny_project import NETWORK, REPO, section, write_network, write_pack
 from tests.tasks.yard.shared import YARD
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_step_without_params_of_its_own_is_handed_the_yards_and_tracked_with_them(tmp_path, monkeypatch):
     root = tmp_path / "data/ground_plane"

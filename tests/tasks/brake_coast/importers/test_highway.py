@@ -10,6 +10,8 @@ from tasks.yard.files import folder_hash
 from tasks.yard.worlds import highway
 from tasks.yard.worlds.highway import obd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world():

@@ -12,6 +12,8 @@ from tasks.ground_plane.importers import plaza as importer
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.worlds import plaza
 
+pytestmark = pytest.mark.slow
+
 QUERY = "cameras=3&scenes=2&frames=3&seed=1"
 HEIGHT, WIDTH = 144, 256
 

@@ -11,6 +11,8 @@ from tasks.person_search.importers import street as importer
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.worlds import street
 
+pytestmark = pytest.mark.slow
+
 MARKET = re.compile(r"(-1|\d{4})_c(\d)s(\d+)_(\d{6})_(\d{2})\.jpg")
 QUERY = "sessions=2&cameras=3&identities=4&val_identities=3&test_identities=5&images=6&frames=6&seed=3"
 

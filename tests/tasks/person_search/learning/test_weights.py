@@ -117,6 +117,7 @@ def test_weights_of_another_network_say_where_they_part_and_whose_they_are(tmp_p
     assert same(model, untouched)
 
 
+@pytest.mark.slow
 def test_weights_of_a_network_that_is_none_of_ours(tmp_path):
     path = saved(tmp_path / "other.pt", {**network().state_dict(), "layer1.weight": torch.zeros(64, 64)})
     with pytest.raises(BadInput, match=r"layer1\.weight \(64, 64\) is not in the network; they fit none of osnet"):

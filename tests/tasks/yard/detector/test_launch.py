@@ -10,6 +10,8 @@ from tasks.yard.detector import launch, trainer
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import scenes
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "workers": 1, "amp": False, "deterministic": True}
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
 from mlflow.entities import Dataset, DatasetInput
 
 from tasks.yard.tracking import store
 from tasks.yard.tracking.lineage import log_inputs
+
+pytestmark = pytest.mark.slow
 
 ROUNDS, TOGETHER = 6, 8
 

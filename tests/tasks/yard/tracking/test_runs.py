@@ -13,6 +13,8 @@ import pytest
 from tasks.yard.stage import Stage
 from tasks.yard.tracking import runs, store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 
 

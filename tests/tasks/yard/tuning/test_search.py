@@ -105,6 +105,7 @@ def test_a_trial_that_stops_early_was_among_the_worse_at_its_rung(searched):
         assert goes_on == (trial["epochs"] > 1), trial["number"]
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_it_ends_with_the_bytes_of_a_search_in_one_go(searched, tmp_path):
     whole, found = searched
     calls = iter(range(1000))

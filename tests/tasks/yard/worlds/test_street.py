@@ -51,6 +51,7 @@ def test_another_world_and_another_unit_are_refused(world):
         street.unit(world, "train3-c1")
 
 
+@pytest.mark.slow
 def test_backdrops_of_two_sessions_differ(world):
     backdrops = [
         street.camera_of(world, session, camera).scene.backdrop.astype(float)
