@@ -19,6 +19,8 @@ from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 
+pytestmark = pytest.mark.slow
+
 RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry")
 PARAMS = drives.section("evaluate", bootstrap_replicates=200)
 

@@ -23,6 +23,8 @@ from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS
 from tests.tasks.brake_coast.test_report import SIZE_PX, finished
 
+pytestmark = pytest.mark.slow
+
 LINE = params.load(drives.REPO / "params.yaml").brake_coast
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")

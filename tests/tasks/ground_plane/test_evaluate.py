@@ -25,6 +25,8 @@ from tasks.yard.metrics import binary as metrics
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 
+pytestmark = pytest.mark.slow
+
 PARAMS = section("evaluate", bootstrap_replicates=200)
 LOUD, SILENT = 0.0, 1.1  # thresholds: everything is kept, or nothing
 UNITS = {"first": {"frames": 16}, "held-out": {"splits": ["test"], "people": 3}}

@@ -132,6 +132,7 @@ def test_equal_networks_are_equal_bytes(tmp_path):
     assert str(REPO).encode() not in (tmp_path / "w.pt").read_bytes()  # archive members are stored, not compressed
 
 
+@pytest.mark.slow
 def test_home_and_network_are_left_alone(tmp_path):
     code = """
 import socket
