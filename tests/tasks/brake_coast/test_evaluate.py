@@ -23,6 +23,8 @@ from tests.tasks.yard.shared import machine, reporting
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 RUNS = ("simple_concat_lstm", "simple_concat_lstm-telemetry")
 PARAMS = drives.section("evaluate")
 evaluated = partial(evaluate.run, PARAMS, reporting_params=reporting(bootstrap_replicates=200))

@@ -250,7 +250,7 @@ def test_a_plane_that_cannot_be_divided_into_cells_is_said(tmp_path, cell_m, sai
 def test_who_stands_on_the_far_edge_is_learnt_and_judged(tmp_path):
     unit = tiny_scene.write_unit(tmp_path / "download", people=1)
     rows = read_json(unit / LABELS / "tiny_10.json")
-    rows[1][3:5] = (tiny_scene.PLANE.to_world(np.array([6.0, 2.0])) * 100).tolist()
+    rows[1][3:5] = (tiny_scene.PLANE.to_world(np.array([6.0, 2.1])) * 100).tolist()  # row 10: 2.0 to 2.2 m
     write_json(unit / LABELS / "tiny_10.json", rows)
     packed(tmp_path)
     (scene,) = scenes.load(tmp_path / "pack")
