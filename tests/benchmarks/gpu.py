@@ -80,7 +80,7 @@ def main() -> None:
             for steps in (plain, graph):
                 steps.take(10)
             times = [(plain.take(STEPS), graph.take(STEPS)) for _ in range(5)]
-            launched, replayed = (1e3 * median(side) for side in zip(*times))
+            launched, replayed = (1e3 * median(side) for side in zip(*times, strict=True))
             with profile(activities=[ProfilerActivity.CUDA]) as seen:
                 plain.take(STEPS)
             kernels = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]

@@ -47,7 +47,7 @@ def ring(count: int, height: int, width: int) -> list[Camera]:
 
 def looks(cameras: list[Camera]) -> tuple[Tensor, Tensor]:
     found = [looked_up(camera, PLANE, cells(GRID, CELL_M)) for camera in cameras]
-    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*found))
+    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))
 
 
 def ours(network: GroundNetwork, images: Tensor, looked: tuple[Tensor, Tensor], cameras: list[Camera]) -> Tensor:

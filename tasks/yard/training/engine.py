@@ -289,7 +289,7 @@ class Trainer:
         pairs = [
             (averaged, latest)
             for tensors in ("parameters", "buffers")
-            for averaged, latest in zip(getattr(self.averaged, tensors)(), getattr(self.raw, tensors)())
+            for averaged, latest in zip(getattr(self.averaged, tensors)(), getattr(self.raw, tensors)(), strict=True)
         ]
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_([a for a, _ in numbers], [b.detach() for _, b in numbers], 1 - self.params.ema_decay)

@@ -221,7 +221,7 @@ def test_hard_negatives_are_crops_that_no_vehicle_touches(tmp_path):
     rng = np.random.default_rng(0)
     entries = {}
     for n in range(12):
-        corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3))]
+        corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3), strict=True)]
         seen = [(box(x, y, x + 30, y + 40), box(x, y, x + 60, y + 40)) for x, y in corners]  # rear and side
         entries[f"s{n}/a.png"] = {"vehicles": [{"rear": rear, "AABB": whole} for rear, whole in seen]}
     write_boxy(tmp_path / "boxy", entries)

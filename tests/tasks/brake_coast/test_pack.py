@@ -91,7 +91,7 @@ def test_no_split_shares_a_frame_or_a_label_second_with_another(plain):
     for split in SPLITS:
         frames = windows.load(plain / "pack" / f"{split}.h5")
         starts = windows.window_starts(frames.segment, 20)
-        spans = zip(starts, starts + 19)
+        spans = zip(starts, starts + 19, strict=True)
         seconds[split] = {
             (frames.recordings[frames.recording[first]], t_ms)
             for first, last in spans

@@ -53,7 +53,9 @@ def cell(xy: np.ndarray) -> tuple[int, int]:
 def write_found(root: Path, scene: Scene) -> None:
     """detect/one/ as that step leaves it, of people who are known; on validation everybody is found."""
     frames = [(scene.name, int(scene.frames[row]), SPLITS[name]) for name in SPLITS for row in scene.rows(name)]
-    truth = {int(frame): [(xy, 0.9) for xy in who[:, 1:]] for frame, who in zip(scene.frames, scene.people)}
+    truth = {
+        int(frame): [(xy, 0.9) for xy in who[:, 1:]] for frame, who in zip(scene.frames, scene.people, strict=True)
+    }
     found = [FOUND.get(frame, truth[frame]) for _, frame, _ in frames]
     scores = np.zeros((len(frames), *scene.grid), np.float32)
     for i, (_, frame, _) in enumerate(frames):

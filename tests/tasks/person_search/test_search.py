@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -323,7 +324,7 @@ def test_sightings_hold_every_frame_above_the_threshold_once_and_are_apart(frame
         assert (np.diff(frame[one.rows]) <= most).all() and similarity[one.best] == similarity[one.rows].max()
         for row in one.rows:
             assert similarity[row] == similarity[frame == frame[row]].max()
-    for one, other in zip(found, found[1:]):
+    for one, other in pairwise(found):
         assert frame[other.rows[0]] - frame[one.rows[-1]] > most - 2e-6
 
 

@@ -40,7 +40,7 @@ def every_pairing(distance: np.ndarray) -> tuple[int, float]:
     if distance.shape[0] > distance.shape[1]:
         distance = distance.T
     rows, columns = map(range, distance.shape)
-    tried = ([distance[i, j] for i, j in zip(rows, chosen)] for chosen in permutations(columns, len(rows)))
+    tried = ([distance[i, j] for i, j in zip(rows, chosen, strict=True)] for chosen in permutations(columns, len(rows)))
     kept = [[d for d in one if d <= MATCH_M] for one in tried]
     return min(((len(one), sum(one)) for one in kept), key=lambda one: (-one[0], one[1]), default=(0, 0.0))
 
