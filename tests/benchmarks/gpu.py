@@ -94,8 +94,8 @@ def main() -> None:
             whole += took
             print(
                 f"{variant:33s} {took:6.1f} s   step {launched:6.2f} ms, as a graph {replayed:6.2f} ms   "
-                f"kernels {len(kernels) / STEPS:4.0f}, busy {busy:5.2f} ms ({busy / replayed:4.0%} of the graph's step)   "
-                f"{flops.get_total_flops() / 1e9 / replayed:5.1f} TFLOP/s",
+                f"kernels {len(kernels) / STEPS:4.0f}, busy {busy:5.2f} ms ({busy / replayed:4.0%} of the "
+                f"graph's step)   {flops.get_total_flops() / 1e9 / replayed:5.1f} TFLOP/s",
                 flush=True,
             )
     print(f"{len(chosen)} networks, {DRIVES * (FRAMES - 19):,} windows, {epochs} epochs: {whole:.0f} s")

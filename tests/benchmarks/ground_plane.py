@@ -1,4 +1,4 @@
-"""Forward and backward of a ground_plane network, against a loop over cameras: `python -m tests.benchmarks.ground_plane`.
+"""A ground_plane network, forward and backward, against a loop over cameras: `python -m tests.benchmarks.ground_plane`.
 
 The loop is the straightforward way: each camera by itself goes through the encoder, its homography and its view of the
 grid are computed in every call, and what it sees is brought to the ground. Ours sees all cameras as one batch and looks

@@ -268,10 +268,7 @@ class Trainer:
         """One optimizer step on the global batch `ids`."""
         at, rank = self.at, self.fabric.global_rank
         torch.manual_seed(seed_of(self.params.seed, at.step, rank))
-        if self.graph is not None and len(ids) == self.params.batch:
-            sums = self.graph(ids)
-        else:
-            sums = self.learn(ids)
+        sums = self.graph(ids) if self.graph is not None and len(ids) == self.params.batch else self.learn(ids)
         sums, rows = dict(sums), sum(map(len, self.share(ids)))
         norm = sums.pop(NORM)
         if not bool(norm.isfinite()):  # the one place where the host waits

@@ -144,7 +144,7 @@ def test_what_cannot_be_read_at_all_is_said(boxy, tmp_path):
     (boxy / "labels.json").unlink()
     with pytest.raises(BadInput, match="holds s0, s1, s2, s3, s4, which is no known layout"):
         run(boxy, tmp_path / "out")
-    with pytest.raises(BadInput, match="no .*json label file"):
+    with pytest.raises(BadInput, match=r"no .*json label file"):
         run(boxy, tmp_path / "out", layout="boxy")
 
 

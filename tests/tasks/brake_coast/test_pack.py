@@ -230,7 +230,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_earlier_files(plain):
 
 def test_a_file_that_is_not_a_split_is_named(tmp_path):
     (tmp_path / "train.h5").write_bytes(b"not HDF5")
-    with pytest.raises(BadInput, match="train.h5: not a split"):
+    with pytest.raises(BadInput, match=r"train\.h5: not a split"):
         windows.load(tmp_path / "train.h5")
 
 

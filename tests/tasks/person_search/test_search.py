@@ -213,7 +213,7 @@ def test_a_user_who_names_no_image_is_told_where_to_put_one(yard, ann, tmp_path)
             yard.search(queries=str(place))
         assert str(place) in str(error.value)
     (empty / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(BadInput, match="broken.jpg: of 1 images of whom to find none can be read"):
+    with pytest.raises(BadInput, match=r"broken\.jpg: of 1 images of whom to find none can be read"):
         yard.search(queries=str(empty))
     write_query(empty / "ann.png", ANN)
     assert yard.search(queries=str(empty))["queries"] == 1

@@ -11,6 +11,7 @@ should have come is the task's horizon before the onset.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -286,7 +287,7 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
         seen = [(e, row) for e, row in lost if e.moment >= 0 and inputs.image(e.moment) and inputs.roi_px(e.moment)]
         seen = sorted(seen, key=lambda pair: -(pair[1]["speed_lost_kmh"] or 0))[: params.misses.shown]
         if seen:
-            pictures.save(out / f"misses_{task}.png", lambda: sheet(inputs, run, task, threshold, seen, of))
+            pictures.save(out / f"misses_{task}.png", partial(sheet, inputs, run, task, threshold, seen, of))
     if tasks:
         pictures.save(out / "misses.png", lambda: beside(tasks))
     write_json(out / "misses.json", rounded({"run": run, "tasks": tasks, "null_because": skipped}))
