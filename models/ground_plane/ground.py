@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -134,7 +135,7 @@ class MultiScale(nn.Module):
         self.first = normed(inputs, 256, 5)
         widths = (256, 128, 128, 64, 32)
         self.branches = nn.ModuleList(
-            nn.Sequential(*(normed(a, b, dilation=2) for a, b in zip(widths, widths[1:]))) for _ in self.sizes
+            nn.Sequential(*(normed(a, b, dilation=2) for a, b in pairwise(widths))) for _ in self.sizes
         )
         self.last = nn.Sequential(nn.Conv2d(32 * len(self.sizes), self.channels, 1), nn.ReLU(inplace=True))
 
@@ -142,12 +143,16 @@ class MultiScale(nn.Module):
         x = self.first(x)
         h, w = x.shape[2:]
         return self.last(
-            torch.cat([self.at_size(branch, x, (h, w), s) for branch, s in zip(self.branches, self.sizes)], 1)
+            torch.cat(
+                [self.at_size(branch, x, (h, w), s) for branch, s in zip(self.branches, self.sizes, strict=True)], 1
+            )
         )
 
     def at_size(self, branch: nn.Module, x: Tensor, grid: Sequence[int], size: int) -> Tensor:
         parts = [min(side, size) for side in grid]
         if parts == list(grid):
             return branch(x)
-        pooled = along(x, *(_pooling(side, part, x.device) for side, part in zip(grid, parts)))
-        return along(branch(pooled), *(_spreading(part, side, x.device) for side, part in zip(grid, parts)))
+        pooled = along(x, *(_pooling(side, part, x.device) for side, part in zip(grid, parts, strict=True)))
+        return along(
+            branch(pooled), *(_spreading(part, side, x.device) for side, part in zip(grid, parts, strict=True))
+        )

@@ -74,7 +74,7 @@ class Block(nn.Module):
         means = torch.cat([stream.mean((2, 3), keepdim=True) for stream in streams])
         gates = self.gate(means).chunk(len(streams))  # the streams share the gate: one pass for all
         mixed = streams[0] * gates[0]
-        for stream, gate in zip(streams[1:], gates[1:]):
+        for stream, gate in zip(streams[1:], gates[1:], strict=True):
             mixed = torch.addcmul(mixed, stream, gate)
         return F.relu(self.IN(self.conv3(mixed) + self.downsample(x)))
 

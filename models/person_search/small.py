@@ -7,6 +7,8 @@ x0_25, at three times the price of a step, had not begun to tell people apart.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class StripeCNN(nn.Module):
         super().__init__()
         self.feature_dim = embedding
         layers: list[nn.Module] = []
-        for inputs, outputs in zip((3, *CHANNELS), CHANNELS):
+        for inputs, outputs in pairwise((3, *CHANNELS)):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
             layers += [nn.ReLU(inplace=True)]
             layers += [nn.MaxPool2d(2, ceil_mode=True)] if outputs != CHANNELS[-1] else []

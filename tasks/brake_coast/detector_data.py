@@ -92,7 +92,7 @@ def split_of(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict
     if len(sizes) < len(SPLITS):
         raise BadInput(f"brake_coast.detector_data.source has {len(sizes)} sequences; three splits need three or more")
     order = [sorted(sizes)[i] for i in np.random.default_rng(seed).permutation(len(sizes))]
-    chosen = dict(zip(order, ("test", "val", "train")))
+    chosen = dict(zip(order, ("test", "val", "train"), strict=False))
     lacking = {split: shares[split] * sum(sizes.values()) for split in SPLITS}
     for sequence in order:
         split = chosen.setdefault(sequence, max(SPLITS, key=lacking.__getitem__))

@@ -113,7 +113,7 @@ def run(
     for path in (out / "metrics").glob("*.json"):
         if path.stem not in details:
             path.unlink()  # of a run no longer asked for
-    for name, tables in zip(("pr", "calibration"), zip(*plots)):
+    for name, tables in zip(("pr", "calibration"), zip(*plots, strict=True), strict=True):
         write_table(out / "plots" / f"{name}.csv", pd.concat([t for t in tables if len(t)] or tables[:1]))
     main = {name: {task: main_numbers(on_test) for task, on_test in of.items()} for name, of in details.items()}
     write_json(out / "details.json", rounded(details))

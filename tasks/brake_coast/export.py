@@ -134,7 +134,7 @@ def on_onnxruntime(path: Path, threads: int) -> Runner:
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    return lambda *arrays: session.run(None, dict(zip(names, arrays)))[0]
+    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
 
 def on_openvino(path: Path, threads: int, rows: int = -1) -> Runner:
@@ -371,7 +371,8 @@ def summary(took: dict[str, dict[str, np.ndarray]], has_detector: bool) -> dict[
             {**parts, "frame": parts["detector"] + parts["network"]} if has_detector else {"network": parts["network"]}
         )
         found[name] = {
-            part: dict(zip(("p50", "p95"), np.quantile(values, [0.5, 0.95]).tolist())) for part, values in whole.items()
+            part: dict(zip(("p50", "p95"), np.quantile(values, [0.5, 0.95]).tolist(), strict=True))
+            for part, values in whole.items()
         }
     return found
 
@@ -380,7 +381,7 @@ def picture(found: dict[str, dict]) -> Figure:
     parts = list(next(iter(found.values())))
     titles = {"detector": "detector", "network": "network", "frame": "both: a frame"}
     figure = Figure(figsize=(3.4 * len(parts) + 0.8, 0.42 * len(found) + 1.3))
-    for axis, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts):
+    for axis, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         widest = max(of[part]["p95"] for of in found.values())
         for y, (name, of) in enumerate(reversed(found.items())):
             p50, p95 = of[part]["p50"], of[part]["p95"]

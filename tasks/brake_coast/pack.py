@@ -51,11 +51,12 @@ def groups_of(drives: list[Drive], params: Pack) -> list[str]:
 
 def joined(drives: list[Drive], params: Pack) -> windows.Frames:
     offsets = np.cumsum([0, *(int(d.segment[-1]) + 1 for d in drives[:-1])])
+    segments = [d.segment + offset for d, offset in zip(drives, offsets, strict=True)]
     stacked = ("telemetry", "detections", "detection_masks", "labels", "t_ms", "image_ok")
     return windows.Frames(
         **{name: np.concatenate([getattr(d, name) for d in drives]) for name in stacked},
         recording=np.repeat(np.arange(len(drives), dtype=np.int32), [len(d.t_ms) for d in drives]),
-        segment=np.concatenate([d.segment + offset for d, offset in zip(drives, offsets)]).astype(np.int32),
+        segment=np.concatenate(segments).astype(np.int32),
         label_names=label.NAMES,
         telemetry_features=features(params),
         recordings=[d.name for d in drives],
@@ -90,7 +91,7 @@ def assign(drives: list[Drive], params: Pack, reasons: str) -> tuple[list[str], 
         raise BadInput(f"{len(set(groups))} usable recordings that differ, three splits need three or more{reasons}")
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
-    last = [d.labels[end, :future] for d, end in zip(drives, ends)]
+    last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
     positives = np.array([(values == 1).sum(axis=0) for values in last])
     known = np.array([(values >= 0).sum(axis=0) for values in last])
     sizes = np.array([len(end) for end in ends])
@@ -134,13 +135,13 @@ def run(
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
     groups, chosen, error = assign(drives, params, reasons)
     by_day = [drive.group for drive in drives]
-    torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day) if other == g}) > 1})
+    torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day, strict=True) if other == g}) > 1})
     if torn:
         log.warning("fewer than three days or trips: the recordings of %s are split one by one", ", ".join(torn))
 
     images, per_split, metrics = {}, {}, {"recordings": len(drives), "left_out": len(left_out), "split_error": error}
     for split in splits.SPLITS:
-        members = [drive for drive, choice in zip(drives, chosen) if choice == split]
+        members = [drive for drive, choice in zip(drives, chosen, strict=True) if choice == split]
         frames = joined(members, params)
         assert np.isfinite(frames.telemetry).all() and np.isfinite(frames.detections).all()
         images[split] = windows.file_image(frames)
@@ -148,7 +149,7 @@ def run(
         absent = {drive.name: drive.absent for drive in members if drive.absent}
         per_split[split] = {
             "recordings": frames.recordings,
-            "groups": sorted({group for group, choice in zip(groups, chosen) if choice == split}),
+            "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
             "absent_sensors": absent,
             "statistics": held,
         }

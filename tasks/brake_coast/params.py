@@ -201,8 +201,8 @@ class Boxy(Section):
     label_scale: float = Field(gt=0, description="labels are given at this multiple of the images' size; Boxy's at 2")
     side_px: float | None = Field(
         ge=0,
-        description="classes left, front and right instead of vehicle: front where rear and outline agree within so many "
-        "label pixels (the original's: 10); null: one class",
+        description="classes left, front and right instead of vehicle: front where rear and outline agree within so "
+        "many label pixels (the original's: 10); null: one class",
     )
 
 
@@ -222,8 +222,8 @@ class DetectorData(FromSource):
     boxy: Boxy
     nuimages: NuImages
     classes: dict[str, str | None] = Field(
-        description="class of nuImages, COCO or YOLO data -> ours; of a name with dots the longest part that is here decides; "
-        "what is null or not here is dropped"
+        description="class of nuImages, COCO or YOLO data -> ours; of a name with dots the longest part that is here "
+        "decides; what is null or not here is dropped"
     )
     roi_px: Crop | None = Field(
         description="x, y, width, height of the crop that annotate will show the detector; null: whole image"
@@ -262,7 +262,8 @@ class DetectorData(FromSource):
 
 class Train(Section):
     variants: Annotated[list[str], Field(min_length=1), BeforeValidator(_known_variants)] = Field(
-        description="networks to train, or the word all: <encoder>_<fusion>_<decoder>, and -telemetry or -detections for a blind one"
+        description="networks to train, or the word all: <encoder>_<fusion>_<decoder>, and -telemetry or "
+        "-detections for a blind one"
     )
     tasks: list[Task] = Field(min_length=1)
     model: Model

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import predictions, recording
@@ -106,7 +107,7 @@ def stretch(
         unreadable = set(found.loc[found["status"] == "unreadable", "Time"])
         images = {time: path for time, path in images.items() if time not in unreadable}
         found = found[(found["status"] == "ok") & found["Time"].isin(rows["Time"])].reset_index(drop=True)
-        corners = found[["confidence", "x1", "y1", "x2", "y2"]].to_numpy(float) + [0, x, y, x, y]
+        corners = found[["confidence", "x1", "y1", "x2", "y2"]].to_numpy(float) + np.array([0, x, y, x, y])
         boxes = {time: corners[index] for time, index in found.groupby("Time").indices.items()}
     thresholds = {task: details[run][task]["threshold"] for task in tasks}
     return video.Stretch(name, run, rows, thresholds, images, boxes, about.get("roi_px"))

@@ -128,7 +128,7 @@ class Loss:
             terms = losses.focal(logits, labels, self.alpha, self.gamma, self.known_share)
         else:
             terms = losses.prior_corrected_bce(logits, labels, self.positive_weight, self.known_share)
-        return dict(zip(self.names, (terms * self.weight).unbind()))
+        return dict(zip(self.names, (terms * self.weight).unbind(), strict=True))
 
 
 def judged(
@@ -163,7 +163,7 @@ def prepare(params: Train, machine: Machine, variant: str, pack: Path, code: str
 
     network = Config(
         variant=variant,
-        priors={task.name: float(prior) for task, prior in zip(tasks, priors)},
+        priors={task.name: float(prior) for task, prior in zip(tasks, priors, strict=True)},
         telemetry_dim=train.telemetry.shape[1],
         window=train.window_frames,
         **params.model.model_dump(),

@@ -1,7 +1,7 @@
 """Train the detector whose boxes are the eyes of every later step.
 
 Reads    detector_data/    images/, labels/ and dataset.yaml of a YOLO dataset
-Writes   train_detector/   best.pt, metrics.json, history.jsonl, curves.png, samples.png: see tasks/yard/detector/step.py
+Writes   train_detector/   best.pt, metrics.json, history.jsonl, curves.png, samples.png (tasks/yard/detector/step.py)
 Alone    python -m tasks brake_coast-train_detector
 """
 

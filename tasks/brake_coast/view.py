@@ -98,7 +98,7 @@ def pictures(paths: list[Path | None], out: Path, embed_bytes: int, ctx: Context
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         return [data and f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in made]
-    for name, data in zip(names, made):
+    for name, data in zip(names, made, strict=True):
         if name:
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(data)
@@ -118,9 +118,9 @@ def camera(folder: Path, annotate: Path, times: pd.Series, out: Path, embed_byte
         roi = listed(np.array([x, y, x + width, y + height]) / size, 4)
         found = pd.read_csv(annotate / "annotations.csv", dtype={"Time": str, "status": str})
         found = found[found["status"] == "ok"]
-        corners = (found[["x1", "y1", "x2", "y2"]].to_numpy(float) + [x, y, x, y]) / size
+        corners = (found[["x1", "y1", "x2", "y2"]].to_numpy(float) + np.array([x, y, x, y])) / size
         rows = np.column_stack([found["confidence"], corners])
-        for frame, row in zip(pd.Index(times).get_indexer(found["Time"]).tolist(), rows):
+        for frame, row in zip(pd.Index(times).get_indexer(found["Time"]).tolist(), rows, strict=True):
             if frame >= 0:
                 boxes[frame].append(listed(row, 4))
     return {"pictures": pictures(paths, out, embed_bytes, ctx), "boxes": boxes, "roi": roi}
@@ -162,8 +162,8 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
     table = predictions.read(evaluated, name)
     if table is not None:
         note = "Test drive: no run has learned from it."
-        columns = {run: [c for c in table if predictions.run_and_task(c)[0] == run] for run in ranked_runs(details)}
-        return Foretold(table[["t_ms", *sum(columns.values(), [])]], thresholds, best, [note])
+        columns = [c for run in ranked_runs(details) for c in table if predictions.run_and_task(c)[0] == run]
+        return Foretold(table[["t_ms", *columns]], thresholds, best, [note])
     if frames is None:
         left_out = read_if_there(data / "pack" / "dataset_config.json").get("left_out", {})
         why = left_out.get(name, "it came after the last run of the line")
@@ -190,7 +190,9 @@ def outcomes(drive: events.Drive, threshold: float | None, params: Evaluate) -> 
         found["alarms"] += pairs.alarms.tolist()
         found["false"] += pairs.alarms[pairs.false].tolist()
         found["missed"] += pairs.events[pairs.judged & ~warned].tolist()
-        found["warned"] += [list(pair) for pair in zip(pairs.events[warned].tolist(), listed(pairs.lead_s[warned]))]
+        found["warned"] += [
+            list(pair) for pair in zip(pairs.events[warned].tolist(), listed(pairs.lead_s[warned]), strict=True)
+        ]
     return found
 
 

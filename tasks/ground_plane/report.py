@@ -39,7 +39,7 @@ def leaderboard(path: Path, runs: Mapping[str, dict], names: Sequence[str]) -> s
 
     def draw() -> Figure:
         figure = Figure(figsize=(11, 0.32 * len(names) + 1.1))
-        for axis, metric in zip(figure.subplots(1, 2, sharey=True), ("moda", "modp")):
+        for axis, metric in zip(figure.subplots(1, 2, sharey=True), ("moda", "modp"), strict=True):
             rows = []
             for run in names:
                 of = runs[run]
@@ -59,9 +59,9 @@ def learning(path: Path, histories: Mapping[str, list[dict]]) -> str:
     def draw() -> Figure:
         figure = Figure(figsize=(11, 3.3))
         left, right = figure.subplots(1, 2)
-        for (run, rows), ink in zip(histories.items(), charts.RUNS * len(histories)):
+        for (run, rows), ink in zip(histories.items(), charts.RUNS * len(histories), strict=False):
             known = [(row["epoch"] + 1, row["train"]["loss"]) for row in rows if row["train"].get("loss") is not None]
-            left.plot(*zip(*known), color=ink, linewidth=1.8, label=run)
+            left.plot(*zip(*known, strict=True), color=ink, linewidth=1.8, label=run)
             judged = [row for row in rows if row["val"].get("moda") is not None]
             right.plot([r["epoch"] + 1 for r in judged], [r["val"]["moda"] for r in judged], color=ink, linewidth=1.8)
             if best := [row for row in judged if row["best"]]:

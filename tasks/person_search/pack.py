@@ -171,7 +171,7 @@ def write_split(
         images = file.create_dataset("images", shape, np.uint8, track_times=False)
         for number, pictures in enumerate(batches(rows, params, pool)):
             start = number * BATCH
-            bad += [row for row, picture in zip(rows[start:], pictures) if picture is None]
+            bad += [row for row, picture in zip(rows[start:], pictures, strict=False) if picture is None]
             if not bad:
                 images[start : start + len(pictures)] = np.stack(pictures)
             bar.update(len(pictures))

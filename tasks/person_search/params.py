@@ -197,7 +197,8 @@ class Index(Section):
 
 class Search(Section):
     queries: Name | None = Field(
-        description="whom to find: an image or a folder of images, each of one person, cropped; null: those of the source"
+        description="whom to find: an image or a folder of images, each of one person, cropped; "
+        "null: those of the source"
     )
     threshold: float | None = Field(
         ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: that of evaluate"

@@ -46,7 +46,7 @@ def leaderboard(path: Path, runs: Mapping[str, dict]) -> str:
     def draw() -> Figure:
         figure = Figure(figsize=(11, 0.36 * len(runs) + 1.1))
         panels = figure.subplots(1, 2, sharey=True)
-        for axis, (metric, title) in zip(panels, (("map", "mAP"), ("rank1", "rank-1"))):
+        for axis, (metric, title) in zip(panels, (("map", "mAP"), ("rank1", "rank-1")), strict=True):
             rows = []
             for run, ink in reversed(inks(list(runs)).items()):
                 test, reranked = runs[run]["test"], (runs[run]["reranked"] or {}).get(metric)
@@ -67,20 +67,20 @@ def learning(path: Path, histories: Mapping[str, list[dict]]) -> str:
         axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
         for run, ink in inks(list(histories)).items():
             rows = histories[run]
-            for axis, name in zip(axes, terms):
+            for axis, name in zip(axes, terms, strict=False):
                 known = [(row["epoch"] + 1, row["train"][name]) for row in rows if row["train"].get(name) is not None]
                 if known:
-                    axis.plot(*zip(*known), color=ink, linewidth=1.8, label=run)
+                    axis.plot(*zip(*known, strict=True), color=ink, linewidth=1.8, label=run)
             judged = [
                 (row["epoch"] + 1, row["val"]["mAP"], row["best"]) for row in rows if row["val"].get("mAP") is not None
             ]
             if judged:
-                epochs, scores, best = zip(*judged)
+                epochs, scores, best = zip(*judged, strict=True)
                 axes[-1].plot(epochs, scores, color=ink, linewidth=1.8)
                 kept = max(i for i, is_best in enumerate(best) if is_best) if any(best) else None
                 if kept is not None:
                     axes[-1].plot(epochs[kept], scores[kept], "o", color=ink, markersize=6)
-        for axis, name in zip(axes, terms):
+        for axis, name in zip(axes, terms, strict=False):
             axis.set(title="training loss" if name == "loss" else f"{name} loss", xlabel="epoch")
         axes[-1].set(title="mAP on the validation people", xlabel="epoch", ylim=(0, 1.02))
         charts.legend(figure, [axes[0]])

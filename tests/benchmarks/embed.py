@@ -1,13 +1,14 @@
 """Crops to vectors, against the plain loop over images: `python -m tests.benchmarks.embed`.
 
-The plain loop is what a feature extractor of the field does: an image at a time is made a tensor, normalised and shown to
-the network. Ours is tasks/person_search/learning/embed.py, which the evaluation and the index step use. Same network, same
-crops, one thread and then all cores; the vectors have to agree.
+The plain loop is what a feature extractor of the field does: an image at a time is made a tensor, normalised and shown
+to the network. Ours is tasks/person_search/learning/embed.py, which the evaluation and the index step use. Same
+network, same crops, one thread and then all cores; the vectors have to agree.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -51,9 +52,9 @@ def main() -> None:
             torch.set_num_threads(threads)
             ours, theirs = [], []
             for _ in range(ROUNDS):
-                took, found = seconds(lambda: embed(fast, images, config))
+                took, found = seconds(partial(embed, fast, images, config))
                 ours.append(count / took)
-                took, expected = seconds(lambda: plain_loop(network, images))
+                took, expected = seconds(partial(plain_loop, network, images))
                 theirs.append(count / took)
             assert np.abs(found - expected).max() < 1e-4, f"{name}: the plain loop finds other vectors"
             ratio = median(a / b for a, b in zip(ours, theirs, strict=True))

@@ -80,7 +80,7 @@ def main() -> None:
             for steps in (plain, graph):
                 steps.take(10)
             times = [(plain.take(STEPS), graph.take(STEPS)) for _ in range(5)]
-            launched, replayed = (1e3 * median(side) for side in zip(*times))
+            launched, replayed = (1e3 * median(side) for side in zip(*times, strict=True))
             with profile(activities=[ProfilerActivity.CUDA]) as seen:
                 plain.take(STEPS)
             kernels = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
@@ -94,8 +94,8 @@ def main() -> None:
             whole += took
             print(
                 f"{variant:33s} {took:6.1f} s   step {launched:6.2f} ms, as a graph {replayed:6.2f} ms   "
-                f"kernels {len(kernels) / STEPS:4.0f}, busy {busy:5.2f} ms ({busy / replayed:4.0%} of the graph's step)   "
-                f"{flops.get_total_flops() / 1e9 / replayed:5.1f} TFLOP/s",
+                f"kernels {len(kernels) / STEPS:4.0f}, busy {busy:5.2f} ms ({busy / replayed:4.0%} of the "
+                f"graph's step)   {flops.get_total_flops() / 1e9 / replayed:5.1f} TFLOP/s",
                 flush=True,
             )
     print(f"{len(chosen)} networks, {DRIVES * (FRAMES - 19):,} windows, {epochs} epochs: {whole:.0f} s")

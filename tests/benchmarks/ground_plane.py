@@ -1,4 +1,4 @@
-"""Forward and backward of a ground_plane network, against a loop over cameras: `python -m tests.benchmarks.ground_plane`.
+"""A ground_plane network, forward and backward, against a loop over cameras: `python -m tests.benchmarks.ground_plane`.
 
 The loop is the straightforward way: each camera by itself goes through the encoder, its homography and its view of the
 grid are computed in every call, and what it sees is brought to the ground. Ours sees all cameras as one batch and looks
@@ -47,7 +47,7 @@ def ring(count: int, height: int, width: int) -> list[Camera]:
 
 def looks(cameras: list[Camera]) -> tuple[Tensor, Tensor]:
     found = [looked_up(camera, PLANE, cells(GRID, CELL_M)) for camera in cameras]
-    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*found))
+    return tuple(torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))
 
 
 def ours(network: GroundNetwork, images: Tensor, looked: tuple[Tensor, Tensor], cameras: list[Camera]) -> Tensor:

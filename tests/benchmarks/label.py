@@ -53,7 +53,7 @@ def main() -> None:
         bare = partial(label.labels, recording.read_telemetry(folder).rows, pedal, params)
         ours()
         times = [(seconds(ours), seconds(loop), seconds(bare)) for _ in range(REPEATS)]
-    fast, slow, inner = (ROWS / median(column) for column in zip(*times))
+    fast, slow, inner = (ROWS / median(column) for column in zip(*times, strict=True))
     print(f"labels, csv to csv     {fast:10,.0f} rows/s   df.iloc loop {slow:10,.0f} rows/s   {fast / slow:6.1f} x")
     print(f"labels, without files  {inner:10,.0f} rows/s")
 

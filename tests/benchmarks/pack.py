@@ -95,7 +95,7 @@ def main() -> None:
                 begin = time.perf_counter()
                 count = sum(copy_windows(frames, root / f"{name}.h5") for name, frames in splits.items())
                 rates.append((count / packed_s, count / (read_s + time.perf_counter() - begin)))
-            ours, other = (median(column) for column in zip(*rates))
+            ours, other = (median(column) for column in zip(*rates, strict=True))
             size, copied = metrics["bytes"] / count, sum((root / f"{n}.h5").stat().st_size for n in splits) / count
             plain = sum(getattr(splits["val"], name)[:20].nbytes for name in windows.WINDOWED)
             print(
@@ -107,7 +107,7 @@ def main() -> None:
                 f"   uncompressed copies {plain:7,.0f} B/window {plain / size:5.1f} x"
             )
         speeds = [(gathered_batches(splits["train"], 60), copied_batches(root / "train.h5", 1)) for _ in range(REPEATS)]
-        ours, other = (median(column) for column in zip(*speeds))
+        ours, other = (median(column) for column in zip(*speeds, strict=True))
         print(f"batches of {BATCH} {ours:11,.0f} /s          DataLoader  {other:9,.2f} /s {ours / other:14,.0f} x")
 
 

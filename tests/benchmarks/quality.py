@@ -47,7 +47,7 @@ class Split:
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     model.eval()
     with torch.no_grad():
-        parts = zip(*(x.split(512) for x in split.inputs))
+        parts = zip(*(x.split(512) for x in split.inputs), strict=True)
         return torch.cat([model(*part) for part in parts])
 
 

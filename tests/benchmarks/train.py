@@ -122,7 +122,7 @@ def bench_steps(pack: Path) -> None:
         for precision in ("32", "bf16"):
             ours, loop = Ours(variant, precision, pack), PlainLoop(variant, precision, pack)
             times = [(ours.seconds(), loop.seconds()) for _ in range(REPEATS)]
-            fast, slow = (STEPS * BATCH / median(column) for column in zip(*times))
+            fast, slow = (STEPS * BATCH / median(column) for column in zip(*times, strict=True))
             ratio = median(b / a for a, b in times)
             print(f"{variant:26}{precision:>5}{fast:9,.0f} samples/s   loop {slow:7,.0f} samples/s   {ratio:5.1f} x")
 
@@ -141,7 +141,7 @@ def bench_loader(pack: Path) -> None:
         middle = time.perf_counter()
         count = sum(1 for _ in loop.loader())
         times.append((len(batches) / (middle - begin), count / (time.perf_counter() - middle)))
-    fast, slow = (median(column) for column in zip(*times))
+    fast, slow = (median(column) for column in zip(*times, strict=True))
     ratio = median(a / b for a, b in times)
     print(f"{'batches of 256':31}{fast:9,.0f} batches/s   DataLoader {slow:5,.0f} batches/s   {ratio:5.1f} x")
 

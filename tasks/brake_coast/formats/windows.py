@@ -150,7 +150,7 @@ def _create_windows(file: h5py.File, name: str, starts: np.ndarray, frames: Fram
     ones, zeros = (1,) * len(inner), (0,) * len(inner)
     here, there = h5py.h5s.create_simple((len(starts), length, *inner)), h5py.h5s.create_simple(source.shape)
     for offset in range(length):
-        for first, count in zip(firsts.tolist(), counts.tolist()):
+        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
             frame = int(starts[first]) + offset
             there.select_hyperslab((frame, *zeros), (count, *ones), (frames.window_stride, *ones), (1, *inner))
             here.select_hyperslab((first, offset, *zeros), (1, 1, *ones), None, (count, 1, *inner))

@@ -82,7 +82,7 @@ def negative_corner(boxes: np.ndarray, width_px: int, height_px: int) -> tuple[i
     w, h = width_px // 2, height_px // 2
     xs, ys = (np.linspace(0, side, PLACES).astype(int) for side in (width_px - w, height_px - h))
     corner = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 1, 2)
-    gap = np.maximum(np.maximum(boxes[None, :, :2] - (corner + [w, h]), corner - boxes[None, :, 2:]), -1)
+    gap = np.maximum(np.maximum(boxes[None, :, :2] - (corner + np.array([w, h])), corner - boxes[None, :, 2:]), -1)
     free = (gap >= 0).any(-1).all(-1)
     if not free.any():
         return None

@@ -64,7 +64,7 @@ def table(path: Path) -> pd.DataFrame:
     beside = path.with_suffix(".csv")
     told = _telemetry(beside, t_ms) if beside.exists() else pd.DataFrame(index=rows.index)
     for column in recording.COLUMNS[1:]:
-        rows[column] = told[column] if column in told else ""
+        rows[column] = told.get(column, "")
     if "GEAR" not in told:
         inputs = (pd.to_numeric(rows[c], errors="coerce") for c in ("SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD"))
         gear = pd.Series(drivetrain.gear(*inputs)).astype("Int64")

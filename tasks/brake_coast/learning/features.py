@@ -154,7 +154,11 @@ def read_drive(name: str, download: Path, annotate: Path, labelled: Path, params
     counts = {"frames_in": len(rows), "frames": len(kept), "frames_reply_missing": len(rows) - len(usable)}
     counts["frames_in_short_segments"] = len(usable) - len(kept)
     counts |= {f"filled_{sensor}": int(where[kept].sum()) for sensor, where in filled.items()}
-    counts |= {f"saturated_{feature}": int(n) for feature, n in zip(features(params), saturated[kept].sum(axis=0)) if n}
+    counts |= {
+        f"saturated_{feature}": int(n)
+        for feature, n in zip(features(params), saturated[kept].sum(axis=0), strict=True)
+        if n
+    }
     counts |= {key: n if isinstance(n, int) else int(n[kept].sum()) for key, n in per_frame.items()}
     arrays = {"telemetry": telemetry, "detections": detections, "detection_masks": masks, "image_ok": image_ok}
     arrays |= {"labels": labels, "t_ms": t_ms}

@@ -38,7 +38,7 @@ def pr(path: Path, curves: pd.DataFrame, details: dict, tasks: Sequence[str]) ->
 
     def draw() -> Figure:
         figure, axes = panels(len(tasks))
-        for axis, task in zip(axes, tasks):
+        for axis, task in zip(axes, tasks, strict=True):
             for run, look in looks(list(details)).items():
                 found = details[run].get(task, {}).get("all", {})
                 if run == "prevalence" and found.get("prevalence") is not None:
@@ -60,7 +60,7 @@ def reliability(path: Path, details: dict, tasks: Sequence[str]) -> str:
 
     def draw() -> Figure:
         figure, axes = panels(len(tasks))
-        for axis, task in zip(axes, tasks):
+        for axis, task in zip(axes, tasks, strict=True):
             axis.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=DASHES["detections"], label="perfect")
             for run, look in looks(list(details)).items():
                 rows = pd.DataFrame(details[run].get(task, {}).get("all", {}).get("reliability", []))
@@ -92,7 +92,7 @@ def leaderboard(path: Path, details: dict, tasks: Sequence[str], subset: str) ->
         axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
         for spare in axes[len(tasks) :]:
             spare.set_visible(False)
-        for axis, task in zip(axes, tasks):
+        for axis, task in zip(axes, tasks, strict=False):
             rows = []
             for run in reversed(runs):
                 cell, ink = details[run].get(task, {}).get(subset, {}), looks(runs)[run]["color"]
@@ -122,7 +122,7 @@ def learning(path: Path, histories: dict[str, list[dict]]) -> str:
                 axis.plot(epochs, np.array(values, float), **look, label=run)
             if best := [row for row in rows if row["best"] and row["val"].get("score") is not None]:
                 axes[2].plot(best[-1]["epoch"] + 1, best[-1]["val"]["score"], "o", color=look["color"], markersize=6)
-        for axis, title in zip(axes, ("training loss", "validation loss", "validation score")):
+        for axis, title in zip(axes, ("training loss", "validation loss", "validation score"), strict=True):
             axis.set(title=title, xlabel="epoch")
         legend(figure, axes)
         return figure

@@ -88,7 +88,7 @@ def colours(tasks: Sequence[str]) -> dict[str, str]:
 def spans(on: np.ndarray) -> list[tuple[int, int]]:
     """[first, last] index of each run of True."""
     edge = np.diff(np.concatenate([[0], on.astype(int), [0]]))
-    return list(zip(np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1))
+    return list(zip(np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1, strict=True))
 
 
 def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Image, np.ndarray]:
@@ -117,7 +117,7 @@ def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Im
     pedal.tick_params(colors=FAINT, labelsize=8, length=0)
     pedal.set_ylabel("pedal %", color=FAINT, fontsize=8)
     pedal.spines[:].set_visible(False)
-    for axis, name in zip(axes[1:], families):
+    for axis, name in zip(axes[1:], families, strict=True):
         mine = [task for task in tasks if family(task) == name]
         top = max(0.05, rows[mine].max().max(), *(stretch.thresholds[task] or 0 for task in mine))
         for task in mine:
@@ -204,7 +204,7 @@ def frames(stretch: Stretch):
     gauges, place = (GAUGES, TIMELINE) if seen else (GAUGES_ALONE, TIMELINE_ALONE)
     chart, x_px = timeline(stretch, place)
     dimmed = Image.blend(chart, Image.new("RGB", chart.size, BACK), 0.62)
-    for row, now in zip(stretch.rows.to_dict("records"), np.rint(x_px).astype(int).tolist()):
+    for row, now in zip(stretch.rows.to_dict("records"), np.rint(x_px).astype(int).tolist(), strict=True):
         image = Image.new("RGB", SIZE, BACK)
         image.paste(chart, place[:2])
         image.paste(dimmed.crop((now, 0, place[2] - RIGHT, place[3] - BOTTOM)), (place[0] + now, place[1]))

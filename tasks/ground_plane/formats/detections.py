@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -58,7 +59,7 @@ def read_detections(path: Path, maps: bool = True) -> list[Detected]:
         raise BadInput(f"{path}: not a file of ground_plane-detect ({error}); run it again") from None
     return [
         Detected(scene_names[scene[i]], int(frame[i]), int(split[i]), xy[a:b], confidence[a:b], scores[i])
-        for i, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True))
+        for i, (a, b) in enumerate(pairwise(ends))
     ]
 
 

@@ -29,8 +29,8 @@ def draw_curves(path: Path, curves: Mapping[str, np.ndarray], threshold: float |
     def draw() -> Figure:
         figure = Figure(figsize=(11, 3.9))
         axes = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
-        for axis, (split, curve) in zip(axes, curves.items()):
-            for name, column, colour in zip(("MODA", "precision", "recall"), curve.T[1:], RUNS):
+        for axis, (split, curve) in zip(axes, curves.items(), strict=True):
+            for name, column, colour in zip(("MODA", "precision", "recall"), curve.T[1:], RUNS, strict=False):
                 width = 3.6 if name == "MODA" else 1.6  # still seen where it is the recall: with no false detection
                 axis.plot(curve[:, 0], column, color=colour, linewidth=width, label=name, drawstyle="steps-post")
             if threshold is not None:

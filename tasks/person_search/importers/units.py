@@ -94,10 +94,7 @@ def dataset_names(folders: Iterable[Path], root: Path, uri: str, taken: set[str]
     share_first = Counter(way[0] for way in ways.values() if way)
     names: dict[Path, str] = {}
     for folder, way in ways.items():
-        if way:
-            wanted = slug(way[0] if share_first[way[0]] == 1 else "-".join(way))
-        else:
-            wanted = name_of(uri)
+        wanted = slug(way[0] if share_first[way[0]] == 1 else "-".join(way)) if way else name_of(uri)
         name, number = wanted, 1
         while name in taken:
             number += 1

@@ -226,7 +226,7 @@ def places(all_keys: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
     all_keys.sort(axis=1)
     edges = np.searchsorted(row, np.arange(len(all_keys) + 1))
     ranks = np.empty(len(row), np.int64)
-    for keys_of_row, begin, end in zip(all_keys, edges[:-1], edges[1:]):
+    for keys_of_row, begin, end in zip(all_keys, edges[:-1], edges[1:], strict=True):
         ranks[begin:end] = np.searchsorted(keys_of_row, np.sort(wanted[begin:end])) + 1
     return ranks
 

@@ -147,7 +147,7 @@ def mixed(
     found = np.empty((queries, len(gallery)), np.float32)
     for rows in ranking.blocks_of(queries, len(gallery)):
         distance = ranking.between(query[rows], gallery, metric)
-        for q, own in zip(rows, distance):
+        for q, own in zip(rows, distance, strict=True):
             part = slice(weights.start[q], weights.start[q + 1])
             columns = weights.index[part]
             nth, place = ranking.ragged(begin[columns], begin[columns + 1] - begin[columns])

@@ -79,7 +79,7 @@ def crop(x: Tensor, share: float) -> Tensor:
     height, width = x.shape[2:]
     size = round(height * ENLARGED), round(width * ENLARGED)
     large = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-    top, left = (starts(whole - part, len(x), x.device) for whole, part in zip(size, (height, width)))
+    top, left = (starts(whole - part, len(x), x.device) for whole, part in zip(size, (height, width), strict=True))
     same = torch.arange(len(x), device=x.device)
     return torch.where(happens(share, x), cut(large, top, left, height, width, same), x)
 

@@ -32,7 +32,7 @@ def groups(identity: Tensor, images: int, generator: torch.Generator) -> tuple[T
     order = order[torch.argsort(identity[order], stable=True)]  # by identity, within it shuffled
     found, counts = torch.unique_consecutive(identity[order], return_counts=True)
     rows, owners = [], []
-    for who, mine in zip(found.tolist(), order.split(counts.tolist())):
+    for who, mine in zip(found.tolist(), order.split(counts.tolist()), strict=True):
         if len(mine) < images:
             again = torch.randint(len(mine), (images - len(mine),), generator=generator)
             mine = torch.cat([mine, mine[again]])

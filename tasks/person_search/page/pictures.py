@@ -183,7 +183,7 @@ def errors(path: Path, curves: Mapping[str, dict[str, list[float]]], thresholds:
     def draw() -> Figure:
         figure = Figure(figsize=(11, 3.9))
         left, right = figure.subplots(1, 2)
-        for (split, curve), dashes in zip(curves.items(), DASHES.values()):
+        for (split, curve), dashes in zip(curves.items(), DASHES.values(), strict=False):
             look = {"linestyle": dashes, "linewidth": 1.8}
             left.plot(curve["threshold"], curve["far"], color=DIFFERENT, label=f"false accepts, {split}", **look)
             left.plot(curve["threshold"], curve["frr"], color=SAME, label=f"false rejects, {split}", **look)

@@ -43,7 +43,7 @@ TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 
 def settings(params: TrainDetector, machine: Machine) -> dict:
-    """The params under the names ultralytics knows them by. Raises `BadInput` for a precision that a CPU does not do."""
+    """The params under the names ultralytics knows them by. Raises `BadInput` for a precision a CPU does not do."""
     device = device_of(params.device)
     if machine.precision != "32" and device == "cpu":
         raise BadInput(

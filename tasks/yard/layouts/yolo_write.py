@@ -44,7 +44,10 @@ def write_labels(label: Path, classes: Iterable[int], corners: np.ndarray, size:
     """`corners` (n, 4): x1, y1, x2, y2 in units of which the image has `size`; by default they are shares of it."""
     centres, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     shares = np.hstack([centres, sides]) / np.tile(size, 2)
-    lines = (f"{number} " + " ".join(f"{share:.6f}" for share in row) + "\n" for number, row in zip(classes, shares))
+    lines = (
+        f"{number} " + " ".join(f"{share:.6f}" for share in row) + "\n"
+        for number, row in zip(classes, shares, strict=True)
+    )
     write_text(label, "".join(lines))
 
 

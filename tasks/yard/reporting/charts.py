@@ -60,5 +60,5 @@ def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:
 
 def legend(figure: Figure, axes: Sequence) -> None:
     """One legend for all panels, below them."""
-    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 4), fontsize=8.5)

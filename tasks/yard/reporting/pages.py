@@ -34,8 +34,10 @@ def environment(template: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {
-        "number": lambda value, digits=3: "–" if value is None else f"{value:,.{digits}f}",
-        "percent": lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%",
+        "number": lambda value, digits=3: "\N{EN DASH}" if value is None else f"{value:,.{digits}f}",
+        "percent": lambda value, digits=1: (
+            "\N{EN DASH}" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+        ),
         "best": lambda values, low=False: (min if low else max)((v for v in values if v is not None), default=None),
     }
     return made
@@ -44,7 +46,9 @@ def environment(template: Path) -> jinja2.Environment:
 def markdown(cells: list[list[str]]) -> str:
     """Rows of text, the first of them the heading, as a table that reads well unrendered too."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 

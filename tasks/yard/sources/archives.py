@@ -78,8 +78,10 @@ def _opened(archive: Path) -> Iterator[list[_Member] | Iterator[_Member]]:
         start = file.read(512)
         file.seek(0)
         if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
-            stream = gzip.open(file) if start[:2] == b"\x1f\x8b" else file
-            with stream, tarfile.open(fileobj=stream, mode="r|") as packed:
+            with (
+                gzip.open(file) if start[:2] == b"\x1f\x8b" else file as stream,
+                tarfile.open(fileobj=stream, mode="r|") as packed,
+            ):
                 yield _of_tar(packed, stream)
         else:
             with zipfile.ZipFile(file) as packed:

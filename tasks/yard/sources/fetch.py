@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import shutil
 import time
@@ -172,6 +171,6 @@ def fetch(
     if sha256 and found != sha256:
         part.unlink()
         raise BadInput(f"{shown}: sha256 is {found}, asked for was {sha256}; the download is thrown away")
-    os.replace(part, target)
+    part.replace(target)
     part.with_name(part.name + ".json").unlink(missing_ok=True)
     return {**known, "sha256": found}

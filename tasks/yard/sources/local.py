@@ -180,7 +180,7 @@ def _listed(uri: str, cache: Path, progress: Callable[..., Any]) -> Path:
         system.get_file(f"{prefix}/{name}", str(part))
         if part.stat().st_size != listing[name][0]:
             raise fetch.Unavailable(f"{source_uri.redacted(uri)}: {name} came incomplete; run again to go on")
-        os.replace(part, target)
+        part.replace(target)
 
     kept = {name: version for name, version in listing.items() if name not in todo}
     try:

@@ -268,10 +268,7 @@ class Trainer:
         """One optimizer step on the global batch `ids`."""
         at, rank = self.at, self.fabric.global_rank
         torch.manual_seed(seed_of(self.params.seed, at.step, rank))
-        if self.graph is not None and len(ids) == self.params.batch:
-            sums = self.graph(ids)
-        else:
-            sums = self.learn(ids)
+        sums = self.graph(ids) if self.graph is not None and len(ids) == self.params.batch else self.learn(ids)
         sums, rows = dict(sums), sum(map(len, self.share(ids)))
         norm = sums.pop(NORM)
         if not bool(norm.isfinite()):  # the one place where the host waits
@@ -289,7 +286,7 @@ class Trainer:
         pairs = [
             (averaged, latest)
             for tensors in ("parameters", "buffers")
-            for averaged, latest in zip(getattr(self.averaged, tensors)(), getattr(self.raw, tensors)())
+            for averaged, latest in zip(getattr(self.averaged, tensors)(), getattr(self.raw, tensors)(), strict=True)
         ]
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_([a for a, _ in numbers], [b.detach() for _, b in numbers], 1 - self.params.ema_decay)

@@ -15,9 +15,9 @@ from tasks.yard.tuning.section import Interval, Pruner
 
 WHOLE, STOPPED, BEST, STANDS = "#2b6be4", "#a9b2bd", "#c2410c", "#0f8a6a"
 STYLE = {
-    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dfe4ea", "legend.frameon": False, "legend.fontsize": 8,
-    "figure.constrained_layout.use": True,
+    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dfe4ea",
+    "legend.frameon": False, "legend.fontsize": 8, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def space(path: Path, trials: list[dict], keys: Mapping[str, Any]) -> None:
         figure = Figure(figsize=(2.9 * columns + 0.6, 2.7 * rows))
         axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
         best = _best(trials)
-        for axis, (key, of) in zip(axes, keys.items()):
+        for axis, (key, of) in zip(axes, keys.items(), strict=False):
             named = None if isinstance(of, Interval) else [str(choice) for choice in of.choices]
             for t in sorted((t for t in trials if t["score"] is not None), key=lambda t: t is best):
                 value = t["params"][key]

@@ -136,7 +136,7 @@ def _proposals(search: Search, base: Section, params: Tuning) -> Iterator[dict |
         yield standing
     if params.sampler == "grid":
         for values in itertools.product(*(of.choices for of in params.space.values())):
-            proposal = dict(zip(params.space, values))
+            proposal = dict(zip(params.space, values, strict=True))
             if not inside or proposal != standing:
                 yield proposal
     else:

@@ -85,7 +85,7 @@ ANNOTATION_COLUMNS = ["Time", "filename", "status", "class_id", "confidence", "x
 
 def box_row(time: str, confidence: float, x1: float, y1: float, x2: float, y2: float) -> dict:
     values = [time, f"{time}.jpg", "ok", 0, round(confidence, 4), *(round(v, 2) for v in (x1, y1, x2, y2))]
-    return dict(zip(ANNOTATION_COLUMNS, [*values, round((x2 - x1) * (y2 - y1), 2)]))
+    return dict(zip(ANNOTATION_COLUMNS, [*values, round((x2 - x1) * (y2 - y1), 2)], strict=True))
 
 
 def write_annotations(

@@ -144,7 +144,7 @@ def test_what_cannot_be_read_at_all_is_said(boxy, tmp_path):
     (boxy / "labels.json").unlink()
     with pytest.raises(BadInput, match="holds s0, s1, s2, s3, s4, which is no known layout"):
         run(boxy, tmp_path / "out")
-    with pytest.raises(BadInput, match="no .*json label file"):
+    with pytest.raises(BadInput, match=r"no .*json label file"):
         run(boxy, tmp_path / "out", layout="boxy")
 
 
@@ -221,7 +221,7 @@ def test_hard_negatives_are_crops_that_no_vehicle_touches(tmp_path):
     rng = np.random.default_rng(0)
     entries = {}
     for n in range(12):
-        corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3))]
+        corners = [(int(x), int(y)) for x, y in zip(rng.integers(0, 340, 3), rng.integers(20, 150, 3), strict=True)]
         seen = [(box(x, y, x + 30, y + 40), box(x, y, x + 60, y + 40)) for x, y in corners]  # rear and side
         entries[f"s{n}/a.png"] = {"vehicles": [{"rear": rear, "AABB": whole} for rear, whole in seen]}
     write_boxy(tmp_path / "boxy", entries)

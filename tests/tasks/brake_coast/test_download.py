@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -242,7 +243,7 @@ def test_pieces_never_come_closer_than_the_guard(rows, guard_s, piece_s):
     assert spans[0][0] == start and abs(spans[-1][1] - (start + 500 * (rows - 1))) <= 1
     lengths = [(b - a) / 1000 for a, b in spans]
     assert min(lengths) >= 24.9 and max(lengths) - min(lengths) < 0.01
-    assert all(b[0] - a[1] >= 1000 * guard_s - 2 for a, b in zip(spans, spans[1:], strict=False))
+    assert all(b[0] - a[1] >= 1000 * guard_s - 2 for a, b in pairwise(spans))
 
 
 def test_a_guard_shorter_than_a_window_and_the_horizon_is_refused():
@@ -282,7 +283,7 @@ def test_a_carla_route_becomes_telemetry_and_keeps_its_pngs(tmp_path):
     (route / "measurements" / "0003.json").write_text("{ cut o")
     download.run(params(route), tmp_path / "out")
     made = recording.recordings(tmp_path / "out")
-    assert list(made)[0] == "carla-town01-1" and len(made) == 4  # 180 s
+    assert next(iter(made)) == "carla-town01-1" and len(made) == 4  # 180 s
     first = made["carla-town01-1"]
     rows = recording.read_telemetry(first).rows
     assert rows["time"].tolist()[:4] == [f"2000-01-01 00-00-0{s}" for s in ("0-0", "0-5", "1-0", "2-0")]

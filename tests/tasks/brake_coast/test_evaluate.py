@@ -149,7 +149,7 @@ def test_a_task_without_positives_or_labels_is_null_with_its_reason_and_never_na
     assert details["brake_1s"]["events"]["null_because"] == "no onset in the test drives"
     assert f"{RUNS[0]}/brake_1s/pr_auc" not in flat and f"{RUNS[0]}/coast_1s/pr_auc" in flat
     for path in (tmp_path / "evaluate").glob("*.json"):
-        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {path.name}"))
+        json.loads(path.read_text(), parse_constant=lambda name, path=path: pytest.fail(f"{name} in {path.name}"))
     assert set(pd.read_csv(tmp_path / "evaluate" / "plots" / "pr.csv")["task"]) == {"coast_1s", "coast_2s"}
 
 

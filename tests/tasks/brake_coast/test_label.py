@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -138,7 +139,7 @@ def reference(t_ms: list[int], brake: list, i: int, ahead_ms: int) -> tuple[int,
     value = brake[target] if observed and brake[target] is not None else -1
     span = [j for j in run if (j <= target if observed else t_ms[j] <= t_ms[i] + ahead_ms)]
     known = [brake[j] for j in span if brake[j] is not None]
-    if any(a == 0 and b == 1 for a, b in zip(known, known[1:])):
+    if any(a == 0 and b == 1 for a, b in pairwise(known)):
         return value, 1
     return value, 0 if observed and len(known) == len(span) else -1
 

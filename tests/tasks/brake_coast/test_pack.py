@@ -91,7 +91,7 @@ def test_no_split_shares_a_frame_or_a_label_second_with_another(plain):
     for split in SPLITS:
         frames = windows.load(plain / "pack" / f"{split}.h5")
         starts = windows.window_starts(frames.segment, 20)
-        spans = zip(starts, starts + 19)
+        spans = zip(starts, starts + 19, strict=True)
         seconds[split] = {
             (frames.recordings[frames.recording[first]], t_ms)
             for first, last in spans
@@ -231,7 +231,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_earlier_files(plain):
 
 def test_a_file_that_is_not_a_split_is_named(tmp_path):
     (tmp_path / "train.h5").write_bytes(b"not HDF5")
-    with pytest.raises(BadInput, match="train.h5: not a split"):
+    with pytest.raises(BadInput, match=r"train\.h5: not a split"):
         windows.load(tmp_path / "train.h5")
 
 

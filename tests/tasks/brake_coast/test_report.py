@@ -76,7 +76,7 @@ def unseen(tmp_path_factory):
 class Page(HTMLParser):
     """Unbalanced tags, and everything a browser would fetch."""
 
-    VOID = {"meta", "link", "img", "br", "input", "source"}
+    VOID = ("meta", "link", "img", "br", "input", "source")
 
     def __init__(self, text: str):
         super().__init__()

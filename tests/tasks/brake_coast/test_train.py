@@ -219,7 +219,7 @@ def test_augmentations_do_what_they_say():
     def changed(**on):
         return augment(telemetry, boxes, mask, Augment(**{**off, **on}), speed=0)
 
-    assert all(torch.equal(a, b) for a, b in zip(changed(), (telemetry, boxes, mask)))
+    assert all(torch.equal(a, b) for a, b in zip(changed(), (telemetry, boxes, mask), strict=True))
     flipped = changed(flip=1.0)[1]
     torch.testing.assert_close(flipped[0, 0, 0], torch.tensor([0.9, 0.6, 0.3, 0.9, 0.6, 0.09]))
     assert not flipped[:, :, 1:].any()

@@ -1,4 +1,4 @@
-"""The line's detector: what tests/tasks/yard/detector/test_step.py asks of every training, begun from its own network."""
+"""The line's detector: what tests/tasks/yard/detector/test_step.py asks of each training, from its own network on."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_boxes_lie_in_the_picture_where_the_detector_found_them_in_its_part(data
     about = read_json(data / "annotate" / name / "annotations.json")
     found = pd.read_csv(data / "annotate" / name / "annotations.csv").query("status == 'ok'")
     x, y, width, height = about["roi_px"]
-    in_px = np.array(sum(shown["boxes"], [])) * [1, *SIZE_PX, *SIZE_PX]
+    in_px = np.array([box for boxes in shown["boxes"] for box in boxes]) * [1, *SIZE_PX, *SIZE_PX]
     assert np.allclose(in_px, found[["confidence", "x1", "y1", "x2", "y2"]] + [0, x, y, x, y], atol=0.02) and y > 0
     assert np.allclose(np.array(shown["roi"]) * [*SIZE_PX, *SIZE_PX], [x, y, x + width, y + height], atol=0.02)
 

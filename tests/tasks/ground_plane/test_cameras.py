@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -142,5 +143,5 @@ def test_detections_of_a_frame_that_a_camera_lacks_are_those_of_the_others(root,
         of = file["evaluation"]
         ends, vectors = of["NbDetection"][:], of["AppearanceFeatures"][:]
     length = (vectors.shape[1] - 48) // 3  # of each view; the rest is of the ground
-    views = [vectors[a:b, : 3 * length].reshape(-1, 3, length).any((0, 2)) for a, b in zip(ends, ends[1:])]
+    views = [vectors[a:b, : 3 * length].reshape(-1, 3, length).any((0, 2)) for a, b in pairwise(ends)]
     assert views[at].tolist() == [True, False, True] and views[at + 1].tolist() == [True] * 3

@@ -53,7 +53,7 @@ def test_a_camera_that_moved_is_found_by_its_labels(tmp_path):
     """4 px of the principal point: so far are all of its feet from their labels."""
     unit = tiny_scene.write_unit(tmp_path / "download")
     path = unit / CALIBS / "cam2.json"
-    changed(path, K=(np.array(read_json(path)["K"]) + [[0, 0, 0], [0, 0, 4], [0, 0, 0]]).tolist())
+    changed(path, K=np.add(read_json(path)["K"], [[0, 0, 0], [0, 0, 4], [0, 0, 0]]).tolist())
     metrics, said = checked(tmp_path)
     off = said["units"][UNIT]["reprojection_px"]
     assert off["cam2"] == pytest.approx(4) and off["cam1"] < 1e-6 and metrics["reprojection_px"] == pytest.approx(4)

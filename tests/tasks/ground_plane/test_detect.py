@@ -100,7 +100,7 @@ def test_the_appearance_is_what_each_view_has_at_the_place(root):
         assert vectors.shape == (len(one.xy), 4 * length + below)  # the scene with the most views has four
         by_view = vectors[:, : 4 * length].reshape(len(one.xy), 4, length)
         assert not by_view[:, len(scene.views) :].any()
-        for xy, vector, mine in zip(one.xy, by_view, vectors[:, 4 * length :]):
+        for xy, vector, mine in zip(one.xy, by_view, vectors[:, 4 * length :], strict=True):
             column, row = (xy / scene.cell_m).astype(int)
             np.testing.assert_allclose(mine, ground[:, row, column], atol=1e-4)
             seen = np.array([geometry.looked_up(view.camera, scene.plane, xy[None])[1][0] for view in scene.views])

@@ -99,7 +99,10 @@ def test_the_interval_is_of_frames_drawn_with_replacement():
     rng = np.random.default_rng(0)
     counts = [Counts(*map(int, rng.integers(0, 6, 3)), float(rng.random())) for _ in range(9)]
     draws = bootstrap.resamples(9, 200, REPORTING.bootstrap_seed)
-    anew = [sum((one for one, n in zip(counts, draw) for _ in range(n)), Counts()).metrics(MATCH_M) for draw in draws]
+    anew = [
+        sum((one for one, n in zip(counts, draw, strict=True) for _ in range(n)), Counts()).metrics(MATCH_M)
+        for draw in draws
+    ]
     told = intervals(counts, MATCH_M, REPORTING)
     for name in METRICS:
         values = np.array([np.nan if one[name] is None else one[name] for one in anew])
@@ -278,7 +281,9 @@ def test_ten_frames_are_judged_and_said_to_be_worth_little(tmp_path, name):
 def emptied(root: Path, *splits: str) -> None:
     about = read_json(root / "pack/scenes.json")
     for scene in about["scenes"].values():
-        scene["people"] = [[] if of in splits else people for of, people in zip(scene["split"], scene["people"])]
+        scene["people"] = [
+            [] if of in splits else people for of, people in zip(scene["split"], scene["people"], strict=True)
+        ]
     write_json(root / "pack/scenes.json", about)
 
 

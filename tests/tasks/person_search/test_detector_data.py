@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import yaml
 
@@ -66,7 +68,7 @@ def test_where_names_show_no_sequences_neighbours_stay_together_and_it_says_so(t
     assert "runs of neighbouring names, as the names show 1 sequence(s) only" in how
     numbers = {s: sorted(int(stem[-6:]) for stem in stems) for s, stems in images(tmp_path).items()}
     for split in ("val", "test"):
-        breaks = sum(b - a > 1 for a, b in zip(numbers[split], numbers[split][1:]))
+        breaks = sum(b - a > 1 for a, b in pairwise(numbers[split]))
         assert 6 <= len(numbers[split]) <= 12 and breaks <= 1
     assert len(set().union(*numbers.values())) == 60
 

@@ -64,7 +64,7 @@ def evaluated(root: Path, pack: Path, networks: dict[str, Path], params=PARAMS) 
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     write_pack(root, {"tiny": PEOPLE})
-    for name, epochs in zip(NAMES, (4, 1)):
+    for name, epochs in zip(NAMES, (4, 1), strict=True):
         train_tiny(root / "pack", root / "train" / name, epochs)
     flat, details = evaluated(root, root / "pack", trained(root))
     return root, flat, details

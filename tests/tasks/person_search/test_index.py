@@ -203,7 +203,7 @@ def test_a_leader_that_is_not_trained_or_not_named_is_an_error(yard):
         with pytest.raises(BadInput, match=said):
             yard.index()
     details.unlink()
-    with pytest.raises(BadInput, match="details.json: no such file"):
+    with pytest.raises(BadInput, match=r"details\.json: no such file"):
         yard.index()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -212,7 +213,7 @@ def test_a_user_who_names_no_image_is_told_where_to_put_one(yard, ann, tmp_path)
             yard.search(queries=str(place))
         assert str(place) in str(error.value)
     (empty / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(BadInput, match="broken.jpg: of 1 images of whom to find none can be read"):
+    with pytest.raises(BadInput, match=r"broken\.jpg: of 1 images of whom to find none can be read"):
         yard.search(queries=str(empty))
     write_query(empty / "ann.png", ANN)
     assert yard.search(queries=str(empty))["queries"] == 1
@@ -324,7 +325,7 @@ def test_sightings_hold_every_frame_above_the_threshold_once_and_are_apart(frame
         assert (np.diff(frame[one.rows]) <= most).all() and similarity[one.best] == similarity[one.rows].max()
         for row in one.rows:
             assert similarity[row] == similarity[frame == frame[row]].max()
-    for one, other in zip(found, found[1:]):
+    for one, other in pairwise(found):
         assert frame[other.rows[0]] - frame[one.rows[-1]] > most - 2e-6
 
 

@@ -228,5 +228,5 @@ def test_a_search_over_the_keys_of_the_seed(pack, tmp_path):
     asked |= {"sampler": "grid", "space": grid, "trials": 9}
     assert search(Tune(**asked), tmp_path / "grid", train_params=short, pack=pack)["complete"] == 2
     asked |= {"pruner": {"kind": "asha", "min_epochs": 3, "reduction": 2}}
-    with pytest.raises(BadInput, match="must be a multiple of person_search.train.evaluate_every = 2"):
+    with pytest.raises(BadInput, match=r"must be a multiple of person_search\.train\.evaluate_every = 2"):
         search(Tune(**asked), tmp_path, train_params=settings(), pack=pack)

@@ -14,7 +14,7 @@ def textbook(distance, query_ids, query_cameras, gallery_ids, gallery_cameras, *
     otherwise in numpy.
     """
     ap, inp, first = [], [], []
-    for row, identity, camera in zip(distance, query_ids, query_cameras):
+    for row, identity, camera in zip(distance, query_ids, query_cameras, strict=True):
         order = np.argsort(row, kind="stable")
         matches = (gallery_ids[order] == identity).astype(np.int32)
         remove = (gallery_ids[order] == identity) & (gallery_cameras[order] == camera)

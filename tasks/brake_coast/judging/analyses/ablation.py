@@ -74,7 +74,7 @@ def picture(found: dict) -> Figure:
     figure = Figure(figsize=(2.6 * len(tasks) + 2.2, len(found) * (0.42 * variants + 0.75) + 0.2))
     grid = figure.subplots(len(found), len(tasks), squeeze=False, sharey=True)
     for row_of, (subset, of) in enumerate(found.items()):
-        for axis, task in zip(grid[row_of], tasks):
+        for axis, task in zip(grid[row_of], tasks, strict=True):
             table = of[task]
             values = np.array([[(row.get(m) or {}).get("pr_auc") for m in MODALITIES] for row in table.values()], float)
             low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0, 1)

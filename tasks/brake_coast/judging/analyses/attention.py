@@ -174,7 +174,7 @@ def time_picture(found: dict[str, dict], step_s: float) -> Figure:
         axes, layers = grid[row], layers_of[run]
         for spare in axes[len(layers) :]:
             spare.set_visible(False)
-        for axis, layer in zip(axes, layers):
+        for axis, layer in zip(axes, layers, strict=False):
             for name, group in sorted(of["groups"].items()):
                 heads = np.array(group["time"][layer])
                 t_s = step_s * (np.arange(heads.shape[1]) - heads.shape[1] + 1)
@@ -214,8 +214,8 @@ def boxes_picture(inputs: Inputs, shown: dict[str, Looks], starts: np.ndarray) -
     height = 11 / len(ends) * roi[3] / roi[2] + 0.28
     figure = Figure(figsize=(11, height * len(shown) + 0.1))
     grid = figure.subplots(len(shown), len(ends), squeeze=False)
-    for axes, (run, look) in zip(grid, shown.items()):
-        for column, (axis, end) in enumerate(zip(axes, ends)):
+    for axes, (run, look) in zip(grid, shown.items(), strict=True):
+        for column, (axis, end) in enumerate(zip(axes, ends, strict=True)):
             mask = frames.detection_masks[end]
             boxes, weights = frames.detections[end][mask, 1:5], look.boxes[column][mask]
             drawn = [

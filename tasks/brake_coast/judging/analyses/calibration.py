@@ -33,7 +33,7 @@ from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 
 METHODS = ("none", "prior", "temperature", "platt")
-COLOURS = dict(zip(METHODS, (charts.FAINT, *charts.RUNS[:3])))
+COLOURS = dict(zip(METHODS, (charts.FAINT, *charts.RUNS[:3]), strict=True))
 SLOPES = (0.05, 20.0)  # of temperature and Platt: scores that rank backwards are not turned round
 EDGE = 1e-6  # predictions are written with six decimals
 
@@ -149,7 +149,7 @@ def why_not(y: np.ndarray, y_test: np.ndarray) -> str | None:
 
 def reliability(of: dict[str, dict], run: str) -> Figure:
     figure, axes = charts.panels(len(of))
-    for axis, (task, found) in zip(axes, of.items()):
+    for axis, (task, found) in zip(axes, of.items(), strict=True):
         top = 0.05
         for name in METHODS:
             rows = found["corrections"][name]["reliability"]
@@ -177,7 +177,7 @@ def dots(found: dict[str, dict[str, dict]]) -> Figure:
     figure = Figure(figsize=(2.4 * len(tasks) + 2.2, 2 * (0.3 * len(runs) + 0.7) + 0.5))
     grid = figure.subplots(2, len(tasks), squeeze=False, sharey=True)
     for row, (score, title) in enumerate((("brier", "Brier score"), ("ece", "calibration error (ECE)"))):
-        for axis, task in zip(grid[row], tasks):
+        for axis, task in zip(grid[row], tasks, strict=True):
             for y, run in enumerate(runs):
                 of = found[run].get(task, {}).get("corrections", {})
                 if of:

@@ -84,7 +84,7 @@ def picture(found: dict, looks: dict[str, dict], leader: str) -> Figure:
     figure = Figure(figsize=(3.4 * len(kinds) + 0.8, 6.2))
     grid = figure.subplots(len(SUBSETS), len(kinds), squeeze=False, sharex=True)
     for row, subset in enumerate(SUBSETS):
-        for axis, kind in zip(grid[row], kinds):
+        for axis, kind in zip(grid[row], kinds, strict=True):
             labels = [label for label in found["labels"] if kind_of(label) == kind]
             ahead_s = [horizon_s(label) for label in labels]
             for name, dashes in (("prevalence", charts.DASHES["detections"]), ("persistence", "-")):

@@ -89,7 +89,7 @@ class Inputs:
         if name not in self._stamped:
             paths = recording.images(self.download / name)
             t_ms = recording.parse_times(pd.Series(list(paths), dtype=str))
-            self._stamped[name] = {int(t): path for t, path in zip(t_ms, paths.values()) if pd.notna(t)}
+            self._stamped[name] = {int(t): path for t, path in zip(t_ms, paths.values(), strict=True) if pd.notna(t)}
         return self._stamped[name].get(int(frames.t_ms[frame]))
 
     def roi_px(self, frame: int) -> tuple[int, int, int, int] | None:

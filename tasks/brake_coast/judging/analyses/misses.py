@@ -11,6 +11,7 @@ should have come is the task's horizon before the onset.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,7 @@ def find(drive: events.Drive, threshold: float, horizon: int, params: Misses) ->
     found = []
     for pairs in events.pairs(drive, threshold, refractory_s=params.refractory_s, max_lead_s=params.max_lead_s):
         first, t_ms, state = pairs.frames[0], drive.t_ms[pairs.frames], drive.state[pairs.frames]
-        for onset, lead_s in zip((pairs.events - first)[pairs.judged], pairs.lead_s[pairs.judged]):
+        for onset, lead_s in zip((pairs.events - first)[pairs.judged], pairs.lead_s[pairs.judged], strict=True):
             ends = np.flatnonzero(state[onset:] != 1)
             last = onset + (ends[0] if len(ends) else len(state) - onset) - 1
             off_ms = np.abs(t_ms - (t_ms[onset] - 1000 * horizon))
@@ -79,7 +80,7 @@ def speeds(inputs: Inputs) -> dict[str, np.ndarray]:
         rows = recording.read_telemetry(inputs.download / frames.recordings[index]).rows.set_index("t_ms")[columns]
         mine = frames.recording == index
         found[mine] = rows.reindex(frames.t_ms[mine]).to_numpy()
-    return dict(zip(columns, found.T))
+    return dict(zip(columns, found.T, strict=True))
 
 
 def braking(t_ms: np.ndarray, speed_kmh: np.ndarray) -> dict[str, float | None]:
@@ -201,8 +202,8 @@ def beside(tasks: dict[str, dict]) -> Figure:
     shown = [fact for fact in FACTS if any(row[fact] is not None for of in tasks.values() for row in of["events"])]
     figure = Figure(figsize=(1.7 * len(shown) + 1.2, 1.9 * len(tasks) + 0.6))
     grid = figure.subplots(len(tasks), len(shown), squeeze=False, sharey="row", sharex="col")
-    for axes, (task, of) in zip(grid, tasks.items()):
-        for axis, fact in zip(axes, shown):
+    for axes, (task, of) in zip(grid, tasks.items(), strict=True):
+        for axis, fact in zip(axes, shown, strict=True):
             for place, (colour, is_caught) in enumerate(((pictures.CAUGHT, True), (pictures.MISSED, False))):
                 values = np.array(
                     [r[fact] for r in of["events"] if r["caught"] == is_caught and r[fact] is not None], float
@@ -215,7 +216,7 @@ def beside(tasks: dict[str, dict]) -> Figure:
             axis.grid(axis="y", visible=False)
         axes[0].set_yticks([0, 1], [f"{of['caught']} caught", f"{of['missed']} missed"])
         axes[0].set_title(task, loc="left")
-    for axis, fact in zip(grid[-1], shown):
+    for axis, fact in zip(grid[-1], shown, strict=True):
         axis.set_xlabel(FACTS[fact])
     return figure
 
@@ -241,7 +242,7 @@ def sheet(inputs: Inputs, run: str, task: str, threshold: float, chosen: list[tu
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for spare in axes[len(chosen) :]:
         spare.set_visible(False)
-    for axis, (event, row) in zip(axes, chosen):
+    for axis, (event, row) in zip(axes, chosen, strict=False):
         mask = frames.detection_masks[event.moment]
         boxes = frames.detections[event.moment][mask, 1:5]
         ahead = car_ahead(frames.detections[event.moment][None], mask[None])[0]
@@ -282,11 +283,11 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
             "facts": compared(rows),
         }
         tasks[task] = of
-        lost = [pair for pair in zip(all_events, rows) if not pair[1]["caught"]]
+        lost = [pair for pair in zip(all_events, rows, strict=True) if not pair[1]["caught"]]
         seen = [(e, row) for e, row in lost if e.moment >= 0 and inputs.image(e.moment) and inputs.roi_px(e.moment)]
         seen = sorted(seen, key=lambda pair: -(pair[1]["speed_lost_kmh"] or 0))[: params.misses.shown]
         if seen:
-            pictures.save(out / f"misses_{task}.png", lambda: sheet(inputs, run, task, threshold, seen, of))
+            pictures.save(out / f"misses_{task}.png", partial(sheet, inputs, run, task, threshold, seen, of))
     if tasks:
         pictures.save(out / "misses.png", lambda: beside(tasks))
     write_json(out / "misses.json", rounded({"run": run, "tasks": tasks, "null_because": skipped}))

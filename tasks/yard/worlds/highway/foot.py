@@ -48,7 +48,7 @@ class Foot:
         self.rng = rng
         self.state, self.since_s, self.pressure = COAST, 0.0, 0.0
         self.pedal = 0.0
-        self.seen = deque([0.0] * int(round(rng.uniform(1.2, 1.7) / STEP_S)))
+        self.seen = deque([0.0] * round(rng.uniform(1.2, 1.7) / STEP_S))
         self.lift_at, self.press_at = rng.uniform(1.2, 1.4), rng.uniform(1.4, 1.6)
         self.noise = smooth_noise(rng, steps, 2.0) * rng.uniform(0.05, 0.1)
         self.move_s = self.draw_move()

@@ -158,8 +158,8 @@ class Panorama:
 
     def crop(self, turn_px: float, horizon_px: float, rows: int, width: int) -> np.ndarray:
         high, around = self.image.shape[:2]
-        x = int(round(turn_px)) % around
-        top = high - int(round(horizon_px)) - 2
+        x = round(turn_px) % around
+        top = high - round(horizon_px) - 2
         strip = self.image[top : top + rows]
         if x + width <= around:
             return strip[:, x : x + width]

@@ -96,7 +96,7 @@ def _shadow(picture: np.ndarray, cutout: Cutout, feet: tuple[float, float], ligh
     matrix = np.array([[1, -light.lean, reach + light.lean * foot_y], [0, light.length, down]])
     size = (wide + 2 * reach, tall)
     mask = cv2.blur(cv2.warpAffine(alpha, matrix, size, flags=cv2.INTER_AREA), (3, 3))
-    x, y = int(round(feet[0] - foot_x)) - reach, int(round(feet[1])) - (tall - 4)
+    x, y = round(feet[0] - foot_x) - reach, round(feet[1]) - (tall - 4)
     dark = np.zeros((*mask.shape, 4), np.uint8)
     dark[..., 3] = (mask * light.shadow).astype(np.uint8)
     Cutout(dark, x, y).paste(picture)

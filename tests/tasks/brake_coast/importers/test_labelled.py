@@ -245,7 +245,7 @@ def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco
     run(yolo, tmp_path / "a", layout="coco")
     run(coco, tmp_path / "b")
     assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b")
-    with pytest.raises(BadInput, match="no tables of nuImages; expected tables in v1.0"):
+    with pytest.raises(BadInput, match=r"no tables of nuImages; expected tables in v1\.0"):
         run(coco, tmp_path / "out", layout="nuimages")
     (tmp_path / "other").mkdir()
     data.blank(tmp_path / "other/a.jpg")

@@ -27,7 +27,7 @@ def test_groups_stay_whole_and_every_split_is_filled():
     groups = [f"day {i % 5}" for i in range(16)]
     chosen, _ = splits.assign(groups, *random_counts(16), SHARES, 0)
     assert set(chosen) == set(splits.SPLITS)
-    assert len(set(zip(groups, chosen))) == 5
+    assert len(set(zip(groups, chosen, strict=True))) == 5
 
 
 def test_up_to_12_groups_no_assignment_is_better():
@@ -59,7 +59,7 @@ def test_sixty_recordings_match_sizes_and_rates_and_repeat_exactly():
     windows, positives, known = random_counts(60)
     chosen, error = splits.assign(named(60), windows, positives, known, SHARES, 0)
     assert (chosen, error) == splits.assign(named(60), windows, positives, known, SHARES, 0)
-    for split, share in zip(splits.SPLITS, SHARES):
+    for split, share in zip(splits.SPLITS, SHARES, strict=True):
         members = np.array(chosen) == split
         assert windows[members].sum() / windows.sum() == pytest.approx(share, abs=0.01)
         overall = positives.sum() / known.sum()

@@ -27,7 +27,8 @@ def lenses(draw) -> Calibration:
     """Barrel and pincushion, off-centre, for the image of the tiny scene."""
     dist = np.array([draw(st.floats(-0.25, 0.15)), draw(SMALL), draw(SMALL) / 10, draw(SMALL) / 10, 0.0])
     of = tiny_scene.calibration(1)
-    K = of.K + [[draw(st.floats(-5, 20)), 0, draw(st.floats(-4, 4))], [0, draw(st.floats(-5, 20)), 0], [0, 0, 0]]
+    off = [[draw(st.floats(-5, 20)), 0, draw(st.floats(-4, 4))], [0, draw(st.floats(-5, 20)), 0], [0, 0, 0]]
+    K = of.K + np.array(off)
     height, width = of.size
     K_new, _ = cv2.getOptimalNewCameraMatrix(K, dist, (width, height), 0.0)
     return replace(of, K=K, K_new=K_new, dist=dist)
@@ -77,10 +78,10 @@ def test_a_principal_point_off_by_a_pixel_moves_the_ground_by_depth_over_focal()
     for depth in (5.0, 10.0, 20.0):
         pixel, far = true.project(np.array([[depth, 0.0, 0.0]]))
         assert np.isclose(far[0], depth)
-        aside = replace(true, K=K + [[0, 0, 1], [0, 0, 0], [0, 0, 0]]).ground(pixel)[0] - true.ground(pixel)[0]
+        aside = replace(true, K=np.add(K, [[0, 0, 1], [0, 0, 0], [0, 0, 0]])).ground(pixel)[0] - true.ground(pixel)[0]
         assert np.allclose(np.abs(aside), [0, depth / 500], atol=1e-9)
         # one row up is farther away: 500 h / depth rows below the horizon become one less
-        ahead = replace(true, K=K + [[0, 0, 0], [0, 0, 1], [0, 0, 0]]).ground(pixel)[0] - true.ground(pixel)[0]
+        ahead = replace(true, K=np.add(K, [[0, 0, 0], [0, 0, 1], [0, 0, 0]])).ground(pixel)[0] - true.ground(pixel)[0]
         assert np.allclose(ahead, [1000 / (1000 / depth - 1) - depth, 0], atol=1e-9)
         assert ahead[0] == pytest.approx(depth**2 / 1000, rel=0.03)
 

@@ -36,7 +36,7 @@ def calibrations(root: Path, numbers=(1, 3), dist=None) -> None:
     """Cameras side by side, 2.5 m up, that look along Y; text as WILDTRACK has it, in cm."""
     for number in numbers:
         eye = np.add(EYE_M, [number, 0, 0])
-        R, T = looking(eye, eye + [0, 10, -2])
+        R, T = looking(eye, np.add(eye, [0, 10, -2]))
         words = [" ".join(map(repr, values.ravel().tolist())) for values in (cv2.Rodrigues(R)[0], T * 100)]
         name = NAMES[number - 1]
         turn, way = f"<rvec>\n{words[0]}</rvec>", f"<tvec>\n{words[1]}</tvec>"
@@ -213,7 +213,7 @@ def test_on_multiviewx_people_stand_at_the_feet_of_their_boxes_and_upright(tmp_p
         for camera, boxes in found.boxes(frame).items():
             world = np.array([[*places[int(person)], 0.0] for person in boxes[:, 0]])
             feet, depth = found.calibrations[camera].camera().project(world)
-            tops, _ = found.calibrations[camera].camera().project(world + [0, 0, 1.8])
+            tops, _ = found.calibrations[camera].camera().project(np.add(world, [0, 0, 1.8]))
             assert (depth > 0).all()
             feet_px[camera] += np.abs(feet[:, 1] - boxes[:, 4])[boxes[:, 4] < 1079].tolist()
             heads += ((boxes[:, 4] - tops[:, 1]) / (boxes[:, 4] - boxes[:, 2])).tolist()

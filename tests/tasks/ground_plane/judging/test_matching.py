@@ -40,7 +40,7 @@ def every_pairing(distance: np.ndarray) -> tuple[int, float]:
     if distance.shape[0] > distance.shape[1]:
         distance = distance.T
     rows, columns = map(range, distance.shape)
-    tried = ([distance[i, j] for i, j in zip(rows, chosen)] for chosen in permutations(columns, len(rows)))
+    tried = ([distance[i, j] for i, j in zip(rows, chosen, strict=True)] for chosen in permutations(columns, len(rows)))
     kept = [[d for d in one if d <= MATCH_M] for one in tried]
     return min(((len(one), sum(one)) for one in kept), key=lambda one: (-one[0], one[1]), default=(0, 0.0))
 
@@ -63,7 +63,7 @@ def test_two_pairs_are_worth_more_than_one_near_one():
 
 def test_a_frame_without_detections_costs_what_it_misses_and_moda_goes_below_nothing():
     nobody, three = np.empty((0, 2)), np.array([[1.0, 1], [3, 3], [5, 5]])
-    seen = count(three + [0.1, 0], three, MATCH_M)
+    seen = count(np.add(three, [0.1, 0]), three, MATCH_M)
     assert (seen + count(nobody, three, MATCH_M)).metrics(MATCH_M) == pytest.approx(
         {"moda": 0.5, "modp": 0.8, "precision": 1.0, "recall": 0.5}
     )

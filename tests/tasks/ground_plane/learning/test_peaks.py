@@ -30,7 +30,7 @@ def test_people_come_back_where_they_stand_between_the_cells(seed):
     rng = np.random.default_rng(seed)
     people = np.array([(x, y) for x in (1.0, 2.5, 4.0) for y in (1.0, 2.5)]) + rng.uniform(-0.25, 0.25, (6, 2))
     xy, confidence = peaks(bumps(people, rng.uniform(0.4, 1, 6)), EVERYWHERE, CELL_M, DECODE, 0.2)
-    pairs, distances = match(xy, people, 0.005)
+    pairs, _ = match(xy, people, 0.005)
     assert len(xy) == len(pairs) == 6
     assert (np.diff(confidence) <= 0).all()
 
@@ -47,7 +47,7 @@ def test_a_cell_forced_to_one_is_still_less_than_half_a_cell_off():
 def test_of_two_near_peaks_the_surer_stays():
     scores = np.zeros(GRID)
     scores[5, 5], scores[5, 7], scores[5, 9] = 0.6, 0.9, 0.7
-    xy, confidence = peaks(scores, EVERYWHERE, CELL_M, DECODE, 0.1)
+    _, confidence = peaks(scores, EVERYWHERE, CELL_M, DECODE, 0.1)
     assert confidence.tolist() == [pytest.approx(0.9)]  # 0.4 m to either side of it
     near = DECODE.model_copy(update={"nms_m": 0.39})
     assert peaks(scores, EVERYWHERE, CELL_M, near, 0.1)[1] == pytest.approx([0.9, 0.7, 0.6])
@@ -60,7 +60,7 @@ def test_beyond_the_mask_is_nothing_and_it_pulls_no_peak():
     scores[10, 11] = 0.79  # beside the first, not trained, and thus anything
     mask = EVERYWHERE.copy()
     mask[:, 11:] = False
-    xy, confidence = peaks(scores, mask, CELL_M, DECODE, 0.1)
+    xy, _ = peaks(scores, mask, CELL_M, DECODE, 0.1)
     np.testing.assert_allclose(xy, [[2.1, 2.1]], atol=1e-6)
     assert len(peaks(scores, ~EVERYWHERE, CELL_M, DECODE, 0.0)[0]) == 0
 

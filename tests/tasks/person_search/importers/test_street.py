@@ -139,7 +139,7 @@ def test_colour_alone_does_not_find_a_person(units):
     crops = []
     for unit in sorted(folder.glob("t*")):
         for part in ("bounding_box_train", "query"):
-            for path, (pid, camera, _) in zip(sorted((unit / part).glob("*")), market(unit / part)):
+            for path, (pid, camera, _) in zip(sorted((unit / part).glob("*")), market(unit / part), strict=True):
                 picture = cv2.resize(cv2.imread(str(path)), (8, 16), interpolation=cv2.INTER_AREA).astype(float)
                 crops.append((pid, camera, np.concatenate([picture[:8].mean((0, 1)), picture[8:].mean((0, 1))])))
     nearest = [

@@ -132,7 +132,7 @@ def test_bootstrap_equals_drawing_people_in_a_loop():
     draws = np.random.default_rng(3).multinomial(len(people), np.full(len(people), 1 / len(people)), size=20)
     for r, counts in enumerate(draws):
         of = [np.flatnonzero((labels[0] == person) & found.used) for person in people]
-        rows = np.concatenate([np.tile(some, times) for some, times in zip(of, counts)])
+        rows = np.concatenate([np.tile(some, times) for some, times in zip(of, counts, strict=True)])
         assert drawn["map"][r] == pytest.approx(found.ap[rows].mean())
         assert drawn["rank1"][r] == pytest.approx((found.first[rows] == 1).mean())
     span = bootstrap.spread(ranking.replicates(found, labels[0], 500, 0)["map"], len(people))

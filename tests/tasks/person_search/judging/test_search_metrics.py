@@ -66,7 +66,7 @@ def test_two_boxes_of_one_person_in_a_frame_are_an_error():
 
 def by_loop(similarity, query_ids, query_cameras, detections, truth) -> tuple[list[float], list[int]]:
     aps, firsts = [], []
-    for row, identity, camera in zip(similarity, query_ids, query_cameras):
+    for row, identity, camera in zip(similarity, query_ids, query_cameras, strict=True):
         left = {i for i in range(len(truth)) if truth.identity[i] == identity >= 0 and truth.camera[i] != camera}
         total, hits, seen, precisions, first = len(left), 0, 0, 0.0, 0
         for d in np.argsort(-row, kind="stable"):

@@ -50,7 +50,7 @@ def test_a_crop_is_a_window_of_the_enlarged_image(x):
     """Enlarged as Pillow does it."""
     images = (x[:20] * 255).round().byte()
     cropped = changed(images / 255, random_crop=1.0)
-    for before, after in zip(images, cropped):
+    for before, after in zip(images, cropped, strict=True):
         large = Image.fromarray(before.permute(1, 2, 0).numpy()).resize((18, 36), Image.Resampling.BILINEAR)
         large = torch.from_numpy(np.asarray(large).copy()).permute(2, 0, 1) / 255
         windows = large.unfold(1, HEIGHT, 1).unfold(2, WIDTH, 1).flatten(1, 2).movedim(1, 0)
@@ -88,7 +88,7 @@ def test_a_patch_keeps_the_picture_it_was_cut_from():
     which = torch.arange(50).view(-1, 1, 1, 1).expand(-1, 1, HEIGHT, WIDTH) / 50
     images = torch.cat([place.expand(50, 2, -1, -1), which], 1)
     patched = changed(images, random_patch=1.0)
-    for before, after in zip(images, patched):
+    for before, after in zip(images, patched, strict=True):
         ys, xs = (after[2] != before[2]).nonzero().unbind(1)
         if len(ys):
             moved_y, moved_x = after[0, ys, xs] * 32 - ys, after[1, ys, xs] * 32 - xs
@@ -122,7 +122,7 @@ def test_hue_turns_colours_and_leaves_grey_alone():
 def test_bytes_become_what_imagenets_networks_want():
     image = np.array([[[[0, 128, 255]]]], np.uint8)
     made = normalised(floats(torch.from_numpy(image)))[0, :, 0, 0]
-    expected = [(value / 255 - m) / s for value, m, s in zip((0, 128, 255), MEAN, STD)]
+    expected = [(value / 255 - m) / s for value, m, s in zip((0, 128, 255), MEAN, STD, strict=True)]
     np.testing.assert_allclose(made, expected, rtol=1e-6)
 
 

@@ -11,7 +11,7 @@ from tasks.person_search.page import pictures
 
 def people(identity: list[int], camera: list[int]) -> pictures.People:
     images = np.full((len(identity), 32, 16, 3), 255, np.uint8)
-    names = [f"download/a/{i:04d}_c{c}s1_{k:06d}_00.jpg" for k, (i, c) in enumerate(zip(identity, camera))]
+    names = [f"download/a/{i:04d}_c{c}s1_{k:06d}_00.jpg" for k, (i, c) in enumerate(zip(identity, camera, strict=True))]
     return pictures.People(images, np.array(identity), np.array(camera), names)
 
 

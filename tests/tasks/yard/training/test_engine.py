@@ -252,8 +252,10 @@ def test_each_kind_takes_the_steps_that_torch_takes():
         "sgd": lambda p: torch.optim.SGD(p, lr=0.02, weight_decay=0.1, momentum=0.8, nesterov=True),
     }.items():
         params = Optimizer(**{**OPTIMIZER, **common, "kind": kind, "nesterov": kind == "sgd"})
-        ours = weights(lambda layer: optimizers.build(params, layer, fused=True, graphed=False))
-        torch.testing.assert_close(ours, weights(lambda layer: torchs(layer.parameters())), rtol=1e-5, atol=1e-6)
+        ours = weights(lambda layer, params=params: optimizers.build(params, layer, fused=True, graphed=False))
+        torch.testing.assert_close(
+            ours, weights(lambda layer, torchs=torchs: torchs(layer.parameters())), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_a_bad_first_step_leaves_momentum_as_it_was(tmp_path):

@@ -36,10 +36,11 @@ ROWS = 90  # at batch 16: five full steps an epoch and one of 10 rows
 
 
 def fit(
-    out: Path, *, dropout=0.2, kill_at=None, bad_from=None, bad_until=10**9, score=None, fingerprint="toy", still=None, norm=False,
-    evaluate_every=1, until=None, **settings
+    out: Path, *, dropout=0.2, kill_at=None, bad_from=None, bad_until=10**9, score=None, fingerprint="toy",
+    still=None, norm=False, evaluate_every=1, until=None, **settings
 ) -> list[dict]:  # fmt: skip
-    """Train in `out`. `kill_at`: the call of the loss that ends in kill -9; `bad_from`: a term is NaN from there to `bad_until`.
+    """Train in `out`. `kill_at`: the call of the loss that ends in kill -9; `bad_from`: a term is NaN from there to
+    `bad_until`.
 
     `still`: the first layer (and with `norm` its batch norm) stands still for so many epochs, "ever" for all.
     """

@@ -38,8 +38,8 @@ SPACE = {
     "model.width": {"low": 4, "high": 16, "log": False},
 }
 TUNING = {
-    "trials": 12, "sampler": "tpe", "seed": 0, "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3}, "epochs": None,
-    "space": SPACE,
+    "trials": 12, "sampler": "tpe", "seed": 0, "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3},
+    "epochs": None, "space": SPACE,
 }  # fmt: skip
 
 

@@ -172,7 +172,7 @@ def test_people_keep_clear_of_each_other_and_of_things_and_walk_smoothly():
         things = scenery.draw_things(np.random.default_rng(seed))
         frames = crowd.walk([seed], 20, things)
         assert len(frames) == 20
-        for before, standing in zip([frames[0], *frames], frames):
+        for before, standing in zip([frames[0], *frames], frames, strict=False):
             xy = np.array([one.xy_m for one in standing])
             gaps = np.linalg.norm(xy[:, None] - xy, axis=-1) + 9 * np.eye(len(xy))
             assert gaps.min() >= 0.5
