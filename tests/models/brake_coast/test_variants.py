@@ -173,6 +173,7 @@ def minimiser(loss, probability: float) -> float:
     return scores[expected.argmin()].item()
 
 
+@pytest.mark.slow
 def test_prior_corrected_bce_is_least_at_the_probability_and_focal_is_not():
     one = torch.ones(1)
     for probability in (0.01, 0.1, 0.5):

@@ -9,6 +9,8 @@ from tasks.yard.step import BadInput
 from tasks.yard.worlds import highway
 from tasks.yard.worlds.highway import traffic
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world():
@@ -109,7 +111,6 @@ def test_true_boxes_lie_where_the_picture_shows_a_vehicle(drive):
     assert np.median(differences) > 8
 
 
-@pytest.mark.slow
 def test_the_default_world_brakes_and_coasts_as_often_as_the_original():
     """Brake 2..5 %, coast 6..12 %. Twelve drives, because one says little."""
     times_s = np.arange(0, 300, 0.5)
@@ -128,7 +129,6 @@ def test_nobody_drives_through_anybody():
     assert gaps.min() > 0
 
 
-@pytest.mark.slow
 def test_the_leader_closes_before_the_driver_brakes():
     """What a camera is for: a second before an onset the gap shrinks, and the foot is still on the pedal."""
     before, always, lifted = [], [], []

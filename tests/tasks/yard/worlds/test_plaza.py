@@ -16,6 +16,8 @@ from tasks.yard.worlds.plaza import crowd, rig, scenery
 from tasks.yard.worlds.plaza.crowd import Standing, Thing
 from tasks.yard.worlds.plaza.film import Drawing, Eye
 
+pytestmark = pytest.mark.slow
+
 QUERY = "cameras=3&scenes=2&frames=3&seed=1"
 HEIGHT, WIDTH = 144, 256
 
@@ -78,7 +80,6 @@ def test_another_world_and_another_unit_are_refused(world, tmp_path):
         plaza.write_unit(world, "train-02", tmp_path)
 
 
-@pytest.mark.slow
 def test_a_unit_has_the_same_bytes_in_another_process_and_however_many_scenes_there_are(units, tmp_path):
     code = (
         "import sys, pathlib, numpy as np; from tasks.yard.worlds import plaza; np.random.seed(1);"

@@ -12,6 +12,8 @@ from tasks.yard.step import BadInput
 from tasks.yard.worlds import street
 from tasks.yard.worlds.street.camera import Standing
 
+pytestmark = pytest.mark.slow
+
 MARKET = re.compile(r"(-1|\d{4})_c(\d)s(\d+)_(\d{6})_(\d{2})\.jpg")
 QUERY = "sessions=2&cameras=3&identities=4&val_identities=3&test_identities=5&images=6&frames=6&seed=3"
 
@@ -65,7 +67,6 @@ def test_another_world_and_another_unit_are_refused(world, tmp_path):
         street.write_unit(world, "train3-c1", tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train1-c3", "test1-c2"])
 def test_a_unit_has_the_same_bytes_however_many_sessions_there_are(units, tmp_path, name):
     more = street.parse(f"synth://street?{QUERY.replace('sessions=2', 'sessions=5')}")
