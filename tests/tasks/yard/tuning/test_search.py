@@ -14,6 +14,8 @@ from tasks.yard.tuning import search as tuning
 from tasks.yard.tuning.search import Search
 from tasks.yard.tuning.section import Tuning
 
+pytestmark = pytest.mark.slow
+
 
 class Engine(Section):
     epochs: int
@@ -127,7 +129,6 @@ def test_interrupted_anywhere_it_ends_with_the_bytes_of_a_search_in_one_go(searc
     assert folder_hash(tmp_path) == folder_hash(whole)
 
 
-@pytest.mark.slow
 def test_more_trials_go_on_from_those_there_are_and_other_data_start_over(searched, tmp_path):
     whole, found = searched
     search(tmp_path, trials=5)
@@ -161,7 +162,6 @@ def test_values_that_do_not_go_together_cost_one_trial(tmp_path):
     assert {row["model.heads"] for row in failed} == {"3"} and "no multiple of heads 3" in failed[0]["reason"]
 
 
-@pytest.mark.slow
 def test_with_enough_whole_trials_it_tells_what_matters(tmp_path):
     space = {"rate": SPACE["rate"], "model.width": SPACE["model.width"] | {"low": 8, "high": 10}}
     search(tmp_path, space=space, sampler="random", pruner={"kind": "none", "min_epochs": 1, "reduction": 2}, trials=10)

@@ -6,6 +6,8 @@ from tasks.yard.step import BadInput
 from tasks.yard.worlds import highway
 from tasks.yard.worlds.highway.drive import simulate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world():
@@ -46,7 +48,6 @@ def test_names_are_dates_of_several_days_some_with_several_drives():
     assert days.value_counts().max() >= 2
 
 
-@pytest.mark.slow
 def test_the_default_world_brakes_and_coasts_as_often_as_the_original():
     """Brake 2..5 %, coast 6..12 %. Twelve drives, because one says little."""
     times_s = np.arange(0, 300, 0.5)
@@ -65,7 +66,6 @@ def test_nobody_drives_through_anybody():
     assert gaps.min() > 0
 
 
-@pytest.mark.slow
 def test_the_leader_closes_before_the_driver_brakes():
     """What a camera is for: a second before an onset the gap shrinks, and the foot is still on the pedal."""
     before, always, lifted = [], [], []

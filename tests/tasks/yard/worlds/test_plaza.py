@@ -11,6 +11,8 @@ from tasks.yard.worlds.plaza import crowd, rig, scenery
 from tasks.yard.worlds.plaza.crowd import Standing, Thing
 from tasks.yard.worlds.plaza.film import Drawing, Eye
 
+pytestmark = pytest.mark.slow
+
 QUERY = "cameras=3&scenes=2&frames=3&seed=1"
 
 

@@ -9,6 +9,8 @@ from tasks.yard.step import BadInput
 from tasks.yard.worlds import street
 from tasks.yard.worlds.street.camera import Standing
 
+pytestmark = pytest.mark.slow
+
 MARKET = re.compile(r"(-1|\d{4})_c(\d)s(\d+)_(\d{6})_(\d{2})\.jpg")
 
 
@@ -51,7 +53,6 @@ def test_another_world_and_another_unit_are_refused(world):
         street.unit(world, "train3-c1")
 
 
-@pytest.mark.slow
 def test_backdrops_of_two_sessions_differ(world):
     backdrops = [
         street.camera_of(world, session, camera).scene.backdrop.astype(float)
