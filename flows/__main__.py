@@ -29,19 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument(
         "--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="write a value into params.yaml"
     )
-    run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step anew, from scratch")
+    run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step again, from scratch")
     run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
     status = commands.add_parser(
-        "status", help="what is up to date, and why the rest is not", description=_status.__doc__
+        "status", help="which stages are up to date, and why the others are not", description=_status.__doc__
     )
-    status.add_argument("line", nargs="?", help="all lines if not given")
+    status.add_argument("line", nargs="?", help="all lines by default")
     view = commands.add_parser("view", help="play a recording in the browser", description=_view.__doc__)
     view.add_argument("line", help="a line that has a viewer")
-    view.add_argument("recording", help="its name, as the folder in data/<line>/download")
-    view.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html if not given"
-    )
-    view.add_argument("--no-open", action="store_true", help="only write the page")
+    view.add_argument("recording", help="its name: a folder in data/<line>/download")
+    view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html by default")
+    view.add_argument("--no-open", action="store_true", help="write the page, do not open it")
     commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
     chosen = parser.parse_args(arguments)
     environment.prepare()
@@ -51,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, run again to go on", file=sys.stderr)
+        print("stopped; finished stages are kept, run again to continue", file=sys.stderr)
         return 130
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    """Bring a line up to date: each stage of dvc.yaml that has changed runs as a Prefect task, the rest is shown as
+    """Bring a line up to date. Each stage of dvc.yaml that has changed runs as a Prefect task; the others are shown as
     up to date."""
     if chosen.line not in params.lines():
         raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
@@ -84,16 +82,15 @@ def _run(chosen: argparse.Namespace) -> int:
     if outcome.champion:
         print(f"Champion: {outcome.champion}.")
     print(
-        f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: "
-        f"{wall_s:.0f} s, {inside_s:.0f} s of it in steps."
+        f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, "
+        f"of which {inside_s:.0f} s in steps."
     )
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
     return 0
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    """Say of each stage whether it is up to date, or what has changed (param, code, dependency, output), or that it
-    never ran."""
+    """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
     from flows import source
     from flows.graph import Graph
     from tasks.yard import stage as stages
@@ -112,7 +109,7 @@ def _status(chosen: argparse.Namespace) -> int:
 
 
 def _view(chosen: argparse.Namespace) -> int:
-    """Write a page that plays one recording, with what the runs foretell, and open it where there is a display."""
+    """Write a page that plays one recording, with the predictions of the runs, and open it if there is a display."""
     module = f"tasks.{chosen.line}.view"
     if chosen.line not in params.lines():
         raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")

@@ -1,7 +1,7 @@
-"""Where Prefect keeps its state and which server it talks to; to be called before prefect is imported.
+"""Where Prefect keeps its state and which server it uses. Call `prepare` before prefect is imported.
 
-`PREFECT_API_URL` if it is set; else the server that `make serve` keeps running for this checkout; else an embedded one
-for the time of the command, with its database under `.trainyard/prefect`.
+The server is the one at `PREFECT_API_URL` if that is set; else the one that `make serve` runs for this checkout; else
+an embedded one that runs as long as the command. The database is under `.trainyard/prefect`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ START_LIMIT_S = 120
 
 
 def prepare() -> None:
-    """Settings of this project; what the caller's environment already says is kept."""
+    """Set the environment variables of this project that the caller has not set."""
     STATE.mkdir(exist_ok=True)
     defaults = {
         "PREFECT_HOME": str(STATE.resolve() / "prefect"),
@@ -40,7 +40,7 @@ def prepare() -> None:
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
-        # A record that cannot be sent to the server any more is no reason for a traceback on a good run's stderr.
+        # Without it a log record that arrives after the server has stopped prints a traceback on stderr.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     }
     for name, value in defaults.items():
@@ -73,7 +73,7 @@ def check_port_is_free(host: str, port: int) -> None:
 
 
 def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subprocess.Popen:
-    """The Prefect API as a child process that ends when this process does, however that ends (its stdin closes)."""
+    """The Prefect API as a child process. It ends with this process, even a killed one, because its stdin closes."""
     environment = {
         **os.environ,
         "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
@@ -96,7 +96,7 @@ def wait_until_answers(process: subprocess.Popen, url: str) -> None:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """End a server of ours and all that it started: each leads a process group of its own."""
+    """End a server that we started, with all its children: each server has its own process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,8 +108,8 @@ def stop(process: subprocess.Popen) -> None:
 
 @contextmanager
 def server() -> Iterator[None]:
-    """`PREFECT_API_URL` points to a running server inside the block. An embedded one is starting while the block
-    begins: call `wait()` of this module before the first request."""
+    """Inside the block `PREFECT_API_URL` points to a server. An embedded server may still be starting: call `wait()`
+    before the first request."""
     global _starting
     if os.environ.get("PREFECT_API_URL"):
         yield
@@ -138,7 +138,7 @@ def wait() -> None:
 
 
 def flush_logs() -> None:
-    """Send what Prefect still holds back; once the embedded server is gone it would complain on stderr."""
+    """Send the logs and events that Prefect has buffered. After the embedded server has stopped they cause errors."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 

@@ -1,11 +1,16 @@
-"""The graph of dvc.yaml at Prefect's door: what is out of date and why, and recording what a step made.
+"""The graph of dvc.yaml for the Prefect flows: which stages are out of date and why, and recording what a step made.
 
-DVC's objects are not made for threads, so everything here runs under one lock of this process and DVC's lock of the
-checkout, in about 0.03 s a stage; the steps themselves run outside both.
+DVC's objects are not safe to use from several threads. So everything here runs under a lock of this process and DVC's
+lock of the checkout, for about 0.03 s a stage. The steps themselves run outside both locks.
 """
 
 from __future__ import annotations
 
+# DVC is pinned in requirements/core.in, because these parts of it are not public:
+#   Repo        index.graph, lock, stage_cache, cache.local.oid_to_path, tmp_dir, fs, config
+#   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path
+#   ParamsDependency                      read_params
+#   rwlock, LockError, RunCacheNotFoundError
 import hashlib
 import logging
 import shutil
@@ -62,7 +67,7 @@ class Graph:
         return [stage.name for stage in self._before.successors(self.stages[name]) if stage.name in self.stages]
 
     def why(self, name: str) -> list[str]:
-        """Why the stage has to run, a line a reason; empty when it is up to date."""
+        """The reasons why the stage has to run; empty if it is up to date."""
         stage = self.stages[name]
         with self.locked():
             edited, changed = self._code(stage), stage.changed()
@@ -74,7 +79,7 @@ class Graph:
             return reasons or ["not recorded in dvc.lock"]
 
     def _code(self, stage: PipelineStage) -> list[str]:
-        """What differs between the code that made the stage's outs and the code as it is now, a text a file."""
+        """What differs between the code that made the stage's outs and the current code: one text per file."""
         listing = next((dep for dep in stage.deps if Path(str(dep)).parent == Path("data", CODE)), None)
         if listing is None or not listing.hash_info:
             return []
@@ -89,7 +94,7 @@ class Graph:
         return ["code"]
 
     def refuse_if_missing(self, name: str) -> None:
-        """Raises `BadInput` if a file or folder that the stage reads is not there."""
+        """Raises `BadInput` if a file or folder that the stage reads does not exist."""
         missing = [
             str(dep) for dep in self.stages[name].deps if not isinstance(dep, ParamsDependency) and not dep.exists
         ]
@@ -98,29 +103,29 @@ class Graph:
 
     @contextmanager
     def claimed(self, name: str) -> Iterator[None]:
-        """While a stage is brought up to date: a `dvc repro` in this checkout finds its deps and outs taken, and by
-        whom. Raises `BadInput` if a `dvc repro` has them."""
+        """Hold DVC's locks on the stage's deps and outs inside the block, so that a `dvc repro` in this checkout is
+        refused and names the holder. Raises `BadInput` if a `dvc repro` holds them already."""
         stage = self.stages[name]
         reads = [dep.fs_path for dep in stage.deps if dep.protocol == "local" and dep.fs_path]
         writes = [out.fs_path for out in stage.outs]
-        # DVC knows a holder by its pid and its command line and lets the holder itself pass: `restore` needs that.
+        # DVC identifies a holder by pid and command line, and lets the holder itself through: `restore` needs that.
         claim = rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), reads, writes, hardlink=False)
-        with ExitStack() as held:
-            # Claims of all stages stand in one file, which DVC reads and writes whole: one thread at a time.
+        with ExitStack() as claims:
+            # The claims of all stages are in one file, which DVC rewrites as a whole: one thread at a time.
             with self._lock, _plainly():
-                held.enter_context(claim)
+                claims.enter_context(claim)
             try:
                 yield
             finally:
                 with self._lock:
-                    held.close()
+                    claims.close()
 
     @contextmanager
     def aside(self, name: str) -> Iterator[None]:
-        """The stage's outs are out of the way of what the block makes; if it fails they come back.
+        """Move the stage's outs away while the block runs, and back if it fails.
 
-        `dvc repro` removes them before a run, and a failed run has then nothing. Outs with `persist` stay, as with
-        DVC: the step goes on from them.
+        `dvc repro` deletes them before a run, so a failed run leaves nothing. Outs with `persist` stay, as with DVC:
+        the step continues from them.
         """
         folder = self.root / STATE / "aside"
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,9 +145,9 @@ class Graph:
             _remove(refuge)
 
     def restore(self, name: str) -> bool:
-        """Bring the outs back from DVC's run cache, as `dvc repro` would; False if this very run was never made.
+        """Restore the outs from DVC's run cache, as `dvc repro` would; False if it has no such run.
 
-        The run cache goes by the command and the deps, params among them, as they are now.
+        The key of the run cache is the command and the current deps and params.
         """
         stage = self.stages[name]
         with self.locked():
@@ -150,7 +155,7 @@ class Graph:
                 return False  # DVC cannot hash what is not there; `refuse_if_missing` names it
             try:
                 with self.aside(name):
-                    stage.remove_outs(ignore_remove=False, force=False)  # of those with `persist`: makes them writable
+                    stage.remove_outs(ignore_remove=False, force=False)  # outs with `persist` become writable
                     self.repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:
                 return False
@@ -169,7 +174,7 @@ class Graph:
         stage.dump(update_pipeline=False)
 
     def discard(self, name: str) -> None:
-        """Remove the stage's outs, kept work and all: it is to be made from scratch."""
+        """Remove the stage's outs, also those with `persist`: the stage starts from scratch."""
         with self.locked():
             for out in self.stages[name].outs:
                 out.remove(ignore_remove=False)
@@ -199,7 +204,7 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except LockError as error:
-        raise BadInput(f"DVC is at work in this checkout: {error}. Wait for it, and run again") from None
+        raise BadInput(f"DVC is running in this checkout: {error}. Wait until it ends, then run again") from None
 
 
 def _params(stage: PipelineStage) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""One line as a Prefect flow: the stages of dvc.yaml as task runs, in parallel where the graph allows.
+"""One line as a Prefect flow: the stages of dvc.yaml as task runs, in parallel where the graph allows it.
 
     python -m flows run <line> [--set line.step.key=value] [--force STEP] [--wait]
 
-What a build system cannot do is added around the graph: pull and push where a DVC remote is configured, one MLflow
-parent run, a result artifact, and a word to someone when it fails.
+The flow adds what a build system cannot do: pull and push if a DVC remote is configured, one MLflow parent run, a
+result artifact, and a notification when the run fails.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
-BAD_INPUT = "Bad input"  # the state of a stage that a person has to help
+BAD_INPUT = "Bad input"  # the name of the state of a stage whose input a person has to fix
 
 
 class Plain(logging.Filter):
-    """Of a stage that a person has to mend Prefect tells the traceback of no exception, and of each one after it, by a
-    number, that it could not begin. The last word of the run says both in words."""
+    """Drops two useless records of Prefect: an empty traceback for a stage that failed without an exception, and a line
+    for each later stage that could not start. The final message of the run names these stages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[0] is None:
@@ -56,8 +56,8 @@ logging.getLogger("prefect.task_runs").addFilter(Plain())
 
 
 class LineRun:
-    """What the stages of one flow run share: the graph, the device budget and, if anything is to run, the MLflow
-    parent."""
+    """What the stages of one flow run share: the graph, the device budget and, if any stage has to run, the MLflow
+    parent run."""
 
     def __init__(self, graph: Graph, forced: set[str]) -> None:
         self.graph = graph
@@ -68,30 +68,30 @@ class LineRun:
         self._parent: Future[str] | None = None
         heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
         if forced or any(self.to_do(name) for name in heavy):
-            # Both take seconds of imports, which the first stages do not have to wait for.
+            # Both import for seconds; the first stages need not wait for them.
             self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
 
     @property
     def parent(self) -> str | None:
-        """The MLflow run of this flow run; None if nothing was to do."""
+        """The MLflow run of this flow run; None if no stage had to run."""
         return self._parent.result() if self._parent else None
 
     def to_do(self, name: str) -> list[str]:
-        """Why a stage has to run, as things stand now; empty if it is up to date."""
+        """The reasons why a stage has to run now; empty if it is up to date."""
         if name in self.forced:
             return ["forced"]
         return [*self.graph.why(name), *source.news(stages.stage(name))]
 
     def bring_up_to_date(self, name: str) -> State:
-        """Run one stage if it has to; the state says what became of it, so that the Prefect UI does."""
+        """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
         reasons = self.to_do(name)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
-        with self.graph.claimed(name):  # before anything is touched: `dvc repro` may be at work on it
+        with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
             if name in self.forced:
                 self.graph.discard(name)
             elif not source.is_open(stage) and self.graph.restore(name):
@@ -112,11 +112,11 @@ class LineRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The name of each stage's final state, what the steps of those that ran have returned, and who is champion."""
+    """The final state of each stage by name, the results of the steps that ran, and the champion."""
 
     states: dict[str, str]
     made: dict[str, worker.Made]
-    champion: str | None = None  # what became of the challenge, and why
+    champion: str | None = None  # the outcome of the comparison, with its reason
 
 
 _current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task belongs to")
@@ -125,25 +125,25 @@ _current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task bel
 def bring_up_to_date(name: str) -> State:
     try:
         return _current.get().bring_up_to_date(name)
-    except BadInput as error:  # a fault that a person has to mend: no traceback, and no use in trying again
+    except BadInput as error:  # a person has to fix the input: no traceback, and a retry would not help
         return Failed(name=BAD_INPUT, message=str(error))
 
 
 def may_be_better_next_time(task, task_run, state: State) -> bool:
-    """Prefect asks before it tries again: a source may answer, but what a person has to mend stays as it is."""
+    """Prefect calls this before a retry: a network error may pass, but bad input stays bad."""
     return state.name != BAD_INPUT
 
 
-# Not a decorator: Prefect pickles the running task for the worker process, and only a function that a module still
-# holds under its own name goes by reference.
+# Not a decorator: Prefect pickles the running task for the worker process. A function is pickled by reference only if
+# its module still has it under its own name.
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
 def device_budget() -> int:
-    """How many stages that want the device may run at once: TRAINYARD_DEVICE_SLOTS, or one a core.
+    """How many stages that use the device may run at once: TRAINYARD_DEVICE_SLOTS, or one per core.
 
-    A training uses one CPU thread: two side by side take two thirds of the time that they take one after the other with
-    two threads each. A GPU has room for several of such networks too.
+    Training uses one CPU thread. Two trainings in parallel take two thirds of the time of two in sequence with two
+    threads each. A GPU can hold several such networks too.
     """
     return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or os.cpu_count() or 1)
 
@@ -165,7 +165,8 @@ def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
 
 @contextlib.contextmanager
 def standing() -> Iterator[None]:
-    """While this flow run is at work its id stands in a file. One that is found there was killed: Prefect is told."""
+    """Keep the id of this flow run in a file while it runs. If the file exists already, that run was killed: set its
+    state to crashed in Prefect."""
     file = STATE / "flow_run"
     if file.exists():
         with contextlib.suppress(ObjectNotFound, ValueError), get_client(sync_client=True) as server:
@@ -198,7 +199,7 @@ def run_line(
         wait: wait for another run that holds this checkout, instead of failing.
 
     Returns:
-        What became of each stage. The run fails, and says why, if one of them did.
+        The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
         with lock.checkout(STATE, wait=wait):
@@ -219,19 +220,19 @@ def _run(run: LineRun) -> Outcome | State:
     run.graph.pull()
     try:
         states = _run_stages(run)
-    except BaseException:  # Ctrl-C, cancelled, crashed: the parent must not stand as running for ever
+    except BaseException:  # Ctrl-C, cancelled, crashed: the parent run must not stay "running"
         if run.parent:
             end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
         raise
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
-        pages = [] if failed else results.pages(line)  # those of an earlier run else
+        pages = [] if failed else results.pages(line)  # after a failure they would be those of an earlier run
         end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
         own = {name: state for name, state in failed.items() if state.name != "NotReady"}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
         if waiting := [name for name in failed if name not in own]:
-            lines.append(f"not begun, since they read what these make: {', '.join(waiting)}")
+            lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
         return Failed(message="\n".join(lines))
     run.graph.push()
     verdict = champion.settle(line) if run.made else None

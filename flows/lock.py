@@ -1,4 +1,4 @@
-"""One flow run at a time in a checkout: the second says who holds it and stops, or waits."""
+"""One flow run at a time in a checkout: a second one waits, or names the holder and stops."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _holder(state: Path) -> str:
 
 @contextmanager
 def checkout(state: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the checkout for the time of the block. The kernel frees the lock when its holder dies, however it died."""
+    """Hold the checkout inside the block. The kernel frees the lock when its holder ends, even if it was killed."""
     if not wait:
         refuse_if_held(state)
     lock, holder = FileLock(state / "run.lock"), state / "run.json"
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        if not wait:  # it began in this moment
+        if not wait:  # the other run began after the check above
             raise _held(state) from None
         log.warning("waiting for another run (%s)", _holder(state))
         lock.acquire()

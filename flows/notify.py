@@ -19,4 +19,4 @@ def tell_someone(flow, flow_run, state) -> None:
         messenger = apprise.Apprise()
         messenger.add(urls)
         if not messenger.notify(title=f"Trainyard: {flow_run.name} failed", body=text):
-            log.error("nobody could be told: check TRAINYARD_NOTIFY")
+            log.error("could not send the notification: check TRAINYARD_NOTIFY")

@@ -1,5 +1,4 @@
-"""What a flow run leaves for people to look at: the report step's table, pictures and page, and where MLflow has the
-runs."""
+"""The results that a flow run shows: table, pictures and page of the report step, and the address of its MLflow run."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ def metrics(made: Mapping[str, Made]) -> dict[str, Any]:
 
 
 def inside_steps_s(made: Mapping[str, Made]) -> float:
-    """Seconds in which at least one step was at work: the rest of a run is what the yard itself costs."""
+    """Seconds in which at least one step was running. The rest of a run is overhead of the yard."""
     total, until = 0.0, 0.0
     for one in sorted(made.values(), key=lambda m: m.began):
         total += max(0.0, one.ended - max(one.began, until))
@@ -43,7 +42,7 @@ def inside_steps_s(made: Mapping[str, Made]) -> float:
 
 
 def table(line: str) -> str:
-    """The small table that the report step wrote, as markdown; empty before it has."""
+    """The table of the report step, as markdown; empty if there is none yet."""
     path = report(line) / "table.md"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 

@@ -1,7 +1,7 @@
-"""Has something outside the yard changed that a stage reads? DVC cannot see behind a URI, nor follow a path that stands
-in params.yaml, so the flow remembers what was there when it was last read.
+"""Detects changes of sources outside the project. DVC does not check a URI, nor a path in params.yaml, so the flow
+remembers the state of each source when it was last read.
 
-A nightly run over a folder, a bucket or a download that has gained one recording is how new data come in.
+This is how a nightly run finds new recordings in a folder, a bucket or a download.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
 NEWS = "the source has changed"
-URIS = ("source", "extra_sources")  # params by these names hold what tasks/yard/sources/local.py opens
-PATHS = ("weights", "queries")  # and these a file or folder, unless it is a name that somebody publishes
+URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
+PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
 
 
 def _is_open(uri: str) -> bool:
@@ -27,14 +27,14 @@ def _is_open(uri: str) -> bool:
 
 
 def _is_ours_to_watch(stage: Stage, path: str) -> bool:
-    """There, and not in a folder that the stage reads or writes by the graph, which itself tells what changed in it."""
+    """Does the path exist, outside the folders that the stage reads or writes? DVC checks those itself."""
     place = Path(path).expanduser()
     folders = [dep.partition("/${")[0] for dep in stage.data_deps()] + [f"data/{stage.line}/{stage.step}"]
     return place.exists() and not any(place.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
 def _outside(stage: Stage) -> list[str]:
-    """What the stage reads that the graph does not know, in the order of its params."""
+    """The URIs and paths that the stage reads and DVC does not check, in the order of its params."""
     if not stage.line:
         return []
     section = getattr(getattr(params_file.load(), stage.line), stage.step, None)  # None: a step without params
@@ -51,29 +51,29 @@ def _memory(stage: Stage) -> Path:
 
 
 def news(stage: Stage) -> list[str]:
-    """[NEWS] if the stage reads something outside that is not what it was when it was last read."""
+    """[NEWS] if an outside source of the stage has changed since it was last read."""
     try:
         now = look(stage)
-    except Exception as error:  # offline tonight: what is here stays good
-        log.warning("%s: cannot look at its source now (%s)", stage.name, error)
+    except Exception as error:  # offline: the data we have stay valid
+        log.warning("%s: cannot check its source now (%s)", stage.name, error)
         return []
     if now is None:
         return []
     memory = _memory(stage)
     before = read_json(memory) if memory.exists() else {}
-    if before.keys() != now.keys():  # made at DVC's door: take what is there for what it read
+    if before.keys() != now.keys():  # made by `dvc repro`: assume that it read the current state
         write_json(memory, now)
         return []
     return [NEWS] if before != now else []
 
 
 def is_open(stage: Stage) -> bool:
-    """Does the stage read what may be something else tomorrow? What was made from it before may be out of date."""
+    """Does the stage read an outside source? Its cached outs may then be out of date."""
     return bool(_outside(stage))
 
 
 def look(stage: Stage) -> dict[str, str] | None:
-    """{uri: what it holds now}, taken before the stage runs, so that what comes meanwhile is news to the next run."""
+    """{uri: fingerprint}, taken before the stage runs, so that the next run notices what changes meanwhile."""
     return {uri: sources.fingerprint(uri) for uri in _outside(stage)} or None
 
 

@@ -1,7 +1,7 @@
-"""A step at Prefect's door: in a process of its own, with the flow run's context, one task run per recording.
+"""Runs a step for a Prefect flow: in its own process, with the flow run's context, one task run per recording.
 
-A process of its own, because torch's random state, thread counts and plots are global, because a native crash must not
-take the flow along, and because both doors should run a step under the same conditions.
+The step has its own process for three reasons: torch's random state, thread counts and plots are global; a native crash
+must not end the flow; and a step should run under the same conditions in a flow and under `dvc repro`.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class StepFailed(RuntimeError):
 
 
 def warm_up(with_torch: bool) -> None:
-    """Start the server that steps are forked from, with what takes each of them 3 to 4 s to import."""
+    """Start the server that steps are forked from, with the modules loaded that take 3 to 4 s to import."""
     fork_server.set_forkserver_preload(["flows.worker", "mlflow", *(["torch"] if with_torch else [])])
     multiprocessing.forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a step returned, and when it ran (seconds since the epoch; its process's start and imports not counted)."""
+    """What a step returned, and when it ran: seconds since the epoch, without the start and imports of its process."""
 
     metrics: dict[str, Any]
     began: float
@@ -70,7 +70,7 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
         raise StepFailed(
             f"{stage}: its process ended with exit code {process.exitcode} (-9: killed, or out of memory)"
         ) from None
-    except BaseException:  # Ctrl-C, or the run was cancelled: the step goes with it
+    except BaseException:  # Ctrl-C, or the run was cancelled: end the step too
         process.terminate()
         raise
     finally:
@@ -83,7 +83,7 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
 
 
 def run_here(stage: str) -> Made:
-    """Run a step that is over before a new process would have begun it."""
+    """Run a step in this process: for one that takes less time than a new process takes to start."""
     began = time.time()
     return Made(runner.run(stage, Context()), began, time.time())
 
@@ -132,7 +132,7 @@ def task_runs(stage: str) -> Callable:
 
 
 def _task_run(stage: str, name: str, work: Callable[[Any], Any], item: Any) -> Any:
-    """Run `work(item)` as one task run; its state says what became of the recording."""
+    """Run `work(item)` as one task run; its state shows the outcome for the recording."""
     outcome: list[Any] = []
 
     @task(name=stage, task_run_name=f"{stage} {name}", cache_policy=NO_CACHE, persist_result=False)
@@ -149,7 +149,7 @@ def _task_run(stage: str, name: str, work: Callable[[Any], Any], item: Any) -> A
 
 
 def progress_bars(stage: str) -> Callable[..., tqdm]:
-    """tqdm bars that also report to a Prefect progress artifact once the work proves long."""
+    """tqdm bars that also report to a Prefect progress artifact if the work takes longer than `LONG_S`."""
 
     class Bar(tqdm):
         def __init__(self, *args, **kwargs):

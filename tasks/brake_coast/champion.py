@@ -32,7 +32,7 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
     networks = {path: load_model(path) for path in (challenger, champion)}
     tasks = [task for task in networks[challenger][1]["tasks"] if task in networks[champion][1]["tasks"]]
     if not tasks:
-        raise BadInput("they foretell different tasks")
+        raise BadInput("they predict different tasks")
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
     recordings = int(group.max()) + 1
     draws = bootstrap.resamples(recordings, reporting.bootstrap_replicates, reporting.bootstrap_seed)

@@ -9,8 +9,8 @@ Writes  metrics/<run>.json {task: four numbers}, a row a run in `dvc metrics sho
 Alone   python -m tasks brake_coast-evaluate
 
 Every window that fits a held-out drive is judged (stride 1, by the labels of its last frame; unknown labels are left
-out and counted), once over all windows and once over those `not_yet` doing what the task foretells: braking goes on for
-seconds, so most positives of brake_1s are already braking, and foreseeing those is no art.
+out and counted), once over all windows and once over those `not_yet` doing what the task predicts: braking goes on for
+seconds, so most positives of brake_1s are already braking, and predicting those is easy.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Order:
         self.dense, self.phase = torch.from_numpy(dense), torch.from_numpy((dense - first) % self.stride)
         positive = (labels[dense + frames.window_frames - 1] == 1).any(axis=1)
         goes_on = positive[1:] & positive[:-1] & (first[1:] == first[:-1])
-        event = np.cumsum(np.r_[True, ~goes_on])  # windows in a row that foretell the same
+        event = np.cumsum(np.r_[True, ~goes_on])  # windows in a row that predict the same
         self.positive, self.event = torch.from_numpy(positive), torch.from_numpy(event)
 
     def __call__(self, epoch: int) -> Tensor:

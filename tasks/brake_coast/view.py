@@ -1,4 +1,4 @@
-"""One drive as a page that plays: frames with boxes, curves with a cursor, what each run foretells and what came true.
+"""One drive as a page that plays: frames with boxes, curves with a cursor, what each run predicts and what came true.
 
 Reads   download/<recording>; annotate, label, pack, train and evaluate as far as they are there: what is missing is
         left out of the page, which says so

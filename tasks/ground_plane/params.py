@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from models.ground_plane.variants import NETWORKS
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
+from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -92,9 +92,7 @@ class Decode(Section):
 def _known_networks(names: Any) -> Any:
     for name in names if isinstance(names, list) else []:
         if name not in NETWORKS:
-            near = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NETWORKS)}"
-            raise ValueError(f"no network {name!r}; {hint}")
+            raise ValueError(f"no network {name!r}; {suggestion(str(name), NETWORKS)}")
         if names.count(name) > 1:
             raise ValueError(f"network {name!r} stands there twice")
     return names

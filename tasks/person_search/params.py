@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -11,6 +10,7 @@ from models.person_search.variants import NETWORKS
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource, secret_in
+from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -100,9 +100,7 @@ class Loss(Section):
 def _known_networks(names: Any) -> Any:
     for name in names if isinstance(names, list) else []:
         if name not in NETWORKS:
-            near = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NETWORKS)}"
-            raise ValueError(f"no network {name!r}; {hint}")
+            raise ValueError(f"no network {name!r}; {suggestion(str(name), NETWORKS)}")
     return names
 
 
@@ -197,8 +195,7 @@ class Index(Section):
 
 class Search(Section):
     queries: Name | None = Field(
-        description="whom to find: an image or a folder of images, each of one person, cropped; "
-        "null: those of the source"
+        description="whom to find: an image or a folder of images, each a crop of one person; null: those of the source"
     )
     threshold: float | None = Field(
         ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: that of evaluate"

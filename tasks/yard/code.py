@@ -1,4 +1,4 @@
-"""What the code of each stage is, so that a changed helper reruns the stages that use it, and a comment none.
+"""Lists the code of each stage. A changed helper reruns the stages that use it; a changed comment reruns none.
 
 Reads    tasks/, models/
 Writes   data/code/<stage>   for every stage of every line: a line a file that its module imports, straight or through

@@ -8,7 +8,6 @@ complete, so that what DVC tracks by value is all there is to track.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import json
@@ -22,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from tasks.yard.files import write_text
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, suggestion
 
 
 class Section(BaseModel):
@@ -106,9 +105,7 @@ def _explain(error: dict, model: type[BaseModel]) -> str:
     section = _section_at(model, location)
     known = list(section.model_fields) if section else []
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{name}: unknown key; {hint}"
+        return f"{name}: unknown key; {suggestion(str(location[-1]), known, 'known keys')}"
     if error["type"] == "missing":
         return f"{name}: missing; add it to params.yaml"
     message = error["msg"].removeprefix("Value error, ")
@@ -165,9 +162,7 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
             if not isinstance(node, dict):
                 raise ParamsError(f"--set {assignment}: {'.'.join(keys[-1][:depth])} is a value, not a section")
             if part not in node:
-                near = difflib.get_close_matches(part, list(node), n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(map(str, node))}"
-                raise ParamsError(f"--set {assignment}: unknown key {part!r}; {hint}")
+                raise ParamsError(f"--set {assignment}: unknown key {part!r}; {suggestion(part, node, 'known keys')}")
             if depth < len(keys[-1]) - 1:
                 node = node[part]
         try:

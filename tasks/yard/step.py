@@ -1,7 +1,7 @@
-"""What a step is handed beside its params and its paths, and the one error it raises at a person.
+"""The context that a step gets besides its params and paths, and the error for input that a person has to fix.
 
 A step is `run(params, out, ctx, *, <upstream step>=Path, ...) -> dict of metrics`. It writes under `out` and nowhere
-else. What it may not know (which door called it, how many processes there are, who watches) comes in the context.
+else. What it must not depend on (which door called it, the number of processes, progress bars) comes in the context.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 
 class BadInput(ValueError):
-    """Input that a person has to mend. The message names the file, the row or key, and the fix."""
+    """Input that a person has to fix. The message names the file, the row or key, and the fix."""
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """How a complaint about an unknown name ends: with the one that was meant, or with all there are."""
+def suggestion(wrong: str, known: Iterable[str], label: str = "there are") -> str:
+    """The end of a message about an unknown name: the nearest known name, or all of them after `label`."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+    return f"did you mean {near[0]!r}?" if near else f"{label}: {', '.join(names) or 'none'}"
 
 
 class Map(Protocol):
@@ -41,7 +41,7 @@ class Map(Protocol):
 
 
 def attempt(fn: Callable[[Any], Any], item: Any) -> Any:
-    """The result of `fn(item)`, or the exception it ended with: one bad item must not stop the others."""
+    """The result of `fn(item)`, or the exception it raised: one bad item must not stop the others."""
     try:
         return fn(item)
     except Exception as error:
@@ -54,7 +54,7 @@ def serial(fn, items, *, names, parallel=True):
 
 
 def end_with_parent() -> None:
-    """End this worker process when its parent is gone, however that died: a pool's workers outlive a `kill -9`."""
+    """End this worker process when its parent ends: without it the workers of a pool outlive a `kill -9`."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -67,7 +67,7 @@ def process_pool(workers: int | None = None) -> ProcessPoolExecutor:
 
 
 def processes(fn, items, *, names, parallel=True):
-    """A map over worker processes, one a core; what cannot gain from them stays in this process."""
+    """A map over worker processes, one per core. A single item, or one core, stays in this process."""
     if not parallel or len(items) < 2 or (os.cpu_count() or 1) < 2:
         yield from serial(fn, items, names=names)
         return
@@ -79,7 +79,7 @@ def processes(fn, items, *, names, parallel=True):
 
 @dataclass(frozen=True)
 class Context:
-    """How a step reaches the world around it. The defaults suit a test or a notebook: serial, no bar, no salt."""
+    """What a step may use from its surroundings. The defaults suit a test or a notebook: serial, no bar, no salt."""
 
     map: Map = serial
     # A tqdm factory: progress(iterable, desc=..., unit=...) or `with progress(total=n) as bar: bar.update()`.

@@ -6,7 +6,7 @@ from statistics import mean
 
 BASELINES = ("prevalence", "persistence")
 BLIND = ("telemetry", "detections")  # <run>-telemetry sees no camera, <run>-detections no telemetry
-SUBSETS = ("all", "not_yet")  # all windows, and those on which what the task foretells is not the case yet
+SUBSETS = ("all", "not_yet")  # all windows, and those on which what the task predicts is not the case yet
 
 
 def split_name(run: str) -> tuple[str, str]:
@@ -21,7 +21,7 @@ def family(task: str) -> str:
 
 
 def state_of(task: str) -> str:
-    """The label column that says whether what `task` foretells is the case now."""
+    """The label column that says whether what `task` predicts is the case now."""
     return {"brake": "braking", "coast": "coasting"}[family(task)]
 
 

@@ -56,7 +56,7 @@ def pr(path: Path, curves: pd.DataFrame, details: dict, tasks: Sequence[str]) ->
 
 
 def reliability(path: Path, details: dict, tasks: Sequence[str]) -> str:
-    """How often a foretold probability came true; a dot's area is its share of the windows. Blind runs left out."""
+    """How often a predicted probability came true; a dot's area is its share of the windows. Blind runs left out."""
 
     def draw() -> Figure:
         figure, axes = panels(len(tasks))

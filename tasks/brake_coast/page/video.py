@@ -1,4 +1,4 @@
-"""A stretch of a test drive as an mp4: camera with boxes, speed, pedals and what the model foretells, over time.
+"""A stretch of a test drive as an mp4: camera with boxes, speed, pedals and what the model predicts, over time.
 
 Reads nothing: `report` hands over a `Stretch`. Writes H.264 in yuv420p, which every browser plays.
 

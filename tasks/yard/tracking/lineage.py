@@ -1,5 +1,4 @@
-"""What a run was made from: the git commit, DVC's hashes of what its stage read and wrote, and these as MLflow data
-sets."""
+"""The lineage of a run: the git commit, DVC's hashes of the inputs and outputs of its stage, and MLflow datasets."""
 
 from __future__ import annotations
 

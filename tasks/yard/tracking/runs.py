@@ -1,10 +1,14 @@
 """MLflow runs: one for a flow, below it one for each of its stages, below that one for each run a stage made itself.
 
-Steps never log. What a run carries is read from what a step was given and what it wrote: its params, its metrics,
-`history.jsonl` (curves), pictures, pages and videos, the stage's dependencies with their DVC hashes, the git commit,
-and, where the step's module offers `served_model(out, item)`, the model itself, registered under the line's name. A
-folder `runs/<name>` with a params.json is a child run of its own, with metrics.json, history.jsonl and pictures where
-they are.
+Steps never log. A run is filled from the inputs and outputs of the step:
+
+    params, metrics     of the step
+    history.jsonl       curves
+    pictures, pages     and videos, as artifacts
+    dependencies        of the stage, with their DVC hashes, and the git commit
+    model               registered under the line's name, if the step's module has `served_model(out, item)`
+
+A folder `runs/<name>` with a params.json is a child run, with its metrics.json, history.jsonl and pictures, if it has any.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ def this_process() -> str:
 
 
 def end_killed_runs(client: MlflowClient, experiment: str) -> None:
-    """Runs whose process on this machine is gone do not stand as running for ever."""
+    """End the runs whose process on this machine has ended, so that they do not stay "running"."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         host, _, process = run.data.tags.get(PROCESS, "").rpartition(":")
         if host == socket.gethostname() and not alive(int(process)):

@@ -2,18 +2,20 @@
 
 A line's tune step hands over how one trial trains. Written under `out`:
 
-    runs/<trial>/params.json    the values tried
-    runs/<trial>/metrics.json   its score (of the best epoch) and epochs; with history.jsonl and curves.png an MLflow
-                                child run
-    runs/<trial>/trial.json     what the search has to know of it: state, the score at each rung
-    trials.csv                  a row a trial
+    runs/<trial>/params.json    the values of the trial
+    runs/<trial>/metrics.json   its score (of the best epoch) and its number of epochs
+    runs/<trial>/history.jsonl  its curves, drawn in curves.png
+    runs/<trial>/trial.json     its state, and its score at each rung
+    trials.csv                  one row per trial
     best.json                   the best values, and the command that writes them back
-    history.png, importance.png, space.png
+    history.png                 the score of each trial
+    importance.png              how much each key matters
+    space.png                   the score over each value
 
-These files are all there is to a search: the study is rebuilt from them, and the sampler's seed is a function of the
-number of the trial. So a killed search goes on where it stopped, within the epoch, and ends with the bytes of one that
-was not killed; one with more trials asked for goes on too. Weights of a trial are kept only while it is trained: they
-can be had again.
+A folder runs/<trial> becomes an MLflow child run. The files are the whole state of a search: the study is rebuilt from
+them, and the sampler's seed depends only on the number of the trial. So a killed search continues where it stopped,
+also within an epoch, and writes the same bytes as one that was not killed. A search also continues when more trials are
+asked for. Weights of a trial are deleted after its training, because they can be made again.
 
 A trial trains in pieces, from rung to rung, under the schedule of all its epochs; ASHA decides at each rung whether it
 goes on (Li et al. 2020, "A system for massively parallel hyperparameter tuning").

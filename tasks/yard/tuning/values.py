@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Any
 
 from pydantic import ValidationError
 
 from tasks.yard.params import Section
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, suggestion
 from tasks.yard.tuning.section import Choices, Interval
 
 
@@ -27,8 +26,7 @@ def value_at(section: Section, key: str, where: str) -> Any:
     for part in key.split("."):
         known = list(type(node).model_fields) if isinstance(node, Section) else []
         if part not in known:
-            near = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known) or 'none below a value'}"
+            hint = suggestion(part, known, "known keys")
             raise BadInput(f"{where.partition('.')[0]}.tune.space: {key}: no such key in {where}; {hint}")
         node = getattr(node, part)
     if isinstance(node, (Section, list, dict)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, suggestion
 
 World = TypeVar("World")
 NUMBERS = {int: "a whole number", float: "a number"}
@@ -26,9 +25,7 @@ def parse(uri: str, params: type[World], limits: Mapping[str, tuple[float, float
     values: dict[str, float] = {}
     for key, text in parse_qsl(given.query, keep_blank_values=True):
         if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(kinds)}"
-            raise BadInput(f"{uri}: unknown key {key!r}; {hint}")
+            raise BadInput(f"{uri}: unknown key {key!r}; {suggestion(key, kinds, 'known keys')}")
         try:
             values[key] = kinds[key](text)
         except ValueError:

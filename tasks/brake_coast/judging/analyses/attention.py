@@ -1,4 +1,4 @@
-"""What a run looks at: which of the window's frames, and which box, on windows it foretold rightly and on negatives.
+"""What a run looks at: which of the window's frames, and which box, on windows it predicted correctly and on negatives.
 
 Writes   attention.json         per run the weights below, and the runs left out with the reason
          attention_time.png     the last frame's attention over the window's frames: a row a run, a column a layer

@@ -1,4 +1,4 @@
-"""Does a foretold probability come true as often as it says, and do corrections fitted on validation help?
+"""Does a predicted probability come true as often as it says, and do corrections fitted on validation help?
 
 Writes   calibration.json    per run and task ECE, Brier score and reliability of every correction on the test drives,
                              what was fitted, and how many samples stand behind it

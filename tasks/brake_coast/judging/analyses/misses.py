@@ -1,4 +1,4 @@
-"""The brakings (and coastings) that the best run did not foretell, beside those it did: how hard, and what was in view.
+"""The brakings (and coastings) that the best run did not predict, beside those it did: how hard, and what was in view.
 
 Writes   misses.json          per task every event with its FACTS, and the quartiles of missed and of caught ones
          misses.png           the facts of missed events beside those of caught ones
