@@ -8,7 +8,7 @@ Steps never log. A run is filled from the inputs and outputs of the step:
     dependencies        of the stage, with their DVC hashes, and the git commit
     model               registered under the line's name, if the step's module has `served_model(out, item)`
 
-A folder `runs/<name>` with a params.json is a child run, with its metrics.json, history.jsonl and pictures, if it has any.
+A folder `runs/<name>` with a params.json is a child run, with what it has of metrics.json, history.jsonl and pictures.
 """
 
 from __future__ import annotations
