@@ -45,7 +45,7 @@ def test_a_flow_beside_dvc_at_work_says_so(new_yard):
     begun = new_yard.root / "data/toy/collect/bad.part"
     wait_until(lambda: begun.exists() or repro.poll() is not None, "the first number")
     beside = new_yard.flow("run", "toy")
-    assert beside.returncode == 1 and "DVC is at work" in beside.stderr, beside.stderr
+    assert beside.returncode == 1 and "DVC is running in this checkout" in beside.stderr, beside.stderr
     assert "Traceback" not in beside.stderr
     assert "data/toy/collect" in beside.stderr and repro.poll() is None
     new_yard.gates("bad", "one", "two", "three")
