@@ -24,6 +24,7 @@ from pathlib import Path
 
 import networkx
 from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
@@ -47,8 +48,11 @@ class Graph:
         logging.getLogger("dvc").setLevel(logging.ERROR)
         self.repo = Repo(str(self.root))
         self._lock = threading.RLock()
-        with self.locked():
-            graph = self.repo.index.graph
+        try:
+            with self.locked():
+                graph = self.repo.index.graph
+        except DvcException as error:
+            raise BadInput(f"{error}; `dvc stage list` says more") from None
         self._before = graph  # an edge points from a stage to one that has to come before it
         order = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
         self.stages: dict[str, PipelineStage] = {

@@ -144,7 +144,7 @@ def test_the_readme_draws_the_rooms_that_there_are():
     assert shared <= names, shared - names
     for line in params.lines():
         rooms = {p.name for p in (ROOT / "tasks" / line).iterdir() if (p / "__init__.py").exists()}
-        assert rooms == {"importers", "formats", "learning", "judging", "page"} and rooms <= names
+        assert rooms <= {"importers", "formats", "learning", "judging", "page"} and rooms <= names
 
 
 def line_of(module: str) -> str | None:
