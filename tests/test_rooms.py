@@ -112,7 +112,7 @@ def test_every_param_of_a_step_is_tracked(name):
     """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it
     borrows, of its line or of the yard. A step without params of its own has no section."""
     line, _, step = name.partition("-")
-    tracked = set(STAGES[name]["params"])
+    tracked = set(STAGES[name].get("params", []))
     tree = ast.parse((ROOT / "tasks" / line / f"{step}.py").read_text())
     run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
     borrowed = [
