@@ -46,3 +46,11 @@ def test_a_wrong_set_writes_nothing(yard_copy):
         assert result.returncode == 1 and hint in result.stderr, result.stderr
         assert "Traceback" not in result.stderr
     assert (yard_copy.root / "params.yaml").read_text() == before
+
+
+def test_a_dvc_yaml_that_dvc_refuses_is_said_in_a_line(yard_copy):
+    with (yard_copy.root / "dvc.yaml").open("a") as file:
+        file.write("  toy-extra: {cmd: 'true', descr: a wrong key}\n")
+    result = yard_copy.flow("status")
+    assert result.returncode == 2 and "dvc.yaml' validation failed" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr
