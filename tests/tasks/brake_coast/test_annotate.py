@@ -20,6 +20,8 @@ from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard import killed
 
+pytestmark = pytest.mark.slow
+
 REAL = drives.REPO.parent / "shared" / "real"
 SIGHTED = {"imgsz": 64, "batch": 4, "max_detections": 3, "roi": [], "confidence": {"vehicle": 0.0}, "device": "cpu"}
 
@@ -152,7 +154,6 @@ def test_recordings_without_a_camera_have_no_rows(tmp_path, yard):
     assert table(tmp_path, "obd-1").empty and about(tmp_path, "obd-1")["roi_px"] is None
 
 
-@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(tmp_path, yard, weights):
     folder = scenes.write_recording(tmp_path / "download", "a-1", frames=230)
     damaged = sorted(folder.glob("*.jpg"))[101]

@@ -22,6 +22,8 @@ from tasks.yard.step import BadInput, Context
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 from tests.tasks.yard import killed
 
+pytestmark = pytest.mark.slow
+
 UNITS = {
     "four": {"cameras": 4, "splits": ["train", "val", "test"], "frames": 24},
     "three": {"cameras": 3, "splits": ["test"]},
@@ -131,7 +133,6 @@ def test_the_floor_never_lies_above_the_threshold(root, tmp_path):
     assert columns(tmp_path)["DetectionsConf"].min() < 0.9
 
 
-@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(root, tmp_path, monkeypatch):
     code = f"""
 from pathlib import Path

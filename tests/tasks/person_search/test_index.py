@@ -24,6 +24,8 @@ from tests.tasks.person_search import tiny_yard
 from tests.tasks.person_search.tiny_yard import Yard, write_camera
 from tests.tasks.yard import killed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def train_detector(tmp_path_factory) -> Path:
@@ -119,7 +121,6 @@ def test_one_more_camera_costs_one_camera_and_the_bytes_are_the_same(yard):
     assert {unit: files(yard, unit) for unit in before} == before
 
 
-@pytest.mark.slow
 def test_a_camera_is_indexed_again_when_what_it_is_made_from_changes(yard, tmp_path):
     for number in (1, 2):
         write_camera(yard.download, number, people={7: {0: 20}})
@@ -207,7 +208,6 @@ def test_a_leader_that_is_not_trained_or_not_named_is_an_error(yard):
         yard.index()
 
 
-@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(yard, monkeypatch):
     folder = write_camera(yard.download, 1, frames=160, people={7: {n: n % 100 for n in range(0, 160, 3)}})
     damaged = folder / "frames/000101.png"

@@ -12,6 +12,8 @@ from tasks.yard.detector.look import Detector
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 
+pytestmark = pytest.mark.slow
+
 REAL = drives.REPO.parent / "shared" / "real"
 YOLOV8N = REAL / "weights" / "yolov8n.pt"
 
