@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,14 @@ def test_every_other_file_in_the_rooms_belongs_to_a_stage():
     }
     listed = {dep for stage in STAGES.values() for dep in stage["deps"]}
     assert others <= listed
+
+
+@pytest.mark.parametrize("name", OF_LINES)
+def test_a_stage_lists_what_its_templates_include(name):
+    deps = {Path(dep).name: dep for dep in STAGES[name]["deps"] if dep.startswith("tasks/")}
+    for template in [dep for dep in deps.values() if dep.endswith(".j2")]:
+        included = set(re.findall(r'{% include "([^"]+)" %}', (ROOT / template).read_text(encoding="utf-8")))
+        assert included <= deps.keys(), f"{name}: {template} includes {included - deps.keys()}"
 
 
 @pytest.mark.parametrize("name", OF_LINES)

@@ -24,6 +24,7 @@ from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 DONE = ".done.json"
+UNFINISHED = ".part"  # .dvcignore passes over what is called so
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FanOut:
 def one(job: tuple[str, Any, str], *, work: Callable[[Any, Path], dict], out: Path) -> dict:
     """Make one recording's folder: `work(item, folder)`, then one rename."""
     key, item, fingerprint = job
-    part, final = out / f"{key}.part", out / key
+    part, final = out / f"{key}{UNFINISHED}", out / key
     begun = part / ".begun.json"
     if part.exists() and not (begun.exists() and read_json(begun) == fingerprint):
         shutil.rmtree(part)  # begun from other inputs, params or code: of no use now
@@ -71,6 +72,13 @@ def fan_out(
     any other error is raised once all the others are through, so that their results are kept.
     """
     out.mkdir(parents=True, exist_ok=True)
+    misnamed = sorted(key for key in items if key.endswith(UNFINISHED))
+    quarantined = {
+        key: f"{key}: {UNFINISHED} at the end of a name marks unfinished work; rename it" for key in misnamed
+    }
+    for reason in quarantined.values():
+        log.warning("quarantined %s", reason)
+    items = {key: item for key, item in items.items() if key not in quarantined}
     summaries: dict[str, dict] = {}
     for key in items:
         done = out / key / DONE
@@ -80,7 +88,6 @@ def fan_out(
     if summaries:
         log.info("%d of %d recordings unchanged and kept", len(summaries), len(items))
 
-    quarantined: dict[str, str] = {}
     failed: dict[str, Exception] = {}
     jobs = [(key, items[key], fingerprints[key]) for key in todo]
     results = ctx.map(partial(one, work=work, out=out), jobs, names=todo, parallel=parallel)
@@ -95,9 +102,9 @@ def fan_out(
             failed[key] = result
         else:
             summaries[key] = result
-    if summaries or not items:  # a source that holds nothing usable takes nothing away
+    if summaries or not (items or misnamed):  # a source that holds nothing usable takes nothing away
         for path in out.iterdir():
-            if path.is_dir() and path.name.removesuffix(".part") not in items:
+            if path.is_dir() and path.name.removesuffix(UNFINISHED) not in items:
                 shutil.rmtree(path)
     write_json(out / "quarantine.json", quarantined)
     if failed:

@@ -37,6 +37,15 @@ def test_one_bad_recording_does_not_stop_the_others(tmp_path, ctx):
     assert not (tmp_path / "b").exists() and not (tmp_path / "b.part").exists()
 
 
+def test_a_name_that_looks_like_unfinished_work_is_said_and_not_lost(tmp_path):
+    items = {"quiet": 1, "quiet.part": 2}
+    made = fan_out(double, items, prints(items), tmp_path, Context())
+    assert made.summaries == {"quiet": {"doubled": 2}}
+    assert "rename it" in read_json(tmp_path / "quarantine.json")["quiet.part"]
+    alone = fan_out(double, {"other.part": 3}, {"other.part": "x"}, tmp_path, Context())
+    assert not alone.summaries and (tmp_path / "quiet/doubled.txt").exists()  # nothing usable takes nothing away
+
+
 def test_only_what_changed_is_made_again_and_what_is_gone_is_removed(tmp_path):
     items = {"a": 1, "b": 2, "c": 3}
     fan_out(double, items, prints(items), tmp_path, Context())

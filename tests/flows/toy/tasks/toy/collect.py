@@ -10,6 +10,7 @@ from tasks.toy.reading import number
 
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, write_text
+from tasks.yard.sources.units import refuse_too_few
 from tasks.yard.step import BadInput, Context
 
 GIVE_UP_S = 240
@@ -41,4 +42,5 @@ def run(params, out, ctx=Context()) -> dict:
         raise BadInput(f"{params.source}: holds no number")
     fingerprints = {key: digest(file_hash(path), ctx.code) for key, path in items.items()}
     made = fan_out(partial(take, gates=params.gates), items, fingerprints, out, ctx)
+    refuse_too_few(made, 1, "numbers", params.source)
     return {"numbers": len(made.summaries), "made": len(made.made)}
