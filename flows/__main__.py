@@ -82,8 +82,8 @@ def _run(chosen: argparse.Namespace) -> int:
     if outcome.champion:
         print(f"Champion: {outcome.champion}.")
     print(
-        f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date: {wall_s:.0f} s, "
-        f"of which {inside_s:.0f} s in steps."
+        f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date or restored: "
+        f"{wall_s:.0f} s, of which {inside_s:.0f} s in steps."
     )
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
     return 0

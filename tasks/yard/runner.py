@@ -18,8 +18,8 @@ from typing import Any
 from tasks.yard import code
 from tasks.yard import params as params_file
 from tasks.yard.files import digest, file_hash, sweep
-from tasks.yard.stage import Stage, matrix_items, stage
-from tasks.yard.step import Context
+from tasks.yard.stage import Stage, entries, matrix_items, stage
+from tasks.yard.step import BadInput, Context, suggestion
 from tasks.yard.tracking.runs import stage_run
 
 BORROWED = "_params"
@@ -31,7 +31,16 @@ def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] 
         return this.item
     if name.endswith(BORROWED):
         section, line = name.removesuffix(BORROWED), getattr(params, this.line)
-        return getattr(line if section in type(line).model_fields else params.yard, section)
+        for place in (line, params.yard):
+            if section in type(place).model_fields:
+                return getattr(place, section)
+        known = [f"{key}{BORROWED}" for place in (line, params.yard) for key in type(place).model_fields]
+        raise BadInput(
+            f"{this.name}: its run asks for {name!r}, which is no section; {suggestion(name, known)}"
+        )
+    steps = [base.partition("-")[2] for base in entries() if base.startswith(f"{this.line}-")]
+    if name not in steps:
+        raise BadInput(f"{this.name}: its run asks for {name!r}, which is no step; {suggestion(name, steps)}")
     folder = Path("data", this.line, name)
     items = matrix_items(f"{this.line}-{name}", params)
     return folder if items is None else {item: folder / item for item in items}

@@ -54,3 +54,12 @@ def test_a_dvc_yaml_that_dvc_refuses_is_said_in_a_line(yard_copy):
     result = yard_copy.flow("status")
     assert result.returncode == 2 and "dvc.yaml' validation failed" in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_argument_of_a_step_that_stands_for_nothing_is_named(yard_copy):
+    square = yard_copy.root / "tasks/toy/square.py"
+    for wrong, meant in (("colect", "'collect'"), ("judg_params", "'judge_params'")):
+        square.write_text(f"def run(params, out, ctx, *, {wrong}):\n    return {{}}\n")
+        result = yard_copy.call("python", "-m", "tasks", "toy-square")
+        assert result.returncode == 1 and wrong in result.stderr, result.stderr
+        assert f"did you mean {meant}?" in result.stderr and "Traceback" not in result.stderr
