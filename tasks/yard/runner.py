@@ -35,9 +35,7 @@ def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] 
             if section in type(place).model_fields:
                 return getattr(place, section)
         known = [f"{key}{BORROWED}" for place in (line, params.yard) for key in type(place).model_fields]
-        raise BadInput(
-            f"{this.name}: its run asks for {name!r}, which is no section; {suggestion(name, known)}"
-        )
+        raise BadInput(f"{this.name}: its run asks for {name!r}, which is no section; {suggestion(name, known)}")
     steps = [base.partition("-")[2] for base in entries() if base.startswith(f"{this.line}-")]
     if name not in steps:
         raise BadInput(f"{this.name}: its run asks for {name!r}, which is no step; {suggestion(name, steps)}")
