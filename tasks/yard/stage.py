@@ -89,8 +89,9 @@ def matrix_items(base: str, params: Any) -> list[str] | None:
     if not matrix:
         return None
     (items,) = matrix.values()
-    if isinstance(items, str):  # "${line.step.key}"
-        items = params
-        for key in next(iter(matrix.values())).removeprefix("${").removesuffix("}").split("."):
-            items = getattr(items, key)
-    return items
+    if not isinstance(items, str):
+        return items
+    value = params  # of "${line.step.key}"
+    for key in items.removeprefix("${").removesuffix("}").split("."):
+        value = getattr(value, key)
+    return value
