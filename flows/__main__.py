@@ -91,9 +91,9 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _status(chosen: argparse.Namespace) -> int:
     """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
-    from flows import source
     from flows.graph import Graph
     from tasks.yard import stage as stages
+    from tasks.yard.sources import watch
 
     params.load()
     if chosen.line is not None and chosen.line not in params.lines():
@@ -103,7 +103,7 @@ def _status(chosen: argparse.Namespace) -> int:
         graph = Graph(line)
         for name in [name for name in graph.stages if name not in shown]:
             shown.add(name)
-            reasons = [*graph.why(name), *source.news(stages.stage(name))]
+            reasons = [*graph.why(name), *watch.news(stages.stage(name))]
             print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
     return 0
 

@@ -27,12 +27,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import lock, notify, results, source, worker
+from flows import lock, notify, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
+from tasks.yard.sources import watch
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion
 from tasks.yard.tracking.runs import end_flow_run, start_flow_run
@@ -82,7 +83,7 @@ class LineRun:
         """The reasons why a stage has to run now; empty if it is up to date."""
         if name in self.forced:
             return ["forced"]
-        return [*self.graph.why(name), *source.news(stages.stage(name))]
+        return [*self.graph.why(name), *watch.news(stages.stage(name))]
 
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
@@ -94,10 +95,9 @@ class LineRun:
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
             if name in self.forced:
                 self.graph.discard(name)
-            elif not source.is_open(stage) and self.graph.restore(name):
+            elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
-            seen = source.look(stage)
             turn = self._device if stage.uses_device else contextlib.nullcontext()
             with turn, self.graph.aside(name):
                 if stage.needs_no_process:
@@ -105,8 +105,7 @@ class LineRun:
                 else:
                     parent = self.parent if stage.tracked else None
                     self.made[name] = worker.run_in_process(name, parent, self.tags)
-        self.graph.record(name)
-        source.remember(stage, seen)
+            self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
         return Completed(message="; ".join(reasons))
 
 

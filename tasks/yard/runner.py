@@ -18,6 +18,7 @@ from typing import Any
 from tasks.yard import code
 from tasks.yard import params as params_file
 from tasks.yard.files import digest, file_hash, sweep
+from tasks.yard.sources import watch
 from tasks.yard.stage import Stage, entries, matrix_items, stage
 from tasks.yard.step import BadInput, Context, suggestion
 from tasks.yard.tracking.runs import stage_run
@@ -68,11 +69,12 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
     this.out.mkdir(parents=True, exist_ok=True)
     ctx = replace(ctx, code=_code_hash(this))
-    if not this.tracked:
-        metrics = module.run(section, this.out, ctx, **inputs)
-    else:
-        with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
+    with watch.remembered(this):
+        if not this.tracked:
             metrics = module.run(section, this.out, ctx, **inputs)
-            log(metrics)
+        else:
+            with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
+                metrics = module.run(section, this.out, ctx, **inputs)
+                log(metrics)
     sweep(this.out)
     return metrics

@@ -23,6 +23,14 @@ def test_status_says_what_has_changed(yard_copy):
     assert yard_copy.status()["toy-collect"] == "the source has changed"
 
 
+def test_the_flow_knows_what_dvc_repro_has_read(new_yard):
+    assert new_yard.dvc("repro", "toy-collect").returncode == 0
+    new_yard.add_number("five", "5")  # before any flow has looked at the source
+    assert new_yard.status()["toy-collect"] == "the source has changed"
+    assert new_yard.dvc("repro", "-f", "toy-collect").returncode == 0
+    assert new_yard.status()["toy-collect"] == "up to date"
+
+
 def test_a_file_outside_the_yard_that_has_changed_is_noticed(yard_copy, tmp_path):
     weights = tmp_path / "weights.txt"
     weights.write_text("100")

@@ -1,22 +1,25 @@
-"""Detects changes of sources outside the project. DVC does not check a URI, nor a path in params.yaml, so the flow
-remembers the state of each source when it was last read.
+"""Detects changes of sources outside the project. DVC checks neither a URI nor a path in params.yaml, so a stage that
+ran remembers the state in which it read each of them, at both doors; the flow compares.
 
 This is how a nightly run finds new recordings in a folder, a bucket or a download.
+
+Writes .trainyard/sources/<stage>.json   {uri or path: fingerprint} of the last run that succeeded
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from flows.environment import STATE
 from tasks.yard import params as params_file
 from tasks.yard.files import read_json, write_json
 from tasks.yard.sources import local as sources
 from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
+MEMORY = Path(".trainyard/sources")
 NEWS = "the source has changed"
 URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
 PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
@@ -47,22 +50,20 @@ def _outside(stage: Stage) -> list[str]:
 
 
 def _memory(stage: Stage) -> Path:
-    return STATE / "sources" / f"{stage.name}.json"
+    return MEMORY / f"{stage.name}.json"
 
 
 def news(stage: Stage) -> list[str]:
-    """[NEWS] if an outside source of the stage has changed since it was last read."""
+    """[NEWS] if an outside source of the stage has changed since the stage read it."""
     try:
         now = look(stage)
     except Exception as error:  # offline: the data we have stay valid
         log.warning("%s: cannot check its source now (%s)", stage.name, error)
         return []
-    if now is None:
-        return []
     memory = _memory(stage)
     before = read_json(memory) if memory.exists() else {}
-    if before.keys() != now.keys():  # made by `dvc repro`: assume that it read the current state
-        write_json(memory, now)
+    if before.keys() != now.keys():  # its outs came from a DVC remote or the run cache: nobody here has read the source
+        remember(stage, now)
         return []
     return [NEWS] if before != now else []
 
@@ -72,11 +73,24 @@ def is_open(stage: Stage) -> bool:
     return bool(_outside(stage))
 
 
-def look(stage: Stage) -> dict[str, str] | None:
+def look(stage: Stage) -> dict[str, str]:
     """{uri: fingerprint}, taken before the stage runs, so that the next run notices what changes meanwhile."""
-    return {uri: sources.fingerprint(uri) for uri in _outside(stage)} or None
+    return {uri: sources.fingerprint(uri) for uri in _outside(stage)}
 
 
-def remember(stage: Stage, seen: dict[str, str] | None) -> None:
-    if seen is not None:
+def remember(stage: Stage, seen: dict[str, str]) -> None:
+    if seen:
         write_json(_memory(stage), seen)
+
+
+@contextmanager
+def remembered(stage: Stage) -> Iterator[None]:
+    """Remember the state of the sources before the block, if the block succeeds. A source that cannot be asked now is
+    not remembered: whether its state matters the stage itself will say."""
+    try:
+        seen = look(stage)
+    except Exception as error:
+        log.debug("%s: its source cannot be asked (%s)", stage.name, error)
+        seen = {}
+    yield
+    remember(stage, seen)
