@@ -56,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     """Bring a line up to date. Each stage of dvc.yaml that has changed runs as a Prefect task; the others are shown as
     up to date."""
-    if chosen.line not in params.lines():
-        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    params.refuse_unknown_line(chosen.line)
     if not chosen.wait:
         try:
             lock.refuse_if_held(environment.STATE)
@@ -96,8 +95,8 @@ def _status(chosen: argparse.Namespace) -> int:
     from tasks.yard.sources import watch
 
     params.load()
-    if chosen.line is not None and chosen.line not in params.lines():
-        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    if chosen.line is not None:
+        params.refuse_unknown_line(chosen.line)
     shown: set[str] = set()
     for line in [chosen.line] if chosen.line else params.lines():
         graph = Graph(line)
@@ -111,8 +110,7 @@ def _status(chosen: argparse.Namespace) -> int:
 def _view(chosen: argparse.Namespace) -> int:
     """Write a page that plays one recording, with the predictions of the runs, and open it if there is a display."""
     module = f"tasks.{chosen.line}.view"
-    if chosen.line not in params.lines():
-        raise BadInput(f"no line {chosen.line!r}; there are: {', '.join(params.lines())}")
+    params.refuse_unknown_line(chosen.line)
     if importlib.util.find_spec(module) is None:
         raise BadInput(f"the line {chosen.line} has no viewer; it would be tasks/{chosen.line}/view.py")
     section = getattr(params.load(), chosen.line)

@@ -10,8 +10,9 @@ from __future__ import annotations
 #   Repo        index.graph, lock, stage_cache, cache.local.oid_to_path, tmp_dir, fs, config
 #   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path
 #   ParamsDependency                      read_params
-#   rwlock, LockError, RunCacheNotFoundError
+#   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
 import hashlib
+import json
 import logging
 import shutil
 import sys
@@ -25,9 +26,9 @@ from pathlib import Path
 import networkx
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
-from dvc.rwlock import rwlock
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 
@@ -35,6 +36,8 @@ from flows.environment import STATE
 from tasks.yard import code
 from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Graph:
         logging.getLogger("dvc").setLevel(logging.ERROR)
         self.repo = Repo(str(self.root))
         self._lock = threading.RLock()
+        self._mend_claims()
         try:
             with self.locked():
                 graph = self.repo.index.graph
@@ -123,6 +127,17 @@ class Graph:
             finally:
                 with self._lock:
                     claims.close()
+
+    def _mend_claims(self) -> None:
+        """Put a file of claims aside that cannot be read: DVC, killed while it wrote it, leaves it empty, and then
+        refuses every later run. Its claims were those of the process that was killed."""
+        path = Path(self.repo.tmp_dir, RWLOCK_FILE)
+        with self._lock, _plainly(), make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=self.repo.tmp_dir):
+            try:
+                json.loads(path.read_bytes() if path.exists() else b"{}")
+            except ValueError:
+                log.warning("%s could not be read: a run was killed while it wrote it; set aside", path)
+                path.replace(path.with_name(f"{RWLOCK_FILE}.damaged"))
 
     @contextmanager
     def aside(self, name: str) -> Iterator[None]:

@@ -201,6 +201,7 @@ def run_line(
         The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
+        params_file.refuse_unknown_line(line)  # a deployment's line may be misspelt: no stage would run, every night
         with lock.checkout(STATE, wait=wait):
             if assignments:
                 params_file.set_values(assignments)
@@ -233,8 +234,8 @@ def _run(run: LineRun) -> Outcome | State:
         if waiting := [name for name in failed if name not in own]:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
         return Failed(message="\n".join(lines))
-    run.graph.push()
     verdict = champion.settle(line) if run.made else None
+    run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
     key = f"{line.replace('_', '-')}-result"
     text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")

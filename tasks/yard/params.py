@@ -82,6 +82,12 @@ def lines() -> list[str]:
     return sorted(path.parent.name for path in here.parent.glob("*/params.py") if path.parent != here)
 
 
+def refuse_unknown_line(name: str) -> None:
+    """Raises `BadInput` for a name that no line of this yard has."""
+    if name not in lines():
+        raise BadInput(f"no line {name!r}; {suggestion(name, lines())}")
+
+
 @cache
 def schema_model() -> type[Params]:
     fields: dict[str, Any] = {line: (importlib.import_module(f"tasks.{line}.params").Line, ...) for line in lines()}

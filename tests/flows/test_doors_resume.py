@@ -61,3 +61,18 @@ def test_kept_work_does_not_outlive_the_code_that_made_it(yard_copy, door):
     kept = {path.parent.name: path.read_text() for path in yard_copy.root.glob("data/toy/collect/*/number.txt")}
     assert kept == {"one": "10", "two": "20", "three": "30"}
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
+
+
+def test_a_file_of_claims_that_a_killed_run_left_empty_is_set_aside(yard_copy):
+    (yard_copy.root / ".dvc/tmp/rwlock").write_text("")
+    result = yard_copy.flow("run", "toy", "--force", "square")
+    assert result.returncode == 0, result.stderr
+    assert "rwlock could not be read" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_deployment_of_a_line_that_does_not_exist_fails(yard_copy):
+    """Prefect calls the flow itself, without the command line."""
+    code = "from flows import environment; environment.prepare(); from flows.line import run_line; "
+    code += "print(run_line('toi', return_state=True))"
+    result = yard_copy.call("python", "-c", code)
+    assert "Failed" in result.stdout and "no line 'toi'" in result.stdout and "toy" in result.stdout, result.stderr

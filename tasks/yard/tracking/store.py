@@ -37,10 +37,19 @@ def client() -> MlflowClient:
 
 def experiment(connected: MlflowClient, line: str) -> str:
     """The id of the line's experiment: one a line."""
+    import mlflow
+
     with FileLock(STATE / "mlflow.lock"):
         known = connected.get_experiment_by_name(line)
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for language models
-        return known.experiment_id if known else connected.create_experiment(line, tags=kind)
+        if known:
+            return known.experiment_id
+        try:
+            return connected.create_experiment(line, tags=kind)
+        except mlflow.MlflowException:  # a server may have other clients, which this lock does not hold off
+            if made := connected.get_experiment_by_name(line):
+                return made.experiment_id
+            raise
 
 
 def experiment_id(line: str) -> str:
