@@ -46,7 +46,7 @@ def listed(source: str) -> list[str]:
     file = Path(source)
     if source_uri.scheme(source) or file.suffix.lower() != ".txt" or not file.is_file():
         return [source]
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
     for line in found:
         if source_uri.scheme(line) == "synth":

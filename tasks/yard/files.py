@@ -60,8 +60,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, **arguments: Any) -> Any:
+    """In UTF-8, 16 or 32, with or without a byte order mark, as programs of Windows write it; `arguments` are those of
+    `json.loads`. Raises `ValueError` for what is none."""
+    return json.loads(path.read_bytes(), **arguments)
 
 
 def read_if_there(path: Path) -> Any:

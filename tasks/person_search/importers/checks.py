@@ -82,7 +82,7 @@ def images_of(folder: Path, split: str) -> list[Path]:
 
 def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int, list[float], str | None]]:
     """(line, class, corners as shares of the image, what is wrong with it) of every line that is not blank."""
-    for line, text in enumerate(label.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for line, text in enumerate(label.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if text.strip():
             try:
                 yield line, *yolo.box_of(text, names), None

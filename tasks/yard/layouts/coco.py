@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from tasks.yard.layouts.example import Classes, Labelled, Labels, Mapped, checked, first_key, inside, read_json, rows
+from tasks.yard.layouts.example import (
+    Classes,
+    Labelled,
+    Labels,
+    Mapped,
+    checked,
+    first_key,
+    inside,
+    read_json,
+    rows,
+    with_slashes,
+)
 from tasks.yard.step import BadInput
 
 WHAT = "*.json or annotations/*.json with images, annotations and categories"
@@ -42,7 +53,7 @@ def split_in(root: Path, file: Path) -> str | None:
 
 def image_file(root: Path, file: Path, name: str) -> Path | None:
     """Beside the label file, or in a folder named as the end of the label file's name is: instances_train2017."""
-    part = file.stem.rpartition("_")[2]
+    part, name = file.stem.rpartition("_")[2], with_slashes(name)
     for folder in (file.parent, root, root / "images", root / part, root / "images" / part):
         if inside(name) and (folder / name).is_file():
             return folder / name

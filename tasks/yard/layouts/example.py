@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.yard import files
 from tasks.yard.step import BadInput
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -64,21 +65,28 @@ def checked(corners: Any) -> list[float]:
 
 def first_key(file: Path) -> str:
     """The first key of a JSON object, without reading all of a large file; empty if it is none."""
-    with file.open(encoding="utf-8", errors="replace") as text:
-        found = re.match(r'\s*\{\s*"((?:[^"\\]|\\.)*)"', text.read(4096))
+    with file.open("rb") as bytes_:
+        start = bytes_.read(4096)
+    text = start.decode(json.detect_encoding(start), errors="replace")
+    found = re.match(r'\s*\{\s*"((?:[^"\\]|\\.)*)"', text)
     return found[1] if found else ""
 
 
 def read_json(file: Path, **arguments: Any) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"), **arguments)
+        return files.read_json(file, **arguments)
     except ValueError as error:
         raise BadInput(f"{file}: not JSON ({error})") from None
 
 
+def with_slashes(path: str) -> str:
+    """A path of a label file that a program of Windows wrote, with backslashes between its folders, as any other."""
+    return path.replace("\\", "/")
+
+
 def inside(relative: str) -> bool:
     """Does a path in a label file stay where it belongs?"""
-    path = PurePosixPath(relative.replace("\\", "/"))
+    path = PurePosixPath(with_slashes(relative))
     return bool(relative) and not path.is_absolute() and ".." not in path.parts
 
 
@@ -87,6 +95,7 @@ def locate(roots: Iterable[Path], relative: str) -> Path | None:
 
     An archive of one sequence becomes that sequence's own folder, so a root may itself be where the path begins.
     """
+    relative = with_slashes(relative)
     parts = PurePosixPath(relative).parts
     for root in roots:
         begun = [root.parents[k - 1] for k in range(1, len(parts) + 1) if root.parts[-k:] == parts[:k]]

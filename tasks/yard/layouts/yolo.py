@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tasks.yard.layouts.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, Mapped, rows
+from tasks.yard.layouts.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, Mapped, rows, with_slashes
 from tasks.yard.step import BadInput
 
 WHAT = "a data.yaml with names, train and val, images/ and labels/"
@@ -54,16 +54,17 @@ def names_of(file: Path, content: dict) -> dict[int, str]:
 
 def images_of(file: Path, content: dict, split: str) -> list[Path]:
     """The images of a split. `path` may be that of another machine, and exporters write ../ too much."""
-    bases = [file.parent / str(content.get("path") or ""), file.parent]
+    bases = [file.parent / with_slashes(str(content.get("path") or "")), file.parent]
     images: list[Path] = []
     for value in content[split] if isinstance(content[split], list) else [content[split]]:
-        tried = [base / text for base in bases for text in (str(value), str(value).removeprefix("../"))]
+        said = with_slashes(str(value))
+        tried = [base / text for base in bases for text in (said, said.removeprefix("../"))]
         place = next((path for path in tried if path.exists()), None)
         if place is None:
             raise BadInput(f"{file}: {split}: there is no {value} beside it")
         if place.is_file():
-            lines = place.read_text(encoding="utf-8").splitlines()
-            images += [place.parent / line.strip() for line in lines if line.strip()]
+            lines = place.read_text(encoding="utf-8-sig").splitlines()
+            images += [place.parent / with_slashes(line.strip()) for line in lines if line.strip()]
         else:
             shown = (path for path in place.rglob("*") if not path.name.startswith("."))
             images += [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -140,7 +141,7 @@ def read_image(image: Path, split: str, dataset: tuple[Path, dict[int, str], Cla
         return
     boxes, numbers = [], []
     dropped: dict[str, int] = {}
-    lines: Any = label.read_text(encoding="utf-8", errors="replace").splitlines() if label.is_file() else []
+    lines: Any = label.read_text(encoding="utf-8-sig", errors="replace").splitlines() if label.is_file() else []
     for place, line in enumerate(lines, start=1):
         if not line.strip():
             continue

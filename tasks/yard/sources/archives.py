@@ -1,16 +1,27 @@
-"""A zip or tar archive becomes a folder, whole or not at all, and never writes outside of it."""
+"""A zip or tar archive becomes a folder, whole or not at all, and never writes outside of it.
+
+What an archive is, its first bytes say, not its name. A backslash in a member's name is a separator: Windows programs
+write it so. A zip's member that is packed by Deflate64 (Windows Explorer, from 2 GB on) is read by Info-ZIP's `unzip`
+where that is installed; Python cannot.
+"""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import logging
+import lzma
+import re
 import shutil
 import stat
+import subprocess
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -20,18 +31,52 @@ from tasks.yard.files import FULL_DISK
 from tasks.yard.step import BadInput
 
 IGNORED = ("__MACOSX/", ".DS_Store", "Thumbs.db")
-SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
+STREAMS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {  # what a tar may be packed in, by its first bytes
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}  # fmt: skip
+NOT_READ = {  # first bytes -> what it is
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard",
+}
+ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+SUFFIXES = (
+    ".zip", ".tar", ".tgz", ".tar.gz", ".txz", ".tar.xz", ".tbz2", ".tbz", ".tar.bz2", ".tzst", ".tar.zst", ".7z",
+    ".rar",
+)  # fmt: skip
+METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+DEFLATE64 = 9
+REPACK = "unpack it with 7-Zip or unzip and give the folder, or pack it again as zip (Deflate) or tar.gz"
+UTF8 = 0x800  # flag of a zip's member: its name is UTF-8
 CHUNK_BYTES = 1 << 20
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError,
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 class Damaged(BadInput):
     """The archive's bytes are not those that were packed: fetch it again."""
 
 
+def kind(archive: Path) -> str | None:
+    """zip, tar or a sentence's end that says what else it is; None for no archive. By its first bytes."""
+    with archive.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(ZIP):
+        return "zip"
+    if start.startswith(tuple(STREAMS)) or start[257:262] == b"ustar":
+        return "tar"
+    return next((what for first, what in NOT_READ.items() if start.startswith(first)), None)
+
+
 def _misplaced(name: str) -> str | None:
     """Why nothing may be written under a member's name."""
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(name)
     if path.is_absolute() or ":" in "".join(path.parts[:1]):  # C: is a drive
         return "an absolute path"
     if ".." in path.parts:
@@ -48,44 +93,106 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
-def _of_zip(packed: zipfile.ZipFile) -> list[_Member]:
-    members = []
+def _name_in_zip(member: zipfile.ZipInfo) -> tuple[str, bool]:
+    """(path with / between its folders, whether its letters are a guess).
+
+    Without its flag a name is CP 437 by the standard; Linux and macOS write UTF-8 all the same, Windows the code page
+    of its country.
+    """
+    name, guessed = member.orig_filename, False  # ZipInfo.filename has already been cut at a NUL
+    if not member.flag_bits & UTF8 and not name.isascii():
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            guessed = True
+    return name.replace("\\", "/"), guessed
+
+
+class _Unzipped:
+    """What `unzip` writes of one member, as a file to read; its checksum is compared at the end."""
+
+    def __init__(self, program: str, archive: Path, member: zipfile.ZipInfo, shown: str) -> None:
+        pattern = re.sub(r"([\[*?\\])", r"\\\1", member.orig_filename)
+        self.member, self.shown, self.crc = member, shown, 0
+        call = [program, "-p", str(archive.resolve()), pattern]
+        self.process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def read(self, size: int) -> bytes:
+        data = self.process.stdout.read(size)
+        self.crc = zlib.crc32(data, self.crc)
+        if not data and self.crc != self.member.CRC:
+            raise BadInput(
+                f"{self.shown}: member {self.member.filename!r} is packed by Deflate64, which Python cannot read and "
+                f"unzip did not; nothing was extracted: {REPACK}"
+            )
+        return data
+
+    def __enter__(self) -> _Unzipped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def _method_fault(member: zipfile.ZipInfo, unzip: str | None) -> str | None:
+    if member.compress_type in READABLE or (member.compress_type == DEFLATE64 and unzip):
+        return None
+    method = METHODS.get(member.compress_type, f"method {member.compress_type}")
+    return f"packed by {method}, which cannot be read here, though the archive is whole: {REPACK}"
+
+
+def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]:
+    members, guessed = [], []
+    unzip = shutil.which("unzip")
     for member in packed.infolist():
-        name = member.orig_filename  # ZipInfo.filename has already been cut at a NUL
-        kind = stat.S_IFMT(member.external_attr >> 16)
+        name, unsure = _name_in_zip(member)
+        guessed += [name] if unsure else []
+        mode = stat.S_IFMT(member.external_attr >> 16)
         fault = _misplaced(name)
-        if not fault and kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if not fault and mode not in (0, stat.S_IFREG, stat.S_IFDIR):
             fault = "a link or a device"
         if not fault and member.flag_bits & 1:
             fault = "an encrypted file"
-        members.append(_Member(name, member.file_size, member.is_dir(), fault, lambda m=member: packed.open(m)))
+        fault = fault or _method_fault(member, unzip)
+        by_unzip = partial(_Unzipped, unzip, archive, member, shown) if member.compress_type == DEFLATE64 else None
+        members.append(
+            _Member(name, member.file_size, name.endswith("/"), fault, by_unzip or partial(packed.open, member))
+        )
+    if guessed:
+        log.warning(
+            "%s: %d names are in an unknown code page, such as %r, and may not be those that labels name; pack it "
+            "again with names in UTF-8", shown, len(guessed), guessed[0],
+        )  # fmt: skip
     return members
 
 
 def _of_tar(packed: tarfile.TarFile, stream: IO[bytes]) -> Iterator[_Member]:
     """Members as they come: a tar has no list of what it holds, and 15 GB are not to be unpacked twice."""
     for member in packed:
-        fault = _misplaced(member.name) or (None if member.isreg() or member.isdir() else "a link or a device")
-        yield _Member(member.name, member.size, member.isdir(), fault, lambda m=member: packed.extractfile(m))
+        name = member.name.replace("\\", "/")
+        fault = _misplaced(name) or (None if member.isreg() or member.isdir() else "a link or a device")
+        yield _Member(name, member.size, member.isdir(), fault, lambda m=member: packed.extractfile(m))
     while stream.read(CHUNK_BYTES):
         pass  # to its end, where gzip has the checksum
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[list[_Member] | Iterator[_Member]]:
+def _opened(archive: Path, shown: str) -> Iterator[list[_Member] | Iterator[_Member]]:
     """What an archive holds, whatever its name says of its kind."""
+    what = kind(archive)
+    if what not in ("zip", "tar", None):
+        raise BadInput(f"{shown}: is {what}, which cannot be read here: {REPACK}")
     with archive.open("rb") as file:
-        start = file.read(512)
-        file.seek(0)
-        if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
-            with (
-                gzip.open(file) if start[:2] == b"\x1f\x8b" else file as stream,
-                tarfile.open(fileobj=stream, mode="r|") as packed,
-            ):
+        if what == "tar":
+            start = file.read(8)
+            file.seek(0)
+            packing = next((opened for first, opened in STREAMS.items() if start.startswith(first)), None)
+            with packing(file) if packing else file as stream, tarfile.open(fileobj=stream, mode="r|") as packed:
                 yield _of_tar(packed, stream)
         else:
             with zipfile.ZipFile(file) as packed:
-                yield _of_zip(packed)
+                yield _of_zip(packed, archive, shown)
 
 
 def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any] = tqdm) -> None:
@@ -108,7 +215,7 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(archive) as members:
+        with _opened(archive, shown) as members:
             total = None
             if isinstance(members, list):  # all of it is known beforehand
                 check(members)
@@ -131,6 +238,8 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
         name = Path(error.filename).name
         raise BadInput(f"{shown}: two members share the name {name!r}; nothing was extracted") from None
     except OSError as error:
+        if error.errno is None:  # bz2's word for bytes that are none of its own
+            raise Damaged(f"{shown}: the archive is damaged ({error}); run again to fetch it anew") from None
         if error.errno not in FULL_DISK:
             raise
         raise BadInput(f"{shown}: the disk is full ({folder.parent}); make room and run again") from None

@@ -1,6 +1,6 @@
 """A `source:` URI becomes a local folder; every line uses this and nothing else to reach the world outside.
 
-    a path                   the folder itself, or a zip, tar, tgz or tar.gz file
+    a path                   the folder itself, or an archive: zip, tar, tar.gz, tar.bz2 or tar.xz
     https://...[#sha256=]    the same archives, resumed where they were cut; SharePoint and OneDrive share links too
     s3://bucket/prefix       every object below it through fsspec; only new and changed ones are fetched
     synth://<world>?...      no folder: the line's own world makes it
@@ -46,7 +46,7 @@ def local(
     uri = source_uri.expanded(uri)
     if kind == "":
         path = Path(uri).expanduser()
-        if path.is_file() and path.name.lower().endswith(archives.SUFFIXES):
+        if path.is_file() and (path.name.lower().endswith(archives.SUFFIXES) or archives.kind(path)):
             return _unpacked(path, cache, progress)
         if not path.exists():
             raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")

@@ -17,6 +17,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 from tasks.yard.fanout import FanOut, fan_out
 from tasks.yard.files import digest, file_hash, replacing
+from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
@@ -101,6 +102,11 @@ def refuse_no_folder(root: Path, uri: str) -> None:
 
 def refuse_unknown(root: Path, uri: str, *layouts: str) -> NoReturn:
     """Raises `BadInput` that says what is there instead of one of the known `layouts`, a text each."""
-    inside = sorted(path.name for path in root.iterdir())[:8]
+    entries = sorted(root.iterdir())
+    inside = [path.name for path in entries][:8]
+    packed = next((path.name for path in entries if path.is_file() and archives.kind(path)), None)
     known = "".join(f"\n  {layout}" for layout in layouts)
-    raise BadInput(f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:{known}")
+    hint = f" ({packed} is an archive inside: unpack it beside the others)" if packed else ""
+    raise BadInput(
+        f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout{hint}:{known}"
+    )

@@ -147,6 +147,21 @@ def test_coco_persons_become_yolo_labels_without_crowds_and_twice_the_same(tmp_p
     assert folder_hash(tmp_path / "download") == before
 
 
+def test_coco_and_yolo_as_windows_programs_write_them(tmp_path):
+    """A byte order mark first, and backslashes between folders."""
+    source = coco(tmp_path / "photos", BOXES)
+    file = source / "annotations/instances_train.json"
+    file.write_text(file.read_text().replace('"0.jpg"', '"images\\\\0.jpg"'), encoding="utf-8-sig")
+    other = yolo(tmp_path / "set", {"train": ["a", "b"], "val": ["c"]})
+    (other / "train.txt").write_text("images\\train\\a.jpg\nimages\\train\\b.jpg\n", encoding="utf-8-sig")
+    (other / "data.yaml").write_text("train: train.txt\nval: images\\val\nnames: [person]\n", encoding="utf-8-sig")
+    for label in other.glob("labels/*/*.txt"):
+        label.write_text(label.read_text(), encoding="utf-8-sig")
+    report = fetched(tmp_path, source, other)
+    assert report["units"]["photos-detect"]["detect"]["boxes"] == {"person": 2}
+    assert report["units"]["set-detect"]["detect"]["boxes"] == {"person": 3}
+
+
 def test_images_with_crowds_can_be_left_out_and_persons_may_be_called_otherwise(tmp_path):
     source = coco(tmp_path / "photos", BOXES, images=2)
     fetched(tmp_path / "a", source, coco={"categories": ["person"], "drop_crowd_images": True})

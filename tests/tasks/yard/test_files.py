@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tasks.yard.files import replacing, sweep
+from tasks.yard.files import read_json, replacing, sweep
+from tasks.yard.layouts.example import first_key
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
@@ -34,3 +35,10 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
         mine.write_text("half")
         sweep(tmp_path)
         assert {path.name for path in (tmp_path / "one").iterdir()} == kept | {f".mine.{os.getpid()}.json"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
+def test_json_is_read_with_a_byte_order_mark_and_in_wide_letters(tmp_path, encoding):
+    (tmp_path / "a.json").write_text('{"name": "Äcker"}', encoding=encoding)
+    assert read_json(tmp_path / "a.json") == {"name": "Äcker"}
+    assert first_key(tmp_path / "a.json") == "name"

@@ -162,6 +162,27 @@ def test_coco_without_splits_is_split_by_folder(coco, tmp_path):
     assert sorted(splits.values()) == ["test", "train", "val"]
 
 
+def test_coco_and_yolo_as_windows_programs_write_them(coco, yolo, frames, tmp_path):
+    """A byte order mark first, and backslashes between folders."""
+    for file in coco.glob("annotations/*.json"):
+        folder = file.stem.removeprefix("instances_")
+        data.edit(file, lambda said, of=folder: [e.update(file_name=f"{of}\\{e['file_name']}") for e in said["images"]])
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    listed = "".join(f"images\\train\\{i:03d}.jpg\r\n" for i in range(6))
+    (yolo / "train.txt").write_text(listed, encoding="utf-8-sig")
+    said = yaml.safe_load((yolo / "data.yaml").read_text())
+    said |= {"train": "train.txt", "val": "images\\val", "test": "..\\images\\test"}
+    (yolo / "data.yaml").write_text(yaml.safe_dump(said), encoding="utf-8-sig")
+    for file in yolo.glob("labels/*/*.txt"):
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    run(coco, tmp_path / "c")
+    run(yolo, tmp_path / "y")
+    for i, frame in enumerate(frames[:6]):
+        np.testing.assert_allclose(labels(tmp_path / "c", f"train2017__{i:012d}"), frame.rows(), atol=1e-6)
+        np.testing.assert_allclose(labels(tmp_path / "y", f"images__train__{i:03d}"), frame.rows(), atol=1e-6)
+    assert len(stems(tmp_path / "y", "val")) == 3 and len(stems(tmp_path / "y", "test")) == len(frames) - 9
+
+
 @pytest.mark.parametrize(
     ("key", "change", "says"),
     [
