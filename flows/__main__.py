@@ -21,9 +21,9 @@ from tasks.yard.step import BadInput, Context
 HELD = 3  # exit status: another run holds this checkout
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="bring a line up to date", description=_run.__doc__)
     run.add_argument("line", help=f"one of: {', '.join(params.lines())}")
     run.add_argument(
@@ -41,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html by default")
     view.add_argument("--no-open", action="store_true", help="write the page, do not open it")
     commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
-    chosen = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
     environment.prepare()
     try:
         return {"run": _run, "status": _status, "view": _view, "serve": _serve}[chosen.command](chosen)

@@ -12,10 +12,17 @@ from tasks.yard import runner, stage
 from tasks.yard.step import BadInput, Context, processes
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m tasks", description=__doc__,
+        epilog="Values stand in params.yaml; `python -m flows run <line> --set line.step.key=value` writes one.",
+    )  # fmt: skip
+    made.add_argument("stage", nargs="?", help="a stage of dvc.yaml, such as brake_coast-label")
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
-    parser.add_argument("stage", nargs="?", help="a stage of dvc.yaml, such as brake_coast-label")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if arguments.stage is None:

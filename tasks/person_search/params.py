@@ -30,7 +30,7 @@ class Download(FromSource):
     )
     coco: Coco
     frames_fps: float = Field(
-        gt=0, description="a camera's video is sampled so often; frames in a folder without camera.json are taken to be"
+        gt=0, description="frames a second taken from a camera's video; a folder of stills says its own in camera.json"
     )
     min_units: int = Field(ge=1, description="fewer usable data sets and cameras are an error")
 

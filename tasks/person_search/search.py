@@ -8,11 +8,13 @@ Writes   search/search.json             {threshold, network, cameras, queries: {
          search/<query>/results.csv     the most similar detections of all cameras, most similar first
          search/<query>/sheet.png       the query, and the best frame of each camera; for some of the queries
          search/<query>/search.mp4      the cameras side by side, the found person marked; for the query or queries
-                                        that most cameras saw
-Alone    python -m tasks person_search-search --set person_search.search.queries=<a folder or an image>
+                                        that most cameras saw; search.jpg is the moment in which most of them show it
+Alone    python -m tasks person_search-search
+Another  python -m flows run person_search --set person_search.search.queries=<a folder or an image>
 
 A detection at least as similar as the threshold may be the person, in the query's own camera too; below it in all
-cameras the person is not found, and that is said. Where the true boxes are known (truth.csv, and queries called by
+cameras the person is not found, and that is said. A frame is called as its source calls it, and has a time only where
+the source says one. Where the true boxes are known (truth.csv, and queries called by
 Market's names) the search is judged by the rule of the benchmarks, without the query's own camera, beside the true
 boxes in place of the detections and beside chance. Nothing is judged where nothing is known.
 """
@@ -25,6 +27,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +54,12 @@ NOBODY_ASKED = (
     "or give person_search.search.queries a folder or an image"
 )
 RESULTS = [
-    "rank", "unit", "camera", "name", "frame", "time_s", "x1", "y1", "x2", "y2", "confidence", "similarity", "above"
+    "rank", "unit", "camera", "name", "frame", "file", "time_s", "x1", "y1", "x2", "y2", "confidence", "similarity",
+    "above",
 ]  # fmt: skip
 OVERVIEW = [
-    "query", "person", "found", "cameras", "sightings", "best_similarity", "best_unit", "best_frame", "ap", "image"
+    "query", "person", "found", "cameras", "cameras_right", "sightings", "best_similarity", "best_unit", "best_frame",
+    "best_file", "best_time_s", "ap", "image",
 ]  # fmt: skip
 
 
@@ -100,7 +105,8 @@ def hit(one: Indexed, query: Query, row: int, similarity: np.ndarray, threshold:
     """What is said of one detection of one camera."""
     frame = int(one.rows["frame"][row])
     return {
-        "frame": frame, "time_s": round(frame / one.camera.fps, 3), "box": box_of(one.rows["box"][row]),
+        "frame": frame, "file": one.camera.file_of(frame), "time_s": one.camera.time_s(frame),
+        "spot": one.camera.spot(frame), "box": box_of(one.rows["box"][row]),
         "confidence": round(float(one.rows["confidence"][row]), 4), "similarity": round(float(similarity[row]), 6),
         "above": None if threshold is None else bool(similarity[row] >= np.float32(threshold)),
         "right": is_right(one, query, row),
@@ -114,8 +120,8 @@ def sighting(
     first, last = int(frames[0]), int(frames[-1])
     return {
         "unit": one.camera.unit, "camera": one.camera.number, "name": one.camera.name, "from_frame": first,
-        "to_frame": last, "from_s": round(first / one.camera.fps, 3), "to_s": round(last / one.camera.fps, 3),
-        "frames": len(frames), "best": hit(one, query, seen.best, similarity, threshold),
+        "to_frame": last, "from_s": one.camera.time_s(first), "to_s": one.camera.time_s(last), "frames": len(frames),
+        "best": hit(one, query, seen.best, similarity, threshold),
     }  # fmt: skip
 
 
@@ -130,13 +136,19 @@ def said(found: Sequence[dict], best: Sequence[dict], threshold: float | None, w
     nearest = nearest_of(best)
     if nearest is None:
         return f"not found: nobody was detected in {len(best)} cameras"
-    near = f"{nearest['similarity']:.3f}, in {nearest['unit']}, frame {nearest['frame']}"
+    near = f"{nearest['similarity']:.3f}, in {nearest['unit']}, {nearest['spot']}"
     if threshold is None:
         return f"ranked only, for there is no threshold ({why}): the most similar is {near}"
     if not found:
         return f"not found in {len(best)} cameras: the most similar is {near}, below the threshold of {threshold:.3f}"
     names = list(dict.fromkeys(one["unit"] for one in found))
-    return f"found in {len(names)} of {len(best)} cameras, {', '.join(names)}; the most similar is {near}"
+    wrong = [one["unit"] for one in best if one["unit"] in names and one["best"]["right"] is False]
+    right = [name for name in names if name not in wrong]
+    others = f"another person is taken for them in {len(wrong)}, {', '.join(wrong)}"
+    if not right:
+        return f"found in none of {len(best)} cameras: {others}; the most similar is {near}"
+    text = f"found in {len(right)} of {len(best)} cameras, {', '.join(right)}"
+    return f"{text}; {others + '; ' if wrong else ''}the most similar is {near}"
 
 
 def answer(
@@ -172,6 +184,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
     return text.getvalue()
 
 
+def cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
 def ranked(similarity: np.ndarray, yard: Yard, threshold: float | None, most: int) -> list[list]:
     """The lines of results.csv; of equals the one that comes first."""
     most = min(most, len(similarity))
@@ -185,7 +201,8 @@ def ranked(similarity: np.ndarray, yard: Yard, threshold: float | None, most: in
         frame = int(one.rows["frame"][own])
         above = "" if threshold is None else int(similarity[row] >= np.float32(threshold))
         lines.append([
-            rank, one.camera.unit, one.camera.number, one.camera.name, frame, f"{frame / one.camera.fps:.3f}",
+            rank, one.camera.unit, one.camera.number, one.camera.name, frame, one.camera.file_of(frame),
+            cell(one.camera.time_s(frame), 3),
             *(f"{value:.2f}" for value in one.rows["box"][own]), f"{one.rows['confidence'][own]:.4f}",
             f"{similarity[row]:.6f}", above,
         ])  # fmt: skip
@@ -195,12 +212,19 @@ def ranked(similarity: np.ndarray, yard: Yard, threshold: float | None, most: in
 def overview(one: Mapping[str, Any]) -> list:
     """The line of queries.csv."""
     top = nearest_of(one["cameras"])
-    place = [f"{top['similarity']:.6f}", top["unit"], top["frame"]] if top else ["", "", ""]
+    place = [""] * 5
+    if top:
+        place = [cell(top["similarity"], 6), top["unit"], top["frame"], top["file"], cell(top["time_s"], 3)]
     found = "" if one["found"] is None else int(one["found"])
-    where = len({seen["unit"] for seen in one["sightings"]})
+    where = {seen["unit"] for seen in one["sightings"]}
+    verdicts = [camera["best"]["right"] for camera in one["cameras"] if camera["unit"] in where]
+    right = "" if None in verdicts else sum(verdicts)
     ap = (one.get("judged") or {}).get("ap")
     person = "" if one["person"] is None else one["person"]
-    return [one["query"], person, found, where, len(one["sightings"]), *place, "" if ap is None else ap, one["image"]]
+    return [
+        one["query"], person, found, len(where), right, len(one["sightings"]), *place, "" if ap is None else ap,
+        one["image"],
+    ]  # fmt: skip
 
 
 def shown(answers: Sequence[Mapping[str, Any]], sheets: int, videos: int) -> tuple[list[int], list[int]]:
@@ -223,12 +247,15 @@ def tidy(out: Path, keep: Sequence[str]) -> None:
             shutil.rmtree(path)
 
 
-def tracks_of(yard: Yard, similarity: np.ndarray, frames: Mapping[str, Mapping[int, Path]]) -> list[search_video.Track]:
+def tracks_of(
+    yard: Yard, query: Query, similarity: np.ndarray, frames: Mapping[str, Mapping[int, Path]]
+) -> list[search_video.Track]:
     """What the film of one query shows of each camera."""
     return [
         search_video.Track(
             one.camera.name, one.camera.fps, frames[one.camera.unit], one.rows["frame"], one.rows["box"],
-            similarity[yard.start[place] : yard.start[place + 1]],
+            similarity[yard.start[place] : yard.start[place + 1]], one.camera.file_of,
+            partial(is_right, one, query),
         )
         for place, one in enumerate(yard.indexed)
     ]  # fmt: skip
@@ -310,15 +337,15 @@ def run(
     write_text(out / "queries.csv", table(OVERVIEW, [overview(one) for one in answers]))
 
     sheets, films = shown(answers, params.sheet_queries, params.video_queries)
-    frames = {one.camera.unit: one.camera.frames() for one in indexed}
+    frames = {one.camera.unit: one.camera.files for one in indexed}
     for i, one in enumerate(answers):
-        for name, mine in (("sheet.png", sheets), ("search.mp4", films)):
+        for name, mine in (("sheet.png", sheets), ("search.mp4", films), ("search.jpg", films)):
             if i not in mine:
                 (out / one["query"] / name).unlink(missing_ok=True)
     for i in ctx.progress(sheets, desc="sheets", unit="sheet"):
         search_pictures.sheet(out / asked[i].key / "sheet.png", asked[i].path, answers[i], frames)
     for i in films:
-        tracks = tracks_of(yard, vectors[i] @ yard.embedding.T, frames)
+        tracks = tracks_of(yard, asked[i], vectors[i] @ yard.embedding.T, frames)
         film = out / asked[i].key / "search.mp4"
         search_video.write(film, asked[i].path, answers[i], tracks, threshold, params.video_seconds, ctx.progress)
     units = [one.camera.unit for one in indexed]

@@ -68,8 +68,8 @@ def channels_of(folder: Path, wanted: list[str]) -> dict[str, str]:
     sensors = {row["token"]: row["channel"] for row in table(folder, "sensor", ("token", "channel"))}
     if missing := [name for name in wanted if name not in sensors.values()]:
         raise BadInput(
-            f"{folder / 'sensor.json'}: no camera {', '.join(missing)} as brake_coast.detector_data.cameras asks for; "
-            f"it has {', '.join(sorted(sensors.values()))}"
+            f"{folder / 'sensor.json'}: no camera {', '.join(missing)} as "
+            f"brake_coast.detector_data.nuimages.cameras asks for; it has {', '.join(sorted(sensors.values()))}"
         )
     calibrated = table(folder, "calibrated_sensor", ("token", "sensor_token"))
     return {row["token"]: sensors[row["sensor_token"]] for row in calibrated if row["sensor_token"] in sensors}

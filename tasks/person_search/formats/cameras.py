@@ -8,13 +8,15 @@ A camera is a unit of download/ with the part `frames`. Index keeps a folder for
                      (M, 4), embedding float32 (M, D), found uint8 (M): 1 where a detection took the box at IoU 0.5
     camera.json      dataset, camera, name, fps, counts, unreadable frames
 
-A frame is the number in its file's name, a box x1, y1, x2, y2 in pixels, an embedding of length 1.
+A frame is the number in its file's name; its time is that over fps, where the source says a rate: stills have none. A
+box is x1, y1, x2, y2 in pixels, an embedding has length 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -36,7 +38,30 @@ class Camera:
     dataset: str
     number: int
     name: str
-    fps: float
+    fps: float | None  # None: these frames have no times
+    film: str | None = None  # the file that the frames were taken from
+    original_names: Mapping[str, str] = field(default_factory=dict)  # of frames that the source calls otherwise
+
+    def time_s(self, frame: int) -> float | None:
+        return None if self.fps is None else round(frame / self.fps, 3)
+
+    def file_of(self, frame: int) -> str:
+        """The file of the source that shows this frame: the film, or the still by its own name."""
+        if self.film is not None:
+            return self.film
+        return self.original_names.get(self.files[frame].name, self.files[frame].name)
+
+    def spot(self, frame: int) -> str:
+        """A frame as a person finds it in the source: by its name or number, and by its time where it has one."""
+        when = "" if self.fps is None else f"{frame / self.fps:.1f} s"
+        if self.film is not None:
+            return f"{when} of {self.film}"
+        name = self.original_names.get(self.files[frame].name, f"frame {frame}")
+        return f"{name}, {when}" if when else name
+
+    @cached_property
+    def files(self) -> dict[int, Path]:
+        return self.frames()
 
     def frames(self) -> dict[int, Path]:
         """{number: image} by rising number. Raises `BadInput` for a name that is no number."""
@@ -68,10 +93,13 @@ def units_with_frames(download: Path) -> dict[str, Path]:
 
 
 def camera_of(folder: Path) -> Camera:
-    """Raises `BadInput` where camera.json does not say which camera it is and how fast."""
+    """Raises `BadInput` where camera.json does not say which camera it is."""
     said = read_camera(folder / CAMERA, {"name": folder.name})
-    dataset = read_json(folder / "unit.json")["dataset"]
-    return Camera(folder.name, folder, dataset, said["camera"], said["name"], said["fps"])
+    dataset, written = read_json(folder / "unit.json")["dataset"], read_json(folder / CAMERA)
+    return Camera(
+        folder.name, folder, dataset, said["camera"], said["name"], said["fps"], written.get("film"),
+        written.get("original_names", {}),
+    )  # fmt: skip
 
 
 def truth_of(folder: Path, frames: Iterable[int]) -> dict[int, Truth] | None:

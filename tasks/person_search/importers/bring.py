@@ -3,13 +3,15 @@
 reid     bounding_box_train/, query/, bounding_box_test/ as they are
 yolo     images/<split>/, labels/<split>/ with the folders below them, data.yaml; label files as they are
 coco     the same, with class 0 = person; crowds left out, boxes clipped; a second run writes the same bytes
-camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/
+camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/; camera.json says what the source calls
+         each frame, and how many there are a second if the source says so: a folder of stills has no times by itself
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +31,7 @@ from tasks.yard.step import BadInput
 
 JPEG_QUALITY = 95  # a second compression should add nothing to the first
 MAX_FRAMES = 1_000_000  # six digits
+NO_TIMES = f"a folder of stills says when they were taken by the fps (frames a second) of a {CAMERA} in it"
 SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 
 
@@ -181,24 +184,26 @@ def copy_frames(source: Path, folder: Path) -> dict[Path, int]:
 
 def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
     """Frames of a video or of a folder of images, what is known of the camera, true boxes if there are any, queries."""
-    about = {"camera": unit.camera, "fps": frames_fps, "name": unit.name}
+    about: dict[str, Any] = {"camera": unit.camera, "fps": None, "name": unit.name}
     original_names: dict[str, str] = {}  # of frames that were called otherwise
     if unit.path.is_file():
         count, about["fps"] = write_frames(unit.path, folder, frames_fps)
+        about["film"] = unit.path.name
         numbers, truth = set(range(count)), unit.path.with_suffix(".csv")
     else:
         if (unit.path / CAMERA).is_file():
             about = read_camera(unit.path / CAMERA, about)
         frames = copy_frames(unit.path, folder)
         numbers, truth = set(frames.values()), unit.path / TRUTH
-        original_names = {f"{n:06d}.jpg": image.name for image, n in frames.items() if image.stem != f"{n:06d}"}
+        original_names = {f"{n:06d}.jpg": image.name for image, n in frames.items() if image.name != f"{n:06d}.jpg"}
+        about |= {"original_names": original_names} if original_names else {}
     if truth.is_file():
         read_truth(truth, numbers)
         copied(truth, folder / TRUTH)
     for query in unit.queries:
         copied(query, folder / QUERIES / query.name)
     write_json(folder / CAMERA, about)
-    return {"original_names": original_names} if original_names else {}
+    return {"original_names": original_names, "without_times": NO_TIMES if about["fps"] is None else None}
 
 
 def bring(unit: Unit, folder: Path, params: Download) -> dict:

@@ -115,14 +115,20 @@ def check_detect(folder: Path) -> dict:
 
 
 def read_camera(file: Path, without: Mapping) -> dict:
-    """{camera, fps, name} of a camera.json; what it does not say is as in `without`. Raises `BadInput`."""
+    """{camera, fps, name} of a camera.json; what it does not say is as in `without`. Raises `BadInput`.
+
+    fps is None where nobody says it: these frames have an order, and no times.
+    """
     try:
-        said = {**without, **read_json(file)}
-        about = {"camera": int(str(said["camera"])), "fps": float(said["fps"]), "name": str(said["name"])}
+        said = {"fps": None, **without, **read_json(file)}
+        fps = None if said["fps"] is None else float(said["fps"])
+        about = {"camera": int(str(said["camera"])), "fps": fps, "name": str(said["name"])}
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadInput(f'{file}: expected {{"camera": 1, "fps": 2.0, "name": "door"}} ({error!r})') from None
-    if about["camera"] < 1 or not 0 < about["fps"] < math.inf:
-        raise BadInput(f"{file}: camera must be a number from 1, fps (frames a second) above 0")
+    if about["camera"] < 1 or not (fps is None or 0 < fps < math.inf):
+        raise BadInput(
+            f"{file}: camera must be a number from 1, fps (frames a second) above 0, or null where there are no times"
+        )
     return about
 
 

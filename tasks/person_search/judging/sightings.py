@@ -2,6 +2,7 @@
 
 A detection whose similarity is at least the threshold may be the person. In one frame a person is once: the most
 similar of them counts. Frames of a camera that lie no more than `gap_s` apart, or follow each other, are one sighting.
+Of frames without times nobody knows what lies between them: each is a sighting of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ def once_a_frame(frame: np.ndarray, similarity: np.ndarray, rows: np.ndarray) ->
 
 
 def sightings(
-    frame: np.ndarray, similarity: np.ndarray, *, threshold: float, fps: float, gap_s: float
+    frame: np.ndarray, similarity: np.ndarray, *, threshold: float, fps: float | None, gap_s: float
 ) -> list[Sighting]:
     """Frames (N) and similarities (N) of one camera's detections -> its sightings, by time."""
     rows = once_a_frame(frame, similarity, np.flatnonzero(similarity >= np.float32(threshold)))
     if not len(rows):
         return []
-    apart = np.diff(frame[rows].astype(np.int64)) > max(gap_s * fps + 1e-9, 1)
+    most = 0 if fps is None else max(gap_s * fps + 1e-9, 1)
+    apart = np.diff(frame[rows].astype(np.int64)) > most
     return [Sighting(mine, int(mine[similarity[mine].argmax()])) for mine in np.split(rows, np.flatnonzero(apart) + 1)]

@@ -67,8 +67,8 @@ def tile(camera: Mapping[str, Any], frames: Mapping[int, Path]) -> Image.Image:
     label = f"{camera['unit']}{' (own camera)' if camera['own'] else ''}"
     if best is not None:
         paste_frame(image, frames[best["frame"]], best, inner)
-        label += f" · {best['similarity']:.3f} · {best['time_s']:.1f} s, frame {best['frame']}"
-    pen.text((0, TILE_PX[1] + 3), label, fill=INK, font=font(11, bold=True))
+        label += f" · {best['similarity']:.3f} · {best['spot']}"
+    pen.text((0, TILE_PX[1] + 3), folded(label, TILE_PX[0], bold=True), fill=INK, font=font(11, bold=True))
     pen.text((0, TILE_PX[1] + 19), words, fill=ink, font=font(11))
     return image
 
@@ -118,8 +118,8 @@ def sheet(path: Path, query: Path, answer: Mapping[str, Any], frames: Mapping[st
         image.save(temporary)
 
 
-def folded(text: str, width_px: int) -> str:
+def folded(text: str, width_px: int, bold: bool = False) -> str:
     """Cut off with an ellipsis where it is too long for a line."""
-    while text and font(11).getlength(text) > width_px:
+    while text and font(11, bold).getlength(text) > width_px:
         text = text[:-2].rstrip("…") + "…"
     return text

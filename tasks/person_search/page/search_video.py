@@ -1,8 +1,9 @@
 """A search as a film: the cameras side by side, every detection drawn, the found person marked with their similarity.
 
-Reads the frames and the query's image; writes the mp4 it is told to: H.264 in yuv420p, which every browser plays. All
-cameras begin together, at their first frame, and run at their own speed; of a long recording the stretch is shown in
-which the person is in most frames.
+Reads the frames and the query's image; writes the mp4 it is told to, H.264 in yuv420p, which every browser plays, and
+beside it as a jpg the moment in which most cameras show the person. All cameras begin together, at their first frame,
+and run at their own speed, stills without times one after the other; of a long recording the stretch is shown in which
+the person is in most frames. Where it is known who is who, a wrong one is marked in red.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from PIL import Image, ImageDraw
 
 from tasks.person_search.judging.sightings import once_a_frame
 from tasks.person_search.page.search_pictures import fitted, upright
+from tasks.yard.files import replacing
 from tasks.yard.reporting import film
 from tasks.yard.reporting.film import BACK, FAINT, INK, LIFTED, font
 
 SIZE, PANEL_PX, NAME_PX, GAP_PX = (1280, 720), 220, 22, 6
-OTHER, FOUND = "#b4c0cc", "#f2b544"
+OTHER, FOUND, WRONG = "#b4c0cc", "#f2b544", "#e5484d"
+STILL = ".jpg"  # of the picture beside a film
+SLIDES_FPS = 2.0  # of stills without times
+NAME_LETTERS = 24  # of a still's name
 FASTEST_FPS = 15  # frames a second of the film at most; a camera's own are left out then
 
 
@@ -33,23 +38,29 @@ class Track:
     """One camera, its detections by frame, and how similar each is to the query."""
 
     name: str
-    fps: float
+    fps: float | None  # None: stills without times
     frames: Mapping[int, Path]
     frame: np.ndarray  # (N)
     box: np.ndarray  # (N, 4) px
     similarity: np.ndarray  # (N)
+    called: Callable[[int], str] = str  # what the source calls a frame
+    right: Callable[[int], bool | None] = lambda _row: None  # is this detection the person? None: nobody knows
 
     @cached_property
     def numbers(self) -> np.ndarray:
         return np.array(list(self.frames))
 
     @property
-    def first(self) -> int:
-        return int(self.numbers[0])
+    def pace(self) -> float:
+        return self.fps or SLIDES_FPS
+
+    def place(self, frames: np.ndarray) -> np.ndarray:
+        """How many frames after the first: by their numbers, which stand for times, or by their order."""
+        return np.searchsorted(self.numbers, frames) if self.fps is None else frames - self.numbers[0]
 
     @property
     def seconds(self) -> float:
-        return (int(self.numbers[-1]) - self.first + 1) / self.fps
+        return (int(self.place(self.numbers[-1:])[0]) + 1) / self.pace
 
     def found(self, threshold: float | None) -> np.ndarray:
         """Detections that may be the person, one a frame."""
@@ -59,10 +70,14 @@ class Track:
 
     def at(self, second: float) -> int | None:
         """The number of the frame that is shown at a moment: the last one there is; None after the end."""
-        number = self.first + math.floor(second * self.fps + 1e-6)
-        if number > self.numbers[-1]:
-            return None
-        return int(self.numbers[np.searchsorted(self.numbers, number, side="right") - 1])
+        places, now = self.place(self.numbers), math.floor(second * self.pace + 1e-6)
+        return None if now > places[-1] else int(self.numbers[np.searchsorted(places, now, side="right") - 1])
+
+    def caption(self, number: int) -> str:
+        """When, or of a still without a time which one; the end of a long name tells files apart."""
+        if self.fps is not None:
+            return f"{self.place(np.array([number]))[0] / self.fps:6.1f} s"
+        return self.called(number)[-NAME_LETTERS:]
 
 
 def stretch(tracks: Sequence[Track], threshold: float | None, seconds: float) -> tuple[float, float]:
@@ -70,7 +85,7 @@ def stretch(tracks: Sequence[Track], threshold: float | None, seconds: float) ->
     longest = max(track.seconds for track in tracks)
     if longest <= seconds:
         return 0.0, longest
-    moments = [(track.frame[track.found(threshold)] - track.first) / track.fps for track in tracks]
+    moments = [track.place(track.frame[track.found(threshold)]) / track.pace for track in tracks]
     seen = np.sort(np.concatenate(moments))
     begins = np.clip(np.append(0.0, seen - 1), 0, longest - seconds)  # a second before: one sees them come
     counts = np.searchsorted(seen, begins + seconds) - np.searchsorted(seen, begins)
@@ -93,8 +108,9 @@ def draw_camera(
     x0, y0, width, height = place
     pen = ImageDraw.Draw(image)
     hit = found.get(number)
-    second = "" if number is None else f"{(number - track.first) / track.fps:6.1f} s"
-    pen.text((x0 + GAP_PX, y0 + 4), track.name, font=font(13, bold=True), fill=INK if hit is None else FOUND)
+    second = "" if number is None else track.caption(number)
+    ink = INK if hit is None else WRONG if track.right(hit) is False else FOUND
+    pen.text((x0 + GAP_PX, y0 + 4), track.name, font=font(13, bold=True), fill=ink)
     pen.text((x0 + width - GAP_PX, y0 + 4), second, font=font(12), fill=FAINT, anchor="ra")
     room = width - 2 * GAP_PX, height - NAME_PX - GAP_PX
     pen.rectangle((x0 + GAP_PX, y0 + NAME_PX, x0 + GAP_PX + room[0] - 1, y0 + NAME_PX + room[1] - 1), fill=LIFTED)
@@ -111,17 +127,17 @@ def draw_camera(
     for row in [row for row in mine if row != hit] + ([] if hit is None else [hit]):
         x1, y1, x2, y2 = (float(value) * scale for value in track.box[row])
         corners = left + x1, top + y1, left + max(x2, x1 + 1), top + max(y2, y1 + 1)
-        pen.rectangle(corners, outline=FOUND if row == hit else OTHER, width=3 if row == hit else 1)
+        pen.rectangle(corners, outline=ink if row == hit else OTHER, width=3 if row == hit else 1)
         if row == hit:
             label, size = f"{track.similarity[row]:.2f}", font(13, bold=True)
             span = size.getlength(label) + 8
             at_x = min(max(corners[0] - 1, left), left + frame.width - span)
             at_y = corners[1] - 18 if corners[1] - 18 >= top else min(corners[3] + 1, top + frame.height - 18)
-            pen.rectangle((at_x, at_y, at_x + span, at_y + 17), fill=FOUND)
+            pen.rectangle((at_x, at_y, at_x + span, at_y + 17), fill=ink)
             pen.text((at_x + 4, at_y + 1), label, font=size, fill=BACK)
     if hit is not None:
         edge = x0 + GAP_PX - 2, y0 + NAME_PX - 2, x0 + GAP_PX + room[0] + 1, y0 + NAME_PX + room[1] + 1
-        pen.rectangle(edge, outline=FOUND, width=2)
+        pen.rectangle(edge, outline=ink, width=2)
 
 
 def opened(path: Path) -> Image.Image | None:
@@ -146,12 +162,18 @@ def panel(query: Path, answer: Mapping[str, Any], threshold: float | None) -> Im
     y += 10
     seen = answer["sightings"]
     units = {one["unit"] for one in seen}
-    heading = f"seen by {len(units)} of {len(answer['cameras'])} cameras" if seen else "not found"
-    pen.text((12, y), heading, font=font(14, bold=True), fill=FOUND if seen else INK)
+    wrong = {one["unit"] for one in answer["cameras"] if one["unit"] in units and one["best"]["right"] is False}
+    heading = f"found in {len(units - wrong)} of {len(answer['cameras'])} cameras" if seen else "not found"
+    pen.text((12, y), heading, font=font(14, bold=True), fill=FOUND if units - wrong else INK)
+    if wrong:
+        y += 18
+        pen.text((12, y), f"in {len(wrong)} another person", font=font(12), fill=WRONG)
     for one in seen[: max(0, (SIZE[1] - y - 30) // 18)]:
         y += 18
-        line = f"{one['name'][:13]}  {one['from_s']:.1f} to {one['to_s']:.1f} s  {one['best']['similarity']:.2f}"
-        pen.text((12, y + 6), line, font=font(11), fill=INK)
+        best = one["best"]
+        when = best["file"][-14:] if one["from_s"] is None else f"{one['from_s']:.1f} to {one['to_s']:.1f} s"
+        line = f"{one['name'][:13]}  {when}  {best['similarity']:.2f}"
+        pen.text((12, y + 6), line, font=font(11), fill=WRONG if best["right"] is False else INK)
     return image
 
 
@@ -173,6 +195,22 @@ def pictures(
         yield image
 
 
+def fullest(tracks: Sequence[Track], threshold: float | None, moments: Sequence[float]) -> int:
+    """The moment in which most cameras show the person, rightly as far as anybody knows; of equals the most similar."""
+    found = [
+        {int(track.frame[row]): float(track.similarity[row]) for row in track.found(threshold)
+         if track.right(row) is not False}
+        for track in tracks
+    ]  # fmt: skip
+
+    def rank(place: int) -> tuple[int, float]:
+        shown = [of.get(track.at(moments[place])) for track, of in zip(tracks, found, strict=True)]
+        known = [similarity for similarity in shown if similarity is not None]
+        return len(known), sum(known)
+
+    return max(range(len(moments)), key=rank)
+
+
 def write(
     path: Path,
     query: Path,
@@ -182,9 +220,17 @@ def write(
     seconds: float,
     progress: Callable = lambda items, **_: items,
 ) -> None:
-    """Encode it at the speed of the fastest camera."""
-    fps = Fraction(min(max(track.fps for track in tracks), FASTEST_FPS)).limit_denominator(1000)
+    """Encode it at the speed of the fastest camera; keep the moment that `fullest` names as a jpg."""
+    fps = Fraction(min(max(track.pace for track in tracks), FASTEST_FPS)).limit_denominator(1000)
     begin, end = stretch(tracks, threshold, seconds)
     moments = [begin + i / float(fps) for i in range(max(1, math.floor((end - begin) * float(fps) + 1e-6)))]
-    drawn = pictures(query, answer, tracks, threshold, moments)
-    film.write(path, progress(drawn, total=len(moments), desc="video", unit="frame"), SIZE, fps)
+    drawn, still = pictures(query, answer, tracks, threshold, moments), fullest(tracks, threshold, moments)
+
+    def watched() -> Iterator[Image.Image]:
+        for place, picture in enumerate(progress(drawn, total=len(moments), desc="video", unit="frame")):
+            if place == still:
+                with replacing(path.with_suffix(STILL)) as temporary:
+                    picture.save(temporary, "JPEG", quality=85)
+            yield picture
+
+    film.write(path, watched(), SIZE, fps)

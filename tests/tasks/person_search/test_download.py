@@ -185,7 +185,14 @@ def test_cameras_of_frames_and_of_video_come_with_the_queries(tmp_path):
     report = fetched(tmp_path, source, frames_fps=2.0)
     folders = {name: tmp_path / "download" / f"yard-camera-{name}" for name in ("cam2", "cam5")}
     assert report["parts"] == ["frames"] and set(report["units"]) == {folder.name for folder in folders.values()}
-    assert read_json(folders["cam2"] / "camera.json") == {"camera": 2, "fps": 2.0, "name": "cam2"}
+    names = {"000003.jpg": "3.jpg", "000007.jpg": "7.jpg"}
+    about = read_json(folders["cam2"] / "camera.json")
+    assert about == {"camera": 2, "fps": None, "name": "cam2", "original_names": names}  # nobody says when they were
+    assert read_json(folders["cam5"] / "camera.json") == {
+        "camera": 5, "fps": 2.0, "name": "cam5", "film": "cam5.mp4"
+    }  # fmt: skip
+    said = {name.rpartition("-")[2]: unit["said"] for name, unit in report["units"].items()}
+    assert said["cam2"]["original_names"] == names and "fps" in said["cam2"]["without_times"] and not said["cam5"]
     assert [p.name for p in sorted((folders["cam2"] / "frames").iterdir())] == ["000003.jpg", "000007.jpg"]
     # two seconds at 2 Hz: every fifth frame
     means = [np.asarray(Image.open(p)).mean() for p in sorted((folders["cam5"] / "frames").iterdir())]

@@ -175,7 +175,7 @@ def test_a_bad_frame_is_named_and_left_out_and_a_bad_camera_does_not_stop_the_ot
         ("truth.csv", "frame,pid,x1,y1,x2\n0,7,1,1,9\n", "line 1"),
         ("truth.csv", "frame,pid,x1,y1,x2,y2\n0,7,9,1,9,9\n", "line 2: box"),
         ("truth.csv", "frame,pid,x1,y1,x2,y2\n0,7,1,1,9,9\n99,7,1,1,9,9\n", "line 3: there is no frame 99"),
-        ("camera.json", '{"camera": 1, "name": "door"}', "fps"),
+        ("camera.json", '{"fps": 2.0, "name": "door"}', "camera"),
         ("camera.json", '{"camera": 1, "fps": 0, "name": "door"}', "above 0"),
         ("frames/door.png", "", "called by its number"),
     ],

@@ -16,9 +16,9 @@ from PIL import Image
 
 from tasks.person_search.judging.sightings import sightings
 from tasks.person_search.page import search_video
-from tasks.yard.files import read_json
+from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
-from tests.tasks.person_search import tiny_yard
+from tests.tasks.person_search import real_layouts, tiny_yard
 from tests.tasks.person_search.tiny_yard import Yard, like, vector, write_camera, write_index, write_query
 
 ANN, BOB = 7, 8
@@ -82,6 +82,82 @@ def test_detections_are_grouped_into_sightings_of_each_camera(yard, ann):
     yard.search(gap_s=1.5, results=3)  # frames 1 and 4 are 1.5 s apart
     assert [(s["from_frame"], s["to_frame"], s["frames"]) for s in results(yard)["sightings"]] == [(0, 4, 3), (6, 6, 1)]
     assert listed(yard) == lines[:3]
+
+
+MARKET = [f"0007_c9s1_{stamp:06d}_01.jpg" for stamp in (1051, 1076, 1101, 14901)]
+
+
+def stills(yard: Yard, fps: str | None, names: list[str]) -> np.ndarray:
+    """A camera `door` that download brought from a folder of stills, all of Ann; returns her vector."""
+    home = yard.root / "source"
+    for name in names:
+        write_query(home / "cameras/door" / name, ANN)
+    if fps is not None:
+        (home / "cameras/door/camera.json").write_text(f'{{"fps": {fps}}}')
+    asked = write_query(home / "queries/ann.png", ANN)
+    real_layouts.fetched(yard.root, home)
+    ann = vector(yard, asked)
+    frames = sorted(int(path.stem) for path in (yard.download / "source-camera-door/frames").iterdir())
+    write_index(yard, {"source-camera-door": [(n, BOX, like(ann, 0.95 - 0.01 * k)) for k, n in enumerate(frames)]})
+    return ann
+
+
+def test_stills_keep_their_names_and_get_no_times_that_nobody_told(yard):
+    """Market's stamps are 25 a second and days apart: four stills are four sightings, and none is `0.0 to 1.5 s`."""
+    stills(yard, None, MARKET)
+    yard.search(gap_s=100.0, sheet_queries=1, video_queries=1)
+    answer = results(yard, "ann.png")
+    seen = [(s["best"]["file"], s["frames"], s["from_s"], s["to_s"], s["best"]["time_s"]) for s in answer["sightings"]]
+    assert seen == [(name, 1, None, None, None) for name in MARKET]
+    assert answer["says"].endswith(f"the most similar is 0.950, in source-camera-door, {MARKET[0]}")
+    assert [(line["file"], line["time_s"]) for line in listed(yard, "ann.png")] == [(name, "") for name in MARKET]
+    with (yard.root / "search/queries.csv").open() as file:
+        line = next(csv.DictReader(file))
+    assert (line["best_file"], line["best_time_s"], line["cameras"], line["cameras_right"]) == (MARKET[0], "", "1", "")
+    with av.open(str(yard.root / "search/ann/search.mp4")) as film:  # one after the other, not 14901 apart
+        assert film.streams.video[0].frames == 4
+    stills(yard, "2", MARKET)
+    yard.search(gap_s=1.0)
+    answer = results(yard, "ann.png")
+    assert [(s["from_s"], s["to_s"], s["best"]["file"]) for s in answer["sightings"]] == [(0, 1.5, MARKET[0])]
+    assert answer["says"].endswith(f"{MARKET[0]}, 0.0 s")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(["7.png", "9.png"], ["7.png", "9.png"]), (["000007.jpg"], ["000007.jpg"])]
+)
+def test_a_still_that_download_renames_is_called_as_its_source_calls_it(yard, names, expected):
+    stills(yard, None, names)
+    yard.search()
+    assert [(line["frame"], line["file"]) for line in listed(yard, "ann.png")] == [
+        (str(int(Path(name).stem)), name) for name in expected
+    ]  # fmt: skip
+
+
+def test_a_frame_of_a_film_is_a_moment_of_that_film(yard, ann):
+    folder = yard.download / "yard-c2"
+    write_json(folder / "camera.json", {**read_json(folder / "camera.json"), "film": "door.mp4"})
+    write_index(yard, {"yard-c2": [(5, BOX, like(ann, 0.95))]})
+    yard.search()
+    best = results(yard)["sightings"][0]["best"]
+    assert (best["file"], best["frame"], best["time_s"]) == ("door.mp4", 5, 2.5)
+    assert results(yard)["says"].endswith("in yard-c2, 2.5 s of door.mp4")
+
+
+def test_a_camera_that_shows_another_person_is_not_counted_as_one_that_found_them(yard, ann):
+    found = {"yard-c1": [], "yard-c2": [(0, BOX, like(ann, 0.95))], "yard-c3": [(6, FAR, like(ann, 0.97))]}
+    truth = {"yard-c1": [], "yard-c2": [(0, BOX, like(ann, 0.95), ANN, 1)], "yard-c3": [(6, BOX, ann, ANN, 0)]}
+    write_index(yard, found, truth)
+    yard.search()
+    assert results(yard)["says"].startswith(
+        "found in 1 of 3 cameras, yard-c2; another person is taken for them in 1, yard-c3; the most similar is 0.970"
+    )
+    with (yard.root / "search/queries.csv").open() as file:
+        line = next(csv.DictReader(file))
+    assert (line["found"], line["cameras"], line["cameras_right"]) == ("1", "2", "1")
+    write_index(yard, found | {"yard-c2": []}, truth)
+    yard.search()
+    assert results(yard)["says"].startswith("found in none of 3 cameras: another person is taken for them in 1, ")
 
 
 def test_somebody_in_none_of_the_cameras_is_not_found(yard, ann):

@@ -55,7 +55,7 @@ def draw(image: np.ndarray, person: int, x: int, y: int) -> list[int]:
 
 def write_camera(
     download: Path, number: int, frames: int = 6, *, people: dict[int, dict[int, int]] | None = None,
-    asked: dict[str, int] | None = None, fps: float = 2.0, truth: bool = True, dataset: str = "yard",
+    asked: dict[str, int] | None = None, fps: float | None = 2.0, truth: bool = True, dataset: str = "yard",
 ) -> Path:  # fmt: skip
     """`people`: {person: {frame: x}}; `asked`: {name of a query: person}. PNG: a crop is the person to the bit."""
     folder = download / f"{dataset}-c{number}"
