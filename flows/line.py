@@ -203,12 +203,15 @@ def run_line(
     try:
         params_file.refuse_unknown_line(line)  # a deployment's line may be misspelt: no stage would run, every night
         with lock.checkout(STATE, wait=wait):
-            if assignments:
-                params_file.set_values(assignments)
+            changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
             with standing():
-                return _run(LineRun(graph, forced_stages(graph, force or [])))
+                ended = _run(LineRun(graph, forced_stages(graph, force or [])))
+        if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
+            kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
+            return Failed(message=f"{ended.message}\nparams.yaml keeps what --set wrote ({kept})")
+        return ended
     except lock.Held as error:
         return Failed(name="Held", message=str(error))
     except BadInput as error:

@@ -148,16 +148,16 @@ class AsWritten(RoundTripRepresenter):
 AsWritten.add_representer(type(None), lambda this, _: this.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
-def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None:
+def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> dict[str, tuple[Any, Any]]:
     """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are
-    valid."""
+    valid. Returns {key: (value before, value now)} of those that changed."""
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096
     round_trip.Representer = AsWritten
     load(path)  # a file that is not usable as it is says so first
     document = round_trip.load(path.read_text(encoding="utf-8"))
-    keys = []
+    keys, changes = [], {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
@@ -171,10 +171,13 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
                 raise ParamsError(f"--set {assignment}: unknown key {part!r}; {suggestion(part, node, 'known keys')}")
             if depth < len(keys[-1]) - 1:
                 node = node[part]
+        before = node[keys[-1][-1]]
         try:
             node[keys[-1][-1]] = YAML(typ="safe").load(text)
         except YAMLError as error:
             raise ParamsError(f"--set {assignment}: the value is not YAML: {error}") from None
+        if node[keys[-1][-1]] != before:
+            changes[".".join(keys[-1])] = before, node[keys[-1][-1]]
     plain = json.loads(json.dumps(document, default=str))
     valid = validate(plain, "--set").model_dump(mode="json")
     for key in keys:  # what validation made of the value (`all` becomes the list of names) is what DVC has to see
@@ -185,6 +188,7 @@ def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> None
     text = io.StringIO()
     round_trip.dump(document, text)
     write_text(path, text.getvalue())
+    return changes
 
 
 def json_schema() -> str:

@@ -70,6 +70,13 @@ def test_a_file_of_claims_that_a_killed_run_left_empty_is_set_aside(yard_copy):
     assert "rwlock could not be read" in result.stderr and "Traceback" not in result.stderr
 
 
+def test_a_value_that_only_the_step_can_refuse_is_said_to_be_kept(yard_copy):
+    (yard_copy.root / "empty").mkdir()
+    result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=empty")
+    assert result.returncode == 1
+    assert "params.yaml keeps what --set wrote (toy.collect.source: empty, was numbers)" in result.stderr, result.stderr
+
+
 def test_a_deployment_of_a_line_that_does_not_exist_fails(yard_copy):
     """Prefect calls the flow itself, without the command line."""
     code = "from flows import environment; environment.prepare(); from flows.line import run_line; "
