@@ -22,13 +22,14 @@ from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import checks, drives, video
 from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.drives import Drive
+from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, replacing, write_json
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
-from tasks.yard.step import Context
+from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import highway
 
 TOTALS = ["rows", "windows", "error_rows", "duplicate_rows", "gaps", "images"]
@@ -41,27 +42,41 @@ def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
         highway_files.write_recording(world, drive.name, folder)
         about = {"layout": drive.layout, "clock": "local", "derived": [], "source": "highway"}
     else:
-        write_telemetry(drive, folder)
+        reading = drive.read()
+        write_telemetry(drive, reading, folder)
         about = {"layout": drive.layout, "clock": drive.importer.CLOCK, "derived": list(drive.importer.DERIVED)}
-        about |= {"source": drive.where}
-    telemetry = recording.read_telemetry(folder)
-    found = checks.check_telemetry(folder, telemetry)
+        about |= {"source": drive.where, "source_hz": reading.source_hz and round(reading.source_hz, 3)}
+    telemetry, found = checked(drive, folder, world is None)
     if drive.layout == "video":
         video.write_frames(drive.path, telemetry.rows["time"].tolist(), folder)
     elif world is None:
-        copy_images(drive, folder)
+        copy_images(drive, reading, folder)
     images = checks.check_images(folder, telemetry)
     about |= {"name": drive.name, "group": drive.group, "piece": drive.piece and list(drive.piece)}
     about |= {"has_images": images["images"] > 0}
     about |= {key: found[key] for key in ("rate_hz", "has_telemetry", "has_brake_signal")}
     about |= {key: images[key] for key in ("image_width_px", "image_height_px")}
     write_json(folder / "recording.json", about)
-    return {**found, **images, "warnings": found["warnings"] + images["warnings"], "group": drive.group}
+    notes = reading.notes if world is None else []
+    return {**found, **images, "warnings": notes + found["warnings"] + images["warnings"], "group": drive.group}
 
 
-def write_telemetry(drive: Drive, folder: Path) -> None:
+def checked(drive: Drive, folder: Path, from_file: bool) -> tuple[recording.Telemetry, dict]:
+    """Its telemetry and what the checks found; a complaint names the file of the source that the rows come from."""
+    try:
+        telemetry = recording.read_telemetry(folder)
+        return telemetry, checks.check_telemetry(folder, telemetry)
+    except BadInput as error:
+        if not from_file:
+            raise
+        source = str(drive.importer.telemetry_file(drive.path))
+        piece = f", piece {drive.piece[0]} of {drive.piece[1]} of it" if drive.piece else ""
+        raise BadInput(str(error).replace(str(folder / "telemetry.csv"), source + piece)) from None
+
+
+def write_telemetry(drive: Drive, reading: Reading, folder: Path) -> None:
     """Its telemetry.csv. Rows of a piece are those in its span; an error row belongs to the row before it."""
-    table = drive.importer.table(drive.path)
+    table = reading.table
     if drive.span_ms:
         t_ms = recording.parse_times(table["Time"]).astype("Float64").to_numpy(np.float64, na_value=np.nan)
         table = table[pd.Series(t_ms).ffill().between(*drive.span_ms).to_numpy()]
@@ -69,9 +84,9 @@ def write_telemetry(drive: Drive, folder: Path) -> None:
         table.to_csv(path, index=False, lineterminator="\n")
 
 
-def copy_images(drive: Drive, folder: Path) -> None:
+def copy_images(drive: Drive, reading: Reading, folder: Path) -> None:
     """Those named by a time; of a piece those in its span."""
-    images = drive.importer.images(drive.path)
+    images = reading.images
     t_ms = recording.parse_times(pd.Series(list(images), dtype=str))
     wanted = t_ms.notna() if drive.span_ms is None else t_ms.between(*drive.span_ms).fillna(False)
     for (time, path), take in zip(images.items(), wanted, strict=True):

@@ -33,6 +33,9 @@ class Download(FromSource):
     piece_minutes: float | None = Field(
         ge=0.5, description="cut every drive into pieces of about so long; null: only the drives of a source of too few"
     )
+    carla_hz: float | None = Field(
+        gt=0, description="measurements a second of CARLA drives; null: what way, speed and stamps say, else 2"
+    )
     guard_s: float = Field(ge=0, description="left out between two pieces: a window and the longest horizon")
     min_recordings: int = Field(
         ge=1, description="fewer usable ones are an error: 3 to train, validate and test; 1 to annotate"

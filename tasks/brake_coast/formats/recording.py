@@ -4,23 +4,26 @@
     0..5 <recording>/<Time>.jpg|png   one frame a row, where the camera gave one
     <recording>/recording.json   what the importer knows: group (day or trip), layout, image size, cameras, source
 
-Time is local, "YYYY-MM-DD HH-MM-SS-f" with one or more digits of a second: "-9" is 900 ms. A cell without a value is a
-missing reply. A row whose Time is no time ("No Frame", "Incomplete Data") is an error row.
+What a recorder or another program wrote in a telemetry.csv may look otherwise (`tables`, `cells`, `clock` say how); all
+who read one read it here. Time is local, "YYYY-MM-DD HH-MM-SS-f" with one or more digits of a second: "-9" is 900 ms. A
+cell without a value is a missing reply. A row whose Time is no time ("No Frame", "Incomplete Data") is an error row.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tasks.brake_coast.formats import cells, clock, tables
+from tasks.brake_coast.formats.cells import numbers as read_numbers
+from tasks.brake_coast.formats.clock import NO_DATE_MS, format_time, parse_times
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 
-TIME_FORMAT = "%Y-%m-%d %H-%M-%S-%f"  # strptime pads the fraction on the right, which is what "-9" = 900 ms needs
+__all__ = ["NO_DATE_MS", "format_time", "parse_times"]  # and all that is defined here
 NUMBERS = {
     "SPEED": "speed_kmh",
     "RPM": "rpm",
@@ -29,9 +32,12 @@ NUMBERS = {
     "GEAR": "gear",
 }
 COLUMNS = ["Time", "SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD", "BRAKE_SIGNAL", "GEAR"]
-BRAKE = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
+VALUES = {**NUMBERS, "BRAKE_SIGNAL": "brake"}
+CLOCK_NAMES = ("TIMESTAMP", "DATETIME", "DATE_TIME", "ZEIT")  # read as Time where there is no Time
+PLAIN_BRAKE = {"True", "False", "true", "false", "1", "0", "1.0", "0.0"}
+SAME_SHARE = 0.9  # of the rows with one stamp that are the same throughout: then they were only written twice
+COARSE_SHARE, FAST_COARSE_SHARE = 0.4, 0.02  # of the stamps that are that of the row before, at 2 Hz and above
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-NO_DATE_MS = 946_684_800_000  # 2000-01-01 00-00-00: where the clock of a drive without a date begins
 
 
 @dataclass(frozen=True)
@@ -49,50 +55,114 @@ class Telemetry:
     missing_replies: dict[str, int]
 
 
-def parse_times(times: pd.Series) -> pd.Series:
-    """Stamps as integer milliseconds (of the local clock, no zone), <NA> where the text is no time."""
-    stamps = pd.to_datetime(times, format=TIME_FORMAT, errors="coerce")
-    t_ms = stamps.to_numpy("datetime64[ms]").astype("int64")
-    return pd.Series(pd.arrays.IntegerArray(t_ms, stamps.isna().to_numpy()), index=times.index)
+@dataclass(frozen=True)
+class Rows:
+    """A telemetry file as it was understood, a row a row of the file.
+
+    `table` has its text under the names of COLUMNS, `t_ms` the time of each row (NaN: an error row), `values` the
+    numbers of the columns that it has, named as in `Telemetry.rows`.
+    """
+
+    path: Path
+    table: pd.DataFrame
+    t_ms: np.ndarray
+    values: pd.DataFrame
+    clock: clock.Clock
+    notes: list[str]
+
+    def canonical(self) -> pd.DataFrame:
+        """The text table; cells that a plain reader would take for something else are written plainly."""
+        table = self.table.copy()
+        if "Time" in table:
+            plain = parse_times(table["Time"]).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+            known = np.isfinite(self.t_ms)
+            if (known & (plain != np.round(self.t_ms))).any():
+                table.loc[known, "Time"] = clock.format_times(self.t_ms[known])
+            table.loc[~known & np.isfinite(plain), "Time"] = tables.DAMAGED
+        for column, name in VALUES.items():
+            if column not in table:
+                continue
+            told = self.values[name].to_numpy()
+            if column == "BRAKE_SIGNAL":
+                other = ~table[column].isin(PLAIN_BRAKE).to_numpy() & np.isfinite(told)
+                table.loc[other, column] = np.where(told[other] == 1, "True", "False")
+            else:
+                plain = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+                other = np.isfinite(told) & (plain != told)
+                table.loc[other, column] = [f"{v:.4f}".rstrip("0").rstrip(".") for v in told[other]]
+        return table
 
 
-def format_time(t_ms: int, digits: int = 1) -> str:
-    """The inverse of `parse_times`, cut (not rounded) to `digits` of a second as the recorder does."""
-    stamp = pd.Timestamp(t_ms, unit="ms")
-    return stamp.strftime("%Y-%m-%d %H-%M-%S-") + f"{stamp.microsecond:06d}"[:digits]
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV as text cells, blank ones included. Raises `BadInput` naming the file."""
+def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
+    """Raises `BadInput` naming file and column if it is no table, or its cells or stamps are not understood."""
+    read = tables.read_table(path, [*COLUMNS, *CLOCK_NAMES], "Time")
+    table, units, notes = read.cells, read.units, list(read.notes)
+    named = [name for name in CLOCK_NAMES if name in table]
+    if "Time" not in table and named:
+        table, units = table.rename(columns={named[0]: "Time"}), {**units, "Time": units.get(named[0], "")}
+        notes.append(f"{named[0]} is read as Time")
+    stamps = table["Time"] if "Time" in table else pd.Series("", index=table.index, dtype=str)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # loggers like to end a row in one more comma
-            return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no {path.name} in this recording") from None
-    except pd.errors.EmptyDataError:
-        raise BadInput(f"{path}: the file is empty; record it again or remove the folder") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a readable CSV ({error})") from None
+        times = clock.read(stamps, units.get("Time", ""), film_s)
+    except ValueError as error:
+        raise BadInput(f"{path}: Time {error}") from None
+    notes += times.notes
+    t_ms, coarse = spread_apart(table, times.t_ms)
+    if coarse:
+        notes.append(f"{coarse} rows have the stamp of the row before: they are spread evenly between two stamps")
+    good = np.isfinite(t_ms)
+    odd = stamps[~good & ~stamps.str.strip().str.lower().isin(cells.MISSING)]
+    if good.any() and len(odd):
+        notes.append(f"{len(odd)} rows have no usable Time, such as '{str(odd.iloc[0])[:40]}'")
+    values = pd.DataFrame(index=table.index)
+    for column, name in VALUES.items():
+        if column in table:
+            values[name], said = read_column(table[column].where(good, ""), column, units.get(column, ""), path)
+            notes += said
+    return Rows(path, table, t_ms, values, replace(times, t_ms=t_ms), cells.together(notes))
+
+
+def read_column(text: pd.Series, column: str, unit: str, path: Path) -> tuple[np.ndarray, list[str]]:
+    """The values of one column of COLUMNS, and what there is to say of it."""
+    try:
+        read = cells.brakes(text, unit) if column == "BRAKE_SIGNAL" else read_numbers(text, column, unit)
+    except ValueError as error:
+        raise BadInput(f"{path}: {column} {error}") from None
+    return read.values, read.notes + cells.refuse_unread(column, text, read, path)
+
+
+def spread_apart(table: pd.DataFrame, t_ms: np.ndarray) -> tuple[np.ndarray, int]:
+    """`t_ms` with rows that share a coarse stamp moved apart, and how many they were; rows written twice are left."""
+    good = np.flatnonzero(np.isfinite(t_ms))
+    if len(good) < 2:
+        return t_ms, 0
+    same = np.flatnonzero(np.diff(t_ms[good]) == 0) + 1
+    share = len(same) / len(good)
+    if share < (COARSE_SHARE if clock.step_ms(t_ms) >= 400 else FAST_COARSE_SHARE):
+        return t_ms, 0
+    cells_ = table.to_numpy()[good]
+    if (cells_[same] == cells_[same - 1]).all(axis=1).mean() > SAME_SHARE:
+        return t_ms, 0
+    spread = t_ms.copy()
+    spread[good] = clock.spread(t_ms[good])
+    return spread, len(same)
 
 
 def read_telemetry(folder: Path) -> Telemetry:
     """Raises `BadInput` naming the file and the column or row if the drive cannot be used at all."""
     path = folder / "telemetry.csv"
-    table = read_table(path)
+    read = read_rows(path)
+    table = read.table
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise BadInput(f"{path}: missing column {', '.join(missing)}; found {', '.join(table.columns)}")
-
-    t_ms = parse_times(table["Time"])
-    good = t_ms.notna()
-    rows = pd.DataFrame({"time": table["Time"], "t_ms": t_ms})
-    for column, name in NUMBERS.items():
-        rows[name] = pd.to_numeric(table[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
-    rows["brake"] = table["BRAKE_SIGNAL"].str.strip().str.lower().map(BRAKE).astype(float)
-    rows = rows[good].astype({"t_ms": "int64"})
-    if rows.empty:
+    good = np.isfinite(read.t_ms)
+    if not good.any():
         raise BadInput(f"{path}: none of its {len(table)} rows has a usable Time such as '2025-04-03 22-54-19-9'")
+    rows = pd.DataFrame(
+        {"time": read.canonical()["Time"], "t_ms": np.where(good, read.t_ms, 0).round().astype("int64")}
+    )
+    rows = pd.concat([rows, read.values], axis=1)[good]
     out_of_order = int((rows["t_ms"].diff() < 0).sum())
     unique = rows.sort_values("t_ms", kind="stable").drop_duplicates("t_ms")
     values = [*NUMBERS.values(), "brake"]

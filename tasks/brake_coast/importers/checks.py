@@ -13,12 +13,12 @@ import pandas as pd
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.formats.recording import Telemetry
+from tasks.brake_coast.importers import resample
 from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput
 
 MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
 RUN_ROWS = 20  # one window; a drive without a gap-free run of so many rows can teach nothing
-STEP_MS = (400, 601)  # what the median step of a 2 Hz recording may be
 POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 5)}
 IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
 # Half a minute of driving reaches second gear: 16 to 21 km/h per 1000 rpm. In m/s even fifth gear shows less than 15.
@@ -33,8 +33,8 @@ def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
     has_telemetry = bool(known.any())
     step_ms = np.diff(rows["t_ms"])
     median_ms = float(np.median(step_ms)) if len(step_ms) else 0.0
-    if len(step_ms) >= RUN_ROWS and not STEP_MS[0] <= median_ms <= STEP_MS[1]:
-        raise BadInput(f"{path}: a row comes every {median_ms:g} ms, wanted is 500 (2 Hz); resample it")
+    if len(step_ms) >= RUN_ROWS and not resample.STEP_MS[0] <= median_ms <= resample.STEP_MS[1]:
+        raise BadInput(f"{path}: a row comes every {median_ms:g} ms, wanted is 500 (2 Hz) or less: log more often")
     runs = np.diff(np.flatnonzero(np.concatenate([[True], step_ms > MAX_GAP_MS, [True]])))
     if has_telemetry and runs.max() < RUN_ROWS:
         raise BadInput(f"{path}: no gap-free run of {RUN_ROWS} rows, the longest has {runs.max()}: no window fits")

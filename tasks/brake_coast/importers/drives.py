@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carla, carobd, native, video
+from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.step import BadInput
 
@@ -38,10 +39,14 @@ class Drive:
     group: str
     span_ms: tuple[int, int] | None = None  # first and last millisecond
     piece: tuple[int, int] | None = None  # (number from 1, of how many)
+    hz: float | None = None  # of a CARLA drive: download.carla_hz
 
     @property
     def importer(self) -> ModuleType:
         return LAYOUTS[self.layout]
+
+    def read(self) -> Reading:
+        return self.importer.read(self.path, self.hz) if self.hz is not None else self.importer.read(self.path)
 
 
 def group_of(name: str) -> str:
@@ -106,8 +111,8 @@ def cut(drive: Drive, guard_s: float, *, pieces: int | None = None, piece_s: flo
     saw is seen by those of another. Car, driver and day stay the same, so a test on it is easier than on a new drive.
     """
     try:
-        t_ms = recording.parse_times(drive.importer.table(drive.path)["Time"]).dropna().to_numpy(np.int64)
-    except (BadInput, KeyError):
+        t_ms = recording.parse_times(drive.read().table["Time"]).dropna().to_numpy(np.int64)
+    except Exception:
         return [drive]  # making it will say what is wrong with it
     if not len(t_ms):
         return [drive]
@@ -135,7 +140,7 @@ def cut(drive: Drive, guard_s: float, *, pieces: int | None = None, piece_s: flo
 
 def plan(root: Path, params: Download) -> dict[str, Drive]:
     """The recordings to make, by name."""
-    drives = find(root, params.layout)
+    drives = [replace(d, hz=params.carla_hz if d.layout == "carla" else None) for d in find(root, params.layout)]
     if params.piece_minutes is not None:
         drives = [piece for d in drives for piece in cut(d, params.guard_s, piece_s=60 * params.piece_minutes)]
     elif len(drives) < params.min_recordings:

@@ -1,9 +1,7 @@
-"""A dashcam video, sampled at 2 Hz; `<same name>.csv` beside it may hold the telemetry.
+"""A dashcam video, sampled at 2 Hz; `<same name>.csv` beside it may hold the telemetry (`beside` says how it is read).
 
-That CSV has a Time, in seconds from the first frame or as native stamps (the first row is then taken for the first
-frame), and any of the columns of the native layout; what it has not is unknown. Without it the drive has frames
-only: it can be annotated, not learnt from. A video named YYYY-MM-DD_HH-MM-SS begins at that local time, any other at
-2000-01-01.
+Without it the drive has frames only: it can be annotated, not learnt from. A video named YYYY-MM-DD_HH-MM-SS begins at
+that local time, any other at 2000-01-01.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import recording
-from tasks.brake_coast.importers import drivetrain
+from tasks.brake_coast.importers import beside, drivetrain, resample
+from tasks.brake_coast.importers.resample import Reading
 from tasks.yard.files import replacing
 from tasks.yard.layouts.video import SUFFIXES, duration_s, frames, pixels
-from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500
@@ -33,7 +31,11 @@ def drives(folder: Path, names: list[str]) -> list[Path]:
 
 
 def files(path: Path) -> list[Path]:
-    return [path, *([path.with_suffix(".csv")] if path.with_suffix(".csv").exists() else [])]
+    return [path, *beside.files_of(path)]
+
+
+def telemetry_file(path: Path) -> Path:
+    return beside.file_of(path) or path
 
 
 def start_ms(path: Path) -> int:
@@ -42,34 +44,26 @@ def start_ms(path: Path) -> int:
     return recording.NO_DATE_MS if parsed is pd.NA else int(parsed)
 
 
-def _telemetry(path: Path, t_ms: np.ndarray) -> pd.DataFrame:
-    """Rows of the CSV beside the video that are nearest to `t_ms` from its first frame, blank where none is near."""
-    raw = recording.read_table(path)
-    if "Time" not in raw:
-        raise BadInput(f"{path}: missing column Time, in seconds from the first frame or as native stamps")
-    given = 1000 * pd.to_numeric(raw["Time"], errors="coerce")
-    if given.isna().all():
-        stamps = recording.parse_times(raw["Time"]).astype("Float64").to_numpy(np.float64, na_value=np.nan)
-        given = pd.Series(stamps - stamps[np.isfinite(stamps)][0] if np.isfinite(stamps).any() else stamps)
-    if given.isna().all():
-        raise BadInput(f"{path}: no row has a usable Time")
-    raw = raw.assign(given=given).dropna(subset="given").sort_values("given", kind="stable")
-    wanted = pd.DataFrame({"given": t_ms.astype(np.float64)})
-    return pd.merge_asof(wanted, raw, on="given", direction="nearest", tolerance=NEAR_MS).fillna("")
+def read(path: Path) -> Reading:
+    film_s, start = duration_s(path), start_ms(path)
+    t_ms = np.arange(0, max(1000 * film_s, 1), FRAME_MS).astype(np.int64)
+    telemetry = beside.file_of(path)
+    values, notes, hz = pd.DataFrame(index=range(len(t_ms))), [], None
+    if telemetry:
+        values, notes, hz = beside.values_at(telemetry, t_ms, film_s, start if STAMP.search(path.stem) else None)
+    else:
+        notes = beside.unused(path)
+    if "gear" not in values:
+        unknown = np.full(len(t_ms), np.nan)
+        inputs = (values.get(name, unknown) for name in ("speed_kmh", "rpm", "pedal_pct", "load_pct"))
+        values["gear"] = drivetrain.gear(*inputs)
+    rows = resample.text(t_ms, values)
+    rows["Time"] = [recording.format_time(start + t) for t in t_ms]
+    return Reading(rows, {}, notes, hz)
 
 
 def table(path: Path) -> pd.DataFrame:
-    t_ms = np.arange(0, max(1000 * duration_s(path), 1), FRAME_MS).astype(np.int64)
-    rows = pd.DataFrame({"Time": [recording.format_time(start_ms(path) + t) for t in t_ms]})
-    beside = path.with_suffix(".csv")
-    told = _telemetry(beside, t_ms) if beside.exists() else pd.DataFrame(index=rows.index)
-    for column in recording.COLUMNS[1:]:
-        rows[column] = told.get(column, "")
-    if "GEAR" not in told:
-        inputs = (pd.to_numeric(rows[c], errors="coerce") for c in ("SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD"))
-        gear = pd.Series(drivetrain.gear(*inputs)).astype("Int64")
-        rows["GEAR"] = gear.astype(str).mask(gear.isna(), "")
-    return rows
+    return read(path).table
 
 
 def write_frames(path: Path, times: list[str], folder: Path) -> None:

@@ -7,8 +7,11 @@ knows it.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,7 +24,9 @@ from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
+log = logging.getLogger(__name__)
 HASHERS = 8
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
 
 
 class Unit(Protocol):
@@ -60,7 +65,8 @@ def copied(source: Path, target: Path) -> None:
 def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Path | None) -> dict:
     """`make(unit, folder)`. A complaint names places in the source, not in a folder that will be gone.
 
-    With `root`, the folder of the source, its places are named from there.
+    With `root`, the folder of the source, its places are named from there. What nobody thought of, but for a machine
+    that is out of memory or disk, is a complaint too: one strange unit does not end the download of all the others.
     """
     try:
         return make(unit, folder)
@@ -68,6 +74,17 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
         text = str(error).replace(str(folder), unit.where)
         own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
         raise BadInput(text.replace(*own)) from None
+    except Exception as error:
+        if isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (
+            isinstance(error, OSError) and error.errno in OF_THE_MACHINE
+        ):
+            raise
+        log.debug("%s", unit.where, exc_info=True)
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        raise BadInput(
+            f"{unit.where}: cannot be read, {type(error).__name__}: {error} ({where}); please report it"
+        ) from error
 
 
 def make_all(

@@ -1,0 +1,190 @@
+"""The CSV of a logger as text cells, whatever program saved it: encoding, separator, damage, a header that comes again.
+
+Only the damaged rows are lost: one with bytes of a power cut, with too many cells or an open quote becomes an error
+row. Everything that was read otherwise than as a plain comma-separated UTF-8 file is said in `notes`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.yard.step import BadInput
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DAMAGED = "Incomplete Data"  # what the key cell of a damaged row says
+HEADER_LINES = 50  # where a header may stand: loggers like to write about themselves first
+MOST_DAMAGED_SHARE = 0.5
+UNIT = re.compile(r"^(.*?)\s*[(\[]([^)\]]*)[)\]]$")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` has a text column a name; `units` what stands in brackets behind a name; `damaged` counts rows."""
+
+    cells: pd.DataFrame
+    units: dict[str, str]
+    damaged: int
+    notes: list[str]
+
+
+def decoded(data: bytes) -> tuple[str, str]:
+    """(text, name of the encoding): UTF-8, UTF-16 with or without a mark, else that of a Western Windows."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace"), "UTF-16"
+    even, odd = (data[start:400:2].count(0) / max(1, len(data[start:400:2])) for start in (0, 1))
+    if abs(odd - even) > 0.5:  # every other byte of English text is 0
+        return data.decode("utf-16-le" if odd > even else "utf-16-be", "replace"), "UTF-16"
+    try:
+        return data.decode("utf-8-sig"), "UTF-8"
+    except UnicodeDecodeError:
+        text = data.decode("utf-8-sig", "replace")
+    lines = text.split("\n")
+    spoilt = sum("\ufffd" in line for line in lines)
+    if spoilt <= 0.05 * len(lines) and "\ufffd" not in lines[0]:  # a few damaged rows of a UTF-8 file
+        return text, "UTF-8"
+    return data.decode("cp1252", "replace"), "Windows-1252"
+
+
+def _lines(text: str) -> tuple[list[tuple[int, str, bool]], list[int]]:
+    """[(line number, text, is it cut off at its end)] of those that hold something, and the numbers of damaged ones."""
+    whole, damaged = [], []
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        if "\0" in line:  # what stands behind the zero bytes is the row with which logging went on
+            damaged.append(number)
+            line = line.rpartition("\0")[2]
+        if line.strip(" ,;\t|"):
+            whole.append((number, line, False))
+    if whole and not text.endswith(("\n", "\r", "\0")):
+        whole[-1] = (*whole[-1][:2], True)
+    return whole, damaged
+
+
+def split(line: str, separator: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
+
+
+def _name(cell: str, known: dict[str, str]) -> tuple[str, str]:
+    """(name, unit) of a header's cell; known names are found in any case, with blanks for underscores."""
+    cell = cell.strip().strip("\ufeff").strip('"')
+    match = UNIT.match(cell)
+    name, unit = (match[1], match[2].strip()) if match else (cell, "")
+    return known.get(re.sub(r"[\s_]+", "_", name.strip()).upper(), name.strip() or cell), unit
+
+
+def _header(lines: list[tuple[int, str, bool]], known: dict[str, str]) -> tuple[int, str]:
+    """(place in `lines`, separator): of the first lines the one with the most known names."""
+
+    def score(place: int, separator: str) -> tuple[int, int, int]:
+        cells = split(lines[place][1], separator)
+        return len({n for n, _ in (_name(c, known) for c in cells)} & set(known.values())), len(cells), -place
+
+    options = [(k, s) for k in range(min(HEADER_LINES, len(lines))) for s in SEPARATORS]
+    best = max(options, key=lambda option: score(*option)[0])
+    if not score(*best)[0]:
+        options = [(0, s) for s in SEPARATORS]
+    return max(options, key=lambda option: score(*option))
+
+
+def _names(line: str, separator: str, known: dict[str, str], path: Path) -> dict[str, str]:
+    """{name: unit} of a header, in the order of its columns; a name that comes again gets a number."""
+    names: dict[str, str] = {}
+    for cell in split(line, separator):
+        name, unit = _name(cell, known)
+        if name in names and name in known.values():
+            raise BadInput(f"{path}: two columns are called {name}; leave one of them out")
+        base, n = name, 1
+        while name in names:
+            name, n = f"{base}.{n}", n + 1
+        names[name] = unit
+    while names and (last := next(reversed(names))) in ("", f".{len(names)}"):  # a header that ends in a separator
+        del names[last]
+    return names
+
+
+def read_table(path: Path, known: Sequence[str], key: str) -> Table:
+    """A CSV as text cells, blank ones included; names in `known` are found in any spelling of case, `key` is its clock.
+
+    Raises `BadInput` naming the file if it is absent, empty or no table.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no {path.name} in this recording") from None
+    text, encoding = decoded(data)
+    if not text.strip(" \r\n\t\0"):
+        raise BadInput(f"{path}: the file is empty; record it again or remove the folder")
+    spelt = {name.upper(): name for name in known}
+    lines, damaged = _lines(text)
+    notes = [f"read as {encoding}"] if encoding != "UTF-8" else []
+    try:
+        place, separator = _header(lines, spelt)
+        names = _names(lines[place][1], separator, spelt, path)
+        if separator != ",":
+            notes.append(f"its cells are separated by {SEPARATORS[separator]}")
+        before = [line for _, line, _ in lines[:place] if not line.lower().startswith("sep=")]
+        if before:
+            notes.append(f"{len(before)} lines before the header are passed over, the first is '{before[0][:40]}'")
+        return _rows(path, lines[place:], damaged, names, separator, spelt, key, notes)
+    except csv.Error as error:
+        raise BadInput(f"{path}: not a readable CSV ({error})") from None
+
+
+def _rows(
+    path: Path,
+    lines: list[tuple[int, str, bool]],
+    damaged: list[int],
+    names: dict[str, str],
+    separator: str,
+    known: dict[str, str],
+    key: str,
+    notes: list[str],
+) -> Table:
+    readable = [(number, line, cut) for number, line, cut in lines[1:] if line.count('"') % 2 == 0]
+    damaged = damaged + [number for number, line, _ in lines[1:] if line.count('"') % 2]
+    split_rows = csv.reader((line for _, line, _ in readable), delimiter=separator, skipinitialspace=True)
+    columns, parts, again, wide = list(names), [], [], 0
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    units = dict(names)
+    where: list[int] = []
+
+    def close() -> None:
+        parts.append(pd.DataFrame(rows, columns=columns, dtype=str))
+        where.extend(numbers)
+
+    for (number, line, cut), cells in zip(readable, split_rows, strict=True):
+        cells = [cell.strip() for cell in cells]
+        if key in columns and key in (found := {_name(c, known)[0] for c in cells}) and len(found & set(columns)) > 1:
+            again.append(number)  # the logger was started again; its columns may be others now
+            close()
+            rows, numbers, new = [], [], _names(line, separator, known, path)
+            columns, units = list(new), {**units, **new}
+            continue
+        surplus = [cell for cell in cells[len(columns) :] if cell]
+        wide += bool(surplus)
+        if surplus or "\ufffd" in line or "\0" in line or (cut and len(cells) < len(columns)):
+            damaged.append(number)
+            continue
+        rows.append(cells[: len(columns)] + [""] * (len(columns) - len(cells)))
+        numbers.append(number)
+    close()
+    cells = pd.concat(parts, ignore_index=True).fillna("") if len(parts) > 1 else parts[0]
+    if wide > MOST_DAMAGED_SHARE * max(1, len(readable)):
+        raise BadInput(
+            f"{path}: {wide} of {len(readable)} rows have more cells than the {len(columns)} of the header; are there "
+            "decimal commas in a file separated by commas? Write decimal points, or separate by semicolons"
+        )
+    if again:
+        notes.append(f"the header comes again in line {again[0]}" + f" and {len(again) - 1} more" * (len(again) > 1))
+    if damaged:
+        damaged = sorted(damaged)
+        notes.append(f"{len(damaged)} damaged rows are left out, the first in line {damaged[0]}")
+        blank = pd.DataFrame({name: [DAMAGED if name == key else ""] * len(damaged) for name in cells}, index=damaged)
+        cells = pd.concat([cells.set_axis(where), blank]).sort_index(kind="stable").reset_index(drop=True)
+    return Table(cells, {name: unit for name, unit in units.items() if unit}, len(damaged), notes)
