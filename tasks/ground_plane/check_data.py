@@ -9,9 +9,12 @@ Writes   check_data/check.json               {verdict, usable: [units], parts: {
 Alone    python -m tasks ground_plane-check_data
 
 A finding names the file and the frame and says what to do; it ends nothing. A sequence is not usable if it cannot be
-read, or has fewer labelled frames with an image than it needs to be divided. No usable sequence is an error.
+read, or has fewer labelled frames with an image than it needs to be divided; where others are trained on, such a short
+one is test. No usable sequence is an error.
 
-A calibration is judged by the labels: the middle of the lower edge of a person's box, in the image as filmed, against
+Labels are compared with the pictures (judging/moments.py): if people move where the labels of the next or the last
+frame have them, and not where their own have them, all labels are a frame late or early. A calibration is judged by
+the labels: the middle of the lower edge of a person's box, in the image as filmed, against
 the place on the ground that the same label gives them, seen through lens and calibration. Boxes that end at the image's
 edge show no feet and do not count.
 """
@@ -30,6 +33,7 @@ import numpy as np
 
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.formats.sequence import Sequence
+from tasks.ground_plane.judging import moments
 from tasks.ground_plane.page import check_pictures
 from tasks.ground_plane.params import CheckData
 from tasks.yard.files import read_json, write_json
@@ -43,6 +47,7 @@ NAMED = 5  # findings of one kind that are named; of the others the number is sa
 TOLD = 10  # findings on the console
 MAX_ROUND_TRIP_PX = 0.5
 EDGE_PX = 1.0
+MIN_LABELLED = 2  # frames of a sequence
 COUNTS = ("frames", "images", "labelled", "people", "outside", "unseen")
 
 
@@ -91,6 +96,56 @@ def readable_images(found: Sequence, findings: Findings) -> dict[str, list[int]]
     return usable
 
 
+def numbered_apart(found: Sequence, shifts: Mapping[int, moments.Evidence], findings: Findings) -> bool:
+    """Are labels without an image and images without a label one finding: numbers that differ by a frame? Then it is
+    added. Not where the pictures fit the numbers as they are."""
+    for shift, evidence in shifts.items():
+        joins = moments.joined(found.frame_ids, found.labels, shift)
+        if joins > len(found.joined) and not evidence.against:
+            findings.add(
+                "labels and images numbered apart", found.folder / sequence.LABELS / found.part,
+                f"images {found.frame_ids[0]} to {found.frame_ids[-1]}, labels {min(found.labels)} to "
+                f"{max(found.labels)}: as they are {len(found.joined)} frames have a label, and {joins} if labels are "
+                f"numbered {by(-shift)}: {fix(found, shift)}",
+            )  # fmt: skip
+            return True
+    return False
+
+
+def by(shift: int) -> str:
+    return f"{abs(shift)} {'more' if shift > 0 else 'less'}"
+
+
+def fix(found: Sequence, shift: int) -> str:
+    """What to do if image i fits label i + shift."""
+    if found.annotation_offset is not None:
+        return f"set ground_plane.download.annotation_offset to {found.annotation_offset + shift}"
+    return f"number the labels {by(-shift)}, or the images {by(shift)}"
+
+
+def label_shifts(
+    found: Sequence, usable: Mapping[str, list[int]], people: Mapping[int, np.ndarray]
+) -> dict[int, moments.Evidence]:
+    """{frame ids from one frame to the next or the last: how much better images fit the label that far from theirs}."""
+    images = {name: {frame: found.frames[name][frame] for frame in frames} for name, frames in usable.items()}
+    step = moments.step_of(found.labels)
+    places = {frame: who[:, 1:] for frame, who in people.items()}
+    return moments.compared(found.calibrations, images, places, 0, (step, -step))
+
+
+def shifted(found: Sequence, shifts: Mapping[int, moments.Evidence]) -> str | None:
+    """Why the labels are of other frames than they say; None if nothing shows that."""
+    clear = {shift: evidence for shift, evidence in shifts.items() if evidence.clear}
+    if not clear:
+        return None
+    shift = max(clear, key=lambda shift: clear[shift].errors)
+    return (
+        f"the labels are a frame {'late' if shift > 0 else 'early'}: the image of frame i shows people where label "
+        f"i {'+' if shift > 0 else '-'} {abs(shift)} has them, in {clear[shift].pictures} pictures by "
+        f"{clear[shift].errors:.0f} standard errors; {fix(found, shift)}"
+    )
+
+
 def labelled_people(found: Sequence, findings: Findings) -> dict[int, np.ndarray]:
     """{frame with a readable label: (n, 3) person id, X, Y in world metres}, whether or not it has an image."""
     people = {}
@@ -100,8 +155,6 @@ def labelled_people(found: Sequence, findings: Findings) -> dict[int, np.ndarray
         except BadInput as error:
             findings.add("unreadable labels", path, f"{str(error).replace(str(path), '').lstrip(': ')}")
             continue
-        if frame not in found.frame_ids:
-            findings.add("labels without an image", path, f"frame {frame} has no image in any camera; add one")
         inside = found.plane.holds(found.plane.to_plane(people[frame][:, 1:]))
         who, times = np.unique(people[frame][:, 0], return_counts=True)
         for person in who[times > 1]:
@@ -111,11 +164,19 @@ def labelled_people(found: Sequence, findings: Findings) -> dict[int, np.ndarray
                 "labels outside the plane", path, f"frame {frame}: person {person:.0f} at ({x:.2f}, {y:.2f}) m is "
                 "outside the plane and left out: mend the label, or 'plane' in scene.json"
             )  # fmt: skip
+    return people
+
+
+def alone(found: Sequence, findings: Findings) -> None:
+    """Labels without an image and images without a label."""
+    frames = set(found.frame_ids)
+    for frame, path in found.labels.items():
+        if frame not in frames:
+            findings.add("labels without an image", path, f"frame {frame} has no image in any camera; add one")
     for frame in found.frame_ids:
         if frame not in found.labels:
             path = next(images[frame] for images in found.frames.values() if frame in images)
             findings.add("images without a label", path, f"frame {frame} has no label; neither learnt from nor judged")
-    return people
 
 
 def feet_off(found: Sequence, people: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
@@ -198,20 +259,23 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     findings = Findings(download)
     usable = readable_images(found, findings)
     people = labelled_people(found, findings)
+    shifts = label_shifts(found, usable, people)
+    if not numbered_apart(found, shifts, findings):
+        alone(found, findings)
     off = feet_off(found, people)
     cameras = judged_cameras(found, off, usable, params, findings)
     shown = {frame for frames in usable.values() for frame in frames}
     everybody = np.concatenate([np.empty((0, 3)), *people.values()])
     inside = found.plane.holds(found.plane.to_plane(everybody[:, 1:]))
     joined = sorted(shown & set(people))
-    need = max(2, len(found.splits))
+    need = max(MIN_LABELLED, len(found.splits))
     distances = np.linalg.norm(np.concatenate(list(off.values())), axis=1)
     if drawn:
         check_pictures.cameras(out / f"{name}-cameras.png", found, usable, people, off)
         check_pictures.plane(out / f"{name}-plane.png", found, everybody[:, 1:], inside)
     lost = unseen(found, everybody[inside, 1:])
-    why = None
-    if len(joined) < need:
+    why, too_short = None, len(joined) < need
+    if too_short:
         why = f"{len(joined)} labelled frames with an image; it needs {need}"
     elif lost and lost == inside.sum():
         why = f"no camera sees any of the {lost} labelled places; mend the calibrations, or the labels' unit"
@@ -220,6 +284,11 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
             f"no calibration fits the labels: feet are {np.median(distances):.1f} px off (median); bring both to one "
             "unit and one origin, or raise ground_plane.check_data.max_reprojection_px"
         )
+    late = shifted(found, shifts)
+    if late:
+        findings.add("labels of other frames", found.folder / sequence.LABELS / found.part, late)
+        if params.refuse_shifted:
+            why, too_short = late if too_short or why is None else why, False
     return {
         "part": found.part, "splits": list(found.splits), "layout": found.layout,
         "counts": {
@@ -230,15 +299,41 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         "plane_m": list(found.plane.size_m), "cameras": cameras,
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
-        "findings": findings.lines(), "usable": why is None, "why": why,
+        "label_shifts": {str(shift): evidence.document() for shift, evidence in shifts.items()},
+        "labels_late": late is not None,
+        "labels_fit_pictures": None if not shifts else all(evidence.against for evidence in shifts.values()),
+        "findings": findings.lines(), "usable": why is None,
+        "too_short": too_short, "why": why,
     }  # fmt: skip
 
 
 def refused(reason: str) -> dict[str, Any]:
     """The same of a unit that cannot be read."""
     return {"part": None, "splits": [], "layout": None, "counts": dict.fromkeys((*COUNTS, "persons"), 0), "cameras": {},
-            "plane_m": None, "reprojection_px": {}, "reprojection_overall_px": None, "findings": [reason],
-            "usable": False, "why": reason}  # fmt: skip
+            "plane_m": None, "label_shifts": {}, "labels_late": False, "labels_fit_pictures": None,
+            "reprojection_px": {},
+            "reprojection_overall_px": None, "findings": [reason], "usable": False, "too_short": False,
+            "why": reason}  # fmt: skip
+
+
+def short_ones_as_test(units: Mapping[str, dict[str, Any]]) -> None:
+    """A sequence too short to be divided serves as test, where another one is trained on."""
+    if not any(said["usable"] and "train" in said["splits"] for said in units.values()):
+        return
+    for name, said in units.items():
+        if said["too_short"] and said["counts"]["labelled"] >= MIN_LABELLED:
+            said |= {"usable": True, "why": None, "splits": ["test"]}
+            labelled = said["counts"]["labelled"]
+            said["findings"].append(
+                f"{name}: {labelled} labelled frames are too few to be divided: all of them are test"
+            )
+
+
+def kinds_of_cameras(units: Iterable[Mapping[str, Any]]) -> str:
+    """Of how many cameras sequences are: "4 cameras", "3 to 6 cameras"."""
+    seen = sorted({len(said["cameras"]) for said in units})
+    count = str(seen[0]) if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
+    return f"{count} camera{'' if count == '1' else 's'}"
 
 
 def many(count: int, what: str) -> str:
@@ -248,14 +343,27 @@ def many(count: int, what: str) -> str:
 def verdict(units: dict[str, dict[str, Any]], params: CheckData) -> str:
     """A paragraph for a person."""
     good = [said for said in units.values() if said["usable"]]
+    read = [said for said in units.values() if not said["usable"] and said["cameras"]]
     total = {key: sum(said["counts"][key] for said in good) for key in COUNTS}
-    seen = sorted({len(said["cameras"]) for said in good})
-    cameras = "no" if not seen else str(seen[0]) if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
-    words = [
-        f"{len(good)} of {many(len(units), 'sequence')} can be used: {cameras} camera{'' if cameras == '1' else 's'}, "
-        f"{many(total['frames'], 'frame')}, of which {total['labelled']} are labelled, "
-        f"with {total['people']} places of people."
-    ]
+
+    def holds(some: list[dict[str, Any]]) -> str:
+        count = {key: sum(said["counts"][key] for said in some) for key in COUNTS}
+        return (
+            f"{kinds_of_cameras(some)}, {many(count['frames'], 'frame')}, of which {count['labelled']} are labelled, "
+            f"with {count['people']} places of people."
+        )
+
+    words = [f"{len(good)} of {many(len(units), 'sequence')} can be used" + (f": {holds(good)}" if good else ".")]
+    words += [f"Read and left out: {many(len(read), 'sequence')}: {holds(read)}"] if read else []
+    if late := [name for name, said in units.items() if said["labels_late"]]:
+        shown = ", ".join(late[:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
+        words.append(f"The labels of {shown} belong to the frames beside theirs.")
+    compared = [said for said in good if said["labels_fit_pictures"] is not None]
+    if fits := sum(said["labels_fit_pictures"] for said in compared):
+        rest = f"; of {len(compared) - fits} the pictures do not tell" if fits < len(compared) else ""
+        words.append(
+            f"People are seen where the labels of their own frame have them, in {many(fits, 'sequence')}{rest}."
+        )
     medians = [m for said in good for m in said["reprojection_px"].values() if m is not None]
     if not medians:
         words.append("No label has boxes, so nothing shows whether the calibrations are right: look at the pictures.")
@@ -296,6 +404,7 @@ def run(params: CheckData, out: Path, ctx: Context = Context(), *, download: Pat
     if (download / "quarantine.json").exists():
         units |= {name: refused(why) for name, why in read_json(download / "quarantine.json").items()}
     units = dict(sorted(units.items()))
+    short_ones_as_test(units)
     usable = [name for name, said in units.items() if said["usable"]]
     said = verdict(units, params)
     write_json(out / "check.json", {"verdict": said, "usable": usable, "parts": by_part(units), "units": units})

@@ -40,7 +40,10 @@ def summary(folder: Path) -> dict[str, Any]:
     if not found.joined:
         ids = [f"{min(of)} to {max(of)}" if of else "none" for of in (found.frame_ids, list(found.labels))]
         why = f"they belong together by their ids: frames {ids[0]}, labels {ids[1]}"
-        raise BadInput(f"{folder}: no label is of a frame, {why}")
+        raise BadInput(
+            f"{folder}: no label is of a frame, {why}; number them alike, or set "
+            "ground_plane.download.annotation_offset (WILDTRACK, MultiviewX)"
+        )
     people = {frame: len(found.people(frame)) for frame in found.labels}
     return {
         "layout": found.layout, "splits": list(found.splits), "where": found.where,
@@ -59,7 +62,9 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
     elif unit.layout == "marmot":
         remarks = marmot.bring(unit.path, unit.part, unit.splits, folder, params.metres_per_unit)
     else:
-        remarks = wildtrack.bring(unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder)
+        remarks = wildtrack.bring(
+            unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder, params.annotation_offset
+        )
     write_json(folder / sequence.SCENE, {**read_json(folder / sequence.SCENE), "where": unit.where})
     return {**summary(folder), "left_out": [], **remarks}
 
@@ -76,8 +81,8 @@ def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit],
     found = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
     fingerprints = {}
     for unit, content in zip(found, units.content_hashes(found, files_of), strict=True):
-        scale = params.metres_per_unit if unit.layout == "marmot" else None
-        fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, scale, ctx.code)
+        read_by = params.metres_per_unit if unit.layout == "marmot" else params.annotation_offset
+        fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, read_by, ctx.code)
     return {unit.name: unit for unit in found}, fingerprints, None
 
 
@@ -88,7 +93,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     units.refuse_too_few(done, params.min_units, "sequences", params.source)
     found = list(done.summaries.values())
     for mine in found:
-        for line in mine["left_out"][:3]:
+        for line in [*mine.get("remarks", []), *mine["left_out"][:3]]:
             log.warning("%s: %s", mine["where"], line)
     totals = {"units": len(found), "quarantined": len(done.quarantined)}
     totals["cameras"] = sum(len(u["cameras"]) for u in found)

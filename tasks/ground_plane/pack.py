@@ -23,6 +23,7 @@ import io
 import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,11 @@ def made(jobs: dict[str, Job], params: Pack, out: Path, ctx: Context) -> fanout.
 
 def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, check_data: Path) -> dict[str, float]:
     """Returns scenes, cameras, images, and per split the labelled frames and people; what was left out."""
-    units = {name: sequence.read(download / name) for name in read_json(check_data / "check.json")["usable"]}
+    checked = read_json(check_data / "check.json")
+    units = {
+        name: replace(sequence.read(download / name), splits=tuple(checked["units"][name]["splits"]))
+        for name in checked["usable"]
+    }
     jobs = {
         f"{name}-{camera}": (name, found.calibrations[camera], frames)
         for name, found in units.items()

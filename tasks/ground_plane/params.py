@@ -21,6 +21,10 @@ class Download(FromSource):
     metres_per_unit: float = Field(
         gt=0, description="of a MARMOT source's T and labels; 0.01: centimetres, as it is made"
     )
+    annotation_offset: int | None = Field(
+        description="of WILDTRACK and MultiviewX: image i belongs to annotation i + this; null: what joins more, "
+        "and where two join as many, what the pictures say"
+    )
     min_units: int = Field(ge=1, description="fewer usable sequences are an error")
 
 
@@ -29,6 +33,9 @@ class CheckData(Section):
         gt=0,
         description="median distance between labelled boxes' feet and the labelled places, above which a camera "
         "is reported as badly calibrated; where a label has boxes",
+    )
+    refuse_shifted: bool = Field(
+        description="a sequence whose images clearly fit the labels of the frames before or after them is not used"
     )
     pictures: int = Field(ge=0, description="sequences whose cameras and plane are drawn, evenly spread over all")
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.layouts.example import Labelled, Labels, checked, first_key, inside, locate, read_json, rows
+from tasks.yard.layouts.example import Labelled, Labels, checked, first_key, inside, locate, read_json, rows, with_slashes
 from tasks.yard.step import BadInput
 
 WHAT = "<sequence>/<images> and *.json label files beside them"
@@ -103,7 +103,7 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
         if not isinstance(entries, dict):
             raise BadInput(f"{file}: expected one object from image paths to labels, found a {type(entries).__name__}")
         for key, entry in entries.items():
-            name = key.removeprefix("./")
+            name = with_slashes(key).removeprefix("./")
             sequence = name.rpartition("/")[0]
             try:
                 if not sequence or not inside(name):

@@ -1,6 +1,6 @@
 """One sequence of frames of one set of still cameras, as download/<unit>/ holds it: a MARMOT data root of one part.
 
-    scene.json                                           splits, part, plane, layout, where
+    scene.json                                           splits, part, plane, layout, where, annotation_offset
     0-calibration/calibs/camN.json                       calibration.py
     1-annotation/<part>/camN/camN_<frame id>.png|jpg     as filmed
     1-annotation/labels/<part>/<annotator>_<frame id>.json    labels.py
@@ -49,6 +49,7 @@ class Sequence:
     part: str
     layout: str
     where: str
+    annotation_offset: int | None = None  # of its source's numbers: image i was given annotation i + this
 
     @cached_property
     def frame_ids(self) -> list[int]:
@@ -174,4 +175,5 @@ def read(folder: Path) -> Sequence:
         {camera: frame_files(folders[camera]) if camera in folders else {} for camera in calibrations},
         labels.chosen(folder / LABELS / said["part"])[0], plane, splits, said["part"],
         str(said.get("layout", "marmot")), str(said.get("where", folder)),
+        said.get("annotation_offset"),
     )  # fmt: skip

@@ -7,14 +7,14 @@
 A positionID counts the cells of a grid of 2.5 cm; viewNum counts the cameras from 0, and a box of -1 is of nobody
 seen. MultiviewX has a left-handed world (Unity's): seen from above it is a mirror image, and by its calibrations all
 that is filmed lies behind the cameras. Its Y is turned round here, Y = 16 m - Y, which puts the cameras above the
-ground and the people before them. It numbers its annotations from 1 and its images from 0, as its generator wrote
-them: image i belongs to annotation i + 1, unless there is an annotation 0.
+ground and the people before them. Which annotation belongs to which image, offsets.py says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,8 @@ import numpy as np
 
 from tasks.ground_plane.formats import calibration, labels, sequence
 from tasks.ground_plane.formats.calibration import CM
-from tasks.ground_plane.importers import frames
+from tasks.ground_plane.importers import frames, offsets
+from tasks.ground_plane.judging import moments
 from tasks.yard.files import read_json, write_json
 from tasks.yard.geometry.camera import Plane
 from tasks.yard.geometry.lens import Calibration
@@ -35,6 +36,7 @@ IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_pos
 CELL_M = 0.025
 XML_BYTES = 1 << 16  # a calibration has 1 kB
 IMAGE = re.compile(r"(\d{1,9})\.(png|jpg|jpeg)", re.IGNORECASE)
+ANNOTATION = re.compile(r"(\d{1,9})\.json", re.IGNORECASE)
 FOLDER = re.compile(r"C(\d{1,3})")
 NO_BEND_PX = 0.01  # coefficients that move no pixel farther are rounding of the calibration
 NOBODY = [-1, -1, -1, -1]
@@ -50,7 +52,7 @@ class Layout:
     grid: tuple[int, int]  # cells along X and Y
     origin_m: tuple[float, float]
     cell_of: Callable[[int], tuple[int, int]]  # positionID -> cells along X and Y
-    first_annotation: int  # that of image 0
+    offsets: tuple[int, ...]  # of an annotation's number from its image's, as copies of it have
     left_handed: bool
 
     @property
@@ -72,11 +74,11 @@ class Layout:
 
 WILDTRACK = Layout(
     "wildtrack", (*(f"CVLab{n}" for n in range(1, 5)), *(f"IDIAP{n}" for n in range(1, 4))), "intrinsic_zero",
-    CM, (480, 1440), (-3.0, -9.0), lambda position: (position % 480, position // 480), 0, False,
+    CM, (480, 1440), (-3.0, -9.0), lambda position: (position % 480, position // 480), (0,), False,
 )  # fmt: skip
 MULTIVIEWX = Layout(
     "multiviewx", tuple(f"Camera{n}" for n in range(1, 7)), "intrinsic",
-    1.0, (1000, 640), (0.0, 0.0), lambda position: (position % 1000, position // 1000), 1, True,
+    1.0, (1000, 640), (0.0, 0.0), lambda position: (position % 1000, position // 1000), (1, 0), True,
 )  # fmt: skip
 LAYOUTS = {layout.name: layout for layout in (WILDTRACK, MULTIVIEWX)}
 
@@ -186,17 +188,30 @@ def label_of(path: Path, frame: int, layout: Layout, cameras: list[int]) -> list
     return labels.document(people, boxes, len(cameras))
 
 
-def images_in(folder: Path) -> dict[int, Path]:
-    """{frame id: image}, rising."""
+def files_in(folder: Path, pattern: re.Pattern) -> dict[int, Path]:
+    """{number: file}, rising. Raises `BadInput` for two of one number, such as 5.png and 0005.jpg."""
     found: dict[int, Path] = {}
-    for frame, path in sequence.numbered(folder, IMAGE):
+    for frame, path in sequence.numbered(folder, pattern):
         if (other := found.setdefault(frame, path)) != path:
             raise BadInput(f"{other} and {path} are of one frame; remove one of them")
     return found
 
 
-def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -> dict:
-    """Make the unit's folder but for where it is from; returns what is to be said about it. Raises `BadInput`."""
+def places_of(annotations: Mapping[int, Path], layout: Layout) -> dict[int, np.ndarray]:
+    """{annotation: (n, 2) world metres of its people}, of those that can be read."""
+    found = {}
+    for number, path in annotations.items():
+        with suppress(BadInput):
+            said = label_of(path, number, layout, [])
+            found[number] = np.array([row[3:5] for row in said[1:]], float).reshape(-1, 2) * CM
+    return found
+
+
+def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path, offset: int | None = None) -> dict:
+    """Make the unit's folder but for where it is from; returns what is to be said about it. Raises `BadInput`.
+
+    `offset`: that of the annotations' numbers from the images'; None: found.
+    """
     files = calibration_files(source, layout)
     folders = dict(sequence.numbered(source / IMAGES, FOLDER))
     if not files:
@@ -205,21 +220,34 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -
     if not folders:
         raise BadInput(f"{source / IMAGES}: holds no folder of images; {layout.name} has C1 to C{len(layout.cameras)}")
     frames.matched({number: both[0] for number, both in files.items()}, folders, source / IMAGES)
-    part, left_out = "train", []
+    part, left_out, cameras, filmed = "train", [], {}, {}
     for number, both in files.items():
-        here = images_in(folders[number])
+        here = files_in(folders[number], IMAGE)
         found = calibrated(number, both, layout, frames.first_size(here, folders[number]))
         write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         images = folder / sequence.ANNOTATION / part / found.name
         left_out += frames.bring(found.name, here, images, found.size, source)
-    annotations = dict(sequence.numbered(source / ANNOTATIONS, re.compile(r"(\d{1,9})\.json")))
-    first = 0 if 0 in annotations else layout.first_annotation
+        cameras[found.name], filmed[found.name] = found, here
+    annotations = files_in(source / ANNOTATIONS, ANNOTATION)
 
-    def bring_label(number: int, path: Path) -> None:
-        frame = number - first
+    def by_pictures(one: int, other: int) -> moments.Evidence:
+        return moments.compared(cameras, filmed, places_of(annotations, layout), other, [one])[one]
+
+    known_by, remarks = "params", []
+    if offset is None:
+        ids = {frame for mine in filmed.values() for frame in mine}
+        where = source / ANNOTATIONS
+        offset, known_by, remarks = offsets.chosen(ids, annotations, layout.offsets, where, by_pictures)
+
+    def bring_label(frame: int, path: Path) -> None:
         target = folder / sequence.LABELS / part / f"{layout.name}_{frame}.json"
         write_json(target, label_of(path, frame, layout, list(files)))
 
-    left_out += frames.labels_that_can_be_read([partial(bring_label, *one) for one in annotations.items()], source)
-    write_json(folder / sequence.SCENE, sequence.scene_document(layout.plane, splits, part, layout.name, str(source)))
-    return {"left_out": left_out, "image_0_has_annotation": first}
+    labelled, early = offsets.renumbered(annotations, offset)
+    left_out += early
+    left_out += frames.labels_that_can_be_read([partial(bring_label, *one) for one in labelled.items()], source)
+    said = sequence.scene_document(layout.plane, splits, part, layout.name, str(source))
+    write_json(folder / sequence.SCENE, {**said, "annotation_offset": offset})
+    return {
+        "left_out": left_out, "image_0_has_annotation": offset, "annotation_offset_by": known_by, "remarks": remarks,
+    }  # fmt: skip

@@ -20,9 +20,9 @@ UNIT = "tiny-00"
 IMAGES, LABELS, CALIBS = "1-annotation/train", "1-annotation/labels/train", "0-calibration/calibs"
 
 
-def checked(root: Path, pictures: int = 0) -> tuple[dict[str, float], dict]:
+def checked(root: Path, pictures: int = 0, refuse_shifted: bool = True) -> tuple[dict[str, float], dict]:
     """(metrics, check.json) of what lies in download/."""
-    params = CheckData(max_reprojection_px=3.0, pictures=pictures)
+    params = CheckData(max_reprojection_px=3.0, refuse_shifted=refuse_shifted, pictures=pictures)
     metrics = check_data.run(params, root / "check_data", download=root / "download")
     return metrics, read_json(root / "check_data/check.json")
 

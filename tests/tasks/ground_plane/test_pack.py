@@ -28,7 +28,7 @@ SHARE = st.floats(0.01, 0.49)
 
 def packed(root: Path, ctx: Context = Context(), **changes) -> dict[str, float]:
     """check_data and pack of what lies in download/; returns pack's metrics."""
-    check_data.run(CheckData(max_reprojection_px=25, pictures=0), root / "check_data", download=root / "download")
+    check_data.run(CheckData(max_reprojection_px=25, refuse_shifted=True, pictures=0), root / "check_data", download=root / "download")
     params = {"height_px": 32, "width_px": 48, "cell_m": 0.2, "shares": {"val": 0.1, "test": 0.1}} | changes
     return pack.run(Pack(**params), root / "pack", ctx, download=root / "download", check_data=root / "check_data")
 
@@ -204,7 +204,7 @@ def test_one_bad_camera_leaves_the_others_and_a_unit_without_cameras_is_out(tmp_
 def test_a_sequence_without_labels_it_can_be_cut_by_is_out(tmp_path):
     tiny_scene.write_unit(tmp_path / "download", frames=4)
     download, checked = tmp_path / "download", tmp_path / "check_data"
-    check_data.run(CheckData(max_reprojection_px=25, pictures=0), checked, download=download)
+    check_data.run(CheckData(max_reprojection_px=25, refuse_shifted=True, pictures=0), checked, download=download)
     for frame in (5, 10):
         (download / UNIT / LABELS / f"tiny_{frame}.json").write_text("[[")
     params = Pack(height_px=32, width_px=48, cell_m=0.2, shares=Shares(val=0.1, test=0.1))
