@@ -37,7 +37,10 @@ SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by roun
 
 def bring_reid(unit: Unit, folder: Path) -> dict:
     for subset in reid_layout.SUBSETS:
-        for path in images_in(unit.path / subset):
+        first: dict[str, Path] = {}
+        for path in reid_layout.images_below(unit.path / subset):
+            if (other := first.setdefault(path.name, path)) != path:
+                raise BadInput(f"{path} and {other} have one name; give each crop a name of its own")
             copied(path, folder / subset / path.name)
     return {}
 

@@ -272,3 +272,43 @@ def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco
     data.blank(tmp_path / "other/a.jpg")
     with pytest.raises(BadInput, match=r"holds a\.jpg, which is no known layout(.|\n)*boxy: .*\*\.json label files"):
         run(tmp_path / "other", tmp_path / "out")
+
+
+def test_an_image_of_two_versions_of_nuimages_counts_once(nuimages, frames, tmp_path, caplog):
+    shutil.copytree(nuimages / "v1.0-mini", nuimages / "v1.0-train")  # the mini version is a part of the training set
+    run(nuimages, tmp_path / "out")
+    used = [i for i in range(len(frames)) if data.CHANNELS[i % 3] != "CAM_FRONT_LEFT"]
+    assert len(stems(tmp_path / "out")) == len(used)
+    assert f"v1.0-train: {len(used)} of its images are in a version before it too" in caplog.text
+    assert "broken_entries" not in read_json(tmp_path / "out/report.json")
+
+
+def test_boxes_of_boxy_at_another_scale_than_the_images_are_refused(tmp_path):
+    """The world's labels are at twice the size of its images, as Boxy's are of those that one downloads."""
+    source = tmp_path / "boxy"
+    for number in range(3):
+        data.importer.write_sequence(data.highway.Highway(detector_images=9), number, source)
+    assert run(source, tmp_path / "two", boxy={"label_scale": 2.0, "side_px": None})["broken_entries"] == 0
+    with pytest.raises(
+        BadInput, match=r"label_scale = 1 \d+ % of the boxes lie beyond .* try label_scale 2$"
+    ):
+        run(source, tmp_path / "one", boxy={"label_scale": 1.0, "side_px": None})
+    with pytest.raises(BadInput, match=r"label_scale = 4 all \d+ boxes lie in the upper left .* try label_scale 2$"):
+        run(source, tmp_path / "four", boxy={"label_scale": 4.0, "side_px": None})
+
+
+def rename(root: Path, split: str, old: str, new: str) -> None:
+    (root / f"images/{split}/{old}.jpg").rename(root / f"images/{split}/{new}.jpg")
+    (root / f"labels/{split}/{old}.txt").rename(root / f"labels/{split}/{new}.txt")
+
+
+def test_copies_of_one_picture_are_not_in_two_splits(yolo, tmp_path, caplog):
+    """Roboflow augments before it splits, if one lets it."""
+    rename(yolo, "train", "000", "street_jpg.rf.0123456789abcdef0123456789abcdef")
+    rename(yolo, "val", "000", "street_jpg.rf.fedcba9876543210fedcba9876543210")
+    run(yolo, tmp_path / "out")
+    assert [stem for stem in stems(tmp_path / "out") if "street" in stem] == [
+        "images__val__street_jpg.rf.fedcba9876543210fedcba9876543210"
+    ]
+    assert read_json(tmp_path / "out/report.json")["copies_left_out"] == 1
+    assert "a copy of the picture street, which is in val too" in caplog.text
