@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.yard.files import read_json
+from tasks.yard.files import natural, read_json
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
 TIME_FORMAT = "%Y-%m-%d %H-%M-%S-%f"  # strptime pads the fraction on the right, which is what "-9" = 900 ms needs
@@ -30,7 +31,6 @@ NUMBERS = {
 }
 COLUMNS = ["Time", "SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD", "BRAKE_SIGNAL", "GEAR"]
 BRAKE = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 NO_DATE_MS = 946_684_800_000  # 2000-01-01 00-00-00: where the clock of a drive without a date begins
 
 
@@ -106,8 +106,13 @@ def read_telemetry(folder: Path) -> Telemetry:
 
 
 def images(folder: Path) -> dict[str, Path]:
-    """Frames of a drive by the Time that is their name."""
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    """Frames of a drive by the Time that is their name; of two that differ in the suffix only, the last."""
+    return {path.stem: path for path in image_files(folder)}
+
+
+def image_files(folder: Path) -> list[Path]:
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS leaves ._x.jpg, no image
+    return sorted((path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES), key=natural)
 
 
 def recordings(download: Path) -> dict[str, Path]:

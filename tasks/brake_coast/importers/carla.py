@@ -25,7 +25,9 @@ def drives(folder: Path, names: list[str]) -> list[Path]:
 
 
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
-    return {int(p.stem): p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and p.stem.isdigit()}
+    """By rising number, whatever the names' text order is."""
+    found = {int(p.stem): p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and p.stem.isdecimal()}
+    return dict(sorted(found.items()))
 
 
 def files(path: Path) -> list[Path]:

@@ -11,20 +11,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import drivetrain
-from tasks.yard.files import replacing
-from tasks.yard.layouts.video import SUFFIXES, duration_s, frames, pixels
+from tasks.yard.layouts.images import JPEG_QUALITY, write_image
+from tasks.yard.layouts.video import SUFFIXES, film, frames, pixels
 from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500
 NEAR_MS = 250  # a row or a frame stands for a moment if it is at most this far from it
-JPEG_QUALITY = 95
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}-\d{2}-\d{2}")
 
 
@@ -59,7 +57,7 @@ def _telemetry(path: Path, t_ms: np.ndarray) -> pd.DataFrame:
 
 
 def table(path: Path) -> pd.DataFrame:
-    t_ms = np.arange(0, max(1000 * duration_s(path), 1), FRAME_MS).astype(np.int64)
+    t_ms = np.arange(0, 1000 * film(path).seconds[-1] + 1, FRAME_MS).astype(np.int64)  # up to its last frame
     rows = pd.DataFrame({"Time": [recording.format_time(start_ms(path) + t) for t in t_ms]})
     beside = path.with_suffix(".csv")
     told = _telemetry(beside, t_ms) if beside.exists() else pd.DataFrame(index=rows.index)
@@ -72,11 +70,14 @@ def table(path: Path) -> pd.DataFrame:
     return rows
 
 
-def write_frames(path: Path, times: list[str], folder: Path) -> None:
+def write_frames(path: Path, times: list[str], folder: Path) -> list[str]:
     """`<Time>.jpg` of the first frame at or after each of the ascending `times`, if it comes within 250 ms.
 
-    A video that breaks off gives the frames up to there. Frames that are here already are kept.
+    A video that breaks off gives the frames up to there. Frames that are here already are kept. Returns what is odd
+    about the film.
     """
+    about = film(path)
+    remarks = [f"the film {remark}" for remark in about.remarks()]
     stamps = recording.parse_times(pd.Series(times)).to_numpy(np.int64)
     offsets_s = (stamps - start_ms(path)) / 1000
     wanted = 0
@@ -88,8 +89,8 @@ def write_frames(path: Path, times: list[str], folder: Path) -> None:
         if 0 <= late_s <= NEAR_MS / 1000:
             target = folder / f"{times[wanted]}.jpg"
             if not target.exists():
-                with replacing(target) as part:
-                    cv2.imwrite(str(part), pixels(frame), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                write_image(target, pixels(frame, about.pixel_shape), JPEG_QUALITY)
             wanted += 1
         if wanted == len(times):
             break
+    return remarks

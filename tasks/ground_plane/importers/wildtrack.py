@@ -34,7 +34,7 @@ from tasks.yard.step import BadInput
 IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_positions", "calibrations")
 CELL_M = 0.025
 XML_BYTES = 1 << 16  # a calibration has 1 kB
-IMAGE = re.compile(r"(\d{1,9})\.(png|jpg|jpeg)", re.IGNORECASE)
+IMAGE = re.compile(rf"(\d{{1,9}})({sequence.IMAGE_SUFFIXES})", re.IGNORECASE)
 FOLDER = re.compile(r"C(\d{1,3})")
 NO_BEND_PX = 0.01  # coefficients that move no pixel farther are rounding of the calibration
 NOBODY = [-1, -1, -1, -1]
@@ -205,13 +205,14 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -
     if not folders:
         raise BadInput(f"{source / IMAGES}: holds no folder of images; {layout.name} has C1 to C{len(layout.cameras)}")
     frames.matched({number: both[0] for number, both in files.items()}, folders, source / IMAGES)
-    part, left_out = "train", []
+    part, left_out, remarks = "train", [], []
     for number, both in files.items():
         here = images_in(folders[number])
         found = calibrated(number, both, layout, frames.first_size(here, folders[number]))
         write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         images = folder / sequence.ANNOTATION / part / found.name
-        left_out += frames.bring(found.name, here, images, found.size, source)
+        bad, said = frames.bring(found.name, here, images, found.size, source)
+        left_out, remarks = left_out + bad, remarks + said
     annotations = dict(sequence.numbered(source / ANNOTATIONS, re.compile(r"(\d{1,9})\.json")))
     first = 0 if 0 in annotations else layout.first_annotation
 
@@ -222,4 +223,4 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path) -
 
     left_out += frames.labels_that_can_be_read([partial(bring_label, *one) for one in annotations.items()], source)
     write_json(folder / sequence.SCENE, sequence.scene_document(layout.plane, splits, part, layout.name, str(source)))
-    return {"left_out": left_out, "image_0_has_annotation": first}
+    return {"left_out": left_out, "remarks": remarks, "image_0_has_annotation": first}

@@ -9,25 +9,25 @@ import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from PIL import Image
 
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.formats.reid_layout import is_image
-from tasks.yard.files import file_hash, read_json
+from tasks.yard.files import file_hash, natural, read_json
 from tasks.yard.layouts import yolo
-from tasks.yard.layouts.images import image_size, is_whole
+from tasks.yard.layouts.images import fault
 from tasks.yard.step import BadInput
 
 PARTS = ("reid", "detect", "frames")
 QUERIES, TRUTH, CAMERA = "queries", "truth.csv", "camera.json"  # beside frames/
 TRUTH_COLUMNS = ("frame", "pid", "x1", "y1", "x2", "y2")
+DECODERS = 4
 SHOWN = 50  # of each kind of fault that a report lists; the rest is counted
 
 
 def images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if is_image(path))
+    return sorted((path for path in folder.glob("*") if is_image(path)), key=natural)
 
 
 def described(folder: Path) -> tuple[Path, dict]:
@@ -50,20 +50,11 @@ def parts_in(folder: Path) -> list[str]:
     return [part for part in PARTS if there[part]]
 
 
-def is_readable(path: Path) -> bool:
-    """Both ends are as they should be; where the end is not (some writers pad), it is decoded whole."""
-    if image_size(path) is not None:
-        return True
-    try:
-        with Image.open(path) as image:
-            image.load()
-        return True
-    except (OSError, SyntaxError, Image.DecompressionBombError, ImportError):
-        return False
-
-
 def unreadable(folder: Path, images: list[Path]) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in images if not is_readable(path)]
+    """Those that cannot be used. Each is decoded, once."""
+    with ThreadPoolExecutor(DECODERS) as pool:  # decoding frees the interpreter lock
+        faults = list(pool.map(fault, images))
+    return [path.relative_to(folder).as_posix() for path, why in zip(images, faults, strict=True) if why]
 
 
 def check_reid(folder: Path) -> dict:
@@ -185,12 +176,12 @@ def check_frames(folder: Path) -> dict:
 CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """{image: hash} of what must not be in two splits: crops and labelled images that can be read."""
+def contents(folder: Path, bad: Collection[str] = ()) -> dict[str, str]:
+    """{image: hash} of what must not be in two splits: crops and labelled images, but for the `bad` ones."""
     roots = [*reid_layout.SUBSETS, "images"]
     images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
-    whole = [path for path in images if is_whole(path.read_bytes())]
-    return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in whole}
+    names = {path.relative_to(folder).as_posix(): path for path in images}
+    return {name: file_hash(path)[:24] for name, path in names.items() if name not in bad}
 
 
 def split_of(image: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tasks.yard.files import replacing, sweep
+from tasks.yard.files import natural, replacing, sweep
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
@@ -34,3 +35,12 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
         mine.write_text("half")
         sweep(tmp_path)
         assert {path.name for path in (tmp_path / "one").iterdir()} == kept | {f".mine.{os.getpid()}.json"}
+
+
+def test_names_with_numbers_are_in_the_order_of_these():
+    names = ["frame_10.jpg", "frame_2.jpg", "10.jpg", "2.jpg", "frame_02b.jpg", "a/1.jpg", "frame_1.jpg"]
+    assert sorted(names, key=natural) == [
+        "2.jpg", "10.jpg", "a/1.jpg", "frame_1.jpg", "frame_2.jpg", "frame_02b.jpg", "frame_10.jpg",
+    ]  # fmt: skip
+    paths = [Path("b/1"), Path("a/10"), Path("a"), Path("a/2/3"), Path("a/2")]
+    assert sorted(paths, key=natural) == [Path("a"), Path("a/2"), Path("a/2/3"), Path("a/10"), Path("b/1")]
