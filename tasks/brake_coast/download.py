@@ -50,17 +50,19 @@ def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
         about |= {"source": drive.where}
     telemetry = recording.read_telemetry(folder)
     found = checks.check_telemetry(folder, telemetry)
+    said: list[str] = []  # of its film or images
     if drive.layout == "video":
-        found["warnings"] += video.write_frames(drive.path, telemetry.rows["time"].tolist(), folder)
+        said = video.write_frames(drive.path, telemetry.rows["time"].tolist(), folder)
     elif world is None:
-        found["warnings"] += copy_images(drive, folder)
+        said = copy_images(drive, folder)
     images = checks.check_images(folder, telemetry)
     about |= {"name": drive.name, "group": drive.group, "piece": drive.piece and list(drive.piece)}
     about |= {"has_images": images["images"] > 0}
     about |= {key: found[key] for key in ("rate_hz", "has_telemetry", "has_brake_signal")}
     about |= {key: images[key] for key in ("image_width_px", "image_height_px")}
     write_json(folder / "recording.json", about)
-    return {**found, **images, "warnings": found["warnings"] + images["warnings"], "group": drive.group}
+    warnings = found["warnings"] + said + images["warnings"]
+    return {**found, **images, "warnings": warnings, "group": drive.group, **({"said": said} if said else {})}
 
 
 def write_telemetry(drive: Drive, folder: Path) -> None:
@@ -119,6 +121,12 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     else:
         done, left = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx)
     summaries = done.summaries
+    of_text: dict[str, list[str]] = {}  # pieces of one film say the same
+    for name, summary in summaries.items():
+        for text in summary.get("said", ()):
+            of_text.setdefault(text, []).append(name)
+    for text, names in of_text.items():
+        log.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", text)
     totals = {key: sum(summary[key] for summary in summaries.values()) for key in TOTALS}
     totals["hours"] = round(sum(summary["duration_s"] for summary in summaries.values()) / 3600, 4)
     totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
