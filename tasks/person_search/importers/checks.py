@@ -51,9 +51,11 @@ def parts_in(folder: Path) -> list[str]:
 
 
 def unreadable(folder: Path, images: list[Path]) -> list[str]:
-    """Those that cannot be used. Each is decoded, once."""
+    """Those that cannot be used. Each is decoded, once. Raises `BadInput` if none can."""
     with ThreadPoolExecutor(DECODERS) as pool:  # decoding frees the interpreter lock
         faults = list(pool.map(fault, images))
+    if images and all(faults):
+        raise BadInput(f"{folder}: not one of its {len(images)} images can be used; {images[0]} {faults[0]}")
     return [path.relative_to(folder).as_posix() for path, why in zip(images, faults, strict=True) if why]
 
 
@@ -84,7 +86,7 @@ def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, in
 def check_detect(folder: Path) -> dict:
     file, content = described(folder)
     names = yolo.names_of(file, content)
-    bad, boxes, splits, without, broken = [], Counter(), {}, [], []
+    bad, boxes, splits, without, every = [], Counter(), {}, [], []
     for split in yolo.SPLITS:
         images = images_of(folder, split)
         labels = [yolo.label_file(image) for image in images]
@@ -96,11 +98,12 @@ def check_detect(folder: Path) -> dict:
                     boxes[names[number]] += 1
         bare = [image for image, label in zip(images, labels, strict=True) if not label.is_file()]
         without += [image.relative_to(folder).as_posix() for image in bare]
-        broken += unreadable(folder, images)
+        every += images
         if images:
             splits[split] = len(images)
     if not splits:
         raise BadInput(f"{folder}: no images in images/train, images/val or images/test")
+    broken = unreadable(folder, every)
     found = {"images": splits, "boxes": dict(sorted(boxes.items())), "bad_label_lines": bad}
     return found | {"images_without_labels": without, "unreadable": broken}
 
@@ -163,6 +166,11 @@ def read_truth(file: Path, frames: Collection[int]) -> list[tuple[int, int, list
     return rows
 
 
+def unusable_queries(folder: Path, queries: list[Path]) -> list[str]:
+    """A search names them; a camera whose queries are all bad is still a camera."""
+    return [path.relative_to(folder).as_posix() for path in queries if fault(path)]
+
+
 def check_frames(folder: Path) -> dict:
     frames, queries = images_in(folder / "frames"), images_in(folder / QUERIES)
     if not frames:
@@ -170,7 +178,7 @@ def check_frames(folder: Path) -> dict:
     truth = folder / TRUTH
     rows = len(read_truth(truth, {int(path.stem) for path in frames})) if truth.is_file() else 0
     found = {"frames": len(frames), "queries": len(queries), "true_boxes": rows, "camera": read_json(folder / CAMERA)}
-    return found | {"unreadable": unreadable(folder, frames + queries)}
+    return found | {"unreadable": unreadable(folder, frames) + unusable_queries(folder, queries)}
 
 
 CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}

@@ -56,7 +56,7 @@ def keyed(found: Iterable[tuple[Path, str, str | None]]) -> list[Query]:
 
 def own(place: Path) -> list[Query]:
     """An image, or all images of a folder. Raises `BadInput` where there is none."""
-    if place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES:
+    if place.is_file() and (place.suffix.lower() in IMAGE_SUFFIXES or image_size(place)):
         return keyed([(place, str(place), None)])
     if not place.is_dir():
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))

@@ -44,6 +44,7 @@ class Film:
     promised_s: float  # 0: says nothing
     promised_frames: int  # 0: says nothing
     pixel_shape: float  # width of a pixel as shown, over its height
+    others: int  # further films in the file
 
     @property
     def rate(self) -> float:
@@ -67,6 +68,8 @@ class Film:
             said.append(f"has no stamps; its frames are taken to come {self.stated_rate:g} times a second, as it says")
         elif abs(self.stated_rate / self.rate - 1) >= SAME_RATE:
             said.append(f"says {self.stated_rate:g} frames a second, its stamps {self.rate:.4g}; the stamps are taken")
+        if self.others:
+            said.append(f"is one of {1 + self.others} in its file, the largest; put the others in files of their own")
         if self.falls:
             said.append(f"has stamps that fall back ({self.falls} times); it is taken to go on without a pause there")
         if longest_s > max(PAUSE_S, 3 / self.rate):
@@ -84,17 +87,23 @@ class Film:
         return said
 
 
+def films_in(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The largest first, of equals the first; a dashcam's thumbnail is a stream too, and no film."""
+    films = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+    return sorted(films, key=lambda stream: -(stream.width * stream.height))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The file and its first video stream. Raises `BadInput` if there is none."""
+    """The file and its largest video stream. Raises `BadInput` if there is none."""
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
         raise BadInput(f"{path}: not a readable video ({error.strerror}); make it an mp4 (H.264) anew") from None
     with container:
-        if not container.streams.video:
+        if not (films := films_in(container)):
             raise BadInput(f"{path}: no video in it")
-        yield container, container.streams.video[0]
+        yield container, films[0]
 
 
 def stamps_of(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[np.ndarray], int]:
@@ -149,12 +158,19 @@ def read_film(path: Path, *_: int) -> Film:
         # An AVI's duration is that of what is there; of a film with an edit list more frames are stored than shown.
         frames = stream.frames if container.format.name == "avi" else 0
         bare = stream.start_time is None  # a stream without a container: what stamps it has are by its stated rate
+        others = len(films_in(container)) - 1
         parts, without = stamps_of(container, stream)
     count = without + sum(map(len, parts))
     if not count:
         raise BadInput(f"{path}: holds no frame that can be read")
     shape = shape if abs(shape - 1) > SQUARE and 0.25 <= shape <= 4 else 1.0
-    about = {"stated_rate": rate, "promised_s": promised, "promised_frames": frames, "pixel_shape": shape}
+    about = {
+        "stated_rate": rate,
+        "promised_s": promised,
+        "promised_frames": frames,
+        "pixel_shape": shape,
+        "others": others,
+    }
     if bare or count - without < max(without, min(count, 2)):  # of several frames all have one stamp, or none
         if not rate:
             raise BadInput(f"{path}: says nothing of its frame rate, and has no stamps; make it an mp4 (H.264) anew")

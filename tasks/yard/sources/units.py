@@ -135,5 +135,5 @@ def shown_files(root: Path) -> list[Path]:
 def say_passed_over(left: Mapping, where: str, log: Logger) -> None:
     if left:
         kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
-        log.warning("%s: %d files are of no use here and passed over (%s), the first is %s",
-                    where, left["files"], kinds, left["first"][0])  # fmt: skip
+        text = f"passed over, as nothing here uses them: {left['files']} ({kinds}), the first is {left['first'][0]}"
+        log.warning("%s: %s", where, text)

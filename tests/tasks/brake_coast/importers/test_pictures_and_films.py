@@ -137,4 +137,4 @@ def test_what_is_passed_over_in_a_source_is_counted_and_named(tmp_path, caplog):
         photos.saved(tmp_path / "source" / name, b"x")
     left = fetched(tmp_path / "source", tmp_path / "out")["passed_over"]
     assert left == {"files": 2, "kinds": {".dav": 1, ".jpg": 1}, "first": ["front.dav", "photos/1.jpg"]}
-    assert "2 files are of no use here and passed over (1 .dav, 1 .jpg)" in caplog.text
+    assert "passed over, as nothing here uses them: 2 (1 .dav, 1 .jpg), the first is front.dav" in caplog.text

@@ -186,4 +186,4 @@ def test_what_is_passed_over_in_a_source_is_counted_and_named(tmp_path, caplog):
     [left] = report["passed_over"].values()
     assert left["files"] == 3 and left["kinds"] == {".dav": 1, ".jpg": 1, ".txt": 1}
     assert left["first"] == ["cameras/attic/more/1.jpg", "cameras/attic/notes.txt", "cameras/hall.dav"]
-    assert "3 files are of no use here and passed over" in caplog.text
+    assert "passed over, as nothing here uses them: 3 (" in caplog.text

@@ -151,3 +151,22 @@ def test_a_bare_stream_has_no_stamps_and_says_so(tmp_path):
     about = video.film(films.write(tmp_path / "film.h264", np.arange(50) / 30))
     assert not about.stamped and about.remarks()[0].startswith("has no stamps; its frames are taken to come 25 times")
     assert [second for second, _ in video.frames(about.path)][:2] == [0, pytest.approx(1 / 25)]
+
+
+def test_of_several_films_in_a_file_the_largest_is_taken_aloud(tmp_path):
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=30) for _ in range(2)]
+        for stream, size in zip(streams, ((32, 32), films.SIZE), strict=True):
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(30):
+            for stream in streams:
+                pixels = cv2.resize(films.picture(number), (stream.width, stream.height))
+                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="bgr24")):
+                    container.mux(packet)
+        for stream in streams:
+            for packet in stream.encode():
+                container.mux(packet)
+    about = video.film(path)
+    assert about.remarks() == ["is one of 2 in its file, the largest; put the others in files of their own"]
+    assert [films.number_in(video.pixels(frame)) for _, frame in video.frames(path)] == list(range(30))
