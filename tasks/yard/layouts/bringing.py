@@ -11,7 +11,7 @@ from tasks.yard.layouts import images
 from tasks.yard.layouts.images import JPEG_QUALITY, Unusable
 from tasks.yard.sources.units import copied
 
-LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
+LOSSY = (".jpg", ".jpeg")
 
 
 def look(path: Path) -> images.About | None:
@@ -41,9 +41,9 @@ def bits_in_use(deep: Iterable[Path]) -> int:
 def anew(source: Path, target: Path, bits: int | None = None) -> None:
     """As shown, in 8 bits; a JPEG as a JPEG. Raises `Unusable`."""
     shown = images.pixels(source.read_bytes(), bits)
-    lossless = target.suffix.lower() in LOSSLESS
+    suffix = target.suffix.lower()
     with replacing(target) as temporary:
-        temporary.write_bytes(images.encoded(shown, target.suffix.lower(), None if lossless else JPEG_QUALITY))
+        temporary.write_bytes(images.encoded(shown, suffix, JPEG_QUALITY if suffix in LOSSY else None))
 
 
 def remarks(done: Mapping[str, int]) -> list[str]:

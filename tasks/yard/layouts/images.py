@@ -71,7 +71,9 @@ def png_end(data: bytes) -> int:
 
 
 def orientation_of(image: Image.Image, data: bytes) -> int:
-    """EXIF's, 1 to 8. PIL decodes all of a PNG to look for it."""
+    """EXIF's, 1 to 8. PIL decodes all of a PNG to look for it; a TIFF is turned by every reader, PIL's header too."""
+    if image.format == "TIFF":
+        return 1
     if image.format == "PNG" and b"eXIf" not in data and b"Raw profile type exif" not in data:
         return 1
     try:
@@ -113,7 +115,8 @@ def bits_of(brightest: int) -> int:
 
 def deep_pixels(data: bytes) -> np.ndarray:
     """(H, W, 3) uint16 BGR as stored. Raises `Unusable`."""
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if found is None or found.dtype != np.uint16:
         raise Unusable("has 16 bits and cannot be decoded; save it as PNG anew")
     return found

@@ -107,6 +107,23 @@ def test_an_image_is_read_and_measured_as_it_is_shown(tmp_path, orientation):
     assert np.abs(cv2.imread(str(tmp_path / "brought.jpg"), cv2.IMREAD_COLOR).astype(int) - shown()).mean() < 4
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tiff"), ("PNG", ".jpg")])
+def test_other_formats_are_turned_by_their_exif_too(tmp_path, kind, suffix):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    stored = np.ascontiguousarray(STORED[6](shown())[..., ::-1])
+    Image.fromarray(stored).save(file, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    source.write_bytes(file.getvalue())
+    assert images.image_size(source) == (48, 32)
+    assert bringing.bring([(source, target)]) == (
+        {} if kind == "TIFF" else {"turned_as_shown": 1}
+    )  # any reader turns it
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    for found in (images.decoded(source), cv2.imdecode(np.fromfile(target, np.uint8), flags)):
+        assert found.shape == (32, 48, 3) and np.abs(found.astype(int) - shown()).mean() < 4
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("bits", "brightest"), [(16, 60_000), (14, 16_000), (12, 4_000), (10, 1_000)])
@@ -118,6 +135,15 @@ def test_pictures_of_16_bits_keep_their_contrast(tmp_path, suffix, channels, bit
     assert images.image_size(path) == (48, 32)
     np.testing.assert_array_equal(found[..., 0], levels >> (bits - 8))
     np.testing.assert_array_equal(found[..., 2], (levels if channels == 1 else levels // 4) >> (bits - 8))
+
+
+def test_a_picture_of_16_bits_is_turned_too(tmp_path):
+    exif, path = Image.Exif(), tmp_path / "thermal.png"
+    exif[0x0112] = 6
+    grey = shown()[..., 2].astype(np.uint16) * 256
+    Image.fromarray(np.ascontiguousarray(STORED[6](grey))).save(path, exif=exif)
+    np.testing.assert_array_equal(images.decoded(path)[..., 0], shown()[..., 2])
+    assert images.image_size(path) == (48, 32)
 
 
 def test_pictures_of_16_bits_of_one_camera_have_one_scale(tmp_path):
