@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tasks.brake_coast.formats import recording
@@ -30,7 +29,7 @@ from tasks.yard.detector.look import Detector, Frame, ahead, threads
 from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
-from tasks.yard.layouts.images import is_whole
+from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -55,8 +54,7 @@ def roi_of(params: Annotate, name: str, size_px: tuple[int, int]) -> list[int]:
 
 def look(path: Path, *, model: Detector, size_px: tuple[int, int], roi_px: list[int]) -> Frame | None:
     """The ROI of an image, ready for the network; None if it cannot be read."""
-    data = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if is_whole(data) else None
+    image = decoded(path)
     if image is None:
         return None
     height, width = image.shape[:2]

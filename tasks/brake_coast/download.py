@@ -6,11 +6,13 @@ Writes   download/<name>/telemetry.csv, <Time>.jpg|png, recording.json    one fo
          download/report.json       what the checks found in each, and the totals
 Alone    python -m tasks brake_coast-download
 
-Images are copied byte by byte. A recording is made again when anything it is made from changes, and only then.
+Images are copied byte by byte, but for those that EXIF turns or that have 16 bits. A recording is
+made again when anything it is made from changes, and only then.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,12 +28,14 @@ from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, replacing, write_json
+from tasks.yard.layouts import bringing
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import highway
 
+log = logging.getLogger(__name__)
 TOTALS = ["rows", "windows", "error_rows", "duplicate_rows", "gaps", "images"]
 TOTALS += ["unreadable_images", "images_without_telemetry", "rows_without_image"]
 
@@ -47,10 +51,11 @@ def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
         about = {"layout": drive.layout, "clock": drive.importer.CLOCK, "derived": list(drive.importer.DERIVED)}
         about |= {"source": drive.where, "source_hz": reading.source_hz and round(reading.source_hz, 3)}
     telemetry, found = checked(drive, folder, world is None)
+    said: list[str] = []  # of its film or images
     if drive.layout == "video":
-        video.write_frames(drive.path, telemetry.rows["time"].tolist(), folder)
+        said = video.write_frames(drive.path, telemetry.rows["time"].tolist(), folder)
     elif world is None:
-        copy_images(drive, reading, folder)
+        said = copy_images(drive, reading, folder)
     images = checks.check_images(folder, telemetry)
     about |= {"name": drive.name, "group": drive.group, "piece": drive.piece and list(drive.piece)}
     about |= {"has_images": images["images"] > 0}
@@ -58,7 +63,8 @@ def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
     about |= {key: images[key] for key in ("image_width_px", "image_height_px")}
     write_json(folder / "recording.json", about)
     notes = reading.notes if world is None else []
-    return {**found, **images, "warnings": notes + found["warnings"] + images["warnings"], "group": drive.group}
+    warnings = [*notes, *found["warnings"], *said, *images["warnings"]]
+    return {**found, **images, "warnings": warnings, "group": drive.group, **({"said": said} if said else {})}
 
 
 def checked(drive: Drive, folder: Path, from_file: bool) -> tuple[recording.Telemetry, dict]:
@@ -84,17 +90,23 @@ def write_telemetry(drive: Drive, reading: Reading, folder: Path) -> None:
         table.to_csv(path, index=False, lineterminator="\n")
 
 
-def copy_images(drive: Drive, reading: Reading, folder: Path) -> None:
-    """Those named by a time; of a piece those in its span."""
+def copy_images(drive: Drive, reading: Reading, folder: Path) -> list[str]:
+    """Those named by a time; of a piece those in its span. Returns what was passed over or written anew."""
     images = reading.images
     t_ms = recording.parse_times(pd.Series(list(images), dtype=str))
     wanted = t_ms.notna() if drive.span_ms is None else t_ms.between(*drive.span_ms).fillna(False)
-    for (time, path), take in zip(images.items(), wanted, strict=True):
-        if take:
-            units.copied(path, folder / f"{time}{path.suffix.lower()}")
+    pairs = [
+        (path, folder / f"{time}{path.suffix.lower()}")
+        for (time, path), take in zip(images.items(), wanted, strict=True)
+        if take
+    ]
+    nameless = [path.name for path, known in zip(images.values(), t_ms.notna(), strict=True) if not known]
+    text = f"{len(nameless)} images are not called by a Time and passed over, the first is {{}}"
+    return [*([text.format(nameless[0])] if nameless else []), *bringing.remarks(bringing.bring(pairs))]
 
 
-def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> FanOut:
+def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> tuple[FanOut, dict]:
+    """The recordings, and what of the folder is passed over."""
     planned = drives.plan(root, params)
     whole = {drive.path: drive for drive in planned.values()}  # of a drive in pieces the files are read once
     contents = units.content_hashes(list(whole.values()), lambda drive: drive.importer.files(drive.path))
@@ -102,7 +114,10 @@ def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> FanOut
     fingerprints = {
         name: digest(content[drive.path], {**asdict(drive), "path": None}, ctx.code) for name, drive in planned.items()
     }
-    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root)
+    used = {path for drive in whole.values() for path in drive.importer.files(drive.path)}
+    left = units.passed_over(root, used.__contains__)
+    units.say_passed_over(left, source_uri.redacted(params.source), log)
+    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root), left
 
 
 def from_world(params: Download, out: Path, ctx: Context) -> FanOut:
@@ -117,15 +132,22 @@ def from_world(params: Download, out: Path, ctx: Context) -> FanOut:
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable."""
     if source_uri.scheme(params.source) == "synth":
-        done = from_world(params, out, ctx)
+        done, left = from_world(params, out, ctx), {}
     else:
-        done = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx)
+        done, left = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx)
     summaries = done.summaries
+    of_text: dict[str, list[str]] = {}  # pieces of one film say the same
+    for name, summary in summaries.items():
+        for text in summary.get("said", ()):
+            of_text.setdefault(text, []).append(name)
+    for text, names in of_text.items():
+        log.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", text)
     totals = {key: sum(summary[key] for summary in summaries.values()) for key in TOTALS}
     totals["hours"] = round(sum(summary["duration_s"] for summary in summaries.values()) / 3600, 4)
     totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
     totals["groups"] = len({summary["group"] for summary in summaries.values()})
-    write_json(out / "report.json", {"totals": totals, "recordings": summaries, "quarantined": done.quarantined})
+    report = {"totals": totals, "recordings": summaries, "quarantined": done.quarantined}
+    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
     needed = params.min_recordings
     advice = f", needed are {needed} to train, validate and test (min_recordings: 1 is enough to annotate)"
     units.refuse_too_few(done, needed, "recordings", params.source, advice)

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -47,6 +46,7 @@ from tasks.brake_coast.params import Annotate, Export
 from tasks.yard.detector.look import Detector, Frame
 from tasks.yard.detector.network import LICENCE, weights_file
 from tasks.yard.files import file_hash, replacing, write_json
+from tasks.yard.layouts.images import decoded
 from tasks.yard.metrics import binary
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.reporting import charts
@@ -268,7 +268,7 @@ def seen_frames(inputs: Inputs, model: Detector, count: int) -> list[tuple[int, 
     chosen: list[tuple[int, Frame]] = []
     for start in starts[np.unique(np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int))].tolist():
         path, roi = inputs.image(start + last), inputs.roi_px(start + last)
-        image = cv2.imread(str(path)) if path is not None and roi is not None else None
+        image = decoded(path) if path is not None and roi is not None else None
         if image is None:
             continue
         size = image.shape[1], image.shape[0]

@@ -6,7 +6,8 @@ Writes   download/<unit>/          one sequence of frames of one set of still ca
          download/report.json      {totals, units, quarantined}: what was found in each
 Alone    python -m tasks ground_plane-download
 
-Images are copied byte by byte. A unit is made again when anything it is made from changes, and only then.
+Images are copied byte by byte, but for those that EXIF turns or that have 16 bits. A unit is made
+again when anything it is made from changes, and only then.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.importers import marmot, wildtrack
 from tasks.ground_plane.importers import plaza as plaza_files
-from tasks.ground_plane.importers.units import Unit, files_of, plan
+from tasks.ground_plane.importers.units import Unit, files_of, known, plan
 from tasks.ground_plane.params import Download
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.sources import local as sources
@@ -69,26 +70,30 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
     return {**summary(folder), "left_out": [], **remarks}
 
 
-def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], plaza.Plaza | None]:
-    """Every unit of the source, the fingerprint of each, and the world if it is one."""
+def planned(
+    params: Download, out: Path, ctx: Context
+) -> tuple[dict[str, Unit], dict[str, str], plaza.Plaza | None, dict]:
+    """Every unit of the source, the fingerprint of each, the world if it is one, and what is passed over."""
     uri = params.source
     if source_uri.scheme(uri) == "synth":
         world = plaza.parse(uri)
         found = [Unit("plaza", name, out / name, f"{uri} {name}") for name in plaza.unit_names(world)]
         fingerprints = {unit.name: digest({**asdict(world), "scenes": None}, unit.name, ctx.code) for unit in found}
-        return {unit.name: unit for unit in found}, fingerprints, world
+        return {unit.name: unit for unit in found}, fingerprints, world, {}
     root = sources.local(uri, progress=ctx.progress)
     found = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
     fingerprints = {}
     for unit, content in zip(found, units.content_hashes(found, files_of), strict=True):
         read_by = params.metres_per_unit if unit.layout == "marmot" else params.annotation_offset
         fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, read_by, ctx.code)
-    return {unit.name: unit for unit in found}, fingerprints, None
+    left = units.passed_over(root, lambda path: any(known(unit, path) for unit in found))
+    units.say_passed_over(left, source_uri.redacted(uri), log)
+    return {unit.name: unit for unit in found}, fingerprints, None, left
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable."""
-    planned_units, fingerprints, world = planned(params, out, ctx)
+    planned_units, fingerprints, world, left = planned(params, out, ctx)
     done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
     units.refuse_too_few(done, params.min_units, "sequences", params.source)
     found = list(done.summaries.values())
@@ -100,5 +105,6 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     totals |= {key: sum(u[key] for u in found) for key in ("frames", "labels", "joined", "people")}
     totals["images"] = sum(sum(u["cameras"].values()) for u in found)
     totals["left_out"] = sum(len(u["left_out"]) for u in found)
-    write_json(out / "report.json", {"totals": totals, "units": done.summaries, "quarantined": done.quarantined})
+    report = {"totals": totals, "units": done.summaries, "quarantined": done.quarantined}
+    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
     return totals

@@ -31,7 +31,6 @@ from typing import Any
 import cv2
 import h5py
 import numpy as np
-from PIL import Image
 
 from tasks.ground_plane.formats import calibration, sequence
 from tasks.ground_plane.formats.sequence import Sequence
@@ -40,7 +39,7 @@ from tasks.yard import fanout
 from tasks.yard.files import FULL_DISK, digest, file_hash, read_json, write_json
 from tasks.yard.geometry.camera import EDGE_M, Plane
 from tasks.yard.geometry.lens import Calibration
-from tasks.yard.layouts.images import image_size
+from tasks.yard.layouts import images
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -54,16 +53,12 @@ Job = tuple[str, Calibration, dict[int, Path]]  # unit, camera, {frame id: image
 def decoded(path: Path, of: Calibration) -> np.ndarray | str:
     """(H, W, 3) uint8 RGB as filmed; or why it cannot be used."""
     height, width = of.size
-    size = image_size(path)
-    if size is None:
+    image = images.decoded(path)
+    if image is None:
         return NO_WHOLE_IMAGE
-    if size != (width, height):
-        return f"{size[0]} x {size[1]} px; the calibration of {of.name} is for {width} x {height}"
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return NO_WHOLE_IMAGE
+    if image.shape[:2] != of.size:
+        return f"{image.shape[1]} x {image.shape[0]} px; the calibration of {of.name} is for {width} x {height}"
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def flattened(frames: dict[int, Path], of: Calibration, size: tuple[int, int]) -> Iterator[np.ndarray | str]:

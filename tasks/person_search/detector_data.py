@@ -26,19 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.files import natural, read_json, replacing, write_json
 from tasks.yard.layouts import grouping, yolo, yolo_write
+from tasks.yard.layouts.images import fault, for_trainer
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 SPLITS = yolo.SPLITS
-TRAINER_READS = (".jpg", ".jpeg", ".png")
 RUNS = 10  # that the images of one sequence are cut into, where there is no more than one
 SHOWN = 6
 
@@ -97,8 +96,8 @@ def read_unit(folder: Path, params: DetectorData, tally: Counter, left_out: dict
     found: dict[str, Example] = {}
     for split in SPLITS:
         for image in checks.images_of(folder, split):
-            if not checks.is_readable(image):
-                left_out[image.relative_to(folder.parent).as_posix()] = "not an image that can be read"
+            if why := fault(image):
+                left_out[image.relative_to(folder.parent).as_posix()] = f"cannot be used, it {why}"
                 continue
             boxes = boxes_in(yolo.label_file(image), names, persons, where, params, tally)
             inner = image.relative_to(folder / "images" / split).with_suffix("").as_posix().replace("/", "__")
@@ -121,7 +120,7 @@ def taken(sizes: Mapping[str, int], wanted: float, order: list[str]) -> list[str
 
 def runs(examples: list[Example]) -> dict[Example, str]:
     """A group of their own for neighbouring names."""
-    ordered = sorted(examples, key=lambda e: e.name)
+    ordered = sorted(examples, key=lambda e: natural(e.name))
     parts = min(RUNS, len(ordered))
     groups = {example: f"run {place * parts // len(ordered)}" for place, example in enumerate(ordered)}
     home: dict[str, str] = {}  # of copies of one picture, whose names are neighbours
@@ -160,14 +159,10 @@ def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Exa
 
 
 def write(example: Example, split: str, out: Path) -> None:
-    suffix = example.image.suffix.lower()
-    readable = suffix in TRAINER_READS
-    image, label = yolo_write.places(out, split, example.name, suffix if readable else ".png")
-    if readable:
-        yolo_write.copy_image(example.image, image)
-    else:
-        with Image.open(example.image) as picture, replacing(image) as temporary:
-            picture.convert("RGB").save(temporary)
+    suffix, content = for_trainer(example.image.read_bytes())
+    image, label = yolo_write.places(out, split, example.name, suffix)
+    with replacing(image) as temporary:
+        temporary.write_bytes(content)
     yolo_write.write_labels(label, [0] * len(example.boxes), np.array(example.boxes).reshape(-1, 4))
 
 

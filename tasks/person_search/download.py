@@ -11,8 +11,9 @@ Writes   download/<unit>/          a data set (of crops or of labelled images), 
          download/people.png, boxes.png    some identities x cameras, some labelled images; where there are any
 Alone    python -m tasks person_search-download
 
-Images are copied byte by byte. A unit is made again when anything it is made from changes, and only then. A source need
-not have all parts: report.json lists those there are, and later steps make an empty result of what there is none for.
+Images are copied byte by byte, but for those that EXIF turns or that have 16 bits. A unit is made
+again when anything it is made from changes, and only then. A source need not have all parts: report.json lists those
+there are, and later steps make an empty result of what there is none for.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tasks.person_search.importers.units import Unit, files_of, plan
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
 from tasks.yard.files import digest, read_json, write_json
-from tasks.yard.layouts import yolo
+from tasks.yard.layouts import bringing, yolo
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
@@ -68,12 +69,16 @@ def make(unit: Unit, folder: Path, *, params: Download, world: street.Street | N
             )  # fmt: skip
     written = read_json(folder / "unit.json") if (folder / "unit.json").exists() else {}
     write_json(folder / "unit.json", {**written, **about, "parts": parts, "where": unit.where})
-    write_json(folder / "contents.json", checks.contents(folder))
+    bad = {name for part in found.values() for name in part["unreadable"]}
+    write_json(folder / "contents.json", checks.contents(folder, bad))
     return {**about, "parts": parts, **found, "said": {key: value for key, value in remarks.items() if value}}
 
 
-def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit], dict[str, str], street.Street | None]:
-    """Every unit of every source, the fingerprint of each, and the world if there is one."""
+def planned(
+    params: Download, out: Path, ctx: Context
+) -> tuple[dict[str, Unit], dict[str, str], street.Street | None, dict[str, dict]]:
+    """Every unit of every source, the fingerprint of each, the world if there is one, and what is passed over."""
+    passed: dict[str, dict] = {}
     found: dict[str, Unit] = {}
     fingerprints: dict[str, str] = {}
     uris = (params.source, *params.extra_sources)
@@ -88,13 +93,18 @@ def planned(params: Download, out: Path, ctx: Context) -> tuple[dict[str, Unit],
     settings = {"coco": params.coco.model_dump(), "camera": params.frames_fps}
     for uri in (uri for uri in uris if uri not in worlds):
         root = sources.local(uri, progress=ctx.progress)
-        here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri, taken)]
+        units_here = plan(root, uri, taken)
+        used = {file for unit in units_here for file in files_of(unit)}
+        left = units.passed_over(root, used.__contains__)
+        units.say_passed_over(left, source_uri.redacted(uri), log)
+        passed |= {source_uri.redacted(uri): left} if left else {}
+        here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in units_here]
         for unit, content in zip(here, units.content_hashes(here, files_of), strict=True):
             units.refuse_same_name(found, unit.key, unit.where)
             found[unit.key] = unit
             about = {**asdict(unit), "path": None, "queries": [path.name for path in unit.queries]}
             fingerprints[unit.key] = digest(content, about, settings.get(unit.layout), ctx.code)
-    return found, fingerprints, world
+    return found, fingerprints, world, passed
 
 
 def crops_by_dataset(out: Path, summaries: Mapping[str, dict]) -> dict[str, reid_layout.Crops]:
@@ -175,9 +185,13 @@ def totals_of(summaries: Mapping[str, dict], datasets: Mapping[str, dict]) -> di
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable, or if the units of
     one data set contradict each other."""
-    planned_units, fingerprints, world = planned(params, out, ctx)
+    planned_units, fingerprints, world, passed = planned(params, out, ctx)
     done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
     units.refuse_too_few(done, params.min_units, "data sets and cameras", params.source)
+    for name, summary in done.summaries.items():
+        said = summary.get("said", {})
+        for remark in [*bringing.remarks(said), *(f"the film {remark}" for remark in said.get("film", ()))]:
+            log.warning("%s: %s", name, remark)
     crops = crops_by_dataset(out, done.summaries)
     for dataset, mine in crops.items():
         try:
@@ -195,6 +209,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     write_json(out / "report.json", {
         "parts": [part for part in checks.PARTS if part in there], "totals": totals, "datasets": datasets,
         "units": done.summaries, "same_images": same[: checks.SHOWN], "quarantined": done.quarantined,
+        **({"passed_over": passed} if passed else {}),
     })  # fmt: skip
     people_sheet(out, crops)
     scenes_sheet(out, done.summaries)

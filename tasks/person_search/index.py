@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch import nn
 
@@ -39,7 +38,7 @@ from tasks.yard.detector.look import Detector, ahead, threads
 from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
-from tasks.yard.layouts.images import is_whole
+from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -74,12 +73,6 @@ class Seen:
     oracle: np.ndarray  # (m, D) float32 of the true boxes
 
 
-def read_frame(path: Path) -> np.ndarray | None:
-    """BGR; None if it is not a whole image."""
-    data = path.read_bytes()
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if is_whole(data) else None
-
-
 def taken_boxes(true: np.ndarray, found: np.ndarray) -> np.ndarray:
     """True boxes (m, 4), detections (n, 4) the most confident first -> (m) bool: taken at IoU 0.5, each by one.
 
@@ -111,7 +104,7 @@ def detected(images: Sequence[np.ndarray], model: Detector) -> list[np.ndarray]:
 
 def see(batch: Sequence[tuple[Path, Truth]], *, eyes: Eyes) -> list[Seen | None]:
     """What there is in each frame of a batch; None for one that cannot be read."""
-    read = [read_frame(path) for path, _ in batch]
+    read = [decoded(path) for path, _ in batch]
     images = [image for image in read if image is not None]
     truths = [truth for image, (_, truth) in zip(read, batch, strict=True) if image is not None]
     every = detected(images, eyes.detector)

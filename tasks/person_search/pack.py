@@ -39,6 +39,7 @@ from tasks.person_search.formats.reid_layout import DISTRACTOR, GALLERY, QUERY, 
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
 from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
+from tasks.yard.layouts.images import picture
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -127,12 +128,9 @@ def divided(train: list[Row], params: Pack) -> tuple[list[Row], list[Row]]:
 
 
 def decoded(path: Path, width_px: int, height_px: int) -> np.ndarray | None:
-    """(height_px, width_px, 3) uint8 RGB; None for what cannot be read to its end."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((width_px, height_px), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, ImportError):
-        return None
+    """(height_px, width_px, 3) uint8 RGB; None for what is no usable image."""
+    image = picture(path)
+    return None if image is None else np.asarray(image.resize((width_px, height_px), Image.Resampling.BILINEAR))
 
 
 def batches(rows: list[Row], params: Pack, pool: ThreadPoolExecutor) -> Iterator[list[np.ndarray | None]]:

@@ -77,6 +77,12 @@ def write_table(path: Path, table: DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
 
 
+def natural(path: Path | str) -> tuple:
+    """Sort key of a path or name: numbers in it by their value, so that 2 comes before 10."""
+    parts = (path,) if isinstance(path, str) else path.parts
+    return [[int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", part)] for part in parts], parts
+
+
 def digest(*values: Any) -> str:
     """A short stable hash of JSON-able values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]

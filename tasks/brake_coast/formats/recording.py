@@ -20,7 +20,8 @@ import pandas as pd
 from tasks.brake_coast.formats import cells, clock, tables
 from tasks.brake_coast.formats.cells import numbers as read_numbers
 from tasks.brake_coast.formats.clock import NO_DATE_MS, format_time, parse_times
-from tasks.yard.files import read_json
+from tasks.yard.files import natural, read_json
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
 __all__ = ["NO_DATE_MS", "format_time", "parse_times"]  # and all that is defined here
@@ -37,7 +38,6 @@ CLOCK_NAMES = ("TIMESTAMP", "DATETIME", "DATE_TIME", "ZEIT")  # read as Time whe
 PLAIN_BRAKE = {"True", "False", "true", "false", "1", "0", "1.0", "0.0"}
 SAME_SHARE = 0.9  # of the rows with one stamp that are the same throughout: then they were only written twice
 COARSE_SHARE, FAST_COARSE_SHARE = 0.4, 0.02  # of the stamps that are that of the row before, at 2 Hz and above
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,13 @@ def read_telemetry(folder: Path) -> Telemetry:
 
 
 def images(folder: Path) -> dict[str, Path]:
-    """Frames of a drive by the Time that is their name."""
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    """Frames of a drive by the Time that is their name; of two that differ in the suffix only, the last."""
+    return {path.stem: path for path in image_files(folder)}
+
+
+def image_files(folder: Path) -> list[Path]:
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS leaves ._x.jpg, no image
+    return sorted((path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES), key=natural)
 
 
 def recordings(download: Path) -> dict[str, Path]:

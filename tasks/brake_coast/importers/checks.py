@@ -14,7 +14,7 @@ import pandas as pd
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.formats.recording import Telemetry
 from tasks.brake_coast.importers import resample
-from tasks.yard.layouts.images import image_size
+from tasks.yard.layouts.images import fault, image_size
 from tasks.yard.step import BadInput
 
 MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
@@ -95,7 +95,7 @@ def _units(rows: pd.DataFrame, path: Path) -> list[str]:
 
 
 def check_images(folder: Path, telemetry: Telemetry) -> dict:
-    """Counts of frames that cannot be read or have no partner. A look at both ends of each file, no decoding.
+    """Counts of frames that cannot be used or have no partner. Each is decoded, once.
 
     Raises `BadInput` if there are images and not one is usable.
     """
@@ -110,13 +110,17 @@ def check_images(folder: Path, telemetry: Telemetry) -> dict:
             sizes[size] += 1
     times = set(telemetry.rows["time"])
     if frames and not sizes:
-        raise BadInput(f"{folder}: not one of its {len(frames)} images can be read")
+        first = next(iter(frames.values()))
+        raise BadInput(f"{folder}: not one of its {len(frames)} images can be used; {first.name} {fault(first)}")
     if frames and not times & set(frames):
         raise BadInput(f"{folder}: no image is named like a Time of telemetry.csv, such as '{min(times)}.jpg'")
     width, height = sizes.most_common(1)[0][0] if sizes else (None, None)
     warnings = [f"image sizes differ: {sorted(sizes)}"] if len(sizes) > 1 else []
     if unreadable:
-        warnings.append(f"{len(unreadable)} images cannot be read, the first is {unreadable[0]}")
+        why = fault(frames[Path(unreadable[0]).stem])
+        warnings.append(f"{len(unreadable)} images cannot be used, the first is {unreadable[0]}: it {why}")
+    if doubles := len(recording.image_files(folder)) - len(frames):
+        warnings.append(f"{doubles} images have the Time of another one, with another suffix; they are passed over")
     return {
         "images": len(frames),
         "unreadable_images": len(unreadable),

@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tasks.brake_coast.importers import boxy
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.files import digest
-from tasks.yard.layouts import yolo_write
+from tasks.yard.files import digest, replacing
+from tasks.yard.layouts import images, yolo_write
 from tasks.yard.layouts.example import SHARES, Labelled
 from tasks.yard.step import BadInput
 
-SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 PLACES = 9  # places a hard negative is tried at, along each side
 
 
@@ -45,14 +43,13 @@ def draw(seed: int, purpose: str, name: str) -> float:
     return int(digest(seed, purpose, name), 16) / 16**16
 
 
-def in_pixels(boxes: np.ndarray, item: Labelled, width_px: int, height_px: int) -> np.ndarray:
-    """Boxes in pixels of the image as it is. Raises `ValueError` if the labels are for an image of another shape."""
+def in_pixels(boxes: np.ndarray, item: Labelled, about: images.About) -> np.ndarray:
+    """Boxes in pixels of the image as shown. Raises `ValueError` if the labels are for an image of another shape."""
     if item.size_px is None:
         return boxes
-    width, height = item.size_px
-    if item.size_px != SHARES and abs(width_px * height / (height_px * width) - 1) > SAME_SHAPE:
-        raise ValueError(f"the image is {width_px}x{height_px}, its labels are for {width}x{height}")
-    return boxes * np.tile([width_px / width, height_px / height], 2)
+    if item.size_px != SHARES and (why := images.wrong_shape(about, item.size_px)):
+        raise ValueError(why)
+    return boxes * np.tile(np.divide(about.size_px, item.size_px), 2)
 
 
 def cropped(
@@ -94,9 +91,11 @@ def negative_corner(boxes: np.ndarray, width_px: int, height_px: int) -> tuple[i
 def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
     """Write one example, and perhaps its hard negative."""
     stem = stem_of(item)
-    picture = cv2.imread(str(item.path))
-    if picture is None:
-        return Made(stem, split, fault="not a readable image")
+    data = item.path.read_bytes()
+    try:
+        about, picture = images.look(data), images.pixels(data)
+    except images.Unusable as error:
+        return Made(stem, split, fault=f"cannot be used, it {error}")
     height, width = picture.shape[:2]
     x, y, w, h = params.roi_px or (0, 0, width, height)
     if x + w > width or y + h > height:
@@ -105,15 +104,16 @@ def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
             f"{width}x{height}; make it smaller, or null for whole images"
         )
     try:
-        boxes, occupied = (in_pixels(given, item, width, height) for given in (item.boxes, item.occupied))
+        boxes, occupied = (in_pixels(given, item, about) for given in (item.boxes, item.occupied))
     except ValueError as error:
         return Made(stem, split, fault=str(error))
     seen, kept, dropped = cropped(boxes, params, width, height, item.bonnet)
     classes = by_place(item.classes, boxes, width)
     image, label = yolo_write.places(out, split, stem)
     view = picture[y : y + h, x : x + w]
-    if params.roi_px is None and item.path.suffix.lower() in (".jpg", ".jpeg"):
-        yolo_write.copy_image(item.path, image)
+    if params.roi_px is None and about.plain and about.kind != "PNG":
+        with replacing(image) as temporary:
+            temporary.write_bytes(images.for_trainer(data)[1])
     else:
         yolo_write.write_image(view, image)
     yolo_write.write_labels(label, classes[kept], seen[kept], (w, h))

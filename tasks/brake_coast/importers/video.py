@@ -9,20 +9,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import beside, drivetrain, resample
 from tasks.brake_coast.importers.resample import Reading
-from tasks.yard.files import replacing
-from tasks.yard.layouts.video import SUFFIXES, duration_s, frames, pixels
+from tasks.yard.layouts.images import JPEG_QUALITY, write_image
+from tasks.yard.layouts.video import SUFFIXES, film, frames, pixels
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500
 NEAR_MS = 250  # a row or a frame stands for a moment if it is at most this far from it
-JPEG_QUALITY = 95
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}-\d{2}-\d{2}")
 
 
@@ -45,8 +43,8 @@ def start_ms(path: Path) -> int:
 
 
 def read(path: Path) -> Reading:
-    film_s, start = duration_s(path), start_ms(path)
-    t_ms = np.arange(0, max(1000 * film_s, 1), FRAME_MS).astype(np.int64)
+    film_s, start = film(path).seconds[-1], start_ms(path)
+    t_ms = np.arange(0, 1000 * film_s + 1, FRAME_MS).astype(np.int64)  # up to its last frame
     telemetry = beside.file_of(path)
     values, notes, hz = pd.DataFrame(index=range(len(t_ms))), [], None
     if telemetry:
@@ -66,11 +64,14 @@ def table(path: Path) -> pd.DataFrame:
     return read(path).table
 
 
-def write_frames(path: Path, times: list[str], folder: Path) -> None:
+def write_frames(path: Path, times: list[str], folder: Path) -> list[str]:
     """`<Time>.jpg` of the first frame at or after each of the ascending `times`, if it comes within 250 ms.
 
-    A video that breaks off gives the frames up to there. Frames that are here already are kept.
+    A video that breaks off gives the frames up to there. Frames that are here already are kept. Returns what is odd
+    about the film.
     """
+    about = film(path)
+    remarks = [f"the film {remark}" for remark in about.remarks()]
     stamps = recording.parse_times(pd.Series(times)).to_numpy(np.int64)
     offsets_s = (stamps - start_ms(path)) / 1000
     wanted = 0
@@ -82,8 +83,8 @@ def write_frames(path: Path, times: list[str], folder: Path) -> None:
         if 0 <= late_s <= NEAR_MS / 1000:
             target = folder / f"{times[wanted]}.jpg"
             if not target.exists():
-                with replacing(target) as part:
-                    cv2.imwrite(str(part), pixels(frame), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                write_image(target, pixels(frame, about.pixel_shape), JPEG_QUALITY)
             wanted += 1
         if wanted == len(times):
             break
+    return remarks

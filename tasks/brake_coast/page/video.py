@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from tasks.brake_coast.judging.runs import family
+from tasks.yard.layouts.images import readable
 from tasks.yard.reporting import film
 from tasks.yard.reporting.film import BACK, FAINT, INK, LIFTED, font
 
@@ -138,8 +139,7 @@ def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Im
 
 def draw_camera(image: Image.Image, stretch: Stretch, time: str, box: tuple[int, int, int, int]) -> None:
     x0, y0, width, height = box
-    with Image.open(stretch.images[time]) as picture:
-        picture = picture.convert("RGB")
+    picture = readable(stretch.images[time])
     scale = min(width / picture.width, height / picture.height)
     size = round(picture.width * scale), round(picture.height * scale)
     x0, y0 = x0 + (width - size[0]) // 2, y0 + (height - size[1]) // 2

@@ -25,6 +25,7 @@ from tasks.ground_plane.formats.calibration import CM
 from tasks.yard.files import read_json
 from tasks.yard.geometry.camera import Plane
 from tasks.yard.geometry.lens import Calibration
+from tasks.yard.layouts.images import SUFFIXES
 from tasks.yard.step import BadInput
 
 CALIBS, ANNOTATION, SCENE = Path("0-calibration/calibs"), Path("1-annotation"), "scene.json"
@@ -32,9 +33,10 @@ LABELS = ANNOTATION / "labels"
 PARTS = ("train", "val")
 MIN_PLANE_M, MAX_PLANE_M = 0.5, 500.0
 SPLITS = (("train",), ("val",), ("test",), ("train", "val"), ("train", "val", "test"))
+IMAGE_SUFFIXES = "|".join(map(re.escape, SUFFIXES))
 CAMERA = re.compile(r"cam(\d{1,6})")
 CALIBRATION = re.compile(r"cam(\d{1,6})(_new)?\.json")
-FRAME = re.compile(r"cam(\d{1,6})_(\d{1,9})\.(png|jpg|jpeg)", re.IGNORECASE)
+FRAME = re.compile(rf"cam(\d{{1,6}})_(\d{{1,9}})({IMAGE_SUFFIXES})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

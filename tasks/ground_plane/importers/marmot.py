@@ -94,10 +94,12 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
     left_out = frames.labels_that_can_be_read(
         [partial(bring_label, path, labelled / path.name, to_cm) for path in mine.values()], source
     )
+    remarks: list[str] = []
     for number, found in calibrations.items():
         write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         here = sequence.frame_files(folders[number])
-        left_out += frames.bring(found.name, here, folder / images / found.name, found.size, source)
+        bad, said = frames.bring(found.name, here, folder / images / found.name, found.size, source)
+        left_out, remarks = left_out + bad, remarks + said
     other = next(name for name in sequence.PARTS if name != part)
     filmed = sum(
         len(sequence.frame_files(path))
@@ -108,4 +110,4 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
             f"{sequence.ANNOTATION / other}: {filmed} images without labels: left out; {part} is divided instead"
         )
     write_json(folder / sequence.SCENE, sequence.scene_document(plane, splits, part, "marmot", str(source)))
-    return {"left_out": left_out, "annotators": annotators}
+    return {"left_out": left_out, "remarks": remarks, "annotators": annotators}

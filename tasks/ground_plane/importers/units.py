@@ -96,3 +96,18 @@ def files_of(unit: Unit) -> list[Path]:
     else:
         files = [path for folder in wildtrack.FOLDERS for path in (unit.path / folder).rglob("*")]
     return sorted(path for path in files if path.is_file() and path.name[0] != ".")
+
+
+def known(unit: Unit, path: Path) -> bool:
+    """Is a file of the source called as something that the layout has? (Labels of another name are refused.)"""
+    if not path.is_relative_to(unit.path):
+        return False
+    inner = path.relative_to(unit.path)
+    if unit.layout == "marmot":
+        calibration = inner.parent == sequence.CALIBS and sequence.CALIBRATION.fullmatch(path.name)
+        label = inner.is_relative_to(sequence.LABELS) and path.suffix.lower() == ".json"
+        image = inner.is_relative_to(sequence.ANNOTATION) and sequence.FRAME.fullmatch(path.name)
+        return bool(calibration or label or image or inner == Path(sequence.SCENE))
+    if inner.parts[0] == wildtrack.IMAGES:
+        return bool(len(inner.parts) == 3 and wildtrack.IMAGE.fullmatch(path.name))
+    return inner.parts[0] in wildtrack.FOLDERS and path.suffix.lower() in (".json", ".xml")

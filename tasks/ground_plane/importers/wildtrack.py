@@ -35,7 +35,7 @@ from tasks.yard.step import BadInput
 IMAGES, ANNOTATIONS, CALIBRATIONS = FOLDERS = ("Image_subsets", "annotations_positions", "calibrations")
 CELL_M = 0.025
 XML_BYTES = 1 << 16  # a calibration has 1 kB
-IMAGE = re.compile(r"(\d{1,9})\.(png|jpg|jpeg)", re.IGNORECASE)
+IMAGE = re.compile(rf"(\d{{1,9}})({sequence.IMAGE_SUFFIXES})", re.IGNORECASE)
 ANNOTATION = re.compile(r"(\d{1,9})\.json", re.IGNORECASE)
 FOLDER = re.compile(r"C(\d{1,3})")
 NO_BEND_PX = 0.01  # coefficients that move no pixel farther are rounding of the calibration
@@ -220,24 +220,26 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path, o
     if not folders:
         raise BadInput(f"{source / IMAGES}: holds no folder of images; {layout.name} has C1 to C{len(layout.cameras)}")
     frames.matched({number: both[0] for number, both in files.items()}, folders, source / IMAGES)
-    part, left_out, cameras, filmed = "train", [], {}, {}
+    part, left_out, remarks, cameras, filmed = "train", [], [], {}, {}
     for number, both in files.items():
         here = files_in(folders[number], IMAGE)
         found = calibrated(number, both, layout, frames.first_size(here, folders[number]))
         write_json(folder / sequence.CALIBS / f"{found.name}.json", calibration.document(found))
         images = folder / sequence.ANNOTATION / part / found.name
-        left_out += frames.bring(found.name, here, images, found.size, source)
+        bad, said = frames.bring(found.name, here, images, found.size, source)
+        left_out, remarks = left_out + bad, remarks + said
         cameras[found.name], filmed[found.name] = found, here
     annotations = files_in(source / ANNOTATIONS, ANNOTATION)
 
     def by_pictures(one: int, other: int) -> moments.Evidence:
         return moments.compared(cameras, filmed, places_of(annotations, layout), other, [one])[one]
 
-    known_by, remarks = "params", []
+    known_by = "params"
     if offset is None:
         ids = {frame for mine in filmed.values() for frame in mine}
         where = source / ANNOTATIONS
-        offset, known_by, remarks = offsets.chosen(ids, annotations, layout.offsets, where, by_pictures)
+        offset, known_by, said = offsets.chosen(ids, annotations, layout.offsets, where, by_pictures)
+        remarks += said
 
     def bring_label(frame: int, path: Path) -> None:
         target = folder / sequence.LABELS / part / f"{layout.name}_{frame}.json"

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.yard.files import replacing
 from tasks.yard.geometry.camera import Camera, polygon_on_ground
+from tasks.yard.layouts import images
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.film import BACK, FAINT, INK, LIFTED, font
 
@@ -66,8 +67,8 @@ def tile(found: Sequence, name: str, frame: int | None, who: np.ndarray, words: 
     pen.text((GAP_PX, NAME_PX / 2), words, font=font(12), fill=INK, anchor="lm")
     canvas = Image.new("RGB", shown, LIFTED)
     if frame is not None:
-        with Image.open(found.frames[name][frame]) as image:
-            flat = calibration.undistorted(np.asarray(image.convert("RGB")))
+        filmed = images.decoded(found.frames[name][frame])  # it was read before: check_data chose it
+        flat = calibration.undistorted(np.ascontiguousarray(filmed[..., ::-1]))
         canvas = Image.fromarray(flat).resize(shown, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
     pen = ImageDraw.Draw(canvas)
 

@@ -3,46 +3,49 @@
 reid     bounding_box_train/, query/, bounding_box_test/ as they are
 yolo     images/<split>/, labels/<split>/ with the folders below them, data.yaml; label files as they are
 coco     the same, with class 0 = person; crowds left out, boxes clipped; a second run writes the same bytes
-camera   frames/NNNNNN.jpg, camera.json, truth.csv if there is one, queries/; camera.json says what the source calls
-         each frame, and how many there are a second if the source says so: a folder of stills has no times by itself
+camera   frames/NNNNNN.jpg (of a film: number / fps is its time), camera.json, truth.csv if there is one, queries/;
+         camera.json says what the source calls each frame, and how many there are a second if the source says so: a
+         folder of stills has no times by itself
 """
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
+import av
 import numpy as np
 import yaml
-from PIL import Image
 
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in, read_camera, read_truth
 from tasks.person_search.importers.units import Unit
 from tasks.person_search.params import Coco, Download
-from tasks.yard.files import replacing, write_json, write_text
-from tasks.yard.layouts import coco, video, yolo
+from tasks.yard.files import natural, write_json, write_text
+from tasks.yard.layouts import bringing, coco, video, yolo
+from tasks.yard.layouts.bringing import unlike
 from tasks.yard.layouts.example import NoneWanted
-from tasks.yard.layouts.images import image_size
+from tasks.yard.layouts.images import JPEG_QUALITY, write_image
 from tasks.yard.sources.units import copied
 from tasks.yard.step import BadInput
 
-JPEG_QUALITY = 95  # a second compression should add nothing to the first
 MAX_FRAMES = 1_000_000  # six digits
 NO_TIMES = f"a folder of stills says when they were taken by the fps (frames a second) of a {CAMERA} in it"
-SAME_SHAPE = 0.02  # a label file's size and the image's differ in shape by rounding only
 
 
 def bring_reid(unit: Unit, folder: Path) -> dict:
+    pairs = []
     for subset in reid_layout.SUBSETS:
         first: dict[str, Path] = {}
         for path in reid_layout.images_below(unit.path / subset):
             if (other := first.setdefault(path.name, path)) != path:
                 raise BadInput(f"{path} and {other} have one name; give each crop a name of its own")
-            copied(path, folder / subset / path.name)
-    return {}
+            pairs.append((path, folder / subset / path.name))
+    return bringing.bring(pairs)
 
 
 def inner_path(image: Path, root: Path, split: str) -> Path:
@@ -74,7 +77,7 @@ def bring_yolo(unit: Unit, folder: Path) -> dict:
         raise BadInput(f"{file}: none of the keys {', '.join(yolo.SPLITS)}, the folders of images")
     images = [(split, image) for split in splits for image in yolo.images_of(file, content, split)]
     image_of: dict[Path, Path] = {}  # by label file
-    missing = []
+    missing, pairs = [], []
     for split, image in images:
         target, label = targets(folder, split, inner_path(image, file.parent, split))
         if (other := image_of.setdefault(label, image)) != image:
@@ -82,14 +85,14 @@ def bring_yolo(unit: Unit, folder: Path) -> dict:
         if not image.is_file():
             missing.append(image.name)
             continue
-        copied(image, target)
+        pairs.append((image, target))
         if yolo.label_file(image).is_file():
             copied(yolo.label_file(image), label)
     if not any((folder / "labels").rglob("*.txt")):
         _, image = images[-1]
         raise BadInput(f"{file}: no image has a label file; that of {image} would be {yolo.label_file(image)}")
     write_description(folder, splits, names)
-    return {"missing_images": missing}
+    return {"missing_images": missing, **bringing.bring(pairs)}
 
 
 def label_text(boxes: np.ndarray, width: float, height: float) -> str:
@@ -107,14 +110,6 @@ class Persons:
     classes: dict[str, str]
 
 
-def other_shape(image: Path, size_px: tuple[float, float]) -> str | None:
-    """What is wrong if an image is not of the shape (width, height) that its labels are for; another scale is fine."""
-    size, (width, height) = image_size(image), size_px
-    if size and abs(size[0] * height / (size[1] * width) - 1) > SAME_SHAPE:
-        return f"the image is {size[0]}x{size[1]}, its labels are for {width}x{height}"
-    return None
-
-
 def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
     """Persons alone; an image whose labels cannot be used is left out and named."""
     try:
@@ -122,91 +117,120 @@ def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
     except NoneWanted as error:
         where = str(error).partition(" is in ")[0]
         raise BadInput(f"{where} is in person_search.download.coco.categories; name the one of persons there") from None
-    splits, with_crowds = set(), 0
+    splits, with_crowds, pairs = set(), 0, []
     for item in labels.images:
         if params.drop_crowd_images and len(item.occupied):
             with_crowds += 1
             continue
-        if fault := other_shape(item.path, item.size_px):
+        if fault := unlike(item.path, item.size_px):
             labels.broken[item.name] = fault
             continue
         split = item.split or "train"
         splits.add(split)
         image, label = targets(folder, split, inner_path(item.path, unit.path, split))
-        copied(item.path, image)
+        pairs.append((item.path, image))
         write_text(label, label_text(item.boxes, *item.size_px))
+    if not pairs and labels.broken:
+        where, why = next(iter(labels.broken.items()))
+        raise BadInput(f"{unit.path}: none of its {len(labels.broken)} images can be used, the first is {where}: {why}")
     write_description(folder, [split for split in yolo.SPLITS if split in splits], {0: "person"})
     return {
         "broken_entries": labels.broken, "crowd_boxes": labels.crowds, "crowd_images_left_out": with_crowds,
-        "boxes_of_other_categories": sum(labels.dropped.values()),
+        "boxes_of_other_categories": sum(labels.dropped.values()), **bringing.bring(pairs),
     }  # fmt: skip
 
 
 def frame_numbers(images: list[Path]) -> dict[Path, int]:
-    """The number that each is named by, if all are; else their place."""
-    numbers = [int(path.stem) if path.stem.isdecimal() else -1 for path in images]
-    if all(0 <= number < MAX_FRAMES for number in numbers) and len(set(numbers)) == len(numbers):
-        return dict(zip(images, numbers, strict=True))
-    return {path: place for place, path in enumerate(images)}
+    """The one number in which all names differ (frame_12.jpg is 12); else their place, numbers by their value."""
+    words = [re.split(r"(\d+)", path.stem) for path in images]  # text, digits, text, ...
+    same = len({len(mine) for mine in words}) == 1
+    differ = [place for place, mine in enumerate(zip(*words, strict=False)) if len({*mine}) > 1] if same else []
+    if len(images) == 1 and len(words[0]) > 1:
+        differ = [len(words[0]) - 2]
+    dated = any(len(word) == 8 for mine in words[:1] for word in mine[1::2])  # then the rest may be a time
+    if len(differ) == 1 and differ[0] % 2 and not dated:
+        numbers = [int(mine[differ[0]]) for mine in words]
+        if max(numbers) < MAX_FRAMES and len(set(numbers)) == len(numbers):
+            return dict(zip(images, numbers, strict=True))
+    return {path: place for place, path in enumerate(sorted(images, key=natural))}
 
 
-def write_frames(film: Path, folder: Path, fps: float) -> tuple[int, float]:
-    """Every so-many-th frame as a JPEG; returns how many, and how many a second they are. Raises `BadInput`."""
-    own_fps = video.frame_rate(film)
-    step = max(1.0, own_fps / fps)
-    count = 0
-    for number, (_, frame) in enumerate(video.frames(film)):
-        if number >= round(count * step):
-            with replacing(folder / "frames" / f"{count:06d}.jpg") as temporary:
-                cv2.imwrite(str(temporary), video.pixels(frame), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            count += 1
-    if not count:
+def nearest_frames(
+    frames: Iterable[tuple[float, av.VideoFrame]], fps: float, own_fps: float
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(k, the frame whose stamp is nearest to k / fps) for each k of the film's time with a frame within half a step.
+
+    `own_fps` is the film's: its last frame lasts so long.
+    """
+    held: tuple[int, float, av.VideoFrame] | None = None
+    second = 0.0
+    for second, frame in frames:
+        number = math.floor(second * fps + 0.5)
+        away = abs(second * fps - number)
+        if held is not None and number > held[0]:
+            yield held[0], held[2]
+            held = None
+        if held is None or (number == held[0] and away < held[1] - 1e-6):
+            held = number, away, frame
+    if held is not None and held[0] / fps < second + 0.5 / own_fps:
+        yield held[0], held[2]
+
+
+def write_frames(film: Path, folder: Path, fps: float) -> tuple[set[int], float, list[str]]:
+    """The frames of every so-manieth second as JPEGs, by their stamps: number N is of the second N / rate.
+
+    Returns the numbers, the rate (no more than the film's own), and what is odd about the film. Raises `BadInput`.
+    """
+    about = video.film(film)
+    remarks, rate = about.remarks(), min(fps, about.rate)
+    numbers, decoded = set(), 0
+
+    def counted() -> Iterator[tuple[float, av.VideoFrame]]:
+        nonlocal decoded
+        for decoded, one in enumerate(video.frames(film), start=1):  # noqa: B007
+            yield one
+
+    for number, frame in nearest_frames(counted(), rate, about.rate):
+        target = folder / "frames" / f"{number:06d}.jpg"
+        if not target.exists():
+            write_image(target, video.pixels(frame, about.pixel_shape), JPEG_QUALITY)
+        numbers.add(number)
+    if not numbers:
         raise BadInput(f"{film}: holds no frame that can be read")
-    return count, own_fps / step
+    if (lost := len(about.seconds) - decoded) > 0:
+        remarks.append(f"{lost} of its {len(about.seconds)} frames cannot be decoded")
+    return numbers, rate, remarks
 
 
-def as_jpeg(image: Path, target: Path) -> None:
-    """A JPEG byte by byte, any other image compressed. Raises `BadInput`."""
-    if image.suffix.lower() in (".jpg", ".jpeg"):
-        copied(image, target)
-        return
-    try:
-        with Image.open(image) as picture, replacing(target) as temporary:
-            picture.convert("RGB").save(temporary, quality=JPEG_QUALITY)
-    except OSError as error:
-        raise BadInput(f"{image}: not an image that can be read ({error}); mend or remove it") from None
-
-
-def copy_frames(source: Path, folder: Path) -> dict[Path, int]:
-    """Every image of a folder as a frame; {image: its number}."""
+def copy_frames(source: Path, folder: Path) -> tuple[dict[Path, int], dict]:
+    """Every image of a folder as a frame, a JPEG; ({image: its number}, what was done to some of them)."""
     numbers = frame_numbers(images_in(source))
-    for image, number in numbers.items():
-        as_jpeg(image, folder / "frames" / f"{number:06d}.jpg")
-    return numbers
+    pairs = [(image, folder / "frames" / f"{number:06d}.jpg") for image, number in numbers.items()]
+    return numbers, bringing.bring(pairs, jpeg=True)
 
 
 def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
     """Frames of a video or of a folder of images, what is known of the camera, true boxes if there are any, queries."""
     about: dict[str, Any] = {"camera": unit.camera, "fps": None, "name": unit.name}
     original_names: dict[str, str] = {}  # of frames that were called otherwise
+    remarks: dict[str, Any] = {}
     if unit.path.is_file():
-        count, about["fps"] = write_frames(unit.path, folder, frames_fps)
-        about["film"] = unit.path.name
-        numbers, truth = set(range(count)), unit.path.with_suffix(".csv")
+        numbers, about["fps"], remarks["film"] = write_frames(unit.path, folder, frames_fps)
+        about["film"], truth = unit.path.name, unit.path.with_suffix(".csv")
     else:
         if (unit.path / CAMERA).is_file():
             about = read_camera(unit.path / CAMERA, about)
-        frames = copy_frames(unit.path, folder)
+        frames, remarks = copy_frames(unit.path, folder)
         numbers, truth = set(frames.values()), unit.path / TRUTH
         original_names = {f"{n:06d}.jpg": image.name for image, n in frames.items() if image.name != f"{n:06d}.jpg"}
         about |= {"original_names": original_names} if original_names else {}
     if truth.is_file():
         read_truth(truth, numbers)
         copied(truth, folder / TRUTH)
-    for query in unit.queries:
-        copied(query, folder / QUERIES / query.name)
+    done = bringing.bring((query, folder / QUERIES / query.name) for query in unit.queries)
     write_json(folder / CAMERA, about)
-    return {"original_names": original_names, "without_times": NO_TIMES if about["fps"] is None else None}
+    remarks |= {"queries": done, "without_times": NO_TIMES if about["fps"] is None else None}
+    return {"original_names": original_names, **remarks}
 
 
 def bring(unit: Unit, folder: Path, params: Download) -> dict:

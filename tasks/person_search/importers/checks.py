@@ -9,25 +9,25 @@ import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from PIL import Image
 
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.formats.reid_layout import is_image
-from tasks.yard.files import file_hash, read_json
+from tasks.yard.files import file_hash, natural, read_json
 from tasks.yard.layouts import yolo
-from tasks.yard.layouts.images import image_size, is_whole
+from tasks.yard.layouts.images import fault
 from tasks.yard.step import BadInput
 
 PARTS = ("reid", "detect", "frames")
 QUERIES, TRUTH, CAMERA = "queries", "truth.csv", "camera.json"  # beside frames/
 TRUTH_COLUMNS = ("frame", "pid", "x1", "y1", "x2", "y2")
+DECODERS = 4
 SHOWN = 50  # of each kind of fault that a report lists; the rest is counted
 
 
 def images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if is_image(path))
+    return sorted((path for path in folder.glob("*") if is_image(path)), key=natural)
 
 
 def described(folder: Path) -> tuple[Path, dict]:
@@ -50,20 +50,13 @@ def parts_in(folder: Path) -> list[str]:
     return [part for part in PARTS if there[part]]
 
 
-def is_readable(path: Path) -> bool:
-    """Both ends are as they should be; where the end is not (some writers pad), it is decoded whole."""
-    if image_size(path) is not None:
-        return True
-    try:
-        with Image.open(path) as image:
-            image.load()
-        return True
-    except (OSError, SyntaxError, Image.DecompressionBombError, ImportError):
-        return False
-
-
 def unreadable(folder: Path, images: list[Path]) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in images if not is_readable(path)]
+    """Those that cannot be used. Each is decoded, once. Raises `BadInput` if none can."""
+    with ThreadPoolExecutor(DECODERS) as pool:  # decoding frees the interpreter lock
+        faults = list(pool.map(fault, images))
+    if images and all(faults):
+        raise BadInput(f"{folder}: not one of its {len(images)} images can be used; {images[0]} {faults[0]}")
+    return [path.relative_to(folder).as_posix() for path, why in zip(images, faults, strict=True) if why]
 
 
 def check_reid(folder: Path) -> dict:
@@ -93,7 +86,7 @@ def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, in
 def check_detect(folder: Path) -> dict:
     file, content = described(folder)
     names = yolo.names_of(file, content)
-    bad, boxes, splits, without, broken = [], Counter(), {}, [], []
+    bad, boxes, splits, without, every = [], Counter(), {}, [], []
     for split in yolo.SPLITS:
         images = images_of(folder, split)
         labels = [yolo.label_file(image) for image in images]
@@ -105,11 +98,12 @@ def check_detect(folder: Path) -> dict:
                     boxes[names[number]] += 1
         bare = [image for image, label in zip(images, labels, strict=True) if not label.is_file()]
         without += [image.relative_to(folder).as_posix() for image in bare]
-        broken += unreadable(folder, images)
+        every += images
         if images:
             splits[split] = len(images)
     if not splits:
         raise BadInput(f"{folder}: no images in images/train, images/val or images/test")
+    broken = unreadable(folder, every)
     found = {"images": splits, "boxes": dict(sorted(boxes.items())), "bad_label_lines": bad}
     return found | {"images_without_labels": without, "unreadable": broken}
 
@@ -178,6 +172,11 @@ def read_truth(file: Path, frames: Collection[int]) -> list[tuple[int, int, list
     return rows
 
 
+def unusable_queries(folder: Path, queries: list[Path]) -> list[str]:
+    """A search names them; a camera whose queries are all bad is still a camera."""
+    return [path.relative_to(folder).as_posix() for path in queries if fault(path)]
+
+
 def check_frames(folder: Path) -> dict:
     frames, queries = images_in(folder / "frames"), images_in(folder / QUERIES)
     if not frames:
@@ -185,18 +184,18 @@ def check_frames(folder: Path) -> dict:
     truth = folder / TRUTH
     rows = len(read_truth(truth, {int(path.stem) for path in frames})) if truth.is_file() else 0
     found = {"frames": len(frames), "queries": len(queries), "true_boxes": rows, "camera": read_json(folder / CAMERA)}
-    return found | {"unreadable": unreadable(folder, frames + queries)}
+    return found | {"unreadable": unreadable(folder, frames) + unusable_queries(folder, queries)}
 
 
 CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """{image: hash} of what must not be in two splits: crops and labelled images that can be read."""
+def contents(folder: Path, bad: Collection[str] = ()) -> dict[str, str]:
+    """{image: hash} of what must not be in two splits: crops and labelled images, but for the `bad` ones."""
     roots = [*reid_layout.SUBSETS, "images"]
     images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
-    whole = [path for path in images if is_whole(path.read_bytes())]
-    return {path.relative_to(folder).as_posix(): file_hash(path)[:24] for path in whole}
+    names = {path.relative_to(folder).as_posix(): path for path in images}
+    return {name: file_hash(path)[:24] for name, path in names.items() if name not in bad}
 
 
 def split_of(image: str) -> str:

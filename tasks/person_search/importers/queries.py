@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from tasks.person_search.formats import cameras, reid_layout
 from tasks.person_search.importers.checks import QUERIES, images_in
 from tasks.yard.files import file_hash, read_json
 from tasks.yard.layouts.example import IMAGE_SUFFIXES
+from tasks.yard.layouts.images import image_size, picture
 from tasks.yard.sources.uri import slug
 from tasks.yard.step import BadInput
 
@@ -56,7 +56,7 @@ def keyed(found: Iterable[tuple[Path, str, str | None]]) -> list[Query]:
 
 def own(place: Path) -> list[Query]:
     """An image, or all images of a folder. Raises `BadInput` where there is none."""
-    if place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES:
+    if place.is_file() and (place.suffix.lower() in IMAGE_SUFFIXES or image_size(place)):
         return keyed([(place, str(place), None)])
     if not place.is_dir():
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -80,22 +80,15 @@ def of_units(download: Path) -> list[Query]:
 
 def crop_of(query: Query, config: Mapping) -> np.ndarray | None:
     """As the network takes it; upright, as a phone means it. None if it cannot be read."""
-    try:
-        with Image.open(query.path) as image:
-            return cameras.shrunk(ImageOps.exif_transpose(image), config)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, ImportError):
-        return None
+    image = picture(query.path)
+    return None if image is None else cameras.shrunk(image, config)
 
 
 def wide(queries: Iterable[Query]) -> list[str]:
     """Those that are wider than tall: hardly one person, cropped, but all of the image is what is looked for."""
     found = []
     for query in queries:
-        try:
-            with Image.open(query.path) as image:
-                width, height = ImageOps.exif_transpose(image).size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, ImportError):
-            continue  # `read` names it
+        width, height = image_size(query.path) or (0, 0)  # `read` names what cannot be read
         if width > height:
             log.warning("%s: %d x %d px; expected one person, cropped to them", query.shown, width, height)
             found.append(query.shown)

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in
-from tasks.yard.layouts import coco, yolo
+from tasks.yard.files import natural
+from tasks.yard.layouts import coco, video, yolo
 from tasks.yard.layouts.example import IMAGE_SUFFIXES
 from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 CAMERAS = "cameras"
 SUFFIXES = {"reid": "reid", "yolo": "detect", "coco": "detect"}  # of a unit's name
 
@@ -60,8 +60,8 @@ def cameras_in(folder: Path) -> dict[str, Path]:
     """{name: folder of frames, or video}."""
     entries = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
     folders = [path for path in entries if path.is_dir() and images_in(path)]
-    videos = [path for path in entries if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
-    kept = sorted(folders + videos)
+    videos = [path for path in entries if path.is_file() and path.suffix.lower() in video.SUFFIXES]
+    kept = sorted(folders + videos, key=natural)
     cameras = {slug(path.stem if path.is_file() else path.name): path for path in kept}
     if len(cameras) < len(kept):
         raise BadInput(f"{folder}: two cameras have one name; rename one of {', '.join(path.name for path in kept)}")

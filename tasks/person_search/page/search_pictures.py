@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from tasks.person_search.page.pictures import RIGHT, WRONG
 from tasks.yard.files import replacing
+from tasks.yard.layouts.images import readable
 from tasks.yard.reporting.charts import FAINT, INK
 from tasks.yard.reporting.film import font
 
@@ -32,8 +33,7 @@ def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def upright(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    return readable(path)
 
 
 def verdict(camera: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from tasks.yard.files import replacing
+from tasks.yard.layouts import images
 
 CROP, SCENE = (48, 96), (320, 240)  # (width, height) in px of one picture on a sheet
 LABEL_PX, GAP_PX, TEXT_PX = 170, 4, 14
@@ -18,11 +19,7 @@ def opened(picture: Path | Image.Image) -> Image.Image | None:
     """None for a file that cannot be read."""
     if isinstance(picture, Image.Image):
         return picture
-    try:
-        with Image.open(picture) as image:
-            return image.convert("RGB")
-    except (OSError, Image.DecompressionBombError):
-        return None
+    return images.picture(picture)
 
 
 def save(sheet: Image.Image, path: Path) -> None:
@@ -51,15 +48,15 @@ def people(path: Path, rows: Mapping[str, Sequence[Path | Image.Image | None]], 
     save(sheet, path)
 
 
-def scenes(path: Path, images: Mapping[str, tuple[Path, Sequence[Sequence[float]]]], columns: int = 3) -> None:
+def scenes(path: Path, shown: Mapping[str, tuple[Path, Sequence[Sequence[float]]]], columns: int = 3) -> None:
     """{caption: (image, boxes as corners in shares of it)}; nothing is written without images."""
     path.unlink(missing_ok=True)
-    if not images:
+    if not shown:
         return
     width, height = SCENE[0] + GAP_PX, SCENE[1] + GAP_PX + TEXT_PX
-    columns = min(columns, len(images))
-    sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), WHITE)
-    for place, (caption, (file, boxes)) in enumerate(images.items()):
+    columns = min(columns, len(shown))
+    sheet = Image.new("RGB", (columns * width, -(-len(shown) // columns) * height), WHITE)
+    for place, (caption, (file, boxes)) in enumerate(shown.items()):
         x, y = place % columns * width, place // columns * height
         ImageDraw.Draw(sheet).text((x + 2, y + 1), caption[-52:], INK)
         image = opened(file)

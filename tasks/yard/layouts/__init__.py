@@ -6,5 +6,6 @@ A layout is a module with
     found(roots)          is this what the folders of a source hold
     read(roots, params)   `Labels`: every image with its boxes, and every entry that cannot be used with its place
 
-Beside them: yolo_write.py writes a YOLO dataset, images.py tells whether an image is whole, video.py reads films.
+Beside them: yolo_write.py writes a YOLO dataset, images.py tells whether an image is usable and reads it, bringing.py
+brings images from a source, video.py reads films.
 """

@@ -29,11 +29,6 @@ def places(dataset: Path, split: str, stem: str, suffix: str = ".jpg") -> tuple[
     return dataset / "images" / split / f"{stem}{suffix}", dataset / "labels" / split / f"{stem}.txt"
 
 
-def copy_image(source: Path, image: Path) -> None:
-    with replacing(image) as temporary:
-        shutil.copyfile(source, temporary)
-
-
 def write_image(pixels: np.ndarray, image: Path) -> None:
     """BGR pixels as a JPEG."""
     with replacing(image) as temporary:

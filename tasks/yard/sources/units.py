@@ -12,14 +12,16 @@ import logging
 import os
 import shutil
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from logging import Logger
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 from tasks.yard.fanout import FanOut, fan_out
-from tasks.yard.files import digest, file_hash, replacing
+from tasks.yard.files import digest, file_hash, natural, replacing
 from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
@@ -27,6 +29,8 @@ from tasks.yard.step import BadInput, Context
 log = logging.getLogger(__name__)
 HASHERS = 8
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
+NAMED = 5  # of files that are passed over
+LEFT_OVERS = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
 class Unit(Protocol):
@@ -127,3 +131,32 @@ def refuse_unknown(root: Path, uri: str, *layouts: str) -> NoReturn:
     raise BadInput(
         f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout{hint}:{known}"
     )
+
+
+def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
+    """{files, kinds: {suffix: files}, first: some of them} of what lies below `root` and is not used; {} for nothing.
+
+    Hidden files, and those that systems leave in folders, do not count.
+    """
+    if not root.is_dir():
+        return {}
+    left = [path for path in shown_files(root) if not used(path)]
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
+    first = [path.relative_to(root).as_posix() for path in left[:NAMED]]
+    return {"files": len(left), "kinds": dict(kinds.most_common(NAMED)), "first": first} if left else {}
+
+
+def shown_files(root: Path) -> list[Path]:
+    """By natural order of their names."""
+    found = []
+    for folder, below, names in os.walk(root, followlinks=True):
+        below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
+        found += [Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS]
+    return sorted(found, key=natural)
+
+
+def say_passed_over(left: Mapping, where: str, log: Logger) -> None:
+    if left:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
+        text = f"passed over, as nothing here uses them: {left['files']} ({kinds}), the first is {left['first'][0]}"
+        log.warning("%s: %s", where, text)

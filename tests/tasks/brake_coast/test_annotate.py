@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.brake_coast import annotate
 from tasks.yard.detector.look import ahead
-from tasks.yard.layouts.images import is_whole
+from tasks.yard.layouts import images
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard import killed
@@ -214,8 +214,9 @@ WHOLE["thumbnail"] = WHOLE[".jpg"][:2] + SEGMENT + WHOLE[".jpg"][2:]
 @given(kind=st.sampled_from(sorted(WHOLE)), share=st.floats(0, 1, exclude_max=True))
 def test_a_cut_image_is_not_whole_wherever_it_was_cut(kind, share):
     data = WHOLE[kind]
-    assert is_whole(data)
-    assert not is_whole(data[: int(len(data) * share)])
+    assert images.whole(data)
+    with pytest.raises(images.Unusable):
+        images.whole(data[: int(len(data) * share)])
 
 
 def test_weights_that_are_no_model_are_named(tmp_path, yard):

@@ -129,7 +129,7 @@ def test_images_that_are_missing_or_unreadable_are_left_out(boxy, tmp_path):
     run(boxy, tmp_path / "out")
     assert read_json(tmp_path / "out/report.json")["broken"] == {
         "labels.json: ./s1/0.png": "there is no such image",
-        "s1/1.png": "not a readable image",
+        "s1/1.png": "cannot be used, it is no image",
     }
 
 

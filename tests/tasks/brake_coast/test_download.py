@@ -154,7 +154,7 @@ def spoil_names(folder):
         (spoil_gaps, "telemetry.csv: no gap-free run of 20 rows, the longest has 14"),
         (spoil_pedal_unit, "telemetry.csv: pedal_pct never exceeds 1"),
         (spoil_speed_unit, "telemetry.csv: 60 of 60 values of speed_kmh are not in 0..320"),
-        (spoil_images, ": not one of its 10 images can be read"),
+        (spoil_images, ": not one of its 10 images can be used"),
         (spoil_names, ": no image is named like a Time of telemetry.csv"),
     ],
 )
@@ -196,7 +196,9 @@ def test_what_is_odd_is_counted_and_kept(source, tmp_path):
     assert found["missing_replies"]["pedal_pct"] == 2 and found["missing_replies"]["speed_kmh"] == 0
     assert found["images"] == 60 and found["unreadable_images"] == 2
     assert found["rows_without_image"] == 1 and found["images_without_telemetry"] == 1
-    assert f"2 images cannot be read, the first is {times[1]}.jpg" in found["warnings"]
+    assert f"2 images cannot be used, the first is {times[1]}.jpg: it was cut off: it has no end" in found["warnings"]
+    said = "1 images are not called by a Time and passed over, the first is backup_1743708811.jpg"
+    assert said in found["warnings"]
 
 
 def test_a_speed_in_metres_a_second_is_noticed(source, tmp_path):

@@ -165,7 +165,9 @@ def test_an_image_that_is_cut_off_is_left_out_and_said(tmp_path):
     image.write_bytes(image.read_bytes()[:-200])
     report = fetched(tmp_path, source)
     line = report["units"]["square"]["left_out"][0]
-    assert line == "1-annotation/train/cam2/cam2_5.png: frame 5: cannot be read: left out"
+    assert (
+        line == "1-annotation/train/cam2/cam2_5.png: frame 5: cannot be used, it was cut off: it has no end: left out"
+    )
     assert list(sequence.read(tmp_path / "download/square").frames["cam2"]) == [0, 10, 15]
 
 

@@ -199,10 +199,9 @@ def test_one_bad_camera_leaves_the_others_and_a_unit_without_cameras_is_out(tmp_
     metrics = packed(tmp_path)
     [scene] = scenes.load(tmp_path / "pack")
     assert scene.name == "good" and [view.name for view in scene.views] == ["cam1", "cam3"]
-    said = read_json(tmp_path / "pack/scenes.json")["left_out"]
-    assert list(said) == ["gone"] and "cam1 has no image that can be used; cam1_0.png: not an image" in said["gone"]
-    assert metrics["scenes"] == 1 and len(read_json(tmp_path / "pack/quarantine.json")) == 4
-    assert "left out gone" in caplog.text
+    said = read_json(tmp_path / "pack/quarantine.json")
+    assert list(said) == ["good-cam2"] and "cam2 has no image that can be used; cam2_0.png: not" in said["good-cam2"]
+    assert metrics["scenes"] == 1 and "cannot use gone" in caplog.text  # check_data saw the same
 
 
 def test_a_sequence_without_labels_it_can_be_cut_by_is_out(tmp_path):

@@ -226,8 +226,8 @@ index.run(params, root / "index", ctx, download=root / "download", evaluate=root
     written = sorted((yard.root / "index/yard-c1.part/.blocks").glob("[0-9]*.npz"))
     assert len(written) == 1 and not (yard.root / "index/yard-c1").exists()
     looked: list[str] = []
-    read = index.read_frame
-    monkeypatch.setattr(index, "read_frame", lambda path: looked.append(path.stem) or read(path))
+    read = index.decoded
+    monkeypatch.setattr(index, "decoded", lambda path: looked.append(path.stem) or read(path))
     metrics = yard.index()
     assert min(looked) == "000100" and len(looked) == 60  # gone on, not begun anew
     resumed = files(yard, "yard-c1")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tasks.yard.files import read_json, replacing, sweep
+from tasks.yard.files import natural, read_json, replacing, sweep
 from tasks.yard.layouts.example import first_key
 
 
@@ -42,3 +43,12 @@ def test_json_is_read_with_a_byte_order_mark_and_in_wide_letters(tmp_path, encod
     (tmp_path / "a.json").write_text('{"name": "Äcker"}', encoding=encoding)
     assert read_json(tmp_path / "a.json") == {"name": "Äcker"}
     assert first_key(tmp_path / "a.json") == "name"
+
+
+def test_names_with_numbers_are_in_the_order_of_these():
+    names = ["frame_10.jpg", "frame_2.jpg", "10.jpg", "2.jpg", "frame_02b.jpg", "a/1.jpg", "frame_1.jpg"]
+    assert sorted(names, key=natural) == [
+        "2.jpg", "10.jpg", "a/1.jpg", "frame_1.jpg", "frame_2.jpg", "frame_02b.jpg", "frame_10.jpg",
+    ]  # fmt: skip
+    paths = [Path("b/1"), Path("a/10"), Path("a"), Path("a/2/3"), Path("a/2")]
+    assert sorted(paths, key=natural) == [Path("a"), Path("a/2"), Path("a/2/3"), Path("a/10"), Path("b/1")]

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.judging import events
@@ -27,6 +26,7 @@ from tasks.brake_coast.judging.analyses.inputs import Inputs, car_ahead, horizon
 from tasks.brake_coast.judging.runs import state_of
 from tasks.brake_coast.params import Analyse, Misses
 from tasks.yard.files import write_json
+from tasks.yard.layouts.images import readable
 from tasks.yard.metrics.boxes import ious
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
@@ -231,8 +231,8 @@ def caption(row: dict) -> tuple[str, str]:
 def sheet(inputs: Inputs, run: str, task: str, threshold: float, chosen: list[tuple[Event, dict]], of: dict) -> Figure:
     """The camera pictures at the moments when the alarms should have come, with what the detector saw."""
     frames, rows = inputs.test.frames, -(-len(chosen) // COLUMNS)
-    with Image.open(inputs.image(chosen[0][0].moment)) as picture:
-        height = 11 / COLUMNS * picture.height / picture.width + 0.4
+    picture = readable(inputs.image(chosen[0][0].moment))
+    height = 11 / COLUMNS * picture.height / picture.width + 0.4
     figure = Figure(figsize=(11, height * rows + 0.35))
     figure.suptitle(
         f"{task}: {len(chosen)} of {of['missed']} missed of {of['missed'] + of['caught']}, {horizon_s(task)} s before "

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tasks.yard.files import replacing
+from tasks.yard.layouts.images import readable
 from tasks.yard.reporting.charts import STYLE
 
 MISSED, CAUGHT = "#c2410c", "#0f8a6a"
@@ -33,8 +34,7 @@ def frame(
 
     Cropped to that view, or whole with its outline.
     """
-    with Image.open(path) as picture:
-        picture = picture.convert("RGB")
+    picture = readable(path)
     x, y, w, h = roi_px
     if cropped:
         picture, x, y = picture.crop((x, y, x + w, y + h)), 0, 0

@@ -12,6 +12,7 @@ import pytest
 
 from tasks.yard.layouts import video
 from tasks.yard.step import BadInput
+from tests.tasks.yard import films
 
 STAMPS_MS = [0, 40, 80, 120, 400, 440, 1000, 1040]  # of a camera that let frames out
 QUARTER_TURN = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # an MP4's display matrix: clockwise
@@ -66,7 +67,7 @@ def test_frames_of_an_even_film_are_those_that_opencv_reads(tmp_path, suffix):
     while capture.grab():
         expected.append(capture.retrieve()[1])
     seconds, frames = zip(*video.frames(path), strict=True)
-    assert video.frame_rate(path) == 10 and video.duration_s(path) == pytest.approx(1.2)
+    assert video.film(path).rate == 10 and video.film(path).held_s == pytest.approx(1.2)
     assert np.allclose(seconds, np.arange(12) / 10)
     np.testing.assert_array_equal([video.pixels(frame) for frame in frames], expected)
 
@@ -82,6 +83,90 @@ def test_a_film_is_turned_as_it_is_shown(tmp_path):
 
 def test_what_is_no_film_is_named(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"\0" * 1000)
-    for read in (video.duration_s, video.frame_rate, lambda path: next(video.frames(path))):
+    for read in (video.film, lambda path: next(video.frames(path))):
         with pytest.raises(BadInput, match=r"film\.mp4: not a readable video"):
             read(tmp_path / "film.mp4")
+
+
+def test_a_mirrored_film_is_shown_as_a_player_shows_it(tmp_path):
+    for matrix, corner in ((films.MIRRORED, ("upper", "right")), (films.UPSIDE_DOWN, ("lower", "right"))):
+        (_, frame), *_ = video.frames(films.turned(films.write(tmp_path / "film.mp4", np.arange(3) / 30), matrix))
+        assert films.red_corner(video.pixels(frame)) == corner
+
+
+def test_a_film_of_flat_pixels_is_stretched_aloud(tmp_path):
+    about = video.film(films.write(tmp_path / "film.mp4", np.arange(5) / 30, shape=2))
+    (_, frame), *_ = video.frames(about.path)
+    assert video.pixels(frame, about.pixel_shape).shape == (64, 192, 3)
+    assert about.remarks() == ["has pixels of 2:1; its pictures are stretched as they are shown"]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_stamps_decide_on_the_rate_and_not_the_header(tmp_path, suffix):
+    stamps = np.arange(90) / 30
+    about = video.film(films.write(tmp_path / f"film{suffix}", stamps.round(3), rate=1000, unit=Fraction(1, 1000)))
+    assert about.rate == pytest.approx(30, rel=0.01) and about.held_s == pytest.approx(3, abs=0.01)
+    np.testing.assert_allclose(about.seconds, stamps, atol=0.002)
+    np.testing.assert_allclose([second for second, _ in video.frames(about.path)], stamps, atol=0.002)
+
+
+def test_pauses_of_a_film_are_said_and_do_not_slow_its_rate(tmp_path):
+    stamps = np.r_[np.arange(60) / 30, 9 + np.arange(60) / 30]
+    about = video.film(films.write(tmp_path / "film.mp4", stamps))
+    assert about.rate == pytest.approx(30, rel=0.01)
+    assert about.remarks() == ["has pauses without a frame, the longest is 7.0 s"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_film_that_was_cut_says_what_it_promised_and_what_it_holds(tmp_path, suffix):
+    unit = Fraction(1, 30) if suffix == ".avi" else None
+    whole = films.write(tmp_path / f"film{suffix}", np.arange(300) / 30, unit=unit)
+    assert video.film(whole).remarks() == []
+    about = video.film(films.cut(whole, 0.5))
+    assert 2 < about.held_s < 8
+    [remark] = about.remarks()
+    assert remark.startswith(f"promises 10.0 s and holds {about.held_s:.1f} s") and remark.endswith(": it was cut")
+    assert len([*video.frames(whole)]) == pytest.approx(len(about.seconds), abs=5)
+
+
+def test_a_film_of_which_next_to_nothing_is_left_is_refused(tmp_path):
+    path = films.cut(films.write(tmp_path / "film.mkv", np.arange(300) / 30), 0.07)
+    with pytest.raises(BadInput, match=r"film\.mkv: promises 10\.0 s and holds 0\.\d s .*; fetch it anew"):
+        video.film(path).remarks()
+
+
+def test_joined_parts_whose_stamps_begin_anew_follow_each_other(tmp_path):
+    for name, first in (("a.ts", 0), ("b.ts", 90)):
+        films.write(tmp_path / name, np.arange(90) / 30, first=first)
+    path = tmp_path / "joined.ts"
+    path.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    about = video.film(path)
+    assert about.held_s == pytest.approx(6, abs=0.05) and "fall back (1 times)" in about.remarks()[0]
+    seconds, numbers = zip(*((s, films.number_in(video.pixels(frame))) for s, frame in video.frames(path)), strict=True)
+    np.testing.assert_allclose(seconds, np.array(numbers) / 30, atol=0.04)
+    assert len(numbers) >= 178
+
+
+def test_a_bare_stream_has_no_stamps_and_says_so(tmp_path):
+    about = video.film(films.write(tmp_path / "film.h264", np.arange(50) / 30))
+    assert not about.stamped and about.remarks()[0].startswith("has no stamps; its frames are taken to come 25 times")
+    assert [second for second, _ in video.frames(about.path)][:2] == [0, pytest.approx(1 / 25)]
+
+
+def test_of_several_films_in_a_file_the_largest_is_taken_aloud(tmp_path):
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=30) for _ in range(2)]
+        for stream, size in zip(streams, ((32, 32), films.SIZE), strict=True):
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(30):
+            for stream in streams:
+                pixels = cv2.resize(films.picture(number), (stream.width, stream.height))
+                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="bgr24")):
+                    container.mux(packet)
+        for stream in streams:
+            for packet in stream.encode():
+                container.mux(packet)
+    about = video.film(path)
+    assert about.remarks() == ["is one of 2 in its file, the largest; put the others in files of their own"]
+    assert [films.number_in(video.pixels(frame)) for _, frame in video.frames(path)] == list(range(30))
