@@ -79,7 +79,8 @@ def numbers(cells: pd.Series, column: str, unit: str = "") -> Column:
     lower = text.str.lower()
     filled = ~lower.isin(MISSING).to_numpy()
     others = np.flatnonzero(filled & ~plain)
-    parts = {i: part for i in others if (part := _split(text.iloc[i])) is not None}
+    told = text.tolist()
+    parts = {i: part for i in others.tolist() if (part := _split(told[i])) is not None}
     digits = [part[0] for part in parts.values()]
     thousands = _thousands(column, digits + text[plain].tolist()) if any("," in d for d in digits) else ""
     commas, converted = 0, set()
@@ -92,7 +93,7 @@ def numbers(cells: pd.Series, column: str, unit: str = "") -> Column:
             values[i] = float(number + exponent) * (units[own] if own else factor)
         except ValueError:
             continue  # two decimal marks
-        commas += "," in text.iloc[i]
+        commas += "," in told[i]
         converted |= {own} if own and units[own] != 1 else set()
     if (column == "RPM" and thousands == ".") or (commas and _groups_of_dots(text[plain])):
         dotted = plain & text.str.fullmatch(GROUPS.pattern).to_numpy() & text.str.contains(".", regex=False).to_numpy()

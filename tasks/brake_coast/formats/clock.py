@@ -19,6 +19,8 @@ TIME_FORMAT = "%Y-%m-%d %H-%M-%S-%f"  # strptime pads the fraction on the right,
 NO_DATE_MS = 946_684_800_000  # 2000-01-01 00-00-00: where the clock of a drive without a date begins
 HOUR_MS = 3_600_000.0
 PAUSE_MS = 60_000.0  # between two passes of a clock that was set back by who knows how much: longer than any window
+DAY_MS = 86_400_000.0
+UNSET_MS = 300 * DAY_MS  # no drive pauses so long: the clock had no date yet
 JUMP_MS = 60_000.0  # a step forward after which a few stamps may be wrong ones
 STRAY_ROWS = 20  # fewer rows than a window whose stamps leap away, and the next go on as if they were not there
 MOST_RUNS_SHARE = 0.05  # of the rows that may begin anew before their stamps are in no order at all
@@ -64,7 +66,9 @@ def format_time(t_ms: int, digits: int = 1) -> str:
 def format_times(t_ms: np.ndarray) -> list[str]:
     """Of one drive: tenths of a second if that says all, else milliseconds."""
     whole = np.round(t_ms).astype(np.int64)
-    return [format_time(int(t), digits=1 if not (whole % 100).any() else 3) for t in whole]
+    end = 21 if not (whole % 100).any() else 23
+    iso = np.datetime_as_string(whole.astype("datetime64[ms]"), unit="ms").tolist()  # 2025-04-03T22:54:19.900
+    return [f"{t[:10]} {t[11:13]}-{t[14:16]}-{t[17:19]}-{t[20:end]}" for t in iso]
 
 
 def _milli(fraction: str | None) -> float:
@@ -168,6 +172,8 @@ def read(stamps: pd.Series, unit: str = "", film_s: float | None = None) -> Cloc
     if not np.isfinite(t_ms).any():
         return Clock(t_ms, False, False, None)
     notes = [] if known.any() or best == "number" else [OTHER[best]]
+    if len(odd := text[~np.isfinite(t_ms) & ~missing]):
+        notes.append(f"{len(odd)} rows have no usable Time, such as '{odd.iloc[0][:40]}'")
     unit_ms = None
     if best == "number":
         stated_ms = 1000 * cells.UNITS["Time"].get(unit.lower(), 0.0) or (1000.0 if stated.any() else 0.0)
@@ -177,7 +183,7 @@ def read(stamps: pd.Series, unit: str = "", film_s: float | None = None) -> Cloc
         if stated_ms and name != "seconds" and not STEP_MS[0] <= step_ms(t_ms * stated_ms) <= STEP_MS[1]:
             every_s = step_ms(t_ms * stated_ms) / 1000
             raise ValueError(f"is said to be in '{unit or 's'}': a row would come every {every_s:g} s; is it {name}?")
-        notes = column.notes + [f"Time is read as {name}"] * (not stated_ms and name != "seconds")
+        notes += column.notes + [f"Time is read as {name}"] * (not stated_ms and name != "seconds")
         if EPOCH_MS[0] <= np.nanmax(t_ms) <= EPOCH_MS[1]:
             notes.append("Time counts from 1970 and is shown as UTC")
             return mended(t_ms, absolute=True, unit_ms=unit_ms, notes=notes)
@@ -231,6 +237,13 @@ def mended(t_ms: np.ndarray, **form) -> Clock:
             continue
         keep.append((first, last))
         end = t[last - 1]
+    lift = np.zeros(len(t))  # of rows from before a clock without a date was set
+    for (_, before), (after, _) in reversed(list(pairwise(keep))):
+        if t[after] - t[before - 1] > UNSET_MS:
+            lift[:before] += t[after] + lift[after] - PAUSE_MS - (t[before - 1] + lift[before - 1])
+            leap = f"{(t[after] - t[before - 1]) / DAY_MS:.0f} days at {_shown(t[after], form)}"
+            notes.append(f"the clock leaps by {leap}: the rows before are put {PAUSE_MS / 1000:.0f} s ahead of it")
+    told, t = t, t + lift
     runs: list[list[int]] = []  # of rows between two steps back
     for first, last in keep:
         if runs and t[first] >= t[runs[-1][-1]] - back:
@@ -262,7 +275,9 @@ def mended(t_ms: np.ndarray, **form) -> Clock:
             else:
                 disordered += 1
         placed.append((low + shift, high + shift))
-        passes.append((low, high, shift))
+        for moved in np.unique(lift[run]):
+            stamps_ = told[run][lift[run] == moved]
+            passes.append((float(stamps_.min()), float(stamps_.max()), shift + float(moved)))
         out[rows[run]] = stamps + shift
     if disordered:
         notes.append(f"{disordered} blocks of rows stand behind later ones: put in order by their stamps")

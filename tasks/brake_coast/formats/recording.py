@@ -111,9 +111,6 @@ def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
     if coarse:
         notes.append(f"{coarse} rows have the stamp of the row before: they are spread evenly between two stamps")
     good = np.isfinite(t_ms)
-    odd = stamps[~good & ~stamps.str.strip().str.lower().isin(cells.MISSING)]
-    if good.any() and len(odd):
-        notes.append(f"{len(odd)} rows have no usable Time, such as '{str(odd.iloc[0])[:40]}'")
     values = pd.DataFrame(index=table.index)
     for column, name in VALUES.items():
         if column in table:

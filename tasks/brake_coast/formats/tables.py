@@ -19,7 +19,7 @@ from tasks.yard.step import BadInput
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 DAMAGED = "Incomplete Data"  # what the key cell of a damaged row says
 HEADER_LINES = 50  # where a header may stand: loggers like to write about themselves first
-MOST_DAMAGED_SHARE = 0.5
+MOST_WIDE_SHARE = 0.1  # of the rows that may have too many cells; more is another table than its header says
 UNIT = re.compile(r"^(.*?)\s*[(\[]([^)\]]*)[)\]]$")
 
 
@@ -148,7 +148,7 @@ def _rows(
     readable = [(number, line, cut) for number, line, cut in lines[1:] if line.count('"') % 2 == 0]
     damaged = damaged + [number for number, line, _ in lines[1:] if line.count('"') % 2]
     split_rows = csv.reader((line for _, line, _ in readable), delimiter=separator, skipinitialspace=True)
-    columns, parts, again, wide = list(names), [], [], 0
+    columns, parts, again, wide, short = list(names), [], [], 0, 0
     rows: list[list[str]] = []
     numbers: list[int] = []
     units = dict(names)
@@ -160,7 +160,11 @@ def _rows(
 
     for (number, line, cut), cells in zip(readable, split_rows, strict=True):
         cells = [cell.strip() for cell in cells]
-        if key in columns and key in (found := {_name(c, known)[0] for c in cells}) and len(found & set(columns)) > 1:
+        if (
+            key.upper() in line.upper()
+            and key in (found := {_name(c, known)[0] for c in cells})
+            and len(found & set(columns)) > 1
+        ):
             again.append(number)  # the logger was started again; its columns may be others now
             close()
             rows, numbers, new = [], [], _names(line, separator, known, path)
@@ -171,15 +175,18 @@ def _rows(
         if surplus or "\ufffd" in line or "\0" in line or (cut and len(cells) < len(columns)):
             damaged.append(number)
             continue
+        short += len(cells) < len(columns)
         rows.append(cells[: len(columns)] + [""] * (len(columns) - len(cells)))
         numbers.append(number)
     close()
     cells = pd.concat(parts, ignore_index=True).fillna("") if len(parts) > 1 else parts[0]
-    if wide > MOST_DAMAGED_SHARE * max(1, len(readable)):
+    if wide > MOST_WIDE_SHARE * max(1, len(readable)):
         raise BadInput(
             f"{path}: {wide} of {len(readable)} rows have more cells than the {len(columns)} of the header; are there "
             "decimal commas in a file separated by commas? Write decimal points, or separate by semicolons"
         )
+    if short > MOST_WIDE_SHARE * max(1, len(readable)):
+        notes.append(f"{short} of {len(readable)} rows have fewer cells than the header: their last columns are blank")
     if again:
         notes.append(f"the header comes again in line {again[0]}" + f" and {len(again) - 1} more" * (len(again) > 1))
     if damaged:

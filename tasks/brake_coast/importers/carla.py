@@ -104,6 +104,11 @@ def read(path: Path, hz: float | None = None) -> Reading:
     frames, measured = list(found), [_measured(file) for file in found.values()]
     values, notes = _values(path, measured)
     good = ~np.isnan(values["speed"] + values["pedal_pct"]).to_numpy()
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        notes.append(
+            f"{len(bad)} of {len(good)} measurements cannot be read, the first is {found[frames[bad[0]]].name}"
+        )
     stamps = np.array([np.nan if m is None else carla_rate.stamp_of(m) for m in measured])
     places = np.array([(np.nan, np.nan) if m is None else carla_rate.position_of(m) for m in measured])
     frame_s, factor, said = carla_rate.seconds_a_frame(
@@ -111,7 +116,7 @@ def read(path: Path, hz: float | None = None) -> Reading:
     )
     notes += said
     # the simulator reports -0.02 m/s while it stands
-    values["speed_kmh"] = (3.6 * factor * values.pop("speed")).round(2).clip(lower=0)
+    values["speed_kmh"] = (3.6 * factor * values.pop("speed")).round(2).clip(lower=0) + 0.0  # no -0.0
     t_ms = _times_ms(frames, frame_s)
     image_ms = dict(zip(images.values(), _times_ms(list(images), frame_s), strict=True))
     source_hz = resample.rate_hz(t_ms)

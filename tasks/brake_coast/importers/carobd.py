@@ -28,7 +28,8 @@ RESTART_S = 60.0  # the pause shown where the clock begins again: unknown, but l
 def _is_log(path: Path) -> bool:
     """Does it name the clock among its first lines? In any case and encoding, for a spreadsheet may have saved it."""
     with path.open("rb") as file:
-        return any(name in tables.decoded(file.read(16_384))[0].upper() for name in CLOCK_NAMES)
+        begin = tables.decoded(file.read(16_384))[0].upper()
+    return any(name in begin for name in CLOCK_NAMES)
 
 
 def drives(folder: Path, names: list[str]) -> list[Path]:

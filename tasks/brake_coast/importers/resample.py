@@ -37,12 +37,15 @@ def rate_hz(t_ms: np.ndarray) -> float | None:
     """The rate of rows that have to be resampled; None if they come twice a second, or too seldom for any use."""
     step = clock.step_ms(t_ms)
     few = np.isfinite(t_ms).sum() < FEWEST_ROWS
-    return None if few or STEP_MS[0] <= step <= STEP_MS[1] or step > SLOWEST_MS else 1000 / step
+    if few or STEP_MS[0] <= step <= STEP_MS[1] or step > SLOWEST_MS:
+        return None
+    steps = np.diff(np.sort(t_ms[np.isfinite(t_ms)]))
+    return 1000 / float(steps[steps <= 3 * step].mean())  # rounded stamps make the usual step a coarse one
 
 
 def note(hz: float, what: str = "rows") -> str:
-    slow = "" if hz > 2 else "; every other moment has no reply"
-    return f"{what} came at {hz:.4g} Hz: resampled to 2 Hz ({HOW}{slow})"
+    how = HOW if hz > 2 else "between two of them nothing is known"
+    return f"{what} came at {hz:.3g} Hz: resampled to 2 Hz ({how})"
 
 
 def moments(t_ms: np.ndarray) -> np.ndarray:
