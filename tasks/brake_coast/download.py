@@ -11,6 +11,7 @@ Images are copied byte by byte. A recording is made again when anything it is ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,12 @@ from tasks.yard.worlds import highway
 
 TOTALS = ["rows", "windows", "error_rows", "duplicate_rows", "gaps", "images"]
 TOTALS += ["unreadable_images", "images_without_telemetry", "rows_without_image"]
+ONE_ALONE = (
+    "one alone can be annotated, labelled and predicted by networks trained before, not trained on: "
+    "`python -m flows run brake_coast --set brake_coast.download.min_recordings=1`, then "
+    "`python -m flows view brake_coast <recording>`"
+)
+Accept = Callable[[FanOut], object]
 
 
 def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
@@ -79,7 +86,7 @@ def copy_images(drive: Drive, folder: Path) -> None:
             units.copied(path, folder / f"{time}{path.suffix.lower()}")
 
 
-def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> FanOut:
+def from_folder(root: Path, params: Download, out: Path, ctx: Context, accept: Accept) -> FanOut:
     planned = drives.plan(root, params)
     whole = {drive.path: drive for drive in planned.values()}  # of a drive in pieces the files are read once
     contents = units.content_hashes(list(whole.values()), lambda drive: drive.importer.files(drive.path))
@@ -87,31 +94,45 @@ def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> FanOut
     fingerprints = {
         name: digest(content[drive.path], {**asdict(drive), "path": None}, ctx.code) for name, drive in planned.items()
     }
-    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root)
+    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root, accept=accept)
 
 
-def from_world(params: Download, out: Path, ctx: Context) -> FanOut:
+def from_world(params: Download, out: Path, ctx: Context, accept: Accept) -> FanOut:
     world = highway.parse(params.source)
     planned = {name: drives.of_world(name, out / name) for name in highway.recording_names(world)}
     # A recording does not depend on how many there are: for one more only that one is made.
     settings = digest({**asdict(world), "recordings": None, "detector_images": None}, ctx.code)
     fingerprints = {name: digest(settings, name) for name in planned}
-    return units.make_all(partial(make, world=world), planned, fingerprints, out, ctx)
+    return units.make_all(partial(make, world=world), planned, fingerprints, out, ctx, accept=accept)
+
+
+def totals_of(done: FanOut) -> dict[str, float]:
+    summaries = done.summaries.values()
+    totals = {key: sum(summary[key] for summary in summaries) for key in TOTALS}
+    totals["hours"] = round(sum(summary["duration_s"] for summary in summaries) / 3600, 4)
+    totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
+    return totals | {"groups": len({summary["group"] for summary in summaries})}
+
+
+def write_report(done: FanOut, out: Path) -> None:
+    about = {"totals": totals_of(done), "recordings": done.summaries, "quarantined": done.quarantined}
+    write_json(out / "report.json", about)
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
-    """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable."""
-    if source_uri.scheme(params.source) == "synth":
-        done = from_world(params, out, ctx)
-    else:
-        done = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx)
-    summaries = done.summaries
-    totals = {key: sum(summary[key] for summary in summaries.values()) for key in TOTALS}
-    totals["hours"] = round(sum(summary["duration_s"] for summary in summaries.values()) / 3600, 4)
-    totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
-    totals["groups"] = len({summary["group"] for summary in summaries.values()})
-    write_json(out / "report.json", {"totals": totals, "recordings": summaries, "quarantined": done.quarantined})
+    """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable: then the
+    recordings of the run before stay, and its report."""
     needed = params.min_recordings
-    advice = f", needed are {needed} to train, validate and test (min_recordings: 1 is enough to annotate)"
-    units.refuse_too_few(done, needed, "recordings", params.source, advice)
-    return totals
+
+    def accept(done: FanOut) -> None:
+        if not (out / "report.json").exists():
+            write_report(done, out)
+        advice = f", needed are {needed} to train, validate and test; {ONE_ALONE}"
+        units.refuse_too_few(done, needed, "recordings", params.source, advice)
+
+    if source_uri.scheme(params.source) == "synth":
+        done = from_world(params, out, ctx, accept)
+    else:
+        done = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx, accept)
+    write_report(done, out)
+    return totals_of(done)

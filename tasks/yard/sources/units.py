@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
-from tasks.yard.fanout import FanOut, fan_out
+from tasks.yard.fanout import FanOut, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, replacing
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
@@ -40,10 +40,16 @@ def shown(uri: str, root: Path, path: Path) -> str:
 
 
 def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) -> list[str]:
-    """Of each unit a hash of every file that it is made from."""
+    """Of each unit a hash of every file that it is made from.
+
+    A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
+    """
 
     def of(unit: T) -> str:
-        return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        try:
+            return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        except Exception as error:
+            return digest(type(error).__name__, str(as_bad_input(error, unit.where)))
 
     with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
         return list(pool.map(of, units))
@@ -63,8 +69,8 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
     """
     try:
         return make(unit, folder)
-    except BadInput as error:
-        text = str(error).replace(str(folder), unit.where)
+    except Exception as error:
+        text = str(as_bad_input(error, unit.where)).replace(str(folder), unit.where)
         own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
         raise BadInput(text.replace(*own)) from None
 
@@ -76,9 +82,14 @@ def make_all(
     out: Path,
     ctx: Context,
     root: Path | None = None,
+    *,
+    accept: Callable[[FanOut], object],
 ) -> FanOut:
-    """One folder of `out` a unit; `make` brings the unit into its folder and returns what was found in it."""
-    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx)
+    """One folder of `out` a unit; `make` brings the unit into its folder and returns what was found in it.
+
+    Whatever can fail the step belongs into `accept`, `refuse_too_few` above all: a run that fails takes nothing away.
+    """
+    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx, accept=accept)
 
 
 def refuse_too_few(done: FanOut, needed: int, what: str, uri: str, advice: str = "") -> None:

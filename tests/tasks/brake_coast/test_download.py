@@ -177,6 +177,20 @@ def test_too_few_usable_recordings_stop_the_step_and_say_why(source, tmp_path):
     assert download.run(params(source, min_recordings=1), tmp_path / "out")["recordings"] == 2
 
 
+def test_a_run_that_fails_takes_nothing_away(source, tmp_path):
+    out = tmp_path / "out"
+    download.run(params(source), out)
+    before = {name: folder_hash(folder) for name, folder in recording.recordings(out).items()}
+    told = report(out)
+    one = native(tmp_path / "other", 0, frames=50)  # a recording of this name is there, and it is another
+    with pytest.raises(BadInput, match=r"usable recordings: 1, needed are 3.*`python -m flows view brake_coast <rec"):
+        download.run(params(tmp_path / "other"), out)
+    assert {name: folder_hash(folder) for name, folder in recording.recordings(out).items()} == before
+    assert report(out) == told and one.name in before
+    assert download.run(params(tmp_path / "other", min_recordings=1), out)["rows"] == 50
+    assert list(recording.recordings(out)) == [one.name]
+
+
 def test_what_is_odd_is_counted_and_kept(source, tmp_path):
     folder = native(source, 3, every=1)
     table = pd.read_csv(folder / "telemetry.csv", dtype=str)
