@@ -40,7 +40,8 @@ from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
-BAD_INPUT = "Bad input"  # the name of the state of a stage whose input a person has to fix
+# Names of the states of a stage that a person has to look at: its input, or its code, has to be mended.
+BAD_INPUT, BROKEN = "Bad input", "Broken"
 
 
 class Plain(logging.Filter):
@@ -126,11 +127,13 @@ def bring_up_to_date(name: str) -> State:
         return _current.get().bring_up_to_date(name)
     except BadInput as error:  # a person has to fix the input: no traceback, and a retry would not help
         return Failed(name=BAD_INPUT, message=str(error))
+    except worker.StepBroken as error:
+        return Failed(name=BROKEN, message=str(error))
 
 
 def may_be_better_next_time(task, task_run, state: State) -> bool:
-    """Prefect calls this before a retry: a network error may pass, but bad input stays bad."""
-    return state.name != BAD_INPUT
+    """Prefect calls this before a retry: a network error may pass, but bad input stays bad, and so does broken code."""
+    return state.name not in (BAD_INPUT, BROKEN)
 
 
 # Not a decorator: Prefect pickles the running task for the worker process. A function is pickled by reference only if

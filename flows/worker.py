@@ -41,6 +41,21 @@ class StepFailed(RuntimeError):
     """A step ended with an error; the text holds its traceback."""
 
 
+class StepBroken(StepFailed):
+    """It would end with the same error again: trying it anew is a waste of minutes."""
+
+
+# Faults of code or data. What a network or a disk does is an `OSError`; a requests or JSON error of an answer that was
+# cut off is both, and worth another try.
+LASTING = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
+
+
+def lasts(error: BaseException) -> bool:
+    """Will the same error come again? Of work over many recordings the first one's error decides."""
+    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+    return isinstance(cause, (*LASTING, RuntimeError, MemoryError)) and not isinstance(cause, OSError)
+
+
 def warm_up(with_torch: bool) -> None:
     """Start the server that steps are forked from, with the modules loaded that take 3 to 4 s to import."""
     fork_server.set_forkserver_preload(["flows.worker", "mlflow", *(["torch"] if with_torch else [])])
@@ -77,6 +92,8 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
         process.join()
     if kind == "bad input":
         raise BadInput(value)
+    if kind == "broken":
+        raise StepBroken(f"{stage} failed:\n{value}")
     if kind == "error":
         raise StepFailed(f"{stage} failed:\n{value}")
     return value
@@ -100,8 +117,8 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
             result.send(("ok", Made(metrics, began, time.time())))
         except BadInput as error:
             result.send(("bad input", str(error)))
-        except BaseException:
-            result.send(("error", traceback.format_exc()))
+        except BaseException as error:
+            result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
 
 
 def task_runs(stage: str) -> Callable:

@@ -13,6 +13,7 @@ made again when anything it is made from changes, and only then.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,12 @@ from tasks.yard.worlds import highway
 log = logging.getLogger(__name__)
 TOTALS = ["rows", "windows", "error_rows", "duplicate_rows", "gaps", "images"]
 TOTALS += ["unreadable_images", "images_without_telemetry", "rows_without_image"]
+ONE_ALONE = (
+    "one alone can be annotated, labelled and predicted by networks trained before, not trained on: "
+    "`python -m flows run brake_coast --set brake_coast.download.min_recordings=1`, then "
+    "`python -m flows view brake_coast <recording>`"
+)
+Accept = Callable[[FanOut], object]
 
 
 def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
@@ -105,7 +112,7 @@ def copy_images(drive: Drive, reading: Reading, folder: Path) -> list[str]:
     return [*([text.format(nameless[0])] if nameless else []), *bringing.remarks(bringing.bring(pairs))]
 
 
-def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> tuple[FanOut, dict]:
+def from_folder(root: Path, params: Download, out: Path, ctx: Context, accept: Accept) -> tuple[FanOut, dict]:
     """The recordings, and what of the folder is passed over."""
     planned = drives.plan(root, params)
     whole = {drive.path: drive for drive in planned.values()}  # of a drive in pieces the files are read once
@@ -117,38 +124,56 @@ def from_folder(root: Path, params: Download, out: Path, ctx: Context) -> tuple[
     used = {path for drive in whole.values() for path in drive.importer.files(drive.path)}
     left = units.passed_over(root, used.__contains__)
     units.say_passed_over(left, source_uri.redacted(params.source), log)
-    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root), left
+    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root, accept=accept), left
 
 
-def from_world(params: Download, out: Path, ctx: Context) -> FanOut:
+def from_world(params: Download, out: Path, ctx: Context, accept: Accept) -> FanOut:
     world = highway.parse(params.source)
     planned = {name: drives.of_world(name, out / name) for name in highway.recording_names(world)}
     # A recording does not depend on how many there are: for one more only that one is made.
     settings = digest({**asdict(world), "recordings": None, "detector_images": None}, ctx.code)
     fingerprints = {name: digest(settings, name) for name in planned}
-    return units.make_all(partial(make, world=world), planned, fingerprints, out, ctx)
+    return units.make_all(partial(make, world=world), planned, fingerprints, out, ctx, accept=accept)
 
 
-def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
-    """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable."""
-    if source_uri.scheme(params.source) == "synth":
-        done, left = from_world(params, out, ctx), {}
-    else:
-        done, left = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx)
-    summaries = done.summaries
-    of_text: dict[str, list[str]] = {}  # pieces of one film say the same
-    for name, summary in summaries.items():
+def totals_of(done: FanOut) -> dict[str, float]:
+    summaries = done.summaries.values()
+    totals = {key: sum(summary[key] for summary in summaries) for key in TOTALS}
+    totals["hours"] = round(sum(summary["duration_s"] for summary in summaries) / 3600, 4)
+    totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
+    return totals | {"groups": len({summary["group"] for summary in summaries})}
+
+
+def write_report(done: FanOut, out: Path, left: dict) -> None:
+    about = {"totals": totals_of(done), "recordings": done.summaries, "quarantined": done.quarantined}
+    write_json(out / "report.json", about | ({"passed_over": left} if left else {}))
+
+
+def say_remarks(done: FanOut) -> None:
+    """On the console, once for the pieces of one film, which say the same."""
+    of_text: dict[str, list[str]] = {}
+    for name, summary in done.summaries.items():
         for text in summary.get("said", ()):
             of_text.setdefault(text, []).append(name)
     for text, names in of_text.items():
         log.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", text)
-    totals = {key: sum(summary[key] for summary in summaries.values()) for key in TOTALS}
-    totals["hours"] = round(sum(summary["duration_s"] for summary in summaries.values()) / 3600, 4)
-    totals |= {"recordings": len(summaries), "quarantined": len(done.quarantined)}
-    totals["groups"] = len({summary["group"] for summary in summaries.values()})
-    report = {"totals": totals, "recordings": summaries, "quarantined": done.quarantined}
-    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
+
+
+def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
+    """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable: then the
+    recordings of the run before stay, and its report."""
     needed = params.min_recordings
-    advice = f", needed are {needed} to train, validate and test (min_recordings: 1 is enough to annotate)"
-    units.refuse_too_few(done, needed, "recordings", params.source, advice)
-    return totals
+
+    def accept(done: FanOut) -> None:
+        if not (out / "report.json").exists():
+            write_report(done, out, {})
+        advice = f", needed are {needed} to train, validate and test; {ONE_ALONE}"
+        units.refuse_too_few(done, needed, "recordings", params.source, advice)
+
+    if source_uri.scheme(params.source) == "synth":
+        done, left = from_world(params, out, ctx, accept), {}
+    else:
+        done, left = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx, accept)
+    say_remarks(done)
+    write_report(done, out, left)
+    return totals_of(done)

@@ -94,8 +94,9 @@ def planned(
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable."""
     planned_units, fingerprints, world, left = planned(params, out, ctx)
-    done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
-    units.refuse_too_few(done, params.min_units, "sequences", params.source)
+    accept = partial(units.refuse_too_few, needed=params.min_units, what="sequences", uri=params.source)
+    work = partial(make, params=params, world=world)
+    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
     found = list(done.summaries.values())
     for mine in found:
         for line in [*mine.get("remarks", []), *mine["left_out"][:3]]:

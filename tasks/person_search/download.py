@@ -32,6 +32,7 @@ from tasks.person_search.importers.checks import described
 from tasks.person_search.importers.units import Unit, files_of, plan
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
+from tasks.yard.fanout import UNFINISHED, FanOut
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.layouts import bringing, yolo
 from tasks.yard.sources import local as sources
@@ -107,12 +108,12 @@ def planned(
     return found, fingerprints, world, passed
 
 
-def crops_by_dataset(out: Path, summaries: Mapping[str, dict]) -> dict[str, reid_layout.Crops]:
+def crops_by_dataset(done: FanOut) -> dict[str, reid_layout.Crops]:
     """All crops of each data set, whichever units they are in."""
     parts: dict[str, list[reid_layout.Crops]] = {}
-    for name, summary in summaries.items():
+    for name, summary in done.summaries.items():
         if "reid" in summary["parts"]:
-            parts.setdefault(summary["dataset"], []).append(reid_layout.read(out / name))
+            parts.setdefault(summary["dataset"], []).append(reid_layout.read(done.folder(name)))
     return {dataset: reid_layout.merged(mine) for dataset, mine in sorted(parts.items())}
 
 
@@ -131,6 +132,17 @@ def refuse_same_numbers(planned_units: Mapping[str, Unit], summaries: Mapping[st
                     f"{wheres} are both camera {number} of {summary['dataset']}; "
                     f'give one of them a "camera" of its own in its {checks.CAMERA}'
                 )
+
+
+def accept(done: FanOut, *, params: Download, planned_units: Mapping[str, Unit]) -> None:
+    """Raises `BadInput` if too few units are usable, or those of one data set contradict each other."""
+    units.refuse_too_few(done, params.min_units, "data sets and cameras", params.source)
+    for dataset, mine in crops_by_dataset(done).items():
+        try:
+            reid_layout.check(mine, dataset)
+        except BadInput as error:
+            raise BadInput(str(error).replace(f"{done.out}/", "").replace(f"{UNFINISHED}/", "/")) from None
+    refuse_same_numbers(planned_units, done.summaries)
 
 
 def people_sheet(out: Path, datasets: Mapping[str, reid_layout.Crops]) -> None:
@@ -186,19 +198,13 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable, or if the units of
     one data set contradict each other."""
     planned_units, fingerprints, world, passed = planned(params, out, ctx)
-    done = units.make_all(partial(make, params=params, world=world), planned_units, fingerprints, out, ctx)
-    units.refuse_too_few(done, params.min_units, "data sets and cameras", params.source)
+    work, agree = partial(make, params=params, world=world), partial(accept, params=params, planned_units=planned_units)
+    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree)
     for name, summary in done.summaries.items():
         said = summary.get("said", {})
         for remark in [*bringing.remarks(said), *(f"the film {remark}" for remark in said.get("film", ()))]:
             log.warning("%s: %s", name, remark)
-    crops = crops_by_dataset(out, done.summaries)
-    for dataset, mine in crops.items():
-        try:
-            reid_layout.check(mine, dataset)
-        except BadInput as error:
-            raise BadInput(str(error).replace(f"{out}/", "")) from None
-    refuse_same_numbers(planned_units, done.summaries)
+    crops = crops_by_dataset(done)
     datasets = {dataset: reid_layout.summary(mine) for dataset, mine in crops.items()}
     same = checks.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})
     for entry in same[:3]:

@@ -37,6 +37,19 @@ def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(yar
     assert yard_copy.outputs() == before
 
 
+def test_a_fault_that_no_check_foresaw_costs_one_recording_and_broken_code_is_not_tried_again(yard_copy):
+    yard_copy.edit("tasks/toy/reading.py", "return int(text)", "return int(text) if text != '5' else {}[text]")
+    yard_copy.add_number("five", "5")
+    result = yard_copy.flow("run", "toy")
+    assert result.returncode == 0, result.stderr
+    assert "quarantined five: five: cannot be used: KeyError: '5' (number in reading.py)" in result.stderr
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"
+    (yard_copy.root / "tasks/toy/collect.py").write_text("def run(params, out, ctx):\n    {}['lost']\n")
+    result = yard_copy.flow("run", "toy")
+    assert result.returncode == 1 and "KeyError: 'lost'" in result.stderr
+    assert "retry" not in result.stderr.lower() and "Broken" in result.stderr
+
+
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):
     gates = new_yard.gates()
     params = new_yard.root / "params.yaml"

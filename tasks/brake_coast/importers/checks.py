@@ -18,6 +18,7 @@ from tasks.yard.layouts.images import fault, image_size
 from tasks.yard.step import BadInput
 
 MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
+PAUSE_MS = 3_600_000  # a longer step is no driving: a pause, or a wrong date
 RUN_ROWS = 20  # one window; a drive without a gap-free run of so many rows can teach nothing
 POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 5)}
 IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
@@ -49,7 +50,7 @@ def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
         "out_of_order_rows": telemetry.out_of_order_rows,
         "missing_replies": telemetry.missing_replies,
         "rate_hz": round(1000 / median_ms, 3) if median_ms else None,
-        "duration_s": round(float(rows["t_ms"].iloc[-1] - rows["t_ms"].iloc[0]) / 1000, 1),
+        "duration_s": round(float(step_ms[step_ms <= PAUSE_MS].sum()) / 1000, 1),
         "gaps": int((step_ms > MAX_GAP_MS).sum()),
         "longest_gap_s": round(float(step_ms.max()) / 1000, 3) if len(step_ms) else 0.0,
         "windows": int((runs - RUN_ROWS + 1).clip(min=0).sum()),

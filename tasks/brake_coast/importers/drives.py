@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from tasks.brake_coast.formats import recording
-from tasks.brake_coast.importers import carla, carobd, native, video
+from tasks.brake_coast.importers import carla, carobd, checks, native, video
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.layouts import grouping
@@ -102,35 +102,67 @@ def _stem(kind: str, path: Path) -> str:
 def cut(drive: Drive, guard_s: float, *, pieces: int | None = None, piece_s: float | None = None) -> list[Drive]:
     """Equal pieces of a drive with `guard_s` left out between two: so many, or of about `piece_s`; a short one stays.
 
-    A piece is its own group: with a guard of a window and the longest horizon, nothing that the examples of one piece
-    saw is seen by those of another. Car, driver and day stay the same, so a test on it is easier than on a new drive.
+    Only gap-free runs of rows that a window fits into count, so that no piece is empty: neither a pause nor a row with
+    a wrong date makes a drive longer. A piece is its own group: with a guard of a window and the longest horizon,
+    nothing that the examples of one piece saw is seen by those of another. Car, driver and day stay the same, so a test
+    on it is easier than on a new drive.
     """
     try:
         t_ms = recording.parse_times(drive.read().table["Time"]).dropna().to_numpy(np.int64)
     except Exception:
         return [drive]  # making it will say what is wrong with it
+    every_ms = np.sort(t_ms)
+    t_ms, driven_ms = gap_free(t_ms)
     if not len(t_ms):
         return [drive]
-    first, last = int(t_ms.min()), int(t_ms.max())
-    span_s = (last - first) / 1000
+    total_s = float(driven_ms[-1]) / 1000
     if piece_s is not None:
-        pieces = max(1, round((span_s + guard_s) / (piece_s + guard_s)))
-    pieces = min(pieces, math.floor((span_s + guard_s) / (SHORTEST_PIECE_S + guard_s)))
+        pieces = max(1, round((total_s + guard_s) / (piece_s + guard_s)))
+    pieces = min(pieces, math.floor((total_s + guard_s) / (SHORTEST_PIECE_S + guard_s)))
     if pieces < 2:
         return [drive]
-    length_ms = (last - first - 1000 * guard_s * (pieces - 1)) / pieces
-    starts = [round(first + k * (length_ms + 1000 * guard_s)) for k in range(pieces)]
+    length_ms = 1000 * (total_s - guard_s * (pieces - 1)) / pieces
+    begins = [k * (length_ms + 1000 * guard_s) for k in range(pieces)]
+    spans = [stamps(t_ms, driven_ms, begin, begin + length_ms) for begin in begins]
+    # The few rows before the first run and after the last one stay with them, if they are of the same hours.
+    trip = np.cumsum(np.diff(every_ms, prepend=every_ms[:1]) > checks.PAUSE_MS)
+    first, last = (trip[np.searchsorted(every_ms, at)] for at in (t_ms[0], t_ms[-1]))
+    spans[0] = int(every_ms[trip == first][0]), spans[0][1]
+    spans[-1] = spans[-1][0], max(spans[-1][1], int(every_ms[trip == last][-1]))
+    rows, kept = len(every_ms), sum(int(((every_ms >= first) & (every_ms <= last)).sum()) for first, last in spans)
+    log.info(
+        "%s: %d pieces of %.0f s, %g s apart; %d of %d rows are in none: between two, or in runs shorter than a window",
+        drive.where, pieces, length_ms / 1000, guard_s, rows - kept, rows,
+    )  # fmt: skip
     digits = len(str(pieces))
     return [
         replace(
             drive,
             name=(name := f"{drive.name}-{k:0{digits}}"),
             group=name,
-            span_ms=(start, round(start + length_ms)),
+            span_ms=span,
             piece=(k, pieces),
         )
-        for k, start in enumerate(starts, 1)
+        for k, span in enumerate(spans, 1)
     ]
+
+
+def gap_free(t_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The stamps in ascending order that lie in gap-free runs long enough for a window, and for each how many
+    milliseconds of such runs lie before it."""
+    t_ms = np.unique(t_ms)
+    run = np.cumsum(np.diff(t_ms, prepend=t_ms[:1]) > checks.MAX_GAP_MS)
+    long_enough = np.bincount(run, minlength=1)[run] >= checks.RUN_ROWS
+    t_ms, run = t_ms[long_enough], run[long_enough]
+    step_ms = np.diff(t_ms, prepend=t_ms[:1])
+    return t_ms, np.cumsum(np.where(np.diff(run, prepend=run[:1]) == 0, step_ms, 0))
+
+
+def stamps(t_ms: np.ndarray, driven_ms: np.ndarray, begin_ms: float, end_ms: float) -> tuple[int, int]:
+    """First and last millisecond of the rows between two places on the way that `driven_ms` measures."""
+    first = int(np.searchsorted(driven_ms, begin_ms - 0.5))
+    last = int(np.searchsorted(driven_ms, end_ms + 0.5, side="right")) - 1
+    return round(t_ms[first] - (driven_ms[first] - begin_ms)), round(t_ms[last] + (end_ms - driven_ms[last]))
 
 
 def plan(root: Path, params: Download) -> dict[str, Drive]:

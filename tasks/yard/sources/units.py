@@ -7,11 +7,8 @@ knows it.
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import shutil
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +17,13 @@ from logging import Logger
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
-from tasks.yard.fanout import FanOut, fan_out
+from tasks.yard.fanout import FanOut, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, natural, replacing
 from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
-log = logging.getLogger(__name__)
 HASHERS = 8
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
 NAMED = 5  # of files that are passed over
 LEFT_OVERS = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
@@ -50,10 +45,16 @@ def shown(uri: str, root: Path, path: Path) -> str:
 
 
 def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) -> list[str]:
-    """Of each unit a hash of every file that it is made from."""
+    """Of each unit a hash of every file that it is made from.
+
+    A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
+    """
 
     def of(unit: T) -> str:
-        return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        try:
+            return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        except Exception as error:
+            return digest(type(error).__name__, str(as_bad_input(error, unit.where)))
 
     with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
         return list(pool.map(of, units))
@@ -74,21 +75,10 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
     """
     try:
         return make(unit, folder)
-    except BadInput as error:
-        text = str(error).replace(str(folder), unit.where)
+    except Exception as error:
+        text = str(as_bad_input(error, unit.where)).replace(str(folder), unit.where)
         own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
         raise BadInput(text.replace(*own)) from None
-    except Exception as error:
-        if isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (
-            isinstance(error, OSError) and error.errno in OF_THE_MACHINE
-        ):
-            raise
-        log.debug("%s", unit.where, exc_info=True)
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(at.filename).name}:{at.lineno}"
-        raise BadInput(
-            f"{unit.where}: cannot be read, {type(error).__name__}: {error} ({where}); please report it"
-        ) from error
 
 
 def make_all(
@@ -98,9 +88,14 @@ def make_all(
     out: Path,
     ctx: Context,
     root: Path | None = None,
+    *,
+    accept: Callable[[FanOut], object],
 ) -> FanOut:
-    """One folder of `out` a unit; `make` brings the unit into its folder and returns what was found in it."""
-    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx)
+    """One folder of `out` a unit; `make` brings the unit into its folder and returns what was found in it.
+
+    Whatever can fail the step belongs into `accept`, `refuse_too_few` above all: a run that fails takes nothing away.
+    """
+    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx, accept=accept)
 
 
 def refuse_too_few(done: FanOut, needed: int, what: str, uri: str, advice: str = "") -> None:

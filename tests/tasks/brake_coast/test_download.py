@@ -177,6 +177,20 @@ def test_too_few_usable_recordings_stop_the_step_and_say_why(source, tmp_path):
     assert download.run(params(source, min_recordings=1), tmp_path / "out")["recordings"] == 2
 
 
+def test_a_run_that_fails_takes_nothing_away(source, tmp_path):
+    out = tmp_path / "out"
+    download.run(params(source), out)
+    before = {name: folder_hash(folder) for name, folder in recording.recordings(out).items()}
+    told = report(out)
+    one = native(tmp_path / "other", 0, frames=50)  # a recording of this name is there, and it is another
+    with pytest.raises(BadInput, match=r"usable recordings: 1, needed are 3.*`python -m flows view brake_coast <rec"):
+        download.run(params(tmp_path / "other"), out)
+    assert {name: folder_hash(folder) for name, folder in recording.recordings(out).items()} == before
+    assert report(out) == told and one.name in before
+    assert download.run(params(tmp_path / "other", min_recordings=1), out)["rows"] == 50
+    assert list(recording.recordings(out)) == [one.name]
+
+
 def test_what_is_odd_is_counted_and_kept(source, tmp_path):
     folder = native(source, 3, every=1)
     table = pd.read_csv(folder / "telemetry.csv", dtype=str)
@@ -246,6 +260,68 @@ def test_pieces_never_come_closer_than_the_guard(rows, guard_s, piece_s):
     lengths = [(b - a) / 1000 for a, b in spans]
     assert min(lengths) >= 24.9 and max(lengths) - min(lengths) < 0.01
     assert all(b[0] - a[1] >= 1000 * guard_s - 2 for a, b in pairwise(spans))
+
+
+def cut_of(t_ms: np.ndarray, guard_s: float = 15.0, **how) -> list[Drive]:
+    """The pieces of a drive with rows at these times."""
+    times = pd.DataFrame({"Time": [recording.format_time(int(t), digits=3) for t in t_ms]})
+
+    class Timed(Drive):
+        @property
+        def importer(self):
+            return type("Layout", (), {"table": lambda path: times})
+
+    return cut(Timed("a-1", "native", Path(), "a", "a-1"), guard_s, **how)
+
+
+def rows_in(pieces: list[Drive], t_ms: np.ndarray) -> list[int]:
+    return [int(((t_ms >= piece.span_ms[0]) & (t_ms <= piece.span_ms[1])).sum()) for piece in pieces]
+
+
+@pytest.mark.parametrize("wrong", [0, 4_102_444_800_000], ids=["1970", "2100"])
+def test_a_row_with_a_wrong_date_makes_no_empty_piece(tmp_path, wrong):
+    good = drives.START_MS + 500 * np.arange(600)
+    t_ms = np.insert(good, 300, wrong)
+    assert rows_in(cut_of(t_ms, pieces=5), good) == rows_in(cut_of(good, pieces=5), good) == [96] * 5
+    folder = native(tmp_path / "source", 0, frames=600)
+    table = pd.read_csv(folder / "telemetry.csv", dtype=str)
+    table.loc[300, "Time"] = recording.format_time(wrong)
+    table.to_csv(folder / "telemetry.csv", index=False)
+    metrics = download.run(params(tmp_path / "source"), tmp_path / "out")
+    assert (metrics["recordings"], metrics["quarantined"]) == (5, 0) and metrics["hours"] < 0.1
+
+
+def test_pauses_make_no_piece_longer_and_every_piece_holds_a_window():
+    hour = 3_600_000
+    parts = [drives.START_MS + k * hour + 500 * np.arange(120) for k in range(5)]  # a minute each, an hour apart
+    t_ms = np.concatenate(parts)
+    pieces = cut_of(t_ms, pieces=5)
+    assert len(pieces) == 5 and min(rows_in(pieces, t_ms)) >= 90
+    assert all(b.span_ms[0] - a.span_ms[1] >= 15_000 for a, b in pairwise(pieces))
+    scraps = np.concatenate([drives.START_MS + k * hour + 500 * np.arange(19) for k in range(50)])
+    assert len(cut_of(scraps, pieces=5)) == 1  # no window fits anywhere: making it says so
+    assert rows_in(cut_of(np.concatenate([scraps + 9 * hour * 10, t_ms]), pieces=5), t_ms) == rows_in(pieces, t_ms)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    runs=st.lists(
+        st.tuples(st.integers(1, 200), st.sampled_from([700, 5_000, 60_000, 10**10])), min_size=1, max_size=9
+    ),
+    guard_s=st.floats(0, 40),
+    pieces=st.integers(2, 9),
+)
+def test_every_piece_of_a_drive_with_pauses_holds_a_window_and_keeps_its_distance(runs, guard_s, pieces):
+    steps = np.concatenate([np.r_[pause, np.full(rows - 1, 500)] for rows, pause in runs])
+    t_ms = np.cumsum(steps)
+    found = cut_of(t_ms, guard_s, pieces=pieces)
+    if len(found) == 1:
+        return
+    segment = np.cumsum(steps > 601)
+    for piece in found:
+        inside = (t_ms >= piece.span_ms[0]) & (t_ms <= piece.span_ms[1])
+        assert np.unique(segment[inside], return_counts=True)[1].max() >= 20
+    assert all(b.span_ms[0] - a.span_ms[1] >= 1000 * guard_s - 2 for a, b in pairwise(found))
 
 
 def test_a_guard_shorter_than_a_window_and_the_horizon_is_refused():

@@ -239,6 +239,18 @@ def test_only_what_has_changed_is_made_again(tmp_path):
     assert json.loads((tmp_path / "download/quarantine.json").read_text()) == {}
 
 
+def test_a_run_that_fails_takes_nothing_away(tmp_path):
+    marmot(tmp_path / "in/a")
+    fetched(tmp_path, tmp_path / "in", min_units=2)
+    before = {name: folder_hash(tmp_path / "download" / name) for name in ("a-train", "a-val")}
+    marmot(tmp_path / "other/b", val_labels=False)
+    with pytest.raises(BadInput, match="usable sequences: 1"):
+        fetched(tmp_path, tmp_path / "other", min_units=2)
+    assert {name: folder_hash(tmp_path / "download" / name) for name in before} == before
+    assert list(fetched(tmp_path, tmp_path / "other")["units"]) == ["b"]
+    assert not list((tmp_path / "download").glob("a-*"))
+
+
 def test_images_of_the_other_part_without_labels_are_said(tmp_path):
     said = fetched(tmp_path, marmot(tmp_path / "square", val_labels=False))["units"]["square"]
     assert said["left_out"] == ["1-annotation/val: 12 images without labels: left out; train is divided instead"]

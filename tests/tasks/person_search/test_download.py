@@ -271,6 +271,19 @@ def test_two_cameras_with_one_number_are_an_error_that_names_both(tmp_path):
     }  # fmt: skip
 
 
+def test_a_run_that_fails_takes_nothing_away(tmp_path):
+    fetched(tmp_path, market(tmp_path / "one"))
+    before = folder_hash(tmp_path / "download/one-reid")
+    source = real_layouts.cameras(tmp_path / "yard", "cam1", "cam2")
+    (source / "cameras/cam2/camera.json").write_text('{"camera": 1}')
+    with pytest.raises(BadInput, match="both camera 1"):
+        fetched(tmp_path, source)
+    assert folder_hash(tmp_path / "download/one-reid") == before
+    (source / "cameras/cam2/camera.json").write_text('{"camera": 2}')
+    assert set(fetched(tmp_path, source)["units"]) == {"yard-camera-cam1", "yard-camera-cam2"}
+    assert not (tmp_path / "download/one-reid").exists()
+
+
 def double(path: Path) -> None:
     """What macOS leaves beside a file on a foreign disk."""
     path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ def double(item: int, folder: Path) -> dict:
     if item < 0:
         raise BadInput(f"row 3: {item} is negative; remove it")
     if item == 0:
-        raise OSError("disk unplugged")
+        raise OSError(errno.EIO, "disk unplugged")
     (folder / "doubled.txt").write_text(str(2 * item))
     return {"doubled": 2 * item}
 
@@ -58,9 +59,60 @@ def test_only_what_changed_is_made_again_and_what_is_gone_is_removed(tmp_path):
 
 
 def test_a_recording_that_went_bad_leaves_no_old_result(tmp_path):
-    fan_out(double, {"a": 1}, {"a": "good"}, tmp_path, Context())
-    made = fan_out(double, {"a": -1}, {"a": "bad"}, tmp_path, Context())
-    assert made.summaries == {} and not (tmp_path / "a").exists()
+    fan_out(double, {"a": 1, "b": 2}, {"a": "good", "b": "good"}, tmp_path, Context())
+    made = fan_out(double, {"a": -1, "b": 2}, {"a": "bad", "b": "good"}, tmp_path, Context())
+    assert list(made.summaries) == ["b"] and not (tmp_path / "a").exists()
+
+
+def reads(text: str, folder: Path) -> dict:
+    """Faults that no check foresees: of the text, of a file of its own, of the memory."""
+    if text == "gone":
+        (folder / "nothing.txt").read_text()
+    if text == "huge":
+        raise MemoryError("no room for 80 GB")
+    return {"number": int(text)}
+
+
+@pytest.mark.parametrize("ctx", [Context(), Context(map=processes)], ids=["serial", "processes"])
+def test_a_fault_that_no_check_foresaw_is_quarantined_with_its_name_and_kind(tmp_path, ctx):
+    items = {"a": "1", "b": "x7", "c": "gone", "d": "4"}
+    made = fan_out(reads, items, items, tmp_path, ctx)
+    assert made.summaries == {"a": {"number": 1}, "d": {"number": 4}}
+    said = read_json(tmp_path / "quarantine.json")
+    assert said["b"].startswith("b: cannot be used: ValueError: invalid literal for int() with base 10: 'x7' (reads in")
+    assert said["c"].startswith("c: cannot be used: FileNotFoundError") and not (tmp_path / "c.part").exists()
+    with pytest.raises(RuntimeError, match="1 of 1 recordings failed, first e: MemoryError"):
+        fan_out(reads, {"e": "huge"}, {"e": "1"}, tmp_path, ctx)
+
+
+def test_a_run_that_fails_takes_nothing_away_and_its_work_is_not_done_twice(tmp_path):
+    items = {"a": 1, "b": 2, "c": 3}
+    fan_out(double, items, prints(items), tmp_path, Context())
+    before = {key: folder_hash(tmp_path / key) for key in items}
+
+    def three(done) -> None:
+        assert (done.folder("a") / "doubled.txt").read_text() == "14"
+        if len(done.summaries) < 3:
+            raise BadInput("three are needed")
+
+    other = {"a": 7, "b": -1, "d": 4}
+    for _ in range(2):
+        with pytest.raises(BadInput, match="three are needed"):
+            fan_out(double, other, prints(other), tmp_path, Context(), accept=three)
+        assert {key: folder_hash(tmp_path / key) for key in items} == before
+    inode = (tmp_path / "a.part/doubled.txt").stat().st_ino
+    enough = {**other, "e": 5}
+    made = fan_out(double, enough, prints(enough), tmp_path, Context(), accept=three)
+    assert list(made.summaries) == ["a", "d", "e"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "d", "e", "quarantine.json"]
+    assert (tmp_path / "a/doubled.txt").read_text() == "14" and (tmp_path / "a/doubled.txt").stat().st_ino == inode
+
+
+def test_a_fault_of_the_machine_takes_nothing_away(tmp_path):
+    fan_out(double, {"a": 1, "c": 3}, prints({"a": 1, "c": 3}), tmp_path, Context())
+    with pytest.raises(RuntimeError, match="OSError"):
+        fan_out(double, {"a": -1, "b": 0}, prints({"a": -1, "b": 0}), tmp_path, Context())
+    assert (tmp_path / "a/doubled.txt").exists() and (tmp_path / "c/doubled.txt").exists()
 
 
 def test_a_fault_of_the_machine_fails_the_step_but_keeps_the_others(tmp_path):

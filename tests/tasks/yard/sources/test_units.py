@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ def make(unit: Unit, folder: Path) -> dict:
     for file in files_of(unit):
         if file.read_text() == "bad":
             raise BadInput(f"{file} cannot be used, nor {folder / 'a.txt'}; see {unit.path.parent / 'notes.txt'}")
+        if file.read_text() == "odd":
+            int(f"{file}")
         units.copied(file, folder / file.name)
     return {"files": len(files_of(unit))}
 
@@ -38,7 +41,16 @@ def source(tmp_path):
 
 
 def made(source, out: Path, root: Path | None = None):
-    return units.make_all(make, source, dict.fromkeys(source, "1"), out, Context(), root)
+    prints = dict.fromkeys(source, "1")
+    return units.make_all(make, source, prints, out, Context(), root, accept=lambda done: None)
+
+
+def test_too_few_take_nothing_away(source, tmp_path):
+    made({"old": source["good"]}, tmp_path / "out")
+    two = partial(units.refuse_too_few, needed=2, what="toys", uri="s3://bucket/all")
+    with pytest.raises(BadInput, match="usable toys: 1"):
+        units.make_all(make, source, dict.fromkeys(source, "1"), tmp_path / "out", Context(), accept=two)
+    assert (tmp_path / "out/old/a.txt").exists()
 
 
 def test_a_complaint_names_places_in_the_source(source, tmp_path):
@@ -82,3 +94,20 @@ def test_a_file_that_is_there_already_is_not_copied_again(tmp_path):
 def test_a_source_that_is_a_unit_itself_is_shown_as_it_was_given(tmp_path):
     assert units.shown("../data", tmp_path, tmp_path) == "../data"
     assert units.shown("../data/", tmp_path, tmp_path / "a/b") == "../data/a/b"
+
+
+def test_a_fault_that_no_check_foresaw_names_the_file_as_a_person_knows_it(source, tmp_path):
+    (source["bad"].path / "a.txt").write_text("odd")
+    done = made(source, tmp_path / "out")
+    assert list(done.summaries) == ["good"]
+    assert done.quarantined["bad"].startswith("s3://bucket/all/bad: cannot be used: ValueError: invalid literal")
+    assert "'s3://bucket/all/bad/a.txt'" in done.quarantined["bad"] and str(tmp_path) not in done.quarantined["bad"]
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_hashing_of_the_others(source, tmp_path):
+    (source["bad"].path / "a.txt").write_text("fine")
+    (source["bad"].path / "gone.txt").symlink_to(tmp_path / "nowhere")
+    good, bad = units.content_hashes(list(source.values()), files_of)
+    assert good == units.content_hashes([source["good"]], files_of)[0] != bad
+    done = made(source, tmp_path / "out")
+    assert list(done.summaries) == ["good"] and "gone.txt" in done.quarantined["bad"]

@@ -41,6 +41,6 @@ def run(params, out, ctx=Context()) -> dict:
     if not items:
         raise BadInput(f"{params.source}: holds no number")
     fingerprints = {key: digest(file_hash(path), ctx.code) for key, path in items.items()}
-    made = fan_out(partial(take, gates=params.gates), items, fingerprints, out, ctx)
-    refuse_too_few(made, 1, "numbers", params.source)
+    accept = partial(refuse_too_few, needed=1, what="numbers", uri=params.source)
+    made = fan_out(partial(take, gates=params.gates), items, fingerprints, out, ctx, accept=accept)
     return {"numbers": len(made.summaries), "made": len(made.made)}
