@@ -28,7 +28,11 @@ SHARE = st.floats(0.01, 0.49)
 
 def packed(root: Path, ctx: Context = Context(), **changes) -> dict[str, float]:
     """check_data and pack of what lies in download/; returns pack's metrics."""
-    check_data.run(CheckData(max_reprojection_px=25, refuse_shifted=True, pictures=0), root / "check_data", download=root / "download")
+    check_data.run(
+        CheckData(max_reprojection_px=25, refuse_shifted=True, pictures=0),
+        root / "check_data",
+        download=root / "download",
+    )
     params = {"height_px": 32, "width_px": 48, "cell_m": 0.2, "shares": {"val": 0.1, "test": 0.1}} | changes
     return pack.run(Pack(**params), root / "pack", ctx, download=root / "download", check_data=root / "check_data")
 
