@@ -220,15 +220,9 @@ def unseen(found: Sequence, places: np.ndarray) -> int:
     return int((~np.any([camera.sees(*camera.project(flat)) for camera in cameras], axis=0)).sum()) if len(flat) else 0
 
 
-def outside_regions(found: Sequence, people: Mapping[int, np.ndarray], findings: Findings) -> dict[str, float | None]:
+def outside_regions(beside: Mapping[str, np.ndarray], found: Sequence, findings: Findings) -> dict[str, float | None]:
     """{camera: share of the people with a box in its image who stand outside of its region}; None if it has none."""
-    count = {name: np.zeros(2, int) for name, of in found.calibrations.items() if of.roi is not None}
-    for frame, who in people.items():
-        places = {int(person): xy for person, *xy in who}
-        for name, boxes in found.boxes(frame).items():
-            if name in count and len(boxes):
-                count[name] += regions.outside_region(found, name, boxes, places)
-    for name, (seen, outside) in count.items():
+    for name, (seen, outside, _) in beside.items():
         if seen >= regions.MIN_PLACES and outside > regions.SEEN_OUTSIDE * seen:
             findings.add(
                 "regions of interest", found.folder / sequence.CALIBS / f"{name}.json", f"{outside} of {seen} people "
@@ -236,7 +230,7 @@ def outside_regions(found: Sequence, people: Mapping[int, np.ndarray], findings:
                 "mend ground_plane.download.use_alpha_undistort"
             )  # fmt: skip
     return {
-        name: None if name not in count or not count[name][0] else float(count[name][1] / count[name][0])
+        name: float(beside[name][1] / beside[name][0]) if name in beside and beside[name][0] else None
         for name in found.calibrations
     }
 
@@ -291,10 +285,11 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     joined = sorted(shown & set(people))
     need = max(MIN_LABELLED, len(found.splits))
     distances = np.linalg.norm(np.concatenate(list(off.values())), axis=1)
-    fitted = regions.fit(found, everybody[:, 1:])
+    beside = regions.outside(found, people)
+    fitted = regions.fit(found, everybody[:, 1:], beside)
     if fitted.finding:
         findings.add("plane and people", found.folder / sequence.SCENE, fitted.finding)
-    beside = outside_regions(found, people, findings)
+    outside = outside_regions(beside, found, findings)
     if drawn:
         check_pictures.cameras(out / f"{name}-cameras.png", found, usable, people, off)
         check_pictures.plane(out / f"{name}-plane.png", found, everybody[:, 1:], inside)
@@ -322,7 +317,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
             "unseen": lost,
         },
         "plane_m": list(found.plane.size_m), "people_m": fitted.people_m, "cameras": cameras,
-        "outside_region": beside,
+        "outside_region": outside,
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
         "label_shifts": {str(shift): evidence.document() for shift, evidence in shifts.items()},
