@@ -33,7 +33,7 @@ import numpy as np
 
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.formats.sequence import Sequence
-from tasks.ground_plane.judging import moments
+from tasks.ground_plane.judging import moments, regions
 from tasks.ground_plane.page import check_pictures
 from tasks.ground_plane.params import CheckData
 from tasks.yard.files import read_json, write_json
@@ -220,6 +220,21 @@ def unseen(found: Sequence, places: np.ndarray) -> int:
     return int((~np.any([camera.sees(*camera.project(flat)) for camera in cameras], axis=0)).sum()) if len(flat) else 0
 
 
+def outside_regions(beside: Mapping[str, np.ndarray], found: Sequence, findings: Findings) -> dict[str, float | None]:
+    """{camera: share of the people with a box in its image who stand outside of its region}; None if it has none."""
+    for name, (seen, outside, _) in beside.items():
+        if seen >= regions.MIN_PLACES and outside > regions.SEEN_OUTSIDE * seen:
+            findings.add(
+                "regions of interest", found.folder / sequence.CALIBS / f"{name}.json", f"{outside} of {seen} people "
+                f"with a box in its images stand outside of its 'ROI', and are not learnt from there; draw it anew, or "
+                "mend ground_plane.download.use_alpha_undistort"
+            )  # fmt: skip
+    return {
+        name: float(beside[name][1] / beside[name][0]) if name in beside and beside[name][0] else None
+        for name in found.calibrations
+    }
+
+
 def judged_cameras(
     found: Sequence, off: dict[str, np.ndarray], usable: dict[str, list[int]], params: CheckData, findings: Findings
 ) -> dict[str, dict[str, Any]]:
@@ -270,6 +285,11 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     joined = sorted(shown & set(people))
     need = max(MIN_LABELLED, len(found.splits))
     distances = np.linalg.norm(np.concatenate(list(off.values())), axis=1)
+    beside = regions.outside(found, people)
+    fitted = regions.fit(found, everybody[:, 1:], beside)
+    if fitted.finding:
+        findings.add("plane and people", found.folder / sequence.SCENE, fitted.finding)
+    outside = outside_regions(beside, found, findings)
     if drawn:
         check_pictures.cameras(out / f"{name}-cameras.png", found, usable, people, off)
         check_pictures.plane(out / f"{name}-plane.png", found, everybody[:, 1:], inside)
@@ -296,7 +316,8 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
             "people": len(everybody), "persons": len(np.unique(everybody[:, 0])), "outside": int((~inside).sum()),
             "unseen": lost,
         },
-        "plane_m": list(found.plane.size_m), "cameras": cameras,
+        "plane_m": list(found.plane.size_m), "people_m": fitted.people_m, "cameras": cameras,
+        "outside_region": outside,
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
         "label_shifts": {str(shift): evidence.document() for shift, evidence in shifts.items()},
@@ -310,7 +331,8 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
 def refused(reason: str) -> dict[str, Any]:
     """The same of a unit that cannot be read."""
     return {"part": None, "splits": [], "layout": None, "counts": dict.fromkeys((*COUNTS, "persons"), 0), "cameras": {},
-            "plane_m": None, "label_shifts": {}, "labels_late": False, "labels_fit_pictures": None,
+            "plane_m": None, "people_m": None, "outside_region": {}, "label_shifts": {},
+            "labels_late": False, "labels_fit_pictures": None,
             "reprojection_px": {},
             "reprojection_overall_px": None, "findings": [reason], "usable": False, "too_short": False,
             "why": reason}  # fmt: skip

@@ -61,7 +61,9 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
     if world is not None:
         plaza_files.write_unit(world, unit.name, folder)
     elif unit.layout == "marmot":
-        remarks = marmot.bring(unit.path, unit.part, unit.splits, folder, params.metres_per_unit)
+        remarks = marmot.bring(
+            unit.path, unit.part, unit.splits, folder, params.metres_per_unit, params.use_alpha_undistort
+        )
     else:
         remarks = wildtrack.bring(
             unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder, params.annotation_offset
@@ -84,7 +86,8 @@ def planned(
     found = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
     fingerprints = {}
     for unit, content in zip(found, units.content_hashes(found, files_of), strict=True):
-        read_by = params.metres_per_unit if unit.layout == "marmot" else params.annotation_offset
+        marmot_by = [params.metres_per_unit, params.use_alpha_undistort]
+        read_by = marmot_by if unit.layout == "marmot" else params.annotation_offset
         fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, read_by, ctx.code)
     left = units.passed_over(root, lambda path: any(known(unit, path) for unit in found))
     units.say_passed_over(left, source_uri.redacted(uri), log)

@@ -21,6 +21,9 @@ class Download(FromSource):
     metres_per_unit: float = Field(
         gt=0, description="of a MARMOT source's T and labels; 0.01: centimetres, as it is made"
     )
+    use_alpha_undistort: bool = Field(
+        description="MARMOT's switch of this name: its ROI is drawn on images undistorted with K_new, not with K"
+    )
     annotation_offset: int | None = Field(
         description="of WILDTRACK and MultiviewX: image i belongs to annotation i + this; null: what joins more, "
         "and where two join as many, what the pictures say"

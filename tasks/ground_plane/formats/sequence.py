@@ -1,6 +1,7 @@
 """One sequence of frames of one set of still cameras, as download/<unit>/ holds it: a MARMOT data root of one part.
 
-    scene.json                                           splits, part, plane, layout, where, annotation_offset
+    scene.json                                           splits, part, plane, layout, where, annotation_offset,
+                                                         use_alpha_undistort
     0-calibration/calibs/camN.json                       calibration.py
     1-annotation/<part>/camN/camN_<frame id>.png|jpg     as filmed
     1-annotation/labels/<part>/<annotator>_<frame id>.json    labels.py
@@ -51,6 +52,7 @@ class Sequence:
     part: str
     layout: str
     where: str
+    use_alpha_undistort: bool = False  # its source's regions of interest were read in the pixels of K_new
     annotation_offset: int | None = None  # of its source's numbers: image i was given annotation i + this
 
     @cached_property
@@ -177,5 +179,5 @@ def read(folder: Path) -> Sequence:
         {camera: frame_files(folders[camera]) if camera in folders else {} for camera in calibrations},
         labels.chosen(folder / LABELS / said["part"])[0], plane, splits, said["part"],
         str(said.get("layout", "marmot")), str(said.get("where", folder)),
-        said.get("annotation_offset"),
+        bool(said.get("use_alpha_undistort", False)), said.get("annotation_offset"),
     )  # fmt: skip

@@ -72,8 +72,9 @@ def bring_label(source: Path, target: Path, to_cm: float) -> None:
     ])  # fmt: skip
 
 
-def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres_per_unit: float) -> dict:
-    """Make the unit's folder but for where it is from; returns what is to be said about it. Raises `BadInput`."""
+def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres_per_unit: float, alpha: bool) -> dict:
+    """Make the unit's folder but for where it is from; returns what is to be said about it. `alpha`: the regions of
+    interest are drawn in the pixels of K_new. Raises `BadInput`."""
     files = sequence.calibration_files(source / sequence.CALIBS)
     images = sequence.ANNOTATION / part
     folders = sequence.camera_folders(source / images)
@@ -81,7 +82,8 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
     if not files:
         raise BadInput(f"{source}: neither {sequence.CALIBS}/camN.json nor {images}/camN/; MARMOT's data root has both")
     calibrations = {
-        number: replace(calibration.read(path, metres_per_unit), name=f"cam{number}") for number, path in files.items()
+        number: replace(calibration.read(path, metres_per_unit, alpha), name=f"cam{number}")
+        for number, path in files.items()
     }
     if (source / sequence.SCENE).is_file():
         plane = sequence.described(source / sequence.SCENE)[0]
@@ -109,5 +111,6 @@ def bring(source: Path, part: str, splits: tuple[str, ...], folder: Path, metres
         left_out.append(
             f"{sequence.ANNOTATION / other}: {filmed} images without labels: left out; {part} is divided instead"
         )
-    write_json(folder / sequence.SCENE, sequence.scene_document(plane, splits, part, "marmot", str(source)))
+    said = sequence.scene_document(plane, splits, part, "marmot", str(source))
+    write_json(folder / sequence.SCENE, {**said, "use_alpha_undistort": alpha})
     return {"left_out": left_out, "remarks": remarks, "annotators": annotators}

@@ -2,7 +2,7 @@
 
 Writes, for a unit (`part`: val for val-NN, else train):
     scene.json
-    0-calibration/calibs/camN.json                    T in cm; ROI: the filmed part of the square, undistorted
+    0-calibration/calibs/camN.json                    T in cm; ROI: the filmed part of the square, undistorted, with K
     1-annotation/<part>/camN/camN_<frame id>.png      144 x 256 px, as filmed; ids are 0, 5, 10, ...
     1-annotation/labels/<part>/plaza_<frame id>.json  who is on the square, in cm; boxes in the images as filmed
 """

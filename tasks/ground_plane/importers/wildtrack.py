@@ -91,30 +91,38 @@ def layout_of(folder: Path) -> str | None:
     return "multiviewx" if any(name.startswith(("extr_Camera", "intr_Camera")) for name in names) else "wildtrack"
 
 
-def xml_numbers(path: Path, key: str, count: int) -> np.ndarray | None:
-    """(count) of a node of OpenCV's XML, as its matrix or as bare text; None without such a node. Raises `BadInput`."""
+def xml_numbers(path: Path, key: str, counts: tuple[int, ...]) -> np.ndarray | None:
+    """The numbers of a node of OpenCV's XML, one of `counts` of them: a matrix, in text or in base64, or bare text, as
+    OpenCV reads it. None without such a node. Raises `BadInput`."""
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
         if len(data) > XML_BYTES or "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise BadInput(f"{path}: no calibration: larger than {XML_BYTES} bytes, or it defines entities of its own")
-        node = ElementTree.fromstring(text).find(key)
+        if ElementTree.fromstring(text).find(key) is None:
+            return None
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
         raise BadInput(f"{path}: cannot be read as XML ({error})") from None
-    if node is None:
-        return None
-    inner = node.find("data")
+    found = np.empty(0)
     try:
-        found = np.array([float(word) for word in ((node if inner is None else inner).text or "").split()])
-    except ValueError:
-        found = np.empty(0)
-    if len(found) != count or not np.isfinite(found).all():
-        raise BadInput(f"{path}: {key!r} is not {count} finite numbers")
+        store = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        node = store.getNode(key)
+        matrix = node.mat() if node.isMap() else None
+        node = node.getNode("data") if node.isMap() else node
+        if matrix is not None:
+            found = np.asarray(matrix, float).ravel()
+        elif node.isSeq() and all(node.at(i).isReal() or node.at(i).isInt() for i in range(node.size())):
+            found = np.array([node.at(i).real() for i in range(node.size())])
+        store.release()
+    except (cv2.error, SystemError, ValueError):
+        pass
+    if len(found) not in counts or not np.isfinite(found).all():
+        raise BadInput(f"{path}: {key!r} is not {' or '.join(map(str, counts))} finite numbers, as OpenCV reads it")
     return found
 
 
 def needed(path: Path, key: str, count: int) -> np.ndarray:
-    found = xml_numbers(path, key, count)
+    found = xml_numbers(path, key, (count,))
     if found is None:
         raise BadInput(f"{path}: key {key!r} is missing")
     return found
@@ -153,7 +161,7 @@ def calibrated(number: int, files: tuple[Path, Path], layout: Layout, size: tupl
     K = needed(intrinsic, "camera_matrix", 9).reshape(3, 3)
     if abs(np.linalg.det(K)) < 1e-6:
         raise BadInput(f"{intrinsic}: 'camera_matrix' cannot be inverted")
-    dist = xml_numbers(intrinsic, "distortion_coefficients", 5)
+    dist = xml_numbers(intrinsic, "distortion_coefficients", (4, 5, 8, 12, 14))
     if dist is None or not bends(K, dist, size):
         dist = np.zeros(5)
     R, T = layout.right_handed(R, needed(extrinsic, "tvec", 3) * layout.metres_per_unit)

@@ -2,7 +2,7 @@
 the image without distortion, which is a pinhole camera's (camera.py).
 
 K and dist (OpenCV's k1, k2, p1, p2, k3) belong to the image as filmed; K_new to the image without distortion, in whose
-pixels the region of interest is drawn. All lengths in metres.
+pixels the region of interest is. All lengths in metres.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ import cv2
 import numpy as np
 
 from tasks.yard.geometry.camera import Camera
+
+
+def carried(pixels: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Pixels (n, 2) without distortion of a camera matrix -> of another one."""
+    flat = np.column_stack([np.asarray(pixels, float), np.ones(len(pixels))])
+    return flat[:, :2] if np.array_equal(old, new) else (flat @ np.linalg.inv(old).T @ new.T)[:, :2]
 
 
 @dataclass(frozen=True)

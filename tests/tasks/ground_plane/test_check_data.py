@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.ground_plane import check_data
-from tasks.ground_plane.params import CheckData
+from tasks.ground_plane import check_data, pack
+from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.params import CheckData, Pack, Shares
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane import tiny_scene
@@ -20,9 +21,11 @@ UNIT = "tiny-00"
 IMAGES, LABELS, CALIBS = "1-annotation/train", "1-annotation/labels/train", "0-calibration/calibs"
 
 
-def checked(root: Path, pictures: int = 0, refuse_shifted: bool = True) -> tuple[dict[str, float], dict]:
+def checked(
+    root: Path, pictures: int = 0, refuse_shifted: bool = True, max_reprojection_px: float = 3.0
+) -> tuple[dict[str, float], dict]:
     """(metrics, check.json) of what lies in download/."""
-    params = CheckData(max_reprojection_px=3.0, refuse_shifted=refuse_shifted, pictures=pictures)
+    params = CheckData(max_reprojection_px=max_reprojection_px, refuse_shifted=refuse_shifted, pictures=pictures)
     metrics = check_data.run(params, root / "check_data", download=root / "download")
     return metrics, read_json(root / "check_data/check.json")
 
@@ -228,3 +231,26 @@ def test_labels_that_no_calibration_fits_make_a_sequence_useless(tmp_path):
         write_json(path, rows)
     with pytest.raises(BadInput, match=r"no calibration fits the labels: .* bring both to one unit"):
         checked(tmp_path)
+
+
+def test_a_sequence_of_two_labelled_frames_is_test_where_another_is_trained_on(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download", "long", frames=6)
+    tiny_scene.write_unit(tmp_path / "download", "short", frames=2, seed=5)
+    tiny_scene.write_unit(tmp_path / "download", "one", frames=1, seed=6)
+    _, said = checked(tmp_path)
+    assert said["usable"] == ["long", "short"] and said["units"]["short"]["splits"] == ["test"]
+    assert said["units"]["short"]["findings"] == [
+        "short: 2 labelled frames are too few to be divided: all of them are test"
+    ]
+    assert "Read and left out: 1 sequence: 3 cameras, 1 frame, of which 1 are labelled" in said["verdict"]
+    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.2, test=0.2))
+    pack.run(params, tmp_path / "pack", download=tmp_path / "download", check_data=tmp_path / "check_data")
+    assert {s.name: s.split.tolist() for s in scenes.load(tmp_path / "pack")}["short"] == ["test", "test"]
+
+
+def test_a_sequence_that_was_read_and_left_out_has_its_cameras_and_frames_in_the_verdict(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download", "short", frames=2)
+    with pytest.raises(BadInput, match="no sequence can be used"):
+        checked(tmp_path)
+    said = read_json(tmp_path / "check_data/check.json")["verdict"]
+    assert said.startswith("0 of 1 sequence can be used. Read and left out: 1 sequence: 3 cameras, 2 frames")

@@ -13,6 +13,7 @@ import pytest
 from tasks.ground_plane.formats import calibration, sequence
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.geometry.camera import polygon_on_ground
+from tasks.yard.geometry.lens import carried
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.sources import changed, fetched, marmot
 from tests.tasks.ground_plane.tiny_scene import write_unit
@@ -190,9 +191,10 @@ def test_a_label_that_cannot_be_read_is_left_out_and_said(tmp_path, spoil, why):
 
 def test_a_region_up_to_the_horizon_is_no_plane(tmp_path):
     source = marmot(tmp_path / "square", val_labels=False)
-    camera = calibration.read(source / CALIBS / "cam1.json").camera()
-    far = camera.project(np.array([[*(camera.centre[:2] + 3000 * np.array(camera.R[2, :2])), 0.0]]))[0][0].tolist()
-    changed(source / CALIBS / "cam1.json", lambda said: said["ROI"].append(far))
+    of = calibration.read(source / CALIBS / "cam1.json")
+    camera = of.camera()
+    far = camera.project(np.array([[*(camera.centre[:2] + 3000 * np.array(camera.R[2, :2])), 0.0]]))[0]
+    changed(source / CALIBS / "cam1.json", lambda said: said["ROI"].append(carried(far, of.K_new, of.K)[0].tolist()))
     with pytest.raises(BadInput, match=r"calibs/cam1.json: its 'ROI' reaches \d{4} m away"):
         fetched(tmp_path, source)
 

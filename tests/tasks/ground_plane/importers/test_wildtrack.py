@@ -13,7 +13,7 @@ import pytest
 from tasks.ground_plane.formats import sequence
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.step import BadInput
-from tests.tasks.ground_plane.sources import REAL, changed, fetched, matrix, picture, xml
+from tests.tasks.ground_plane.sources import REAL, changed, fetched, film, matrix, picture, xml
 from tests.tasks.ground_plane.tiny_scene import looking
 
 NAMES = ("CVLab1", "CVLab2", "CVLab3", "CVLab4", "IDIAP1", "IDIAP2", "IDIAP3")
@@ -175,6 +175,11 @@ def test_a_label_that_cannot_be_read_is_left_out_and_said(tmp_path, spoil, why):
     assert line.startswith(f"annotations_positions/00000005.json: frame 5: {why}") and said["labels"] == 2
 
 
+TURN = [1.0313882807621200e-06, -2.0165616786097962, -2.4089596950516627]
+SHIFT = [6.6700118705312574, 2.9786739997332018e-01, -1.5875007945159126e01]
+K = [[90, 0, 96], [0, 90, 54], [0, 0, 1]]
+
+
 def multiviewx(root: Path, images, annotations) -> Path:
     """One camera of MultiviewX's; its calibration is the first one's, of a left-handed world."""
     for n in images:
@@ -183,21 +188,110 @@ def multiviewx(root: Path, images, annotations) -> Path:
         annotation(root / f"annotations_positions/{n:05d}.json", [(n, 200 + 1000 * 40)], 1)
     xml(
         root / "calibrations/extrinsic/extr_Camera1.xml",
-        matrix("rvec", [1.0313882807621200e-06, -2.0165616786097962, -2.4089596950516627]),
-        matrix("tvec", [6.6700118705312574, 2.9786739997332018e-01, -1.5875007945159126e01]),
+        matrix("rvec", TURN),
+        matrix("tvec", SHIFT),
     )
-    K = [[90, 0, 96], [0, 90, 54], [0, 0, 1]]
     xml(root / "calibrations/intrinsic/intr_Camera1.xml", matrix("camera_matrix", K, 3, 3))
     return root
 
 
-@pytest.mark.parametrize(("annotations", "joined"), [((1, 2, 4), {0: 1, 1: 2, 3: 4}), ((0, 1, 2), {0: 0, 1: 1, 2: 2})])
-def test_multiviewx_counts_annotations_from_one_unless_there_is_a_zero(tmp_path, annotations, joined):
-    fetched(tmp_path, multiviewx(tmp_path / "X", range(4), annotations))
+JOINED = [
+    (range(4), (1, 2, 4), {0: 1, 1: 2, 3: 4}),  # from 1, images from 0: as its generator numbers them
+    (range(4), (0, 1, 2), {0: 0, 1: 1, 2: 2}),
+    (range(1, 5), range(1, 5), {1: 1, 2: 2, 3: 3, 4: 4}),
+    (range(360, 364), range(360, 364), {360: 360, 361: 361, 362: 362, 363: 363}),  # the last frames of a set
+    (range(360, 364), range(361, 365), {360: 361, 361: 362, 362: 363, 363: 364}),
+    (range(1, 5), range(4), {1: 0, 2: 1, 3: 2, 4: 3}),  # as nobody is known to number them
+]
+
+
+@pytest.mark.parametrize(("images", "annotations", "joined"), JOINED)
+def test_images_are_joined_to_annotations_as_their_numbers_fit_best(tmp_path, images, annotations, joined):
+    report = fetched(tmp_path, multiviewx(tmp_path / "X", images, annotations))
     found = sequence.read(tmp_path / "download/X")
     assert {frame: int(found.people(frame)[0, 0]) for frame in found.joined} == joined
-    np.testing.assert_allclose(found.people(1)[0, 1:], [5.0, 15.0])  # its Y of 1 m, from the other side of 16 m
+    image, annotation_ = next(iter(joined.items()))
+    assert report["units"]["X"]["image_0_has_annotation"] == found.annotation_offset == annotation_ - image
+    np.testing.assert_allclose(found.people(found.joined[0])[0, 1:], [5.0, 15.0])  # its Y of 1 m, from the other side
     np.testing.assert_allclose(found.calibrations["cam1"].camera().centre, [6.67, 16 - 15.68, 2.5], atol=0.01)
+
+
+def test_wildtrack_numbered_a_frame_apart_is_joined_and_said(tmp_path, caplog):
+    source = wildtrack(tmp_path / "W", frames=range(0, 40, 5))
+    for path in sorted((source / "annotations_positions").iterdir(), reverse=True):
+        path.rename(path.with_name(f"{int(path.stem) + 5:08d}.json"))
+    report = fetched(tmp_path, source)
+    assert report["units"]["W"]["joined"] == 8 and report["units"]["W"]["image_0_has_annotation"] == 5
+    assert "image i is joined to annotation i + 5, which joins 8 frames and equal numbers 7" in caplog.text
+
+
+def walk_in_the_hall(moment: int) -> list[tuple[float, float]]:
+    """Four people who go half a metre a frame, in MultiviewX's own left-handed metres."""
+    return [(4 + 0.5 * moment, 10), (11 - 0.5 * moment, 9), (6.5, 5 + 0.5 * moment), (9, 11.5 - 0.5 * moment)]
+
+
+def hall(root: Path, images, annotations, first_annotation: int) -> Path:
+    """MultiviewX in which image i shows what annotation i + first_annotation says."""
+    multiviewx(root, [], [])
+    film(root, images, {1: (TURN, SHIFT, K)}, walk_in_the_hall)
+    for number in annotations:
+        walkers = walk_in_the_hall(number - first_annotation)
+        people = [(n, round(x * 40) + 1000 * round(y * 40)) for n, (x, y) in enumerate(walkers)]
+        annotation(root / f"annotations_positions/{number:05d}.json", people, 1)
+    return root
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_where_numbers_fit_in_two_ways_the_pictures_decide(tmp_path, first):
+    """Twelve images and eleven annotations, 1 to 11: the first of an equal set is lost, or the last of the other."""
+    report = fetched(tmp_path, hall(tmp_path / "X", range(12), range(1, 12), first))["units"]["X"]
+    assert report["image_0_has_annotation"] == first and report["annotation_offset_by"] == "pictures"
+    assert report["joined"] == 11
+
+
+def test_where_the_pictures_do_not_tell_a_person_is_asked(tmp_path):
+    source = multiviewx(tmp_path / "X", range(6), range(1, 6))
+    asked = r"1 to 5, and images 0 to 5 .* join 5 frames each.* Set ground_plane.download.annotation_offset to 1 or 0"
+    with pytest.raises(BadInput, match=asked):
+        fetched(tmp_path, source)
+    for offset in (0, 1, 0):  # what a run before it made is made anew
+        report = fetched(tmp_path, source, annotation_offset=offset)["units"]["X"]
+        found = sequence.read(tmp_path / "download/X")
+        assert report["joined"] == 5 and int(found.people(2)[0, 0]) == 2 + offset
+
+
+def test_an_annotation_before_the_first_image_is_left_out_and_two_of_a_number_are_refused(tmp_path):
+    report = fetched(tmp_path, multiviewx(tmp_path / "X", range(4), range(4)), annotation_offset=2)["units"]["X"]
+    assert report["left_out"] == [f"annotations_positions/0000{n}.json: belongs to no image: left out" for n in (0, 1)]
+    shutil.copyfile(tmp_path / "X/annotations_positions/00002.json", tmp_path / "X/annotations_positions/2.json")
+    with pytest.raises(BadInput, match=r"00002.json and .*2.json are of one frame"):
+        fetched(tmp_path, tmp_path / "X")
+
+
+def test_a_calibration_in_base64_is_the_same_as_in_text(tmp_path):
+    source = multiviewx(tmp_path / "X", range(4), range(4))
+    fetched(tmp_path, source)
+    in_text = sequence.read(tmp_path / "download/X").calibrations["cam1"]
+    nodes = {"extrinsic/extr_Camera1": {"rvec": TURN, "tvec": SHIFT}, "intrinsic/intr_Camera1": {"camera_matrix": K}}
+    for file, values in nodes.items():
+        store = cv2.FileStorage(str(source / f"calibrations/{file}.xml"), cv2.FILE_STORAGE_WRITE_BASE64)
+        for key, value in values.items():
+            store.write(key, np.array(value, float))
+        store.release()
+        assert 'type_id="binary"' in (source / f"calibrations/{file}.xml").read_text()
+    fetched(tmp_path, source)
+    found = sequence.read(tmp_path / "download/X").calibrations["cam1"]
+    for key in ("K", "R", "T"):
+        np.testing.assert_allclose(getattr(found, key), getattr(in_text, key), atol=1e-12)
+
+
+def test_files_with_a_byte_order_mark_are_read(tmp_path):
+    source = wildtrack(tmp_path / "W")
+    for path in source.rglob("*.*"):
+        if path.suffix in (".json", ".xml"):
+            path.write_text(path.read_text(), encoding="utf-8-sig")
+    report = fetched(tmp_path, source)["units"]["W"]
+    assert report["joined"] == 3 and report["people"] == 6 and report["left_out"] == []
 
 
 @pytest.mark.skipif(not (REAL / "multiviewx").exists(), reason="needs ../shared/real: ten frames of MultiviewX")
