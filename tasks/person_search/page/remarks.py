@@ -79,8 +79,10 @@ def of_threshold(details: Mapping[str, Any]) -> list[str]:
         told.append(f"Leader and threshold were chosen on {counted(people, 'person', 'people')} of validation.")
     promised, kept = of["validation"][of["kind"]]["far"], (of["test"][of["kind"]] or {}).get("far")
     if kept is not None and kept > OFF * promised:
-        text = f"The threshold promised {promised:.2%} false accepts on validation and gives {kept:.2%} on test"
-        told.append(f"{text}: the people of validation are too few, or too unlike those of test.")
+        rates = f"{promised:.2%} false accepts of single pairs on validation and gives {kept:.2%} on test"
+        told.append(
+            f"The threshold promised {rates}: the people of validation are too few, or too unlike those of test."
+        )
     return told
 
 

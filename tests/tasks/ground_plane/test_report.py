@@ -162,6 +162,22 @@ def test_what_is_found_at_one_place_all_the_time_and_is_nobody_is_explained():
     assert visualize.standing([moment([], [])] * 5) == []
 
 
+def test_the_page_of_a_rendered_world_says_so_at_its_top(project, tmp_path):
+    root, *_ = project
+    for step in ("pack", "evaluate", "visualize", "train"):
+        (tmp_path / step).symlink_to(root / step)
+    shutil.copytree(root / "check_data", tmp_path / "check_data")
+    check = read_json(root / "check_data/check.json")
+    for layout in ("plaza", "marmot"):
+        for unit in check["units"].values():
+            unit["layout"] = layout
+        write_json(tmp_path / "check_data/check.json", check)
+        paged(tmp_path)
+        text = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+        assert ("Rendered world: a computer drew" in text) == (layout == "plaza")
+        assert layout == "marmot" or text.index("Rendered world") < text.index("Who stands where?")
+
+
 def test_the_titles_of_the_heatmaps_are_whole_and_large(project):
     root, scene, *_ = project
     name = "a sequence of the market place of an early morning in October, part two"
