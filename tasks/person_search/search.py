@@ -156,7 +156,10 @@ def said(found: Sequence[dict], best: Sequence[dict], threshold: float | None, w
 def answer(
     query: Query, similarity: np.ndarray, yard: Yard, threshold: float | None, why: str, gap_s: float
 ) -> dict[str, Any]:
-    """What results.json says of one query, from its similarities (N) with all detections."""
+    """What results.json says of one query, from its similarities (N) with all detections.
+
+    found: somebody is as similar as the threshold asks; right: this is the person, as far as anybody knows.
+    """
     best, found = [], []
     for place, one in enumerate(yard.indexed):
         mine = similarity[yard.start[place] : yard.start[place + 1]]

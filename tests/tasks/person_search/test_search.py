@@ -446,11 +446,12 @@ def test_sightings_hold_every_frame_above_the_threshold_once_and_are_apart(frame
         assert frame[other.rows[0]] - frame[one.rows[-1]] > most - 2e-6
 
 
-def test_from_frames_to_the_answer_with_an_index_that_the_step_made(yard):
+@pytest.mark.parametrize("fps", [2.0, None])
+def test_from_frames_to_the_answer_with_an_index_that_the_step_made(yard, fps):
     """An untrained detector sees boxes anywhere; the true boxes find their person to the bit, in another camera too."""
     for number in (1, 2):
         asked = {f"0007_c{number}s1_000000_00.png": ANN}
-        write_camera(yard.download, number, 4, people={ANN: {1: 20, 2: 60}, BOB: {1: 80}}, asked=asked)
+        write_camera(yard.download, number, 4, people={ANN: {1: 20, 2: 60}, BOB: {1: 80}}, asked=asked, fps=fps)
     yard.index()
     metrics = yard.search()
     assert metrics["oracle_map"] == metrics["oracle_top1"] == 1
