@@ -21,6 +21,7 @@ from tasks.brake_coast.params import Report
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting.pages import data_uri, environment, markdown
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -172,6 +173,7 @@ def run(
     pictures = sorted(train_detector.glob("*.png"))
     page = {
         "source_url": reporting_params.source_url,
+        "rendered": rendered(data_card.layouts(download), "recordings"),
         "summary": summary,
         "details": details,
         "tasks": tasks,

@@ -34,6 +34,7 @@ from tasks.brake_coast.pack import joined
 from tasks.brake_coast.params import Evaluate, Line, Pack
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import read_if_there, read_json, replacing, write_text
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
 WIDTH_PX, QUALITY = 640, 70
@@ -268,6 +269,8 @@ def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int
         notes.append("This drive has no pictures: telemetry only.")
     elif shown["roi"] is None:
         notes.append("No boxes: annotate has not run on this drive, or its quarantine.json says why.")
+    if world := rendered([recording.layout(folder)], "recordings"):
+        notes.append(world)
     tasks = list(dict.fromkeys(task for of in runs.values() for task in of))
     wanted = [*tasks, "braking", "coasting"] if tasks else ["brake_1s", "coast_1s", "braking", "coasting"]
     known = labels.set_index("t_ms").reindex(t_ms)

@@ -15,11 +15,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tasks.yard.files import read_json, write_json, write_text
+from tasks.ground_plane.page.remarks import of_standing
+from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -127,6 +129,8 @@ def run(
     details, check, packed = (
         read_json(path) for path in (evaluate / "details.json", check_data / "check.json", pack / "scenes.json")
     )
+    seen = read_if_there(visualize / "summary.json")
+    details["remarks"] += of_standing(seen.get("standing", {}))
     names = ranked(details["runs"])
     for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
         stale.unlink()
@@ -141,8 +145,10 @@ def run(
     findings = [text for unit in check["units"].values() for text in unit["findings"]]
     page: dict[str, Any] = {
         "source_url": reporting_params.source_url,
+        "rendered": rendered((unit.get("layout") for unit in check["units"].values()), "sequences"),
         "details": details, "names": names, "metrics": METRICS, "figures": figures, "check": check, "packed": packed,
-        "film": film(visualize, out, reporting_params.embed_mb), "shown": pictures(visualize, ("frame", "heatmap")),
+        "still": seen.get("still"), "film": film(visualize, out, reporting_params.embed_mb),
+        "shown": pictures(visualize, ("frame", "heatmap")),
         "curve": pictures(evaluate, ("threshold",)), "findings": findings[:SHOWN_FINDINGS], "count": len(findings),
         "checked": pictures(check_data, [f"{unit}-{kind}" for unit in spread for kind in ("cameras", "plane")]),
         "unusable": {name: said["why"] for name, said in check["units"].items() if not said["usable"]},

@@ -200,7 +200,9 @@ class Search(Section):
     threshold: float | None = Field(
         ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: that of evaluate"
     )
-    gap_s: float = Field(ge=0, description="of not being seen, that a sighting bridges")
+    gap_s: float = Field(
+        ge=0, description="of not being seen, that a sighting bridges; of stills without times each is a sighting"
+    )
     results: Positive = Field(description="detections that a query's results.csv lists, the most similar ones")
     sheet_queries: int = Field(ge=0, description="so many queries get a contact sheet, evenly spread over all")
     video_queries: int = Field(ge=0, description="so many get an mp4 and a sheet: those that most cameras saw")

@@ -18,12 +18,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tasks.person_search.judging.runs import is_baseline, ranked_runs
-from tasks.person_search.page.remarks import remarks
+from tasks.person_search.page.remarks import remarks, strangers_of
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
+from tasks.yard.reporting.words import counted, rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -89,7 +90,17 @@ def learning(path: Path, histories: Mapping[str, list[dict]]) -> str:
     return charts.drawn(path, draw)
 
 
-def table(details: dict, runs: Sequence[str], detector: dict, search: dict) -> str:
+def on_searched_frames(cameras: Mapping[str, dict]) -> dict[str, float] | None:
+    """What the detector is worth where it is used: {boxes, found, recall, frames, each: people a frame} over the
+    cameras whose true boxes are known. None where there are none."""
+    known = [of for of in cameras.values() if of.get("true_boxes")]
+    boxes, found, frames = (sum(of[key] for of in known) for key in ("true_boxes", "true_boxes_found", "frames"))
+    if not boxes:
+        return None
+    return {"boxes": boxes, "found": found, "recall": found / boxes, "frames": frames, "each": boxes / frames}
+
+
+def table(details: dict, runs: Sequence[str], detector: dict, search: dict, cameras: dict) -> str:
     """What a run of the line ends with, as markdown: for the console and for Prefect."""
 
     def shown(value: float | None) -> str:
@@ -114,9 +125,16 @@ def table(details: dict, runs: Sequence[str], detector: dict, search: dict) -> s
     for split in [name for name in ("test", "val") if name in detector][:1]:
         of = detector[split]
         text += ["", f"Detector on {split}: mAP50 {shown(of.get('map50'))}, mAP50-95 {shown(of.get('map50_95'))}."]
+        if on_search := on_searched_frames(cameras):
+            text[-1] += (
+                f" In the frames that are searched it finds {on_search['found']:,} of {on_search['boxes']:,} people."
+            )
     if found := {key: of for key, of in (search.get("metrics") or {}).items() if key in BOXES and of}:
         each = ", ".join(f"{BOXES[key]} {shown(found[key]['map'])}" for key in BOXES if key in found)
         text += ["", f"Search in {len(search['cameras'])} cameras, mAP: {each}."]
+        if strangers := strangers_of(search):
+            asked = counted(strangers["asked"], "query", "queries")
+            text[-1] += f" Of {asked} whose person no camera saw {strangers['found']} were said to be found."
     return "\n".join(text) + "\n"
 
 
@@ -137,7 +155,8 @@ def searched(search: Path, about: dict, out: Path, embed_mb: float) -> dict[str,
         if path.stat().st_size > embed_mb * 1e6:
             src = f"{caption(path)['query']}.mp4"
             shutil.copyfile(path, out / src)
-        shown.append({**caption(path), "src": src})
+        still = path.with_suffix(".jpg")
+        shown.append({**caption(path), "src": src, "poster": data_uri(still) if still.exists() else None})
     return {"films": shown, "sheets": [{**caption(path), "uri": photo_uri(path, SHEET_PX)} for path in sheets[:SHEETS]]}
 
 
@@ -224,18 +243,20 @@ def run(
         figures["learning"] = learning(out / "learning.png", histories)
     page = {
         "source_url": reporting_params.source_url,
+        "rendered": rendered((unit.get("layout") for unit in report.get("units", {}).values()), "parts of the source"),
         "details": details, "runs": runs, "metrics": METRICS, "boxes": BOXES, "leader": details["leader"],
         "threshold": details["threshold"], "figures": figures,
         "remarks": remarks(details, detector, about, report),
         "curves": drawings(evaluate, ("cmc", "similarities", "errors"), photos=False),
         "lists": drawings(evaluate, ("ranked",), photos=True),
         "detector": detector, "seen": drawings(train_detector, ("samples", "curves"), photos=True),
+        "on_search": on_searched_frames(cameras), "strangers": strangers_of(about),
         "search": about, "cameras": cameras, "found": searched(search, about, out, reporting_params.embed_mb),
         "report": report, "findings": findings(report, config), "config": config,
         "sheets": drawings(download, ("people", "boxes"), photos=True),
     }  # fmt: skip
     numbers = headline(details, about, detector)
     write_json(out / "summary.json", {"leader": details["leader"], "remarks": page["remarks"], **numbers})
-    write_text(out / "table.md", table(details, runs, detector, about))
+    write_text(out / "table.md", table(details, runs, detector, about, cameras))
     write_text(out / "report.html", render(PAGE, page))
     return {**numbers, "page_mb": (out / "report.html").stat().st_size / 1e6}

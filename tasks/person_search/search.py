@@ -2,7 +2,8 @@
 
 Reads    download/<unit>/{frames/, queries/}, index/, evaluate/details.json (the threshold), train/<leader>/best.pt
 Writes   search/search.json             {threshold, network, cameras, queries: {query: what is said of it}, metrics or
-                                        why there are none, skipped: images that cannot be read, empty: why}
+                                        why there are none, skipped: images that cannot be read, standing: {camera:
+                                        what is detected in one place all the time and is no known person}, empty: why}
          search/queries.csv             a line a query: who, found or not, where, how sure
          search/<query>/results.json    sightings and, of each camera, the best detection
          search/<query>/results.csv     the most similar detections of all cameras, most similar first
@@ -41,6 +42,7 @@ from tasks.person_search.judging.leader import leader_of
 from tasks.person_search.judging.search_judge import CELLS_AT_ONCE, IOU, judged
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.judging.sightings import Sighting, sightings
+from tasks.person_search.judging.standing import mark, standing
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.page import search_pictures, search_video
 from tasks.person_search.params import Search
@@ -154,7 +156,10 @@ def said(found: Sequence[dict], best: Sequence[dict], threshold: float | None, w
 def answer(
     query: Query, similarity: np.ndarray, yard: Yard, threshold: float | None, why: str, gap_s: float
 ) -> dict[str, Any]:
-    """What results.json says of one query, from its similarities (N) with all detections."""
+    """What results.json says of one query, from its similarities (N) with all detections.
+
+    found: somebody is as similar as the threshold asks; right: this is the person, as far as anybody knows.
+    """
     best, found = [], []
     for place, one in enumerate(yard.indexed):
         mine = similarity[yard.start[place] : yard.start[place + 1]]
@@ -329,6 +334,8 @@ def run(
         answers.append(answer(query, similarity, yard, threshold, chosen, params.gap_s))
         lines = ranked(similarity, yard, threshold, params.results)
         write_text(out / query.key / "results.csv", table(RESULTS, lines))
+    still = {one.camera.unit: standing(one) for one in indexed}
+    mark(answers, still)
     metrics, why = judged(asked, vectors, indexed, answers)
     metrics = rounded(metrics)
     tidy(out, [query.key for query in asked])
@@ -352,6 +359,7 @@ def run(
     write_json(out / "search.json", {
         "empty": None, "network": leader.network, "threshold": threshold, "threshold_from": chosen,
         "cameras": units, "skipped": skipped, "wide": wide, "metrics": metrics, "metrics_null_because": why,
+        "standing": {unit: found for unit, found in still.items() if found},
         "queries": {one["query"]: {"says": one["says"], "found": one["found"]} for one in answers},
         "sheets": [asked[i].key for i in sheets], "videos": [asked[i].key for i in films],
     })  # fmt: skip

@@ -191,3 +191,9 @@ def recordings(download: Path) -> dict[str, Path]:
 def description(folder: Path) -> dict:
     """recording.json of one drive."""
     return read_json(folder / "recording.json")
+
+
+def layout(folder: Path) -> str | None:
+    """How the drive came: the layout of its source, or the name of the world that rendered it."""
+    about = description(folder)
+    return about.get("source") if about.get("layout") == "synth" else about.get("layout")

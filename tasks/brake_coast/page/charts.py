@@ -78,7 +78,7 @@ def reliability(path: Path, details: dict, tasks: Sequence[str]) -> str:
                 size = 220 * rows["count"] / rows["count"].sum() + 8
                 dots = {"s": size, "color": look["color"], "zorder": 3, "alpha": 0.75}
                 axis.scatter(rows["mean_predicted"], rows["fraction_positive"], **dots)
-            axis.set(title=titled(details, task), xlabel="foretold probability", ylabel="share that came true")
+            axis.set(title=titled(details, task), xlabel="predicted probability", ylabel="share that came true")
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
         legend(figure, axes)
         return figure

@@ -46,6 +46,11 @@ def drive_rows(download: Path, annotate: Path, label: Path, config: dict) -> lis
     return rows
 
 
+def layouts(download: Path) -> list[str | None]:
+    """How each recording came."""
+    return [recording.layout(folder) for folder in recording.recordings(download).values()]
+
+
 def split_note(config: dict, download: Path) -> str:
     """What keeps the splits apart, and what does not."""
     if config["split_by"] == "recording":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.yard.reporting.words import counted
 
 FEW_FRAMES = 40  # WILDTRACK's test split; below, a few crowded frames move MODA by more than networks differ
+SHOWN_SCENES, SHOWN_PLACES = 3, 3
 COLLAPSED = 0.5  # a control that keeps so much of MODA has not collapsed; one camera fewer should keep it
 
 
@@ -56,6 +57,21 @@ def of_controls(details: Mapping[str, Any]) -> list[str]:
             f"Without {without['worst_camera']} MODA falls from {moda:.3f} to {without['worst']:.3f}: "
             "the network does not do with one camera fewer."
         )
+    return told
+
+
+def of_standing(standing: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Of what is found at one place in most frames of a scene and is nobody, as visualize/summary.json has it."""
+    told = []
+    for scene, places in list(standing.items())[:SHOWN_SCENES]:
+        where = " and ".join(f"({of['x_m']:.1f}, {of['y_m']:.1f}) m" for of in places[:SHOWN_PLACES])
+        more = f" and {len(places) - SHOWN_PLACES} more places" if len(places) > SHOWN_PLACES else ""
+        told.append(
+            f"In {scene} somebody is found at {where}{more} in {places[0]['frames']} of {places[0]['of']} frames, and "
+            "nobody is there: a thing that stands there, such as a pillar or a sign, is taken for a person."
+        )
+    if len(standing) > SHOWN_SCENES:
+        told.append(f"So it is in {len(standing) - SHOWN_SCENES} more scenes.")
     return told
 
 

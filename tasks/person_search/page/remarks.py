@@ -10,6 +10,7 @@ from tasks.yard.reporting.words import counted
 
 FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
 FEW_IMAGES = 50  # of a detector's test split
+SHOWN_STANDING = 3  # of each camera
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
 
 
@@ -78,8 +79,10 @@ def of_threshold(details: Mapping[str, Any]) -> list[str]:
         told.append(f"Leader and threshold were chosen on {counted(people, 'person', 'people')} of validation.")
     promised, kept = of["validation"][of["kind"]]["far"], (of["test"][of["kind"]] or {}).get("far")
     if kept is not None and kept > OFF * promised:
-        text = f"The threshold promised {promised:.2%} false accepts on validation and gives {kept:.2%} on test"
-        told.append(f"{text}: the people of validation are too few, or too unlike those of test.")
+        rates = f"{promised:.2%} false accepts of single pairs on validation and gives {kept:.2%} on test"
+        told.append(
+            f"The threshold promised {rates}: the people of validation are too few, or too unlike those of test."
+        )
     return told
 
 
@@ -112,14 +115,35 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
         told.append(
             "The detector took none of the true boxes, so nobody can be found: train it longer, or give weights."
         )
-    opened = (search.get("metrics") or {}).get("open_set") or {}
-    if opened.get("nowhere") and (opened["said_not_found"] or 0) < 0.9:
-        wrong = round(opened["nowhere"] * (1 - opened["said_not_found"]))
+    if (strangers := strangers_of(search)) and strangers["found"] > 0.1 * strangers["asked"]:
         told.append(
-            f"Of {counted(opened['nowhere'], 'query', 'queries')} whose person no camera saw, {wrong} were said to be "
-            "found: among so many detections somebody is similar enough. Look at the sheets."
+            f"Of {counted(strangers['asked'], 'query', 'queries')} whose person no camera saw, {strangers['found']} "
+            "were said to be found: among so many detections somebody is similar enough. Look at the sheets."
         )
+    for unit, boxes in search.get("standing", {}).items():
+        for found in boxes[:SHOWN_STANDING]:
+            place = ", ".join(f"{value:.0f}" for value in found["box"])
+            what = (
+                "It may be a thing, such as a sign or a bin, or somebody who does not move."
+                if found["person"] is None
+                else "No person is there: a thing, such as a sign or a bin, is taken for one."
+            )
+            told.append(
+                f"In {unit} a detection stands in one place ({place} px) in {found['frames']} of {found['of']} "
+                f"frames. {what}"
+            )
+        if len(boxes) > SHOWN_STANDING:
+            told.append(f"In {unit} {len(boxes) - SHOWN_STANDING} more detections stand in one place.")
     return told
+
+
+def strangers_of(search: Mapping[str, Any]) -> dict[str, int] | None:
+    """{asked, found}: queries whose person no camera saw, and those of them who were said to be found."""
+    opened = (search.get("metrics") or {}).get("open_set") or {}
+    if not opened.get("nowhere") or opened.get("said_not_found") is None:
+        return None
+    found = round(opened["nowhere"] * (1 - opened["said_not_found"]))
+    return {"asked": opened["nowhere"], "found": found}
 
 
 def of_data(report: Mapping[str, Any]) -> list[str]:

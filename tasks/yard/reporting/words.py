@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+WORLDS = ("highway", "street", "plaza")  # layouts of what tasks/yard/worlds renders, as download calls them
+
 
 def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
+
+
+def rendered(layouts: Iterable[str | None], what: str) -> str | None:
+    """What a page says at its top where a computer drew what it is made from; None where nothing of it is.
+
+    `layouts`: that of each recording, camera or data set, as download wrote it; `what` they are called.
+    """
+    known = [layout for layout in layouts if layout is not None]
+    made = [layout for layout in known if layout in WORLDS]
+    if not made:
+        return None
+    world = f"a computer drew what these pictures show (synth://{made[0]}); no camera filmed it"
+    if len(made) == len(known):
+        return f"Rendered world: {world}, and no number here says how well this does on real data."
+    return f"Partly a rendered world: of {len(made)} of {len(known)} {what} {world}."

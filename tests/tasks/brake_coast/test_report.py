@@ -73,6 +73,23 @@ def unseen(tmp_path_factory):
     return root, run(root, root / "report")
 
 
+@pytest.mark.parametrize("layout", ["synth", "native"])
+def test_the_page_of_a_rendered_world_says_so_at_its_top(seen, tmp_path, layout):
+    root, _ = seen
+    for step in (*STEPS, "train"):
+        (tmp_path / step).symlink_to(root / step) if step != "download" else shutil.copytree(
+            root / step, tmp_path / step
+        )
+    for file in (tmp_path / "download").glob("*/recording.json"):
+        write_json(file, {**read_json(file), "layout": layout, "source": "highway" if layout == "synth" else "a.zip"})
+    run(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert ("Rendered world: a computer drew" in text) == (layout == "synth")
+    assert "The still is one of its best moments" in text
+    if layout == "synth":
+        assert text.index("Rendered world") < text.index("Will the driver brake")
+
+
 class Page(HTMLParser):
     """Unbalanced tags, and everything a browser would fetch."""
 

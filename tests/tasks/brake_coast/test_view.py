@@ -243,6 +243,18 @@ def test_the_address_keys_buttons_and_the_mouse_move_it_and_boxes_are_drawn_over
     assert green > red + 40 and blue > red + 40, seen["box"]
 
 
+def test_a_drive_of_a_rendered_world_says_so(data, tmp_path):
+    name = in_split(data, "test")[0]
+    for step in ("annotate", "label", "pack", "train", "evaluate"):
+        (tmp_path / "data" / step).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / step).symlink_to(data / step)
+    shutil.copytree(data / "download" / name, tmp_path / "data/download" / name)
+    assert not any("endered world" in note for note in view.write(name, tmp_path / "a.html", LINE, tmp_path / "data"))
+    file = tmp_path / "data/download" / name / "recording.json"
+    write_json(file, {**read_json(file), "layout": "synth", "source": "highway"})
+    assert any("Rendered world" in note for note in view.write(name, tmp_path / "b.html", LINE, tmp_path / "data"))
+
+
 @browser
 def test_telemetry_alone_plays(data, tmp_path):
     name = in_split(data, "test")[0]

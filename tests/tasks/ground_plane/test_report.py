@@ -1,4 +1,4 @@
-"""From known detections to what is looked at: the film, its fullest frame, the heatmaps, and the page."""
+"""From known detections to what is looked at: the film, its middle frame, the heatmaps, and the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -20,7 +21,9 @@ from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.detections import FILE, SPLITS, read_detections, write_detections
 from tasks.ground_plane.formats.scenes import Scene
 from tasks.ground_plane.page import drawing
+from tasks.ground_plane.page.remarks import of_standing
 from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.reporting import charts
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.ground_plane.tiny_project import CELL_M, WIDTH, section, write_network, write_pack
 from tests.tasks.yard.shared import reporting
@@ -126,15 +129,72 @@ def test_the_film_has_every_test_frame_in_order_and_can_be_played(project):
     frames, rate = film(root / "visualize/plane.mp4")
     assert told == {"frames": 3, "scenes": 1} and rate == FPS
     assert [frame.shape for frame in frames] == [(SIZE[1], SIZE[0], 3)] * 3
-    fullest = np.asarray(Image.open(root / "visualize/frame.png").convert("RGB"))
-    x0, y0, x1, y1 = tile(fullest, "cam1", 50)
+    still = np.asarray(Image.open(root / "visualize/frame.png").convert("RGB"))
+    x0, y0, x1, y1 = tile(still, "cam1", 50)
     seen = [np.median(frame[y0:y1, x0:x1], axis=(0, 1)) for frame in frames]
     np.testing.assert_allclose(seen, [colour("cam1", frame) for frame in THERE], atol=12)  # films are lossy
-    off = [np.abs(frame.astype(int) - fullest).mean() for frame in frames]
-    assert off[1] < 6 and off[1] < min(off[0], off[2]) / 2  # the frame with most people found
+    off = [np.abs(frame.astype(int) - still).mean() for frame in frames]
+    assert off[1] < 6 and off[1] < min(off[0], off[2]) / 2  # the MODA of the three frames is 1, .5 and 0
+    shown_still = {"scene": "tiny", "frame": 50, "says": "3 of 4 found, 1 where nobody is"}
     assert read_json(root / "visualize/summary.json") == {
-        "leader": "one", "threshold": 0.5, "scenes": {"tiny": 3}, "empty": None,
+        "leader": "one", "threshold": 0.5, "scenes": {"tiny": 3}, "still": shown_still, "standing": {}, "empty": None,
     }  # fmt: skip
+    text = (root / "report/report.html").read_text(encoding="utf-8")
+    assert "tiny, frame 50: the middle one" in text
+
+
+def moment(found: list, right: list[bool]) -> drawing.Moment:
+    xy = np.reshape(np.array(found, float), (-1, 2))
+    return drawing.Moment(np.zeros((2, 2)), xy, np.array(right, bool), np.empty((0, 2)), np.empty(0, bool))
+
+
+def test_what_is_found_at_one_place_all_the_time_and_is_nobody_is_explained():
+    """A pillar at (2, 3), 5 cm off now and then; somebody who is there is right; a ghost walks by."""
+    moments = [
+        moment([[2 + 0.05 * (n % 2), 3], [5, 5], [0.8 * n, 7]], [False, True, False]) for n in range(5)
+    ]  # fmt: skip
+    (still,) = visualize.standing(moments)
+    assert (still["frames"], still["of"]) == (5, 5) and (still["x_m"], still["y_m"]) == (2, 3)
+    assert [visualize.standing_in(m, [still]) for m in moments] == [1] * 5
+    (told,) = of_standing({"plaza": [still]})
+    assert "(2.0, 3.0) m in 5 of 5 frames" in told and "taken for a person" in told
+    assert visualize.standing(moments[:3]) == []  # somebody may stand so long
+    assert visualize.standing([moment([], [])] * 5) == []
+
+
+def test_the_page_of_a_rendered_world_says_so_at_its_top(project, tmp_path):
+    root, *_ = project
+    for step in ("pack", "evaluate", "visualize", "train"):
+        (tmp_path / step).symlink_to(root / step)
+    shutil.copytree(root / "check_data", tmp_path / "check_data")
+    check = read_json(root / "check_data/check.json")
+    for layout in ("plaza", "marmot"):
+        for unit in check["units"].values():
+            unit["layout"] = layout
+        write_json(tmp_path / "check_data/check.json", check)
+        paged(tmp_path)
+        text = (tmp_path / "report/report.html").read_text(encoding="utf-8")
+        assert ("Rendered world: a computer drew" in text) == (layout == "plaza")
+        assert layout == "marmot" or text.index("Rendered world") < text.index("Who stands where?")
+
+
+def test_the_titles_of_the_heatmaps_are_whole_and_large(project):
+    root, scene, *_ = project
+    name = "a sequence of the market place of an early morning in October, part two"
+    frames = read_detections(root / "detect/one" / FILE)[-3:]
+    renamed = [replace(one, scene=f"{k} {name}") for one in frames for k in range(4)]
+    with matplotlib.rc_context(charts.STYLE):
+        figure = visualize.heatmaps(renamed, {f"{k} {name}": scene for k in range(4)})
+    figure.draw_without_rendering()
+    titled = [axis for axis in figure.axes if axis.get_title()]
+    page_px = 1100 / figure.get_size_inches()[0]  # of an inch, on a page 1180 px wide
+    assert len(titled) == 8
+    for axis in titled:
+        box, whole = axis.title.get_window_extent(), figure.bbox
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+        assert axis.title.get_fontsize() / 72 * page_px > 16
+    boxes = [axis.title.get_window_extent() for axis in titled[:2]]
+    assert boxes[0].x1 < boxes[1].x0  # beside, not over each other
 
 
 def test_a_film_is_no_longer_than_it_may_be(project):
@@ -252,7 +312,7 @@ def test_the_page_is_whole_fetches_nothing_and_shows_the_film(project):
     assert {"film", "board", "threshold", "training", "data", "meaning"} <= set(page.ids)
     (video,) = [url for url in page.fetched if url.startswith("data:video/mp4;base64,")]
     assert base64.b64decode(video.partition(",")[2]) == (root / "visualize/plane.mp4").read_bytes()
-    assert sum(url.startswith("data:image/jpeg") for url in page.fetched) == 3  # fullest frame, heatmap, threshold
+    assert sum(url.startswith("data:image/jpeg") for url in page.fetched) == 3  # a frame, heatmap, threshold
 
 
 def test_the_numbers_stand_beside_the_baselines_and_controls(project):

@@ -49,8 +49,11 @@ def write_search(root: Path) -> None:
     write_json(root / "search" / "search.json", {
         "cameras": ["door <1>", "b"], "queries": {QUERY: {"says": SAYS, "found": True}}, "empty": None, "skipped": [],
         "metrics": metrics, "metrics_null_because": None, "sheets": [QUERY], "videos": [QUERY],
+        "standing": {"door <1>": [{"box": [10, 20, 30, 80], "frames": 6, "of": 6, "person": False}]},
     })  # fmt: skip
+    Image.new("RGB", (64, 36)).save(root / "search" / "still.jpg")
     photo(root / "search" / QUERY / "sheet.png")
+    (root / "search" / "still.jpg").rename(root / "search" / QUERY / "search.jpg")
     (root / "search" / QUERY / "search.mp4").write_bytes(bytes(range(256)) * 8)
     write_json(
         root / "train_detector" / "metrics.json", {"test": {"map50": 0.8642, "images": 12, "boxes": 40}, "epochs": 3}
@@ -58,6 +61,7 @@ def write_search(root: Path) -> None:
     photo(root / "train_detector" / "samples.png")
     bad = [{"file": "labels/train/a.txt", "line": 7, "why": "4 numbers <instead of 5>"}]
     unit = {
+        "layout": "yolo",
         "parts": ["detect"],
         "detect": {"bad_label_lines": bad, "images_without_labels": [], "unreadable": ["images/x.jpg"]},
     }
@@ -146,6 +150,61 @@ def test_honest_remarks_come_from_the_counts(project):
     assert any("1 image is in two splits" in line for line in told)
     text, _ = page_of(root / "report")
     assert "18 queries of 6 people: these numbers mean little" in text
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.S).split())
+
+
+def test_a_rate_of_pairs_and_a_rate_of_searches_are_told_apart(project):
+    """1 % of pairs beside 3 of 4 strangers found: one camera with 12 detections makes 12 pairs of every query."""
+    root, _ = project
+    text = words(page_of(root / "report")[0])
+    assert "Strangers said to be found 3 of 4 no camera saw them; a search compares one query with all 12" in text
+    assert "of single pairs on test" in text and not re.search("% false accepts(?! of single pairs)", text)
+    assert "3 of 4 queries whose person no camera saw were said to be found." in text
+    table = (root / "report" / "table.md").read_text(encoding="utf-8")
+    assert "Of 4 queries whose person no camera saw 3 were said to be found." in table
+
+
+def test_the_detector_is_told_by_the_frames_that_are_searched_too(project):
+    root, _ = project
+    text = words(page_of(root / "report")[0])
+    tile = text[text.index("Detector: mAP50, and recall where it searches") :][:300]
+    assert "0.86, 0.75 mAP50 on 12 images of its test split, 3.3 people each;" in tile
+    assert "in the 6 frames that are searched, 1.3 people each, it finds 6 of 8" in tile
+    assert "In the frames that are searched it finds 6 of 8 people." in (root / "report" / "table.md").read_text()
+
+
+def test_a_thing_that_is_detected_all_the_time_is_explained(project):
+    root, _ = project
+    remarks = read_json(root / "report" / "summary.json")["remarks"]
+    (told,) = [line for line in remarks if "stands in one place" in line]
+    assert "In door <1> " in told and "(10, 20, 30, 80 px) in 6 of 6 frames. No person is there" in told
+
+
+def test_the_still_of_a_film_is_said_to_be_its_best_moment(project):
+    root, _ = project
+    text, _ = page_of(root / "report")
+    assert any(url.startswith("data:image/jpeg") for url in re.findall(r'poster="([^"]*)"', text))
+    assert "The still is its best moment" in text
+
+
+@pytest.mark.parametrize(("layout", "said"), [("street", "Rendered world: "), ("yolo", None)])
+def test_the_page_of_a_rendered_world_says_so_at_its_top(project, tmp_path, layout, said):
+    root, _ = project
+    for step in (*STEPS, "train"):
+        (tmp_path / step).symlink_to(root / step) if step != "download" else shutil.copytree(
+            root / step, tmp_path / step
+        )
+    report_ = read_json(root / "download" / "report.json")
+    report_["units"]["shop"]["layout"] = layout
+    write_json(tmp_path / "download" / "report.json", report_)
+    run(tmp_path, tmp_path / "report")
+    text = words(page_of(tmp_path / "report")[0])
+    assert ("endered world" in text) == bool(said)
+    if said:
+        assert text.index(said) < text.index("Where is this person?")
 
 
 def test_the_table_has_every_run_beside_the_baselines(project):

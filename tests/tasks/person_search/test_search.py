@@ -360,6 +360,47 @@ def test_sheets_and_a_film_of_the_person_in_all_cameras(yard, ann):
     assert not (folder / "sheet.png").exists() and not (folder / "search.mp4").exists()
 
 
+def test_a_detection_that_stands_still_and_is_no_person_is_told(yard, ann):
+    """A sign in all eight frames of camera 2; in camera 3 somebody who does not walk, and Ann who does."""
+    sign = [(n, [90 + n % 2, 16, 104, 52], like(ann, 0.95)) for n in range(8)]
+    here = [(n, FAR, like(ann, 0.2)) for n in range(8)]
+    walk = [(n, [10 + 9 * n, 16, 24 + 9 * n, 52], like(ann, 0.3)) for n in range(8)]
+    truth = {"yard-c1": [], "yard-c2": [], "yard-c3": [(n, FAR, ann, BOB, 1) for n in range(8)]}
+    found = {"yard-c1": [], "yard-c2": sign, "yard-c3": sorted([*here, *walk], key=lambda one: one[0])}
+    write_index(yard, found, truth)
+    yard.search()
+    still = read_json(yard.root / "search/search.json")["standing"]
+    assert still == {"yard-c2": [{"box": [90.5, 16, 104, 52], "frames": 8, "of": 8, "person": False}]}
+    best = {c["unit"]: c["best"] for c in results(yard)["cameras"]}
+    assert best["yard-c2"]["standing"] is True and best["yard-c3"]["standing"] is False
+    (yard.root / "index/yard-c2/oracle.h5").unlink()  # nobody knows who is who
+    yard.search()
+    still = read_json(yard.root / "search/search.json")["standing"]
+    assert still["yard-c2"][0]["person"] is None and set(still) == {"yard-c2"}
+
+
+def test_in_the_film_a_wrong_person_is_red_and_the_still_shows_the_right_one(yard, ann):
+    found = [(2, BOX, like(ann, 0.93)), (5, FAR, like(ann, 0.99))]
+    truth = {"yard-c1": [], "yard-c2": [(2, BOX, ann, ANN, 1)]}
+    write_index(yard, {"yard-c1": [], "yard-c2": found}, truth)
+    yard.search(video_queries=1)
+    folder = yard.root / "search" / Path(ASKED).stem
+    with av.open(str(folder / "search.mp4")) as film:
+        pictures = [picture.to_ndarray(format="rgb24").astype(int) for picture in film.decode(video=0)]
+
+    def count(picture: np.ndarray, ink: tuple[int, int, int]) -> int:
+        return int((np.abs(picture[:, search_video.PANEL_PX :] - ink).sum(axis=2) < 60).sum())
+
+    amber, red = (242, 181, 68), (229, 72, 77)
+    assert count(pictures[2], amber) > 500 > 20 > count(pictures[2], red)
+    assert count(pictures[5], red) > 300 and count(pictures[5], amber) < 20
+    still = np.asarray(Image.open(folder / "search.jpg").convert("RGB")).astype(int)
+    off = [np.abs(picture - still).mean() for picture in pictures]
+    assert np.argmin(off) == 2
+    yard.search()
+    assert not (folder / "search.jpg").exists()
+
+
 def test_a_bad_frame_does_not_stop_the_film(yard, ann):
     write_index(yard, {"yard-c2": [(2, BOX, like(ann, 0.97))], "yard-c1": []})
     (yard.download / "yard-c2/frames/000004.png").write_bytes(b"")
@@ -405,11 +446,12 @@ def test_sightings_hold_every_frame_above_the_threshold_once_and_are_apart(frame
         assert frame[other.rows[0]] - frame[one.rows[-1]] > most - 2e-6
 
 
-def test_from_frames_to_the_answer_with_an_index_that_the_step_made(yard):
+@pytest.mark.parametrize("fps", [2.0, None])
+def test_from_frames_to_the_answer_with_an_index_that_the_step_made(yard, fps):
     """An untrained detector sees boxes anywhere; the true boxes find their person to the bit, in another camera too."""
     for number in (1, 2):
         asked = {f"0007_c{number}s1_000000_00.png": ANN}
-        write_camera(yard.download, number, 4, people={ANN: {1: 20, 2: 60}, BOB: {1: 80}}, asked=asked)
+        write_camera(yard.download, number, 4, people={ANN: {1: 20, 2: 60}, BOB: {1: 80}}, asked=asked, fps=fps)
     yard.index()
     metrics = yard.search()
     assert metrics["oracle_map"] == metrics["oracle_top1"] == 1

@@ -161,7 +161,7 @@ def reliability(of: dict[str, dict], run: str) -> Figure:
             [0, 1], [0, 1], color=charts.FAINT, linewidth=1, linestyle=charts.DASHES["detections"], label="perfect"
         )
         n = found["test"]
-        axis.set(title=task, xlabel="foretold probability", ylabel="share that came true")
+        axis.set(title=task, xlabel="predicted probability", ylabel="share that came true")
         axis.set(xlim=(-0.02 * top, 1.06 * top), ylim=(-0.02 * top, 1.06 * top))
         counts = {"transform": axis.transAxes, "ha": "right", "fontsize": 8, "color": charts.FAINT}
         axis.text(0.97, 0.04, f"{n['positives']} of {n['windows']} came true", **counts)

@@ -287,7 +287,7 @@ def test_boxes_of_boxy_at_another_scale_than_the_images_are_refused(tmp_path):
     """The world's labels are at twice the size of its images, as Boxy's are of those that one downloads."""
     source = tmp_path / "boxy"
     for number in range(3):
-        data.importer.write_sequence(data.highway.Highway(detector_images=9), number, source)
+        data.importer.write_sequence(data.highway.Highway(detector_images=60), number, source)
     assert run(source, tmp_path / "two", boxy={"label_scale": 2.0, "side_px": None})["broken_entries"] == 0
     with pytest.raises(BadInput, match=r"label_scale = 1 \d+ % of the boxes lie beyond .* try label_scale 2$"):
         run(source, tmp_path / "one", boxy={"label_scale": 1.0, "side_px": None})
