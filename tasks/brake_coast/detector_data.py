@@ -27,7 +27,7 @@ from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.yard.files import write_json
-from tasks.yard.layouts import coco, grouping, yolo, yolo_write
+from tasks.yard.layouts import coco, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
@@ -117,17 +117,6 @@ def without_doubles(labels: Labels) -> None:
             labels.images.remove(item)
 
 
-def without_copies(labels: Labels) -> dict[str, str]:
-    """Take out images that are copies of a picture in a split that is judged on; {name: why}."""
-    split = [item for item in labels.images if item.split]
-    left_out = grouping.copies_elsewhere((item.name, item.path.stem, item.split or "") for item in split)
-    if left_out:
-        name, why = next(iter(left_out.items()))
-        log.warning("%d images are left out, the first is %s: %s", len(left_out), name, why)
-    labels.images = [item for item in labels.images if item.name not in left_out]
-    return left_out
-
-
 def make_examples(items: list[tuple[Labelled, str]], params: DetectorData, out: Path, ctx: Context) -> list[Made]:
     """In the order of the items, whatever the order in which workers end."""
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
@@ -176,7 +165,6 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         without_doubles(labels)
         broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
-        copies = without_copies(labels)
         items, splits = with_splits(labels, params)
         made = make_examples(items, params, out, ctx)
     broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
@@ -202,7 +190,6 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], labels.names)
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
     options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
-    options |= {"copies_left_out": len(copies)}
     options |= {"hard_negatives": sum(one.negative for one in made)}
     report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken, "sequences": splits}
     write_json(out / "report.json", report | {key: value for key, value in options.items() if value})

@@ -32,7 +32,7 @@ from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
 from tasks.yard.files import natural, read_json, replacing, write_json
-from tasks.yard.layouts import grouping, yolo, yolo_write
+from tasks.yard.layouts import yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
 from tasks.yard.step import BadInput, Context
 
@@ -62,9 +62,9 @@ def person_numbers(file: Path, names: Mapping[int, str], patterns: list[str]) ->
 
 
 def group_of(unit: str, image: Path, folder: Path) -> str:
-    """Unit, folder, and the name before its last number: c3s1_000451 is of c3s1; a copy is of its picture's group."""
-    inner, stem = image.relative_to(folder), grouping.picture_of(image.stem) or image.stem
-    return f"{unit}/{inner.parent.as_posix()}/{re.sub(r'[-_.]*[0-9]+$', '', stem)}"
+    """Unit, folder, and the name before its last number: c3s1_000451 is of c3s1."""
+    inner = image.relative_to(folder)
+    return f"{unit}/{inner.parent.as_posix()}/{re.sub(r'[-_.]*[0-9]+$', '', image.stem)}"
 
 
 def boxes_in(
@@ -122,9 +122,7 @@ def runs(examples: list[Example]) -> dict[Example, str]:
     """A group of their own for neighbouring names."""
     ordered = sorted(examples, key=lambda e: natural(e.name))
     parts = min(RUNS, len(ordered))
-    groups = {example: f"run {place * parts // len(ordered)}" for place, example in enumerate(ordered)}
-    home: dict[str, str] = {}  # of copies of one picture, whose names are neighbours
-    return {e: home.setdefault(grouping.picture_of(e.image.stem) or e.name, group) for e, group in groups.items()}
+    return {example: f"run {place * parts // len(ordered)}" for place, example in enumerate(ordered)}
 
 
 def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Example, str], str]:
@@ -179,9 +177,6 @@ def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: 
     how, split_of = {}, {}
     for dataset, examples in sorted(datasets.items()):
         chosen, said = with_splits(examples, params)
-        copies = grouping.copies_elsewhere((e.name, e.image.stem, split) for e, split in chosen.items())
-        left_out |= copies
-        chosen = {example: split for example, split in chosen.items() if example.name not in copies}
         split_of |= chosen
         how[dataset] = {"how": said, "images": dict(sorted(Counter(chosen.values()).items()))}
     counts = {split: {"images": 0, "boxes": 0, "background": 0} for split in SPLITS}
@@ -191,10 +186,8 @@ def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: 
         counts[split]["images"] += 1
         counts[split]["boxes"] += len(example.boxes)
         counts[split]["background"] += not example.boxes
-    for where, why in list(left_out.items())[:SHOWN]:
+    for where, why in left_out.items():
         log.warning("left out %s: %s", where, why)
-    if len(left_out) > SHOWN:
-        log.warning("and %d more are left out; dataset.json names them", len(left_out) - SHOWN)
     empty = None if split_of else "the sources hold no labelled images (YOLO or COCO); nothing to train a detector on"
     if empty is None and not counts["train"]["boxes"]:
         log.warning("no training image shows a person: a detector can learn nothing from these")

@@ -55,19 +55,9 @@ def make(unit: Unit, folder: Path, *, params: Download, world: street.Street | N
     else:
         remarks = bring.bring(unit, folder, params)
     parts = checks.parts_in(folder)
-    if not parts:
-        raise BadInput(f"{unit.path}: holds no image of its layout ({unit.layout})")
     found = {part: checks.CHECKS[part](folder) for part in parts}
     if unit.layout == "reid":  # all of the data set; the world's is in pieces, which are judged together
-        crops = reid_layout.read(folder)
-        reid_layout.check(crops, str(folder))
-        if crops.from_0:
-            log.warning("%s: people are numbered from 0, so 0 is one of them and no distractor", unit.where)
-        if crops.dropped_distractors:
-            log.warning(
-                "%s: %d crops of person 0 outside the gallery are left out as distractors",
-                unit.where, crops.dropped_distractors,
-            )  # fmt: skip
+        reid_layout.check(reid_layout.read(folder), str(folder))
     written = read_json(folder / "unit.json") if (folder / "unit.json").exists() else {}
     write_json(folder / "unit.json", {**written, **about, "parts": parts, "where": unit.where})
     bad = {name for part in found.values() for name in part["unreadable"]}

@@ -29,15 +29,11 @@ from tasks.yard.layouts.example import (
     rows,
     with_slashes,
 )
-from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput
 
 WHAT = "<sequence>/<images> and *.json label files beside them"
 CORNERS = ("x1", "y1", "x2", "y2")
 VEHICLE, SIDES = ["vehicle"], ["left", "front", "right"]
-MOST_BEYOND = 0.02  # of the boxes' centres: labels are drawn by hand, and a few may be wrong
-FEWEST_BOXES = 10  # in one quarter of the images before that is no chance
-SLACK = 1.1  # boxes may reach beyond the image a little
 LEFT, FRONT, RIGHT, BY_PLACE = 0, 1, 2, -1
 
 
@@ -132,42 +128,8 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
                 images[name] = Labelled(name, path, sequence, boxes, np.array(classes, int), **about)
             except ValueError as error:
                 labels.broken[f"{file.name}: {key}"] = str(error)
-    check_scale(list(images.values()), params.boxy.label_scale, files[0])
     labels.images, labels.absent = list(images.values()), sorted(name for name, is_here in here.items() if not is_here)
     return labels.sorted()
-
-
-def check_scale(images: list[Labelled], scale: float, file: Path) -> None:
-    """Raises `BadInput` if the boxes, divided by `scale`, cannot be of these images: many lie beyond them, or all of
-    them in the upper left quarter."""
-    reach, centres = [], []
-    for item in images:
-        size = image_size(item.path) if len(item.boxes) else None
-        if size:
-            shares = item.boxes / np.tile(size, 2)
-            reach.append(shares[:, 2:])
-            centres.append((shares[:, :2] + shares[:, 2:]) / 2)
-    if not reach:
-        return
-    ends, middle = np.vstack(reach), np.vstack(centres)
-    beyond = (middle > 1).any(1).mean()
-    filled = float(ends.max())
-    if beyond > MOST_BEYOND:
-        found = f"{100 * beyond:.0f} % of the boxes lie beyond the images"
-    elif len(ends) >= FEWEST_BOXES and filled <= 0.5:
-        found = f"all {len(ends)} boxes lie in the upper left {100 * filled:.0f} % of the images"
-    else:
-        return
-    reached = scale * filled
-    raise BadInput(
-        f"{file}: with brake_coast.detector_data.boxy.label_scale = {scale:g} {found}: the labels are for images of "
-        f"another size. Boxes reach to {reached:.2f} times the images' size: try label_scale {likely(reached):g}"
-    )
-
-
-def likely(reach: float) -> float:
-    """The power of two that brings boxes that reach so far (in sizes of the image) into the image and fills it."""
-    return float(2.0 ** np.ceil(np.log2(reach / SLACK)))
 
 
 def own_bonnet(boxes: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

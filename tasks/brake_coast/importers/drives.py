@@ -18,7 +18,6 @@ from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carla, carobd, checks, native, video
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
-from tasks.yard.layouts import grouping
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,7 @@ log = logging.getLogger(__name__)
 LAYOUTS: dict[str, ModuleType] = {"native": native, "carla": carla, "carobd": carobd, "video": video}
 PIECES = 5  # of a source of too few drives: three splits, and not one drive each
 SHORTEST_PIECE_S = 25.0  # a window (10 s), the longest horizon (5 s), and as much again to slide over
+DAY = re.compile(r"(\d{4}-\d{2}-\d{2})[_ ]")
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,15 @@ class Drive:
         return self.importer.read(self.path, self.hz) if self.hz is not None else self.importer.read(self.path)
 
 
+def group_of(name: str) -> str:
+    """The day that a name begins with, else the name: drives of one day are never split apart."""
+    day = DAY.match(name)
+    return day[1] if day else name
+
+
 def of_world(name: str, path: Path) -> Drive:
     """A recording of the highway world."""
-    return Drive(name, "synth", path, name, group=grouping.trips([name])[name])
+    return Drive(name, "synth", path, name, group=group_of(name))
 
 
 def _walk(root: Path, layouts: dict[str, ModuleType]) -> Iterator[tuple[str, Path]]:
@@ -83,15 +89,14 @@ def find(root: Path, layout: str) -> list[Drive]:
         )
     wheres = [(kind, path, str(path.relative_to(root)) if path != root else path.name) for kind, path in found]
     stems = Counter(_stem(kind, path) for kind, path, _ in wheres)
-    named = []
+    drives = []
     for kind, path, where in wheres:
         name = _stem(kind, path)
         if stems[name] > 1:
             name = re.sub(r"[^\w.-]+", "_", where)
         name = name if "-" in name else f"{kind}-{name}"
-        named.append((name, kind, path, where))
-    groups = grouping.trips(name for name, *_ in named)
-    return [Drive(*drive, group=groups[drive[0]]) for drive in named]
+        drives.append(Drive(name, kind, path, where, group=group_of(name)))
+    return drives
 
 
 def _stem(kind: str, path: Path) -> str:

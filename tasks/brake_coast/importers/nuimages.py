@@ -108,7 +108,6 @@ def read_version(
     frame_of = {row["token"]: row for row in frames}
     for name, count in dropped.items():
         labels.dropped[name] = labels.dropped.get(name, 0) + count
-    known, twice = {item.path for item in labels.images}, 0
     for sample in table(folder, "sample", ("token", "log_token", "key_camera_token")):
         try:
             frame = followed(sample, "key_camera_token", frame_of, "sample_data with is_key_frame, of sample_data")
@@ -126,16 +125,11 @@ def read_version(
         except ValueError as error:
             labels.broken[f"{folder.name}/sample.json: {sample['token']}"] = str(error)
             continue
-        if path in known:  # v1.0-mini is a part of v1.0-train
-            twice += 1
-            continue
         mine = boxes.get(frame["token"], [])
         size_px = frame["width"], frame["height"]
         numbers = np.array([number for _, number in mine], int)
         short = name.removeprefix("samples/")
         labels.images.append(Labelled(short, path, sequence, rows(box for box, _ in mine), numbers, size_px=size_px))
-    if twice:
-        log.warning("%s: %d of its images are in a version before it too: each counts once", folder.name, twice)
 
 
 def read(roots: list[Path], params: DetectorData) -> Labels:

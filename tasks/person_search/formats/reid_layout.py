@@ -6,10 +6,8 @@
     PPPP_cCsS_FFFFFF_BB.jpg     person, camera (from 1), session, frame, box; DukeMTMC's PPPP_cC_fFFFFFFF.jpg as well
 
 Person -1 is junk, a piece of someone, and is dropped. Person 0 is a distractor, nobody in particular: in the gallery it
-is never a match. A query of person 0, or one in train and none in the gallery, contradicts that: people are numbered
-from 0 there, so each gets the next higher number, which is said. Else 0 in train has no use and is dropped, counted.
-Torchreid nests the folders (market1501/Market-1501-v15.09.15/), others do not: `find` takes both. Crops may lie in a
-folder a person.
+is never a match, elsewhere it has no use and is dropped. Torchreid nests the folders
+(market1501/Market-1501-v15.09.15/), others do not: `find` takes both.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.yard.layouts.example import IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
 TRAIN, QUERY, GALLERY = SUBSETS = ("bounding_box_train", "query", "bounding_box_test")
-NAME = re.compile(r"(-?\d+)_c(\d+)(?:s(\d+))?_f?(\d+)(?:_(\d+))?", re.IGNORECASE)
+NAME = re.compile(r"(-?\d+)_c(\d+)(?:s(\d+))?_f?(\d+)(?:_(\d+))?")
 JUNK, DISTRACTOR = -1, 0
 DEPTH = 4  # folders below a source in which data sets are looked for
 NAMED = 5  # of many alike that a message names
@@ -45,7 +43,6 @@ class Crops:
     subsets: dict[str, list[Crop]] = field(default_factory=lambda: {name: [] for name in SUBSETS})
     junk: int = 0
     dropped_distractors: int = 0  # those outside the gallery
-    from_0: bool = False  # the files number people from 0: `person` is one more
 
     def people(self, subset: str) -> set[int]:
         return {crop.person for crop in self.subsets[subset]} - {DISTRACTOR}
@@ -59,18 +56,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def images_below(folder: Path) -> list[Path]:
-    """The crops of a subset: in its folder, or in folders of it, such as one a person."""
-    inside = (path for path in folder.rglob("*") if is_image(path))
-    return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
-
-
 def crop_of(path: Path) -> Crop:
     """Raises `BadInput` for a name that says not who and where."""
-    stem = path.stem
-    while Path(stem).suffix.lower() in IMAGE_SUFFIXES:  # 0002_c1s1_000451_03.jpg.jpg
-        stem = Path(stem).stem
-    found = NAME.fullmatch(stem)
+    found = NAME.fullmatch(path.stem)
     if not found:
         raise BadInput(f"{path}: not a name like 0002_c1s1_000451_03.jpg (person_camera, session_frame_box); rename it")
     person, camera = int(found[1]), int(found[2])
@@ -83,15 +71,14 @@ def crop_of(path: Path) -> Crop:
 
 def read(folder: Path) -> Crops:
     """Every crop that a name allows; nothing is opened. Raises `BadInput` that names the first wrong name."""
-    named = {subset: [crop_of(path) for path in images_below(folder / subset)] for subset in SUBSETS}
-    zeros = {subset for subset, crops in named.items() if any(crop.person == DISTRACTOR for crop in crops)}
-    crops = Crops(from_0=QUERY in zeros or zeros == {TRAIN})
-    for subset, found in named.items():
-        for crop in found:
+    crops = Crops()
+    for subset in SUBSETS:
+        for path in sorted((folder / subset).glob("*")):
+            if not is_image(path):
+                continue  # Thumbs.db, which Market-1501 has, and the like
+            crop = crop_of(path)
             if crop.person == JUNK:
                 crops.junk += 1
-            elif crops.from_0:
-                crops.subsets[subset].append(replace(crop, person=crop.person + 1))
             elif crop.person == DISTRACTOR and subset != GALLERY:
                 crops.dropped_distractors += 1
             else:
@@ -168,20 +155,12 @@ def summary(crops: Crops) -> dict:
         "junk": crops.junk,
         "distractors": sum(crop.person == DISTRACTOR for crop in crops.subsets[GALLERY]),
         "dropped_distractors": crops.dropped_distractors,
-        "people_from_0": crops.from_0,
     }
 
 
 def merged(parts: Iterable[Crops]) -> Crops:
     """One data set that came in several pieces, such as a folder a camera."""
-    parts = [part for part in parts if any(part.subsets.values())]
-    if len({part.from_0 for part in parts}) > 1:
-        example = next(crop.path for part in parts if part.from_0 for crops in part.subsets.values() for crop in crops)
-        raise BadInput(
-            f"{example.parent.parent}: its people are numbered from 0, those of other pieces of the data set are not: "
-            "is 0 somebody or a distractor? Number the people from 1"
-        )
-    whole = Crops(from_0=any(part.from_0 for part in parts))
+    whole = Crops()
     for part in parts:
         for subset in SUBSETS:
             whole.subsets[subset] += part.subsets[subset]

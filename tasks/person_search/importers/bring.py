@@ -40,11 +40,7 @@ NO_TIMES = f"a folder of stills says when they were taken by the fps (frames a s
 def bring_reid(unit: Unit, folder: Path) -> dict:
     pairs = []
     for subset in reid_layout.SUBSETS:
-        first: dict[str, Path] = {}
-        for path in reid_layout.images_below(unit.path / subset):
-            if (other := first.setdefault(path.name, path)) != path:
-                raise BadInput(f"{path} and {other} have one name; give each crop a name of its own")
-            pairs.append((path, folder / subset / path.name))
+        pairs += [(path, folder / subset / path.name) for path in images_in(unit.path / subset)]
     return bringing.bring(pairs)
 
 

@@ -131,7 +131,8 @@ def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
 def files_of(unit: Unit) -> list[Path]:
     """Every file that a unit is made from."""
     if unit.layout == "reid":
-        return [path for subset in reid_layout.SUBSETS for path in reid_layout.images_below(unit.path / subset)]
+        folders = [unit.path / subset for subset in reid_layout.SUBSETS]
+        return [path for folder in folders for path in images_in(folder)]
     if unit.layout == "camera":
         own = [unit.path] if unit.path.is_file() else [*images_in(unit.path), unit.path / TRUTH, unit.path / CAMERA]
         return [path for path in (*own, unit.path.with_suffix(".csv"), *unit.queries) if path.is_file()]

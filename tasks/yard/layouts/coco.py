@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.yard.layouts import grouping
 from tasks.yard.layouts.example import (
     Classes,
     Labelled,
@@ -121,7 +120,7 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
         alone = folder.as_posix() in (".", "images", where.as_posix()) or folder.name == file.stem.rpartition("_")[2]
         mine, size_px = boxes[key], (entry["width"], entry["height"])
         numbers = np.array([number for _, number in mine], int)
-        sequence = (grouping.picture_of(path.stem) or name) if alone else folder.as_posix()
+        sequence = name if alone else folder.as_posix()
         labels.crowds += len(crowds[key])
         about = {"occupied": rows(crowds[key]), "size_px": size_px, "split": split}
         labels.images.append(Labelled(name, path, sequence, rows(box for box, _ in mine), numbers, **about))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tasks.yard.layouts import grouping
 from tasks.yard.layouts.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, Mapped, rows, with_slashes
 from tasks.yard.step import BadInput
 
@@ -162,6 +161,4 @@ def read_image(image: Path, split: str, dataset: tuple[Path, dict[int, str], Cla
         labels.dropped[name] = labels.dropped.get(name, 0) + count
     about = {"size_px": SHARES, "split": split}
     name = shown.as_posix()
-    labels.images.append(
-        Labelled(name, image, grouping.picture_of(image.stem) or name, rows(boxes), np.array(numbers, int), **about)
-    )
+    labels.images.append(Labelled(name, image, name, rows(boxes), np.array(numbers, int), **about))

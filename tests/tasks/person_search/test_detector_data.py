@@ -99,17 +99,3 @@ def test_several_data_sets_become_one_and_twice_the_same(tmp_path):
     before = folder_hash(tmp_path / "detector_data")
     detector(tmp_path, *towns, photos)
     assert folder_hash(tmp_path / "detector_data") == before
-
-
-def test_copies_of_one_picture_are_not_in_two_splits(tmp_path):
-    copies = [f"street_jpg.rf.{digit * 32}" for digit in "123a"]
-    own = yolo(tmp_path / "own", {"train": [copies[0], "a"], "val": ["b"], "test": [copies[1]]})
-    dataset = detector(tmp_path, own)
-    assert images(tmp_path) == {"train": ["own-detect__a"], "val": ["own-detect__b"],
-                                "test": [f"own-detect__{copies[1]}"]}  # fmt: skip
-    assert dataset["left_out"] == {f"own-detect__{copies[0]}": "a copy of the picture street, which is in test too"}
-    made = yolo(tmp_path / "made", {"train": [*copies, *(f"x{n}_jpg.rf.{n * 8}" for n in "23456789")]})
-    for seed in range(3):
-        assert detector(tmp_path / str(seed), made, seed=seed)["left_out"] == {}
-        homes = {s for s, stems in images(tmp_path / str(seed)).items() if any("street" in stem for stem in stems)}
-        assert len(homes) == 1

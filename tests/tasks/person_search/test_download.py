@@ -367,35 +367,3 @@ def test_the_real_crops_and_the_real_photos_together(tmp_path):
     # of 30 boxes of 80 classes
     assert sum(s["boxes"] for s in dataset["splits"].values()) == 10 and dataset["boxes_of_other_classes"] == 20
     assert {s: c["images"] for s, c in dataset["splits"].items()} == {"train": 3, "val": 4, "test": 1}
-
-
-def test_crops_in_a_folder_a_person_are_read(tmp_path):
-    source = market(tmp_path / "town")
-    for crop in list(source.rglob("*.jpg")):
-        (crop.parent / crop.name[:4]).mkdir(exist_ok=True)
-        crop.rename(crop.parent / crop.name[:4] / crop.name)
-    units = fetched(tmp_path / "out", source)["units"]
-    assert units["town-reid"]["reid"]["images"] == {"bounding_box_train": 24, "query": 4, "bounding_box_test": 8}
-
-
-def test_a_data_set_of_crops_without_any_is_no_success(tmp_path):
-    (tmp_path / "town/bounding_box_train").mkdir(parents=True)
-    with pytest.raises(BadInput, match=r"town-reid: .*town: holds no image of its layout"):
-        fetched(tmp_path / "out", tmp_path / "town")
-
-
-@pytest.mark.parametrize(("train", "test"), [((0, 1, 2), (3, 4)), ((1, 2, 3), (0, 4))])
-def test_people_that_are_numbered_from_0_are_all_kept_and_said(tmp_path, train, test, caplog):
-    found = fetched(tmp_path / "out", market(tmp_path / "town", train, test))["units"]["town-reid"]["reid"]
-    assert found["identities"] == {"bounding_box_train": 3, "query": 2, "bounding_box_test": 2}
-    assert (found["distractors"], found["dropped_distractors"], found["people_from_0"]) == (0, 0, True)
-    assert "people are numbered from 0, so 0 is one of them and no distractor" in caplog.text
-
-
-def test_person_0_of_the_gallery_stays_a_distractor(tmp_path, caplog):
-    source = market(tmp_path / "town")
-    for part in ("bounding_box_train", "bounding_box_test"):
-        picture(source / part / "0000_c1s1_000009_01.jpg", 99 if part == "query" else len(part))
-    found = fetched(tmp_path / "out", source)["units"]["town-reid"]["reid"]
-    assert (found["distractors"], found["dropped_distractors"], found["people_from_0"]) == (1, 1, False)
-    assert "1 crops of person 0 outside the gallery are left out" in caplog.text
