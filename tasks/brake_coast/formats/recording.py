@@ -11,6 +11,7 @@ cell without a value is a missing reply. A row whose Time is no time ("No Frame"
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,7 +175,9 @@ def read_telemetry(folder: Path) -> Telemetry:
 
 def images(folder: Path) -> dict[str, Path]:
     """Frames of a drive by the Time that is their name."""
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.is_dir())
+    return {Path(n).stem: folder / n for n in names if n.lower().endswith(IMAGE_SUFFIXES)}
 
 
 def recordings(download: Path) -> dict[str, Path]:

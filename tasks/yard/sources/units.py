@@ -45,13 +45,24 @@ def shown(uri: str, root: Path, path: Path) -> str:
 
 
 def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) -> list[str]:
-    """Of each unit a hash of every file that it is made from."""
+    """Of each unit a hash of every file that it is made from. Where one cannot be read, making the unit will say so."""
 
     def of(unit: T) -> str:
-        return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        try:
+            return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+        except Exception as error:
+            if _of_the_machine(error):
+                raise
+            return digest(["unreadable", repr(error)])
 
     with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
         return list(pool.map(of, units))
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Is it out of memory, disk or network? Then no unit is to blame."""
+    known = isinstance(error, OSError) and error.errno in OF_THE_MACHINE
+    return known or isinstance(error, MemoryError | ConnectionError | TimeoutError)
 
 
 def copied(source: Path, target: Path) -> None:
@@ -74,9 +85,7 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
         own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
         raise BadInput(text.replace(*own)) from None
     except Exception as error:
-        if isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (
-            isinstance(error, OSError) and error.errno in OF_THE_MACHINE
-        ):
+        if _of_the_machine(error):
             raise
         log.debug("%s", unit.where, exc_info=True)
         at = traceback.extract_tb(error.__traceback__)[-1]

@@ -18,7 +18,7 @@ from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
 JPEG = cv2.imencode(".jpg", np.full((36, 64, 3), 90, np.uint8))[1].tobytes()
-SECONDS = 40
+SECONDS = 24
 
 
 def speed_mps(seconds):
@@ -35,7 +35,7 @@ def route(
     step: int = 1,
     zipped: bool = False,
 ) -> None:
-    """40 s at this rate; frame k is numbered k times `step`, the image of second s ends in the byte s."""
+    """24 s at this rate; frame k is numbered k times `step`, the image of second s ends in the byte s."""
     for name in ("rgb", "measurements"):
         (folder / name).mkdir(parents=True)
     x = 0.0
@@ -66,12 +66,11 @@ def made(root: Path, **changes) -> dict:
     return found
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("hz", [2, 4, 10, 20])
+@pytest.mark.parametrize("hz", [2, 4, 10])
 @pytest.mark.parametrize("told", ["way", "stamps", "both"])
-def test_the_rate_is_that_of_the_measurements(tmp_path, hz, told, zipped):
+def test_the_rate_is_that_of_the_measurements(tmp_path, hz, told):
     stamp = None if told == "way" else (lambda s: 12.5 + s)
-    route(tmp_path / "in" / "town", hz, moves=told != "stamps", stamp=stamp, zipped=zipped)
+    route(tmp_path / "in" / "town", hz, moves=told != "stamps", stamp=stamp, zipped=told == "both")
     found = made(tmp_path)
     assert (f"came at {hz} Hz" in str(found["warnings"])) == (hz != 2)
 
@@ -97,7 +96,7 @@ def test_where_nothing_tells_the_rate_it_is_said_and_can_be_set(tmp_path):
     ("of_route", "params", "said"),
     [
         ({"stamp": lambda s: 2 * s}, {}, "by its stamps a measurement comes every 0.5 s, by way and speed every 0.2"),
-        ({}, {"carla_hz": 2.0}, "measured rate 4 Hz, but download.carla_hz = 2"),
+        ({}, {"carla_hz": 2.0}, "measured rate 4.* Hz, but download.carla_hz = 2"),
         ({"factor": 3.6}, {}, "14.4 measurements a second, which is no usual rate; is speed in m/s"),
     ],
 )
@@ -113,4 +112,4 @@ def test_measurements_that_cannot_be_read_are_counted(tmp_path):
     (folder / "0007.json").write_text("{ cut o")
     (folder / "0107.json").write_text('{"speed": null, "throttle": 0.4, "brake": false}')
     (folder / "0207.json").write_text('{"speed": 8.0}')
-    assert "3 of 400 measurements cannot be read, the first is 0007.json" in made(tmp_path)["warnings"]
+    assert "3 of 240 measurements cannot be read, the first is 0007.json" in made(tmp_path)["warnings"]

@@ -141,7 +141,7 @@ WRITTEN = {
     "seconds": log(HALVES, stamp=lambda t: f"{t / 1000}"),
     "milliseconds": log(HALVES, stamp=str),
     "a header again": (
-        log(HALVES[:60]).to_csv(index=False) + log(HALVES[60:])[::-1][::-1].to_csv(index=False),
+        log(HALVES[:60]).to_csv(index=False) + log(HALVES[60:]).to_csv(index=False),
         "the header comes again in line 62",
     ),
     "other columns after a restart": log(HALVES[:60]).to_csv(index=False)
@@ -217,8 +217,8 @@ def test_a_fast_logger_is_resampled_aloud(tmp_path, layout, hz):
     np.testing.assert_array_equal(ms, HALVES)
     np.testing.assert_allclose(rows["speed_kmh"], speed_kmh(ms), atol=0.06)
     assert f"came at {hz:.3g} Hz: resampled to 2 Hz" in str(found["warnings"]) and found["rate_hz"] == 2
-    # a moment's half second begins 250 ms before it: a press that begins on the second is seen by three moments
-    np.testing.assert_array_equal(rows["brake"][5:], presses(ms)[5:] | presses(ms + 249)[5:] | presses(ms - 249)[5:])
+    # the half second of a moment begins 250 ms before it: also the moment at which a press has just ended brakes
+    np.testing.assert_array_equal(rows["brake"], presses(ms) | presses(ms - 249))
     assert rows["gear"].unique().tolist() == [4]
 
 
@@ -397,11 +397,13 @@ def test_cells_of_an_obd_log_that_are_not_understood_are_refused(tmp_path):
 
 
 def test_nothing_unforeseen_ends_the_download_of_the_others(tmp_path, monkeypatch):
-    """A film of no length that a decoder could not even count, say: whatever is raised is that recording's."""
+    """Whatever is raised is that recording's: here an image that is a link to nowhere."""
     native(tmp_path, log(HALVES))
-    write(tmp_path / "in" / "2026-05-02_08-00-00" / "telemetry.csv", log(HALVES))
-    (
-        tmp_path / "in" / "2026-05-02_08-00-00" / f"{log([0])['Time'][0]}.jpg"
-    ).mkdir()  # a folder, where an image should be
-    download.run(drives.section("download", source=str(tmp_path / "in"), min_recordings=1), tmp_path / "out")
-    assert list(read_json(tmp_path / "out" / "report.json")["recordings"]) == [NAME]
+    (tmp_path / "in" / NAME / f"{log([0])['Time'][0]}.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert f"{NAME}: cannot be read, FileNotFoundError" in refused(tmp_path)
+
+
+def test_a_folder_with_the_name_of_an_image_is_none(tmp_path):
+    native(tmp_path, log(HALVES))
+    (tmp_path / "in" / NAME / f"{log([0])['Time'][0]}.jpg").mkdir()
+    assert made(tmp_path)[1]["images"] == 0
