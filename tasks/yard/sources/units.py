@@ -81,18 +81,16 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
     try:
         return make(unit, folder)
     except BadInput as error:
-        text = str(error).replace(str(folder), unit.where)
-        own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
-        raise BadInput(text.replace(*own)) from None
+        text = str(error)
     except Exception as error:
         if _of_the_machine(error):
             raise
         log.debug("%s", unit.where, exc_info=True)
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
-        raise BadInput(
-            f"{unit.where}: cannot be read, {type(error).__name__}: {error} ({where}); please report it"
-        ) from error
+        text = f"{unit.where}: cannot be read, {type(error).__name__}: {error} ({where}); please report it"
+    own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
+    raise BadInput(text.replace(str(folder), unit.where).replace(*own))
 
 
 def make_all(

@@ -260,9 +260,8 @@ def test_pieces_of_a_fast_drive_are_pieces_of_its_half_seconds(tmp_path):
 
 def test_a_fault_of_a_piece_names_its_file(tmp_path):
     native(tmp_path, log(np.arange(0, 200_000, 500)).assign(SPEED="900"))
-    with pytest.raises(
-        Exception, match=rf"{NAME}/telemetry.csv, piece 1 of 3 of it: .* of speed_kmh are not in 0..320"
-    ):
+    said = rf"{NAME}/telemetry.csv, piece 1 of 3 of it: .* of speed_kmh are not in 0..320"
+    with pytest.raises(BadInput, match=said):
         download.run(drives.section("download", source=str(tmp_path / "in"), piece_minutes=1), tmp_path / "out")
 
 
