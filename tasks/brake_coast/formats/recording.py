@@ -11,6 +11,7 @@ cell without a value is a missing reply. A row whose Time is no time ("No Frame"
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,8 +179,9 @@ def images(folder: Path) -> dict[str, Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS leaves ._x.jpg, no image
-    return sorted((path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+    with os.scandir(folder) as entries:  # macOS leaves ._x.jpg, no image
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    return [folder / name for name in sorted(names, key=natural) if name.lower().endswith(IMAGE_SUFFIXES)]
 
 
 def recordings(download: Path) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from tasks.brake_coast import download
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carobd, drivetrain
 from tasks.brake_coast.importers.drives import Drive, cut
+from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Line
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
@@ -267,9 +268,8 @@ def cut_of(t_ms: np.ndarray, guard_s: float = 15.0, **how) -> list[Drive]:
     times = pd.DataFrame({"Time": [recording.format_time(int(t), digits=3) for t in t_ms]})
 
     class Timed(Drive):
-        @property
-        def importer(self):
-            return type("Layout", (), {"table": lambda path: times})
+        def read(self):
+            return Reading(times, {})
 
     return cut(Timed("a-1", "native", Path(), "a", "a-1"), guard_s, **how)
 

@@ -63,6 +63,19 @@ def test_a_complaint_names_places_in_the_source(source, tmp_path):
     assert done.quarantined == {"bad": f"bad/a.txt cannot be used, nor {there}/a.txt; see notes.txt"}
 
 
+def test_what_nobody_foresaw_costs_one_unit(source, tmp_path):
+    (source["bad"].path / "a.txt").write_bytes(b"\xff\xfe\xff")  # no text: a UnicodeDecodeError in `make`
+    done = made(source, tmp_path / "out")
+    assert list(done.summaries) == ["good"]
+    assert "s3://bucket/all/bad: cannot be read, UnicodeDecodeError" in done.quarantined["bad"]
+
+
+def test_a_file_that_cannot_be_hashed_costs_one_unit(source, tmp_path):
+    (source["bad"].path / "b.txt").symlink_to(tmp_path / "gone")
+    hashes = units.content_hashes(list(source.values()), files_of)
+    assert len(set(hashes)) == 2
+
+
 def test_too_few_usable_units_stop_a_step_with_the_reasons(source, tmp_path):
     done = made(source, tmp_path / "out")
     units.refuse_too_few(done, 1, "toys", "s3://bucket/all")
