@@ -138,13 +138,17 @@ def stamps_of(container: av.container.InputContainer, stream: av.VideoStream) ->
         last = order
 
 
-def promised_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """The duration of the pictures, as the header says; that of a whole Matroska file is that of the sound too."""
+def promised_s(container: av.container.InputContainer, stream: av.VideoStream, begin_s: float) -> float:
+    """The duration of the pictures, as the header says; 0 if it does not.
+
+    That of a whole Matroska file is that of the sound too, and counts from 0 where the first stamp is `begin_s`.
+    """
     if stream.duration is not None:
         return float(stream.duration * unit_of(stream))
-    if told := DURATION.fullmatch(stream.metadata.get("DURATION", "")):
-        return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3])
-    return container.duration / av.time_base if container.duration else 0.0
+    told = container.duration / av.time_base if container.duration else 0.0
+    if tag := DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        told = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    return told - begin_s if 0 < begin_s < told else told
 
 
 def film(path: Path) -> Film:
@@ -160,12 +164,14 @@ def film(path: Path) -> Film:
 def read_film(path: Path, *_: int) -> Film:
     with opened(path) as (container, stream):
         rate, shape = float(stream.guessed_rate or stream.average_rate or 0), float(stream.sample_aspect_ratio or 1)
-        promised, unit = promised_s(container, stream), float(unit_of(stream))
+        unit = float(unit_of(stream))
         # An AVI's duration is that of what is there; of a film with an edit list more frames are stored than shown.
         frames = stream.frames if container.format.name == "avi" else 0
         bare = stream.start_time is None  # a stream without a container: what stamps it has are by its stated rate
         others = len(films_in(container)) - 1
         parts, without = stamps_of(container, stream)
+        begin_s = float(parts[0][0] * unit) if parts else 0.0
+        promised = promised_s(container, stream, begin_s)
     count = without + sum(map(len, parts))
     if not count:
         raise BadInput(f"{path}: holds no frame that can be read")
@@ -182,7 +188,7 @@ def read_film(path: Path, *_: int) -> Film:
     for part in parts:
         seconds.append((part - part[0]) * unit + end)
         end = float(seconds[-1][-1]) + step * unit
-    return made(np.concatenate(seconds), float(parts[0][0] * unit), True, len(parts) - 1)
+    return made(np.concatenate(seconds), begin_s, True, len(parts) - 1)
 
 
 def frames(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
