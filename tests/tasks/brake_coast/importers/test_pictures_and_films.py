@@ -53,6 +53,15 @@ def test_a_film_that_states_a_thousand_frames_a_second_is_sampled_by_its_stamps(
     np.testing.assert_allclose(seconds, stamps[numbers], atol=0.04)
 
 
+def test_a_slow_film_gives_each_moment_the_frame_that_is_near_it(tmp_path):
+    stamps = np.arange(25) / 2.5  # every other moment lies between two frames
+    films.write(tmp_path / f"source/{NAME}.mp4", stamps)
+    found = fetched(tmp_path / "source", tmp_path / "out")["recordings"][NAME]
+    seconds, numbers = seen(tmp_path / "out" / NAME)
+    assert found["rows"] == found["images"] == len(seconds) == 20
+    np.testing.assert_allclose(seconds, stamps[numbers], atol=0.21)
+
+
 def test_a_film_is_shown_upright_and_a_cut_one_is_said(tmp_path, caplog):
     films.turned(films.write(tmp_path / f"source/{NAME}.mp4", np.arange(30) / 30), films.UPSIDE_DOWN)
     films.cut(films.write(tmp_path / "source/cut.mkv", np.arange(300) / 30), 0.6)
