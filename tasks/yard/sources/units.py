@@ -115,21 +115,14 @@ def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
 
     Hidden files, and those that systems leave in folders, do not count.
     """
-    if not root.is_dir():
-        return {}
-    left = [path for path in shown_files(root) if not used(path)]
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
-    first = [path.relative_to(root).as_posix() for path in left[:NAMED]]
-    return {"files": len(left), "kinds": dict(kinds.most_common(NAMED)), "first": first} if left else {}
-
-
-def shown_files(root: Path) -> list[Path]:
-    """By natural order of their names."""
-    found = []
+    left: list[Path] = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        found += [Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS]
-    return sorted(found, key=natural)
+        shown = (Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS)
+        left += [path for path in shown if not used(path)]
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
+    first = [path.relative_to(root).as_posix() for path in sorted(left, key=natural)[:NAMED]]
+    return {"files": len(left), "kinds": dict(kinds.most_common(NAMED)), "first": first} if left else {}
 
 
 def say_passed_over(left: Mapping, where: str, log: Logger) -> None:

@@ -54,6 +54,15 @@ def test_a_slow_film_keeps_its_own_rate_and_a_pause_leaves_numbers_out(tmp_path)
     assert "pauses without a frame" in report["units"]["yard-camera-paused"]["said"]["film"][0]
 
 
+def test_of_a_slow_uneven_film_no_frame_is_lost(tmp_path):
+    stamps = np.cumsum(np.r_[0, np.random.default_rng(0).uniform(0.7, 3, 30)])
+    films.write(tmp_path / "yard/cameras/door.mp4", stamps)
+    fetched(tmp_path, tmp_path / "yard", frames_fps=2.0)
+    seconds, numbers = seen(tmp_path / "download/yard-camera-door")
+    assert numbers == list(range(31))
+    np.testing.assert_allclose(seconds, stamps, atol=0.26)
+
+
 def test_a_film_is_shown_upright_and_a_cut_one_is_said(tmp_path, caplog):
     films.turned(films.write(tmp_path / "yard/cameras/turned.mp4", np.arange(30) / 30))
     films.cut(films.write(tmp_path / "yard/cameras/cut.mkv", np.arange(300) / 30), 0.6)
