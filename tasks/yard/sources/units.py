@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from logging import Logger
@@ -108,6 +108,12 @@ def refuse_unknown(root: Path, uri: str, *layouts: str) -> NoReturn:
     inside = sorted(path.name for path in root.iterdir())[:8]
     known = "".join(f"\n  {layout}" for layout in layouts)
     raise BadInput(f"{source_uri.redacted(uri)}: holds {', '.join(inside) or 'nothing'}, and no known layout:{known}")
+
+
+def among(files: Iterable[Path]) -> Callable[[Path], bool]:
+    """Is a path one of these, whatever ways led to it? Label files like to say ../images."""
+    known = {os.path.normpath(file) for file in files}
+    return lambda path: os.path.normpath(path) in known
 
 
 def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:

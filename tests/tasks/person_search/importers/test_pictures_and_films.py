@@ -13,7 +13,7 @@ import pytest
 from tasks.person_search import detector_data, pack
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
-from tests.tasks.person_search.real_layouts import fetched, market, section
+from tests.tasks.person_search.real_layouts import fetched, market, section, yolo
 from tests.tasks.yard import films, photos
 
 
@@ -197,3 +197,12 @@ def test_what_is_passed_over_in_a_source_is_counted_and_named(tmp_path, caplog):
     assert left["files"] == 3 and left["kinds"] == {".dav": 1, ".jpg": 1, ".txt": 1}
     assert left["first"] == ["cameras/attic/more/1.jpg", "cameras/attic/notes.txt", "cameras/hall.dav"]
     assert "passed over, as nothing here uses them: 3 (" in caplog.text
+
+
+def test_images_that_a_description_names_from_elsewhere_are_not_passed_over(tmp_path):
+    source = yolo(tmp_path / "street/data", {"train": ["a1", "b1", "c1"]})
+    (source / "data.yaml").write_text("train: ../data/images/train\nnames: [person]\n")
+    assert "passed_over" not in fetched(tmp_path, tmp_path / "street")
+    photos.saved(source / "labels/train/gone.txt", b"0 0.5 0.5 0.4 0.4\n")
+    [left] = fetched(tmp_path, tmp_path / "street")["passed_over"].values()
+    assert left["first"] == ["data/labels/train/gone.txt"]
