@@ -27,7 +27,7 @@ from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.yard.files import write_json
-from tasks.yard.layouts import coco, yolo, yolo_write
+from tasks.yard.layouts import bringing, coco, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
@@ -122,7 +122,8 @@ def make_examples(items: list[tuple[Labelled, str]], params: DetectorData, out: 
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     names = [f"images from {BATCH * number}" for number in range(len(batches))]
     made: dict[int, list[Made] | Exception] = {}
-    results = ctx.map(partial(make_all, params=params, out=out), batches, names=names)
+    bits = bringing.bits_of_deep(item.path for item, _ in items)
+    results = ctx.map(partial(make_all, params=params, out=out, bits=bits), batches, names=names)
     with ctx.progress(total=len(items), desc="detector data", unit="image") as bar:
         for index, result in results:
             made[index] = result
@@ -191,6 +192,10 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
     options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
     options |= {"hard_negatives": sum(one.negative for one in made)}
+    anew = {"turned_as_shown": sum(one.turned for one in made), "brought_to_8_bits": sum(one.deep for one in made)}
+    options |= anew
+    for remark in bringing.remarks(anew):
+        log.warning("%s: %s", source_uri.redacted(params.source), remark)
     report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken, "sequences": splits}
     write_json(out / "report.json", report | {key: value for key, value in options.items() if value})
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in ("images", "boxes")}

@@ -121,8 +121,8 @@ def from_folder(root: Path, params: Download, out: Path, ctx: Context, accept: A
     fingerprints = {
         name: digest(content[drive.path], {**asdict(drive), "path": None}, ctx.code) for name, drive in planned.items()
     }
-    used = {path for drive in whole.values() for path in drive.importer.files(drive.path)}
-    left = units.passed_over(root, used.__contains__)
+    used = units.among(path for drive in whole.values() for path in drive.importer.files(drive.path))
+    left = units.passed_over(root, used)
     units.say_passed_over(left, source_uri.redacted(params.source), log)
     return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root, accept=accept), left
 

@@ -85,8 +85,7 @@ def planned(
     for uri in (uri for uri in uris if uri not in worlds):
         root = sources.local(uri, progress=ctx.progress)
         units_here = plan(root, uri, taken)
-        used = {file for unit in units_here for file in files_of(unit)}
-        left = units.passed_over(root, used.__contains__)
+        left = units.passed_over(root, units.among(file for unit in units_here for file in files_of(unit)))
         units.say_passed_over(left, source_uri.redacted(uri), log)
         passed |= {source_uri.redacted(uri): left} if left else {}
         here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in units_here]

@@ -32,6 +32,8 @@ class Made:
     dropped: tuple[tuple[str, int], ...] = ()
     fault: str | None = None  # why it could not be used
     negative: bool = False  # a hard negative was made of it too
+    turned: bool = False  # by its EXIF
+    deep: bool = False  # it had 16 bits
 
 
 def stem_of(item: Labelled) -> str:
@@ -88,12 +90,12 @@ def negative_corner(boxes: np.ndarray, width_px: int, height_px: int) -> tuple[i
     return int(corner[best, 0, 0]), int(corner[best, 0, 1])
 
 
-def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
-    """Write one example, and perhaps its hard negative."""
+def make(item: Labelled, split: str, params: DetectorData, out: Path, bits: int | None = None) -> Made:
+    """Write one example, and perhaps its hard negative. Of 16 bits `bits` are in use."""
     stem = stem_of(item)
     data = item.path.read_bytes()
     try:
-        about, picture = images.look(data), images.pixels(data)
+        about, picture = images.look(data), images.pixels(data, bits)
     except images.Unusable as error:
         return Made(stem, split, fault=f"cannot be used, it {error}")
     height, width = picture.shape[:2]
@@ -124,8 +126,11 @@ def make(item: Labelled, split: str, params: DetectorData, out: Path) -> Made:
         image, label = yolo_write.places(out, split, f"{stem}__negative")
         yolo_write.write_image(view[top : top + h // 2, left : left + w // 2], image)
         yolo_write.write_labels(label, (), np.empty((0, 4)))
-    return Made(stem, split, int(kept.sum()), tuple(dropped.items()), negative=corner is not None)
+    about_it = {"negative": corner is not None, "turned": about.turned, "deep": about.deep}
+    return Made(stem, split, int(kept.sum()), tuple(dropped.items()), **about_it)
 
 
-def make_all(job: list[tuple[Labelled, str]], *, params: DetectorData, out: Path) -> list[Made]:
-    return [make(item, split, params, out) for item, split in job]
+def make_all(
+    job: list[tuple[Labelled, str]], *, params: DetectorData, out: Path, bits: int | None = None
+) -> list[Made]:
+    return [make(item, split, params, out, bits) for item, split in job]

@@ -7,8 +7,10 @@ that local time, any other at 2000-01-01.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 
@@ -20,6 +22,7 @@ from tasks.yard.layouts.video import SUFFIXES, film, frames, pixels
 
 CLOCK, DERIVED = "relative", ()
 FRAME_MS = 500
+ROUNDING_S = 0.001  # stamps of the container are rounded
 NEAR_MS = 250  # a row or a frame stands for a moment if it is at most this far from it
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[_ ]\d{2}-\d{2}-\d{2}")
 
@@ -64,8 +67,26 @@ def table(path: Path) -> pd.DataFrame:
     return read(path).table
 
 
+def chosen(path: Path, offsets_s: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(place, frame) for each of the ascending `offsets_s` from the first frame that has one within 250 ms.
+
+    That is the first at or after it, else the last before it.
+    """
+    wanted, before = 0, (-np.inf, None)
+    for second, frame in frames(path, offsets_s[0]):
+        while wanted < len(offsets_s) and second >= offsets_s[wanted] - ROUNDING_S:
+            if second - offsets_s[wanted] <= NEAR_MS / 1000:
+                yield wanted, frame
+            elif offsets_s[wanted] - before[0] <= NEAR_MS / 1000:
+                yield wanted, before[1]
+            wanted += 1
+        if wanted == len(offsets_s):
+            return
+        before = second, frame
+
+
 def write_frames(path: Path, times: list[str], folder: Path) -> list[str]:
-    """`<Time>.jpg` of the first frame at or after each of the ascending `times`, if it comes within 250 ms.
+    """`<Time>.jpg` of the frame for each of the ascending `times`.
 
     A video that breaks off gives the frames up to there. Frames that are here already are kept. Returns what is odd
     about the film.
@@ -73,18 +94,8 @@ def write_frames(path: Path, times: list[str], folder: Path) -> list[str]:
     about = film(path)
     remarks = [f"the film {remark}" for remark in about.remarks()]
     stamps = recording.parse_times(pd.Series(times)).to_numpy(np.int64)
-    offsets_s = (stamps - start_ms(path)) / 1000
-    wanted = 0
-    for second, frame in frames(path, offsets_s[0]):
-        late_s = second - offsets_s[wanted] + 0.001  # stamps of the container are rounded
-        while late_s > NEAR_MS / 1000 and wanted + 1 < len(times):
-            wanted += 1
-            late_s = second - offsets_s[wanted] + 0.001
-        if 0 <= late_s <= NEAR_MS / 1000:
-            target = folder / f"{times[wanted]}.jpg"
-            if not target.exists():
-                write_image(target, pixels(frame, about.pixel_shape), JPEG_QUALITY)
-            wanted += 1
-        if wanted == len(times):
-            break
+    for place, frame in chosen(path, (stamps - start_ms(path)) / 1000):
+        target = folder / f"{times[place]}.jpg"
+        if not target.exists():
+            write_image(target, pixels(frame, about.pixel_shape), JPEG_QUALITY)
     return remarks

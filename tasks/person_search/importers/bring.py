@@ -172,13 +172,19 @@ def nearest_frames(
         yield held[0], held[2]
 
 
-def write_frames(film: Path, folder: Path, fps: float) -> tuple[set[int], float, list[str]]:
-    """The frames of every so-manieth second as JPEGs, by their stamps: number N is of the second N / rate.
+def sampling_rate(about: video.Film, fps: float) -> float:
+    """`fps`; of a slower film its own rate, so that its frames follow each other, unless it is too uneven for that."""
+    numbers = np.floor(about.seconds * about.rate + 0.5)
+    return about.rate if about.rate < fps and len(np.unique(numbers)) == len(numbers) else fps
 
-    Returns the numbers, the rate (no more than the film's own), and what is odd about the film. Raises `BadInput`.
+
+def write_frames(film: Path, folder: Path, fps: float) -> tuple[set[int], float, list[str]]:
+    """A film's frames as JPEGs, at most `fps` a second, by their stamps: number N is of the second N / rate.
+
+    Returns the numbers, the rate, and what is odd about the film. Raises `BadInput`.
     """
     about = video.film(film)
-    remarks, rate = about.remarks(), min(fps, about.rate)
+    remarks, rate = about.remarks(), sampling_rate(about, fps)
     numbers, decoded = set(), 0
 
     def counted() -> Iterator[tuple[float, av.VideoFrame]]:

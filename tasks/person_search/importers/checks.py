@@ -55,7 +55,9 @@ def unreadable(folder: Path, images: list[Path]) -> list[str]:
     with ThreadPoolExecutor(DECODERS) as pool:  # decoding frees the interpreter lock
         faults = list(pool.map(fault, images))
     if images and all(faults):
-        raise BadInput(f"{folder}: not one of its {len(images)} images can be used; {images[0]} {faults[0]}")
+        raise BadInput(
+            f"{folder}: not one of its {len(images)} images can be used; {images[0].relative_to(folder)} {faults[0]}"
+        )
     return [path.relative_to(folder).as_posix() for path, why in zip(images, faults, strict=True) if why]
 
 

@@ -31,7 +31,7 @@ from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.trainer import EPOCHS, IMAGES, train, view
 from tasks.yard.detector.weather import EFFECTS, Weather
 from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
-from tasks.yard.layouts.images import decoded
+from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 
@@ -128,7 +128,7 @@ def draw_samples(data: Path, split: str, model: Detector, path: Path) -> None:
     images = sorted(file for file in (data.parent / "images" / split).iterdir() if file.suffix in IMAGES)
     rows = []
     for file in images[:: max(1, len(images) // SAMPLES)][:SAMPLES]:
-        image = decoded(file)
+        image = pixels(file.read_bytes())
         height, width = image.shape[:2]
         (found,) = model.detect([model.frame(image, model.canvas(width, height))])
         truth, predicted = image, image.copy()

@@ -12,6 +12,7 @@ from tasks.yard.layouts.images import JPEG_QUALITY, Unusable
 from tasks.yard.sources.units import copied
 
 LOSSY = (".jpg", ".jpeg")
+DEEP = (".png", ".tif", ".tiff")  # of pictures that may have 16 bits
 
 
 def look(path: Path) -> images.About | None:
@@ -46,13 +47,21 @@ def anew(source: Path, target: Path, bits: int | None = None) -> None:
         temporary.write_bytes(images.encoded(shown, suffix, JPEG_QUALITY if suffix in LOSSY else None))
 
 
+def bits_of_deep(paths: Iterable[Path]) -> int | None:
+    """`bits_in_use` of those of 16 bits; None if there are none."""
+    able = (path for path in paths if path.suffix.lower() in DEEP)
+    deep = [path for path in able if (about := look(path)) and about.deep]
+    return bits_in_use(deep) if deep else None
+
+
 def remarks(done: Mapping[str, int]) -> list[str]:
     """What `bring` did, for people."""
     found = []
     if turned := done.get("turned_as_shown"):
         found.append(f"{turned} images are turned as their EXIF says, and written anew")
     if deep := done.get("brought_to_8_bits"):
-        found.append(f"{deep} images of 16 bits, {done['bits_in_use']} of them in use, are brought to 8")
+        used = f", {done['bits_in_use']} of them in use," if "bits_in_use" in done else ""
+        found.append(f"{deep} images of 16 bits{used} are brought to 8")
     return found
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import TiffImageFile
 
 from tasks.yard.files import replacing
 
@@ -86,7 +87,7 @@ def orientation_of(image: Image.Image, data: bytes) -> int:
 def is_deep(image: Image.Image, data: bytes) -> bool:
     if image.format == "PNG":
         return data[24] == 16
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(TAG_BITS, (8,))) == 16
     return False
 
@@ -149,12 +150,13 @@ def pixels(data: bytes, bits: int | None = None) -> np.ndarray:
             return found
     try:
         with Image.open(io.BytesIO(data)) as image:
+            stored: Image.Image = image
             if about.deep:
                 orientation, deep = orientation_of(image, data), deep_pixels(data)
                 shift = (bits or bits_of(int(deep.max()))) - 8
-                image = Image.fromarray((deep[..., ::-1] >> shift).clip(max=255).astype(np.uint8))
-                image.getexif()[Base.Orientation] = orientation
-            shown = ImageOps.exif_transpose(image) if about.turned else image
+                stored = Image.fromarray((deep[..., ::-1] >> shift).clip(max=255).astype(np.uint8))
+                stored.getexif()[Base.Orientation] = orientation
+            shown = ImageOps.exif_transpose(stored) if about.turned else stored
             return np.ascontiguousarray(np.asarray(shown.convert("RGB"))[..., ::-1])
     except BROKEN as error:
         raise Unusable(f"cannot be decoded ({error})") from None

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from fractions import Fraction
+from functools import lru_cache, partial
 from pathlib import Path
 
 import av
@@ -106,10 +107,15 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
         yield container, films[0]
 
 
+def unit_of(stream: av.VideoStream) -> Fraction:
+    """Seconds that a stamp counts."""
+    return stream.time_base or Fraction(1)
+
+
 def stamps_of(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[list[np.ndarray], int]:
     """(the rising stamps of each joined part, in the stream's unit; how many frames have none). Nothing is decoded."""
     parts: list[list[int]] = [[]]
-    without, last, fall = 0, None, FALL_S / stream.time_base
+    without, last, fall = 0, None, FALL_S / unit_of(stream)
     packets = container.demux(stream)
     while True:
         try:
@@ -132,13 +138,17 @@ def stamps_of(container: av.container.InputContainer, stream: av.VideoStream) ->
         last = order
 
 
-def promised_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """The duration of the pictures, as the header says; that of a whole Matroska file is that of the sound too."""
+def promised_s(container: av.container.InputContainer, stream: av.VideoStream, begin_s: float) -> float:
+    """The duration of the pictures, as the header says; 0 if it does not.
+
+    That of a whole Matroska file is that of the sound too, and counts from 0 where the first stamp is `begin_s`.
+    """
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    if told := DURATION.fullmatch(stream.metadata.get("DURATION", "")):
-        return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3])
-    return container.duration / av.time_base if container.duration else 0.0
+        return float(stream.duration * unit_of(stream))
+    told = container.duration / av.time_base if container.duration else 0.0
+    if tag := DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        told = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    return told - begin_s if 0 < begin_s < told else told
 
 
 def film(path: Path) -> Film:
@@ -154,33 +164,31 @@ def film(path: Path) -> Film:
 def read_film(path: Path, *_: int) -> Film:
     with opened(path) as (container, stream):
         rate, shape = float(stream.guessed_rate or stream.average_rate or 0), float(stream.sample_aspect_ratio or 1)
-        promised, unit = promised_s(container, stream), float(stream.time_base)
+        unit = float(unit_of(stream))
         # An AVI's duration is that of what is there; of a film with an edit list more frames are stored than shown.
         frames = stream.frames if container.format.name == "avi" else 0
         bare = stream.start_time is None  # a stream without a container: what stamps it has are by its stated rate
         others = len(films_in(container)) - 1
         parts, without = stamps_of(container, stream)
+        begin_s = float(parts[0][0] * unit) if parts else 0.0
+        promised = promised_s(container, stream, begin_s)
     count = without + sum(map(len, parts))
     if not count:
         raise BadInput(f"{path}: holds no frame that can be read")
     shape = shape if abs(shape - 1) > SQUARE and 0.25 <= shape <= 4 else 1.0
-    about = {
-        "stated_rate": rate,
-        "promised_s": promised,
-        "promised_frames": frames,
-        "pixel_shape": shape,
-        "others": others,
-    }
+    made = partial(
+        Film, path, stated_rate=rate, promised_s=promised, promised_frames=frames, pixel_shape=shape, others=others
+    )
     if bare or count - without < max(without, min(count, 2)):  # of several frames all have one stamp, or none
         if not rate:
             raise BadInput(f"{path}: says nothing of its frame rate, and has no stamps; make it an mp4 (H.264) anew")
-        return Film(path, np.arange(count) / rate, 0.0, False, 0, **about)
+        return made(np.arange(count) / rate, 0.0, False, 0)
     step = float(np.median(np.concatenate([np.diff(part) for part in parts]))) if count > len(parts) else 0.0
     seconds, end = [], 0.0
     for part in parts:
         seconds.append((part - part[0]) * unit + end)
         end = float(seconds[-1][-1]) + step * unit
-    return Film(path, np.concatenate(seconds), float(parts[0][0] * unit), True, len(parts) - 1, **about)
+    return made(np.concatenate(seconds), begin_s, True, len(parts) - 1)
 
 
 def frames(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -192,7 +200,7 @@ def frames(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFr
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         if start_s > 0 and about.stamped and not about.falls:
-            container.seek(int((about.begin_s + start_s) / stream.time_base), stream=stream)
+            container.seek(int((about.begin_s + start_s) / unit_of(stream)), stream=stream)
         step, second, shift = 1 / about.rate, None, -about.begin_s
         packets = container.demux(stream)
         while True:
@@ -217,15 +225,16 @@ def frames(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFr
 
 def turn_of(frame: av.VideoFrame) -> np.ndarray | None:
     """(2, 2): x, y as stored -> as shown; None where nothing is to be turned."""
-    for told in frame.side_data:
-        if told.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(told), np.int32).reshape(3, 3)[:2, :2].T
-    return None
+    try:
+        told = frame.side_data["DISPLAYMATRIX"]
+    except KeyError:
+        return None
+    return np.frombuffer(bytes(told), np.int32).reshape(3, 3)[:2, :2].T
 
 
 def pixels(frame: av.VideoFrame, pixel_shape: float = 1.0) -> np.ndarray:
     """(height, width, 3) uint8 BGR as shown: turned or mirrored as the film says, its pixels made square."""
-    found = frame.to_ndarray(format="bgr24")
+    found: np.ndarray = frame.to_ndarray(format="bgr24")
     if pixel_shape != 1:
         height, width = found.shape[:2]
         size = (round(width * pixel_shape), height) if pixel_shape > 1 else (width, round(height / pixel_shape))

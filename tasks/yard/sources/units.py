@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from logging import Logger
@@ -128,26 +128,25 @@ def refuse_unknown(root: Path, uri: str, *layouts: str) -> NoReturn:
     )
 
 
+def among(files: Iterable[Path]) -> Callable[[Path], bool]:
+    """Is a path one of these, whatever ways led to it? Label files like to say ../images."""
+    known = {os.path.normpath(file) for file in files}
+    return lambda path: os.path.normpath(path) in known
+
+
 def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
     """{files, kinds: {suffix: files}, first: some of them} of what lies below `root` and is not used; {} for nothing.
 
     Hidden files, and those that systems leave in folders, do not count.
     """
-    if not root.is_dir():
-        return {}
-    left = [path for path in shown_files(root) if not used(path)]
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
-    first = [path.relative_to(root).as_posix() for path in left[:NAMED]]
-    return {"files": len(left), "kinds": dict(kinds.most_common(NAMED)), "first": first} if left else {}
-
-
-def shown_files(root: Path) -> list[Path]:
-    """By natural order of their names."""
-    found = []
+    left: list[Path] = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        found += [Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS]
-    return sorted(found, key=natural)
+        shown = (Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS)
+        left += [path for path in shown if not used(path)]
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
+    first = [path.relative_to(root).as_posix() for path in sorted(left, key=natural)[:NAMED]]
+    return {"files": len(left), "kinds": dict(kinds.most_common(NAMED)), "first": first} if left else {}
 
 
 def say_passed_over(left: Mapping, where: str, log: Logger) -> None:

@@ -53,6 +53,15 @@ def test_a_film_that_states_a_thousand_frames_a_second_is_sampled_by_its_stamps(
     np.testing.assert_allclose(seconds, stamps[numbers], atol=0.04)
 
 
+def test_a_slow_film_gives_each_moment_the_frame_that_is_near_it(tmp_path):
+    stamps = np.arange(25) / 2.5  # every other moment lies between two frames
+    films.write(tmp_path / f"source/{NAME}.mp4", stamps)
+    found = fetched(tmp_path / "source", tmp_path / "out")["recordings"][NAME]
+    seconds, numbers = seen(tmp_path / "out" / NAME)
+    assert found["rows"] == found["images"] == len(seconds) == 20
+    np.testing.assert_allclose(seconds, stamps[numbers], atol=0.21)
+
+
 def test_a_film_is_shown_upright_and_a_cut_one_is_said(tmp_path, caplog):
     films.turned(films.write(tmp_path / f"source/{NAME}.mp4", np.arange(30) / 30), films.UPSIDE_DOWN)
     films.cut(films.write(tmp_path / "source/cut.mkv", np.arange(300) / 30), 0.6)
@@ -112,15 +121,30 @@ def coco_of_a_phone(root, size: tuple[int, int], bbox: list[int]):
 
 
 @pytest.mark.parametrize("roi_px", [None, [0, 0, 60, 100]])
-def test_labels_for_a_photograph_as_shown_fit_what_the_trainer_reads(tmp_path, roi_px):
+def test_labels_for_a_photograph_as_shown_fit_what_the_trainer_reads(tmp_path, caplog, roi_px):
     source = coco_of_a_phone(tmp_path / "source", (60, 100), [0, 0, 60, 50])
     section = drives.section("detector_data", source=str(source), roi_px=roi_px, hard_negative_share=0.0)
     detector_data.run(section, tmp_path / "out")
+    assert "9 images are turned as their EXIF says" in caplog.text
     [image, *_] = sorted((tmp_path / "out/images/train").iterdir())
     pixels = cv2.imread(str(image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     _, x, y, width, height = map(float, (tmp_path / f"out/labels/train/{image.stem}.txt").read_text().split())
     assert pixels.shape == (100, 60, 3) and pixels[:48].min() > 150 and pixels[52:].max() < 90
     assert [x, y, width, height] == pytest.approx([0.5, 0.25, 1, 0.5], abs=1e-5)
+
+
+def test_labelled_pictures_of_16_bits_have_one_scale(tmp_path, caplog):
+    source = coco_of_a_phone(tmp_path / "source", (60, 100), [0, 0, 60, 50])
+    labels = source / "annotations/instances.json"
+    labels.write_text(labels.read_text().replace(".jpg", ".png"))
+    for n in range(9):
+        photos.deep(source / f"images/{n}.png", photos.upright(60, 100) // (1 if n else 8), bits=12)
+    detector_data.run(drives.section("detector_data", source=str(source), roi_px=None), tmp_path / "out")
+    brightest = {
+        path.stem[-1]: cv2.imread(str(path)).max() for path in (tmp_path / "out/images").rglob("images__?.jpg")
+    }
+    assert len(brightest) == 9 and brightest["0"] < 40 and 180 < brightest["1"] < 230
+    assert "9 images of 16 bits are brought to 8" in caplog.text
 
 
 def test_labels_for_a_photograph_as_stored_are_refused_with_the_reason(tmp_path):

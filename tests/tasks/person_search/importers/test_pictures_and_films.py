@@ -13,7 +13,7 @@ import pytest
 from tasks.person_search import detector_data, pack
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
-from tests.tasks.person_search.real_layouts import fetched, market, section
+from tests.tasks.person_search.real_layouts import fetched, market, section, yolo
 from tests.tasks.yard import films, photos
 
 
@@ -52,6 +52,15 @@ def test_a_slow_film_keeps_its_own_rate_and_a_pause_leaves_numbers_out(tmp_path)
         assert len(seconds) == count
         np.testing.assert_allclose(seconds, stamps[numbers], atol=0.04)
     assert "pauses without a frame" in report["units"]["yard-camera-paused"]["said"]["film"][0]
+
+
+def test_of_a_slow_uneven_film_no_frame_is_lost(tmp_path):
+    stamps = np.cumsum(np.r_[0, np.random.default_rng(0).uniform(0.7, 3, 30)])
+    films.write(tmp_path / "yard/cameras/door.mp4", stamps)
+    fetched(tmp_path, tmp_path / "yard", frames_fps=2.0)
+    seconds, numbers = seen(tmp_path / "download/yard-camera-door")
+    assert numbers == list(range(31))
+    np.testing.assert_allclose(seconds, stamps, atol=0.26)
 
 
 def test_a_film_is_shown_upright_and_a_cut_one_is_said(tmp_path, caplog):
@@ -188,3 +197,12 @@ def test_what_is_passed_over_in_a_source_is_counted_and_named(tmp_path, caplog):
     assert left["files"] == 3 and left["kinds"] == {".dav": 1, ".jpg": 1, ".txt": 1}
     assert left["first"] == ["cameras/attic/more/1.jpg", "cameras/attic/notes.txt", "cameras/hall.dav"]
     assert "passed over, as nothing here uses them: 3 (" in caplog.text
+
+
+def test_images_that_a_description_names_from_elsewhere_are_not_passed_over(tmp_path):
+    source = yolo(tmp_path / "street/data", {"train": ["a1", "b1", "c1"]})
+    (source / "data.yaml").write_text("train: ../data/images/train\nnames: [person]\n")
+    assert "passed_over" not in fetched(tmp_path, tmp_path / "street")
+    photos.saved(source / "labels/train/gone.txt", b"0 0.5 0.5 0.4 0.4\n")
+    [left] = fetched(tmp_path, tmp_path / "street")["passed_over"].values()
+    assert left["first"] == ["data/labels/train/gone.txt"]

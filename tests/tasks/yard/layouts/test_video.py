@@ -129,6 +129,15 @@ def test_a_film_that_was_cut_says_what_it_promised_and_what_it_holds(tmp_path, s
     assert len([*video.frames(whole)]) == pytest.approx(len(about.seconds), abs=5)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_a_film_whose_stamps_begin_late_begins_at_0_and_was_not_cut(tmp_path, suffix):
+    about = video.film(films.write(tmp_path / f"film{suffix}", 100 + np.arange(90) / 30))
+    assert about.remarks() == [] and about.held_s == pytest.approx(3, abs=0.01)
+    later = [second for second, _ in video.frames(about.path, start_s=2.0)]
+    assert next(second for second, _ in video.frames(about.path)) == 0
+    assert later[-1] == pytest.approx(about.seconds[-1])
+
+
 def test_a_film_of_which_next_to_nothing_is_left_is_refused(tmp_path):
     path = films.cut(films.write(tmp_path / "film.mkv", np.arange(300) / 30), 0.07)
     with pytest.raises(BadInput, match=r"film\.mkv: promises 10\.0 s and holds 0\.\d s .*; fetch it anew"):
