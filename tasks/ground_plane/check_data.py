@@ -33,7 +33,7 @@ import numpy as np
 
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.formats.sequence import Sequence
-from tasks.ground_plane.judging import moments, regions
+from tasks.ground_plane.judging import regions, shifts
 from tasks.ground_plane.page import check_pictures
 from tasks.ground_plane.params import CheckData
 from tasks.yard.files import read_json, write_json
@@ -94,56 +94,6 @@ def readable_images(found: Sequence, findings: Findings) -> dict[str, list[int]]
             if frame not in images:
                 findings.add("missing frames", folder, f"frame {frame} is missing, which another camera has; add it")
     return usable
-
-
-def numbered_apart(found: Sequence, shifts: Mapping[int, moments.Evidence], findings: Findings) -> bool:
-    """Are labels without an image and images without a label one finding: numbers that differ by a frame? Then it is
-    added. Not where the pictures fit the numbers as they are."""
-    for shift, evidence in shifts.items():
-        joins = moments.joined(found.frame_ids, found.labels, shift)
-        if joins > len(found.joined) and not evidence.against:
-            findings.add(
-                "labels and images numbered apart", found.folder / sequence.LABELS / found.part,
-                f"images {found.frame_ids[0]} to {found.frame_ids[-1]}, labels {min(found.labels)} to "
-                f"{max(found.labels)}: as they are {len(found.joined)} frames have a label, and {joins} if labels are "
-                f"numbered {by(-shift)}: {fix(found, shift)}",
-            )  # fmt: skip
-            return True
-    return False
-
-
-def by(shift: int) -> str:
-    return f"{abs(shift)} {'more' if shift > 0 else 'less'}"
-
-
-def fix(found: Sequence, shift: int) -> str:
-    """What to do if image i fits label i + shift."""
-    if found.annotation_offset is not None:
-        return f"set ground_plane.download.annotation_offset to {found.annotation_offset + shift}"
-    return f"number the labels {by(-shift)}, or the images {by(shift)}"
-
-
-def label_shifts(
-    found: Sequence, usable: Mapping[str, list[int]], people: Mapping[int, np.ndarray]
-) -> dict[int, moments.Evidence]:
-    """{frame ids from one frame to the next or the last: how much better images fit the label that far from theirs}."""
-    images = {name: {frame: found.frames[name][frame] for frame in frames} for name, frames in usable.items()}
-    step = moments.step_of(found.labels)
-    places = {frame: who[:, 1:] for frame, who in people.items()}
-    return moments.compared(found.calibrations, images, places, 0, (step, -step))
-
-
-def shifted(found: Sequence, shifts: Mapping[int, moments.Evidence]) -> str | None:
-    """Why the labels are of other frames than they say; None if nothing shows that."""
-    clear = {shift: evidence for shift, evidence in shifts.items() if evidence.clear}
-    if not clear:
-        return None
-    shift = max(clear, key=lambda shift: clear[shift].errors)
-    return (
-        f"the labels are a frame {'late' if shift > 0 else 'early'}: the image of frame i shows people where label "
-        f"i {'+' if shift > 0 else '-'} {abs(shift)} has them, in {clear[shift].pictures} pictures by "
-        f"{clear[shift].errors:.0f} standard errors; {fix(found, shift)}"
-    )
 
 
 def labelled_people(found: Sequence, findings: Findings) -> dict[int, np.ndarray]:
@@ -274,8 +224,10 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     findings = Findings(download)
     usable = readable_images(found, findings)
     people = labelled_people(found, findings)
-    shifts = label_shifts(found, usable, people)
-    if not numbered_apart(found, shifts, findings):
+    neighbours = shifts.label_shifts(found, usable, people)
+    if apart := shifts.numbered_apart(found, neighbours):
+        findings.add("labels and images numbered apart", found.folder / sequence.LABELS / found.part, apart)
+    else:
         alone(found, findings)
     off = feet_off(found, people)
     cameras = judged_cameras(found, off, usable, params, findings)
@@ -304,7 +256,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
             f"no calibration fits the labels: feet are {np.median(distances):.1f} px off (median); bring both to one "
             "unit and one origin, or raise ground_plane.check_data.max_reprojection_px"
         )
-    late = shifted(found, shifts)
+    late = shifts.shifted(found, neighbours)
     if late:
         findings.add("labels of other frames", found.folder / sequence.LABELS / found.part, late)
         if params.refuse_shifted:
@@ -320,9 +272,9 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         "outside_region": outside,
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
-        "label_shifts": {str(shift): evidence.document() for shift, evidence in shifts.items()},
+        "label_shifts": {str(shift): evidence.document() for shift, evidence in neighbours.items()},
         "labels_late": late is not None,
-        "labels_fit_pictures": None if not shifts else all(evidence.against for evidence in shifts.values()),
+        "labels_fit_pictures": all(evidence.against for evidence in neighbours.values()),
         "findings": findings.lines(), "usable": why is None,
         "too_short": too_short, "why": why,
     }  # fmt: skip

@@ -1,8 +1,7 @@
 """A zip or tar archive becomes a folder, whole or not at all, and never writes outside of it.
 
 What an archive is, its first bytes say, not its name. A backslash in a member's name is a separator: Windows programs
-write it so. A zip's member that is packed by Deflate64 (Windows Explorer, from 2 GB on) is read by Info-ZIP's `unzip`
-where that is installed; Python cannot.
+write it so.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import bz2
 import gzip
 import logging
 import lzma
-import re
 import shutil
 import stat
-import subprocess
 import tarfile
 import zipfile
 import zlib
@@ -28,10 +25,11 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from tasks.yard.files import FULL_DISK
+from tasks.yard.sources import zips
 from tasks.yard.step import BadInput
 
 IGNORED = ("__MACOSX/", ".DS_Store", "Thumbs.db")
-STREAMS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {  # what a tar may be packed in, by its first bytes
+STREAMS: Mapping[bytes, Any] = {  # what a tar may be packed in, by its first bytes
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -46,11 +44,6 @@ SUFFIXES = (
     ".zip", ".tar", ".tgz", ".tar.gz", ".txz", ".tar.xz", ".tbz2", ".tbz", ".tar.bz2", ".tzst", ".tar.zst", ".7z",
     ".rar",
 )  # fmt: skip
-METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
-READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-DEFLATE64 = 9
-REPACK = "unpack it with 7-Zip or unzip and give the folder, or pack it again as zip (Deflate) or tar.gz"
-UTF8 = 0x800  # flag of a zip's member: its name is UTF-8
 CHUNK_BYTES = 1 << 20
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError,
@@ -90,63 +83,13 @@ class _Member:
     size: int
     is_dir: bool
     fault: str | None  # why it may not be extracted
-    open: Callable[[], IO[bytes]]
-
-
-def _name_in_zip(member: zipfile.ZipInfo) -> tuple[str, bool]:
-    """(path with / between its folders, whether its letters are a guess).
-
-    Without its flag a name is CP 437 by the standard; Linux and macOS write UTF-8 all the same, Windows the code page
-    of its country.
-    """
-    name, guessed = member.orig_filename, False  # ZipInfo.filename has already been cut at a NUL
-    if not member.flag_bits & UTF8 and not name.isascii():
-        try:
-            name = name.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            guessed = True
-    return name.replace("\\", "/"), guessed
-
-
-class _Unzipped:
-    """What `unzip` writes of one member, as a file to read; its checksum is compared at the end."""
-
-    def __init__(self, program: str, archive: Path, member: zipfile.ZipInfo, shown: str) -> None:
-        pattern = re.sub(r"([\[*?\\])", r"\\\1", member.orig_filename)
-        self.member, self.shown, self.crc = member, shown, 0
-        call = [program, "-p", str(archive.resolve()), pattern]
-        self.process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def read(self, size: int) -> bytes:
-        data = self.process.stdout.read(size)
-        self.crc = zlib.crc32(data, self.crc)
-        if not data and self.crc != self.member.CRC:
-            raise BadInput(
-                f"{self.shown}: member {self.member.filename!r} is packed by Deflate64, which Python cannot read and "
-                f"unzip did not; nothing was extracted: {REPACK}"
-            )
-        return data
-
-    def __enter__(self) -> _Unzipped:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdout.close()
-        self.process.wait()
-
-
-def _method_fault(member: zipfile.ZipInfo, unzip: str | None) -> str | None:
-    if member.compress_type in READABLE or (member.compress_type == DEFLATE64 and unzip):
-        return None
-    method = METHODS.get(member.compress_type, f"method {member.compress_type}")
-    return f"packed by {method}, which cannot be read here, though the archive is whole: {REPACK}"
+    open: Callable[[], Any]
 
 
 def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]:
     members, guessed = [], []
-    unzip = shutil.which("unzip")
     for member in packed.infolist():
-        name, unsure = _name_in_zip(member)
+        name, unsure = zips.name_of(member)
         guessed += [name] if unsure else []
         mode = stat.S_IFMT(member.external_attr >> 16)
         fault = _misplaced(name)
@@ -154,11 +97,9 @@ def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]
             fault = "a link or a device"
         if not fault and member.flag_bits & 1:
             fault = "an encrypted file"
-        fault = fault or _method_fault(member, unzip)
-        by_unzip = partial(_Unzipped, unzip, archive, member, shown) if member.compress_type == DEFLATE64 else None
-        members.append(
-            _Member(name, member.file_size, name.endswith("/"), fault, by_unzip or partial(packed.open, member))
-        )
+        fault = fault or zips.method_fault(member)
+        opened = partial(zips.opened, packed, member, archive, shown)
+        members.append(_Member(name, member.file_size, name.endswith("/"), fault, opened))
     if guessed:
         log.warning(
             "%s: %d names are in an unknown code page, such as %r, and may not be those that labels name; pack it "
@@ -172,7 +113,7 @@ def _of_tar(packed: tarfile.TarFile, stream: IO[bytes]) -> Iterator[_Member]:
     for member in packed:
         name = member.name.replace("\\", "/")
         fault = _misplaced(name) or (None if member.isreg() or member.isdir() else "a link or a device")
-        yield _Member(name, member.size, member.isdir(), fault, lambda m=member: packed.extractfile(m))
+        yield _Member(name, member.size, member.isdir(), fault, partial(packed.extractfile, member))
     while stream.read(CHUNK_BYTES):
         pass  # to its end, where gzip has the checksum
 
@@ -182,7 +123,7 @@ def _opened(archive: Path, shown: str) -> Iterator[list[_Member] | Iterator[_Mem
     """What an archive holds, whatever its name says of its kind."""
     what = kind(archive)
     if what not in ("zip", "tar", None):
-        raise BadInput(f"{shown}: is {what}, which cannot be read here: {REPACK}")
+        raise BadInput(f"{shown}: is {what}, which cannot be read here: {zips.REPACK}")
     with archive.open("rb") as file:
         if what == "tar":
             start = file.read(8)
