@@ -116,11 +116,16 @@ def test_stills_keep_their_names_and_get_no_times_that_nobody_told(yard):
     assert (line["best_file"], line["best_time_s"], line["cameras"], line["cameras_right"]) == (MARKET[0], "", "1", "")
     with av.open(str(yard.root / "search/ann/search.mp4")) as film:  # one after the other, not 14901 apart
         assert film.streams.video[0].frames == 4
-    stills(yard, "2", MARKET)
+
+
+def test_stills_of_a_camera_that_says_its_rate_have_times(yard):
+    names = ["first.jpg", "fourth.jpg", "second.jpg", "third.jpg"]  # as sorted: names without a number
+    stills(yard, "2", names)
     yard.search(gap_s=1.0)
     answer = results(yard, "ann.png")
-    assert [(s["from_s"], s["to_s"], s["best"]["file"]) for s in answer["sightings"]] == [(0, 1.5, MARKET[0])]
-    assert answer["says"].endswith(f"{MARKET[0]}, 0.0 s")
+    assert [(s["from_s"], s["to_s"], s["best"]["file"]) for s in answer["sightings"]] == [(0, 1.5, names[0])]
+    assert answer["says"].endswith("in source-camera-door, first.jpg, 0.0 s")
+    assert [(line["file"], line["time_s"]) for line in listed(yard, "ann.png")][3] == (names[3], "1.500")
 
 
 @pytest.mark.parametrize(
