@@ -1,5 +1,5 @@
 """The challenge in brake_coast: mean PR-AUC over the tasks that both networks predict, on the test drives as they are
-now."""
+now. Tasks of which too many labels are unknown have no say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.formats.windows import Split
-from tasks.brake_coast.judging.runs import leader, split_name
+from tasks.brake_coast.judging.runs import is_doubtful, leader, split_name, unknown_share
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Line
 from tasks.yard.files import read_json
@@ -27,12 +27,20 @@ def challenger(data: Path) -> str | None:
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
-    """Raises `BadInput` if the champion cannot take the data of today, or predicts other tasks."""
+    """Raises `BadInput` if the champion cannot take the data of today, or predicts other tasks, or no number would be
+    meaningful."""
     test, of = Split(windows.load(data / "pack" / "test.h5")), section.evaluate
     networks = {path: load_model(path) for path in (challenger, champion)}
     tasks = [task for task in networks[challenger][1]["tasks"] if task in networks[champion][1]["tasks"]]
     if not tasks:
         raise BadInput("they predict different tasks")
+    labels = {task: test.labels(task) for task in tasks}
+    counts = {task: {"windows": int((y >= 0).sum()), "unknown": int((y < 0).sum())} for task, y in labels.items()}
+    sound = [task for task in tasks if not is_doubtful(counts[task])]
+    if not sound:
+        shares = ", ".join(f"{100 * unknown_share(**of):.1f} % of {task}" for task, of in counts.items())
+        raise BadInput(f"not meaningful on these test drives: of the labels {shares} are unknown")
+    tasks = sound
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
     recordings = int(group.max()) + 1
     draws = bootstrap.resamples(recordings, reporting.bootstrap_replicates, reporting.bootstrap_seed)

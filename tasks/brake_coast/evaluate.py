@@ -1,7 +1,7 @@
 """Judge every trained run on the held-out drives, beside the baselines it has to beat.
 
 Reads   pack/{val,test}.h5 and train/<run>/best.pt of every run.
-Writes  metrics/<run>.json {task: four numbers}, a row a run in `dvc metrics show`; the baselines are runs among them
+Writes  metrics/<run>.json {task: five numbers}, a row a run in `dvc metrics show`; the baselines are runs among them
         details.json       all numbers: counts, intervals, confusion, reliability, events, and the reason of each null
         thresholds.json    {run: {task: threshold}}, chosen on validation
         plots/*.csv        precision-recall and calibration curves, for `dvc plots show`
@@ -11,6 +11,9 @@ Alone   python -m tasks brake_coast-evaluate
 Every window that fits a held-out drive is judged (stride 1, by the labels of its last frame; unknown labels are left
 out and counted), once over all windows and once over those `not_yet` doing what the task predicts: braking goes on for
 seconds, so most positives of brake_1s are already braking, and predicting those is easy.
+
+The share of unknown labels stands beside every number. Above 30 % (`runs.DOUBTFUL_SHARE`) the number is marked: those
+that are known are then no sample of the drives.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import pandas as pd
 
 from tasks.brake_coast.formats import predictions, windows
 from tasks.brake_coast.formats.windows import Split
-from tasks.brake_coast.judging.runs import BASELINES, BLIND, SUBSETS
+from tasks.brake_coast.judging.runs import BASELINES, BLIND, SUBSETS, doubt, is_doubtful
 from tasks.brake_coast.judging.scores import baseline_scores, judged, lead
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Evaluate
@@ -34,7 +37,13 @@ from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
-SHOWN = ("pr_auc", "pr_auc_not_yet", "brier", "event_recall")  # as many as `dvc metrics show` has room for
+SHOWN = (
+    "pr_auc",
+    "pr_auc_not_yet",
+    "brier",
+    "event_recall",
+    "unknown_share",
+)  # as many as `dvc metrics show` has room for
 MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
 
 
@@ -49,8 +58,11 @@ def main_numbers(on_test: dict) -> dict[str, float | int | None]:
     """What MLflow shows of one run and task."""
     return {
         **{name: on_test["all"][name] for name in ("windows", "positives", "prevalence", *MAIN)},
+        **{name: on_test["all"][name] for name in ("unknown_share", "not_meaningful")},
         "pr_auc_not_yet": on_test["not_yet"]["pr_auc"],
         "prevalence_not_yet": on_test["not_yet"]["prevalence"],
+        "unknown_share_not_yet": on_test["not_yet"]["unknown_share"],
+        "not_meaningful_not_yet": on_test["not_yet"]["not_meaningful"],
         **{f"event_{name}": on_test["events"].get(name) for name in ("recall", "chance_recall")},
         **{name: on_test["events"].get(name) for name in ("events", "false_alarms_per_hour", "lead_s_median")},
     }
@@ -99,7 +111,10 @@ def run(
             y = val.labels(task)
             threshold = binary.best_threshold(y[y >= 0], split["val"][y >= 0])
             on_test, drawn[name, task] = judged(params, test, task, split["test"], threshold, draws)
-            counts = {"windows": int((y >= 0).sum()), "positives": int((y == 1).sum())}
+            counts = {
+                name: int(of.sum()) for name, of in (("windows", y >= 0), ("positives", y == 1), ("unknown", y < 0))
+            }
+            counts["not_meaningful"] = is_doubtful(counts)
             on_val = {**counts, **binary.scores(y[y >= 0], split["val"][y >= 0], params.calibration_bins)}
             details[name][task] = {"threshold": threshold, "validation": on_val, **on_test}
             plots.append(curves(name, task, on_test, test.labels(task), split["test"]))
@@ -110,6 +125,9 @@ def run(
                     over = lead(details, drawn, (name, task), other, subset)
                     details[name][task][subset][f"pr_auc_over_{blind}"] = over
 
+    for task in tasks:
+        if said := doubt(details["prevalence"][task]["all"]):
+            log.warning("%s: the numbers on the test drives are %s", task, said)
     for path in (out / "metrics").glob("*.json"):
         if path.stem not in details:
             path.unlink()  # of a run no longer asked for

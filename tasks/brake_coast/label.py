@@ -2,14 +2,17 @@
 
 Reads    download/<name>/telemetry.csv
 Writes   label/<name>/labels.csv    Time, t_ms, segment, the tri-state columns of NAMES, time_to_brake_s
-         label/<name>/labels.json   counts, rates and the pedal's resting level of the drive
+         label/<name>/labels.json   counts, rates, why labels are unknown, and the pedal of the car
 Alone    python -m tasks brake_coast-label
 
 A cell is 1, 0 or empty for unknown: past the end of the segment, across a gap, or where the reply is missing. With j
-the row nearest to t + h, at most `tolerance_ms` from it and in the segment of t:
+the row nearest to t + h, near enough to it and in the segment of t (`tolerance_ms` says what is near enough where rows
+come every 500 ms; where they come more slowly more is allowed in proportion, so that with half a step every moment
+between two rows of a segment has its row):
 
     brake_<h>s        the brake is applied at j
-    coast_<h>s        the pedal is released at j, whether or not the brake is applied
+    coast_<h>s        the pedal is released at j, whether or not the brake is applied, and the car at least as fast as
+                      `min_speed_kmh` if that is set: a car that stands with its pedal released counts else
     brake_onset_<h>s  the brake goes from off to on in (t, j]
     braking, coasting the same as brake, coast at t itself
     time_to_brake_s   from t to the next row with the brake applied, 0 if that is now; empty if a missing reply or the
@@ -21,7 +24,7 @@ An onset that was seen counts whatever is missing around it; "no onset" needs ev
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +32,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import recording
+from tasks.brake_coast.judging.runs import DOUBTFUL_SHARE
+from tasks.brake_coast.learning.pedal import Pedal, pedals
 from tasks.brake_coast.params import Label
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, replacing, write_json
@@ -42,21 +47,11 @@ NAMES = [*FUTURE, "braking", "coasting"]
 UNKNOWN = -1
 CELLS = np.array(["0", "1", ""], dtype=object)  # indexed by the value itself: -1 is the last one
 
-# The pedal at its stop shows one or two neighbouring codes of a one-byte reply. A code is 100/255 = 0.39 % wide, 0.58 %
-# where 14..82 % is stretched to 0..100 %, so two codes fit into 0.8 %.
-STOP_WIDTH_PCT = 0.8
-STOP_SHARE = 0.01  # of the replies: a glitch is rarer, and any drive rests its foot for 1 % of the time
-STOP_REPLIES = 5
-
-
-@dataclass(frozen=True)
-class Pedal:
-    """Where the pedal of one drive counts as released: below `yes_below`; not from `no_from` on; unknown between."""
-
-    rest_pct: float | None
-    travel_pct: float | None
-    yes_below_pct: float
-    no_from_pct: float
+NOMINAL_MS = 500  # from row to row, at 2 Hz
+STANDING_KMH = 1.0
+# Why a label is unknown: the drive ends before, a gap lies between, no row is near enough, the reply is missing there,
+# or the pedal's rest is unknown and the reply within what it may be.
+CAUSES = ("drive_end", "gap", "no_row_near", "no_reply", "pedal_rest")
 
 
 def tri(condition: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -69,56 +64,36 @@ def segments(t_ms: np.ndarray, max_gap_ms: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.diff(t_ms) > max_gap_ms)]).astype(np.int64)
 
 
-def resting_level(pedal_pct: np.ndarray, highest_pct: float) -> float | None:
-    """The reply of the released pedal in %, or None if it cannot be told from these replies (NaN: missing).
-
-    The stop is the lowest level that 1 % of the replies (at least 5) share within 0.8 %; the few below are glitches.
-    A mechanical stop is a spike; a foot that never leaves the pedal gives a lower edge that rises smoothly. So the
-    level has to hold more than 3 times the replies of the two widths above it (true of fewer than 1 % of smooth random
-    drives and of 99.7 % of drives with 2 to 7 releases of 2 s), and it may not be above `highest_pct`.
-    """
-    replies = np.sort(pedal_pct[np.isfinite(pedal_pct)])
-    upto = partial(np.searchsorted, replies, side="right")
-    within = upto(replies + STOP_WIDTH_PCT) - np.arange(len(replies))
-    common = np.flatnonzero(within >= max(STOP_REPLIES, STOP_SHARE * len(replies)))
-    if not len(common):
-        return None
-    first = common[0]
-    last = first + within[first]
-    level = float(np.median(replies[first:last]))
-    above = upto(replies[first] + 3 * STOP_WIDTH_PCT) - last
-    return level if within[first] > 3 * above and level <= highest_pct else None
-
-
-def pedal_of(pedal_pct: np.ndarray, params: Label) -> Pedal:
-    """The threshold is a share of the pedal's travel, so where that is not 0..100 % of the sensor the reply is mapped.
-
-    A reply that rests at 0 has been mapped by the car or the recorder: its travel is 100. A raw sensor rests higher and
-    uses little of its range: the carOBD car rests at 16.08 % and gives full load 20 % above that. There the travel ends
-    at the highest level that 5 replies reach (7.5 % of the whole sensor would call half of its accelerating coasting).
-    If the rest is unknown it may be anywhere from 0 to `pedal_rest_max_pct`, and what depends on where stays unknown.
-    """
-    rest = params.pedal_rest_pct
-    if rest is None:
-        rest = resting_level(pedal_pct, params.pedal_rest_max_pct)
-    if rest is None:
-        return Pedal(None, None, STOP_WIDTH_PCT, params.pedal_rest_max_pct + params.coast_threshold_pct)
-    replies = np.sort(pedal_pct[np.isfinite(pedal_pct)])
-    travel = params.pedal_travel_pct
-    if travel is None:
-        mapped = rest <= STOP_WIDTH_PCT or len(replies) < STOP_REPLIES
-        travel = 100.0 if mapped else float(replies[-STOP_REPLIES]) - rest
-    threshold = rest + max(STOP_WIDTH_PCT, params.coast_threshold_pct / 100 * travel)
-    return Pedal(rest, travel, threshold, threshold)
+def around(t_ms: np.ndarray, target_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows before and after (or at) each moment; at the ends the last two or the first one."""
+    after = np.searchsorted(t_ms, target_ms).clip(max=len(t_ms) - 1)
+    return (after - 1).clip(min=0), after
 
 
 def row_at(t_ms: np.ndarray, segment: np.ndarray, offset_ms: int, tolerance_ms: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the one nearest to `offset_ms` later (the earlier of two as near), and whether it is near enough."""
+    """For each row the one nearest to `offset_ms` later (the earlier of two as near), and whether it is near enough.
+
+    The tolerance is of a step of 500 ms and grows with the step that the moment lies in; past the last row of a
+    segment, with the median step.
+    """
     target = t_ms + offset_ms
-    after = np.searchsorted(t_ms, target).clip(max=len(t_ms) - 1)
-    before = (after - 1).clip(min=0)
+    before, after = around(t_ms, target)
     nearest = np.where(target - t_ms[before] <= np.abs(t_ms[after] - target), before, after)
-    return nearest, (np.abs(t_ms[nearest] - target) <= tolerance_ms) & (segment[nearest] == segment)
+    step_ms = np.diff(t_ms)[np.diff(segment) == 0]
+    usual = max(NOMINAL_MS, float(np.median(step_ms))) if len(step_ms) else NOMINAL_MS
+    inside = (segment[before] == segment[after]) & (target <= t_ms[after])
+    step = np.where(inside, np.maximum(t_ms[after] - t_ms[before], usual), usual)
+    near = np.abs(t_ms[nearest] - target) <= tolerance_ms * step / NOMINAL_MS
+    return nearest, near & (segment[nearest] == segment)
+
+
+def why_not(t_ms: np.ndarray, segment: np.ndarray, offset_ms: int) -> np.ndarray:
+    """For each row, as a number of CAUSES, why the moment `offset_ms` later has no row, if it has none."""
+    target = t_ms + offset_ms
+    before, after = around(t_ms, target)
+    inside = (segment[before] == segment) & (segment[after] == segment)
+    cause = np.where(inside, CAUSES.index("no_row_near"), CAUSES.index("gap"))
+    return np.where(target > t_ms[-1], CAUSES.index("drive_end"), cause)
 
 
 def onset_within(
@@ -159,6 +134,8 @@ def labels(rows: pd.DataFrame, pedal: Pedal, params: Label) -> pd.DataFrame:
     segment = segments(t_ms, params.max_gap_ms)
     braking = tri(rows["brake"] == 1, rows["brake"].notna())
     yes, no = rows["pedal_pct"] < pedal.yes_below_pct, rows["pedal_pct"] >= pedal.no_from_pct
+    if params.min_speed_kmh is not None:
+        yes, no = yes & (rows["speed_kmh"] >= params.min_speed_kmh), no | (rows["speed_kmh"] < params.min_speed_kmh)
     coasting = tri(yes, yes | no)
     columns = {}
     for h in HORIZONS_S:
@@ -178,12 +155,38 @@ def labels(rows: pd.DataFrame, pedal: Pedal, params: Label) -> pd.DataFrame:
     )
 
 
-def label_recording(folder: Path, out: Path, *, params: Label) -> dict:
+def unknown_because(rows: pd.DataFrame, table: pd.DataFrame, pedal: Pedal, params: Label) -> dict[str, dict[str, int]]:
+    """How many labels of each name are unknown by which of CAUSES, in the columns that `labels` made of the rows."""
+    t_ms, segment = table["t_ms"].to_numpy(), table["segment"].to_numpy()
+    reply = rows["pedal_pct"]
+    open_ = (reply >= pedal.yes_below_pct) & (reply < pedal.no_from_pct)
+    no_row = {h: (*row_at(t_ms, segment, 1000 * h, params.tolerance_ms), why_not(t_ms, segment, 1000 * h))
+              for h in HORIZONS_S}  # fmt: skip
+    counts = {}
+    for name in NAMES:
+        here = np.full(len(table), CAUSES.index("no_reply"))
+        at = np.arange(len(table))
+        if name in FUTURE:
+            at, observed, why = no_row[int(name[-2])]
+            here = np.where(observed, here, why)
+        if name.startswith("coast"):
+            pedal_rest = open_.to_numpy()[at] & (here == CAUSES.index("no_reply"))
+            here = np.where(pedal_rest, CAUSES.index("pedal_rest"), here)
+        found = np.bincount(here[table[name] == UNKNOWN], minlength=len(CAUSES))
+        counts[name] = {cause: int(n) for cause, n in zip(CAUSES, found, strict=True) if n}
+    return counts
+
+
+def standing(rows: pd.DataFrame, coasting: np.ndarray) -> dict[str, int]:
+    """How many rows stand still, and how many of those count as coasting."""
+    still = (rows["speed_kmh"] < STANDING_KMH).to_numpy()
+    return {"rows": int(still.sum()), "coasting": int((still & (coasting == 1)).sum())}
+
+
+def label_recording(item: tuple[Path, Pedal], out: Path, *, params: Label) -> dict:
     """Label one drive; the summary is what labels.json holds."""
+    folder, pedal = item
     telemetry = recording.read_telemetry(folder)
-    pedal = pedal_of(telemetry.rows["pedal_pct"].to_numpy(), params)
-    if pedal.rest_pct is None and telemetry.rows["pedal_pct"].notna().any():
-        log.warning("%s: the pedal never rests, so some coast labels stay unknown; set pedal_rest_pct", folder.name)
     table = labels(telemetry.rows, pedal, params)
     summary = {
         "rows": len(table),
@@ -194,6 +197,8 @@ def label_recording(folder: Path, out: Path, *, params: Label) -> dict:
         "missing_replies": telemetry.missing_replies,
         "pedal": {key: value if value is None else round(value, 4) for key, value in asdict(pedal).items()},
         "labels": {name: tally(table[name].to_numpy()) for name in NAMES},
+        "unknown_because": unknown_because(telemetry.rows, table, pedal, params),
+        "standing": standing(telemetry.rows, table["coasting"].to_numpy()),
     }
     for name in NAMES:
         table[name] = CELLS[table[name].to_numpy()]
@@ -211,12 +216,38 @@ def tally(values: np.ndarray) -> dict:
     return {"positive": positive, "negative": negative, "unknown": len(values) - known, "rate": rate}
 
 
+def causes_of(drives: list[dict], name: str) -> dict[str, int]:
+    """The counts of `unknown_because` over several drives."""
+    counts = {cause: sum(drive["unknown_because"][name].get(cause, 0) for drive in drives) for cause in CAUSES}
+    return {cause: n for cause, n in counts.items() if n}
+
+
+def remarks(drives: list[dict], metrics: dict[str, float]) -> list[str]:
+    """What a person should know of the labels of all drives."""
+    said, rows = [], metrics["rows"]
+    doubtful = [name for name in NAMES if DOUBTFUL_SHARE < metrics[f"{name}_unknown_share"] < 1]
+    for name in doubtful:
+        why = ", ".join(f"{100 * n / rows:.1f} % {cause}" for cause, n in causes_of(drives, name).items())
+        said.append(f"{name}: {100 * metrics[f'{name}_unknown_share']:.1f} % of the labels are unknown ({why})")
+    still = metrics.get("coasting_standing_share", 0)
+    if still > DOUBTFUL_SHARE:
+        said.append(
+            f"{100 * still:.1f} % of the rows that count as coasting stand still; label.min_speed_kmh leaves them out"
+        )
+    return said
+
+
 def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns row counts, and per label the rate over all drives and the share that is unknown."""
     folders = recording.recordings(download)
+    of_cars = pedals(folders, params)
     settings = digest(params.model_dump(), ctx.code)
-    fingerprints = {name: digest(settings, file_hash(folder / "telemetry.csv")) for name, folder in folders.items()}
-    done = fan_out(partial(label_recording, params=params), folders, fingerprints, out, ctx)
+    items = {name: (folder, of_cars[name]) for name, folder in folders.items()}
+    fingerprints = {
+        name: digest(settings, file_hash(folder / "telemetry.csv"), asdict(pedal))
+        for name, (folder, pedal) in items.items()
+    }
+    done = fan_out(partial(label_recording, params=params), items, fingerprints, out, ctx)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be labelled; {out / 'quarantine.json'} says why")
     drives = list(done.summaries.values())
@@ -228,4 +259,9 @@ def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -
         known = counts["positive"] + counts["negative"]
         metrics |= {f"{name}_rate": counts["positive"] / known} if known else {}
         metrics[f"{name}_unknown_share"] = counts["unknown"] / totals["rows"]
+    metrics["standing_rows"] = sum(drive["standing"]["rows"] for drive in drives)
+    if coasting := sum(drive["labels"]["coasting"]["positive"] for drive in drives):
+        metrics["coasting_standing_share"] = sum(drive["standing"]["coasting"] for drive in drives) / coasting
+    for remark in remarks(drives, metrics):
+        log.warning(remark)
     return metrics

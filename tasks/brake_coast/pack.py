@@ -22,6 +22,7 @@ from tasks.brake_coast.formats import recording, windows
 from tasks.brake_coast.learning import splits
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
+from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import FULL_DISK, replacing, write_json
 from tasks.yard.step import BadInput, Context
 
@@ -84,11 +85,25 @@ def statistics(frames: windows.Frames, drives: list[Drive]) -> dict:
     }
 
 
+def too_few(drives: list[Drive], different: int) -> str:
+    """What can be done with fewer recordings than there are splits, and what is missing."""
+    if not drives:
+        return "0 usable recordings, three splits need three or more"
+    names = ", ".join(drive.name for drive in drives)
+    which = f"{names} is" if len(drives) == 1 else f"{names} are"
+    return (
+        f"{different} usable recordings that differ, three splits need three or more: {which} annotated and labelled, "
+        "but cannot be trained on alone. `python -m flows view brake_coast "
+        f"{drives[0].name}` plays it with what a network trained before predicts. To train, add drives to "
+        "brake_coast.download.source, or leave min_recordings at 3 so that a long drive is cut into pieces"
+    )
+
+
 def assign(drives: list[Drive], params: Pack, reasons: str) -> tuple[list[str], list[str], float]:
     """Group and split of each drive, and the error; sizes and rates are of windows at every frame."""
     groups = groups_of(drives, params) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
-        raise BadInput(f"{len(set(groups))} usable recordings that differ, three splits need three or more{reasons}")
+        raise BadInput(too_few(drives, len(set(groups))) + reasons)
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
     last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
@@ -127,7 +142,8 @@ def run(
             if missing:
                 raise BadInput(f"nothing from {' and '.join(missing)}; see quarantine.json there")
             drives.append(read_drive(name, download, annotate, label, params))
-        except BadInput as error:
+        except Exception as fault:
+            error = as_bad_input(fault, name)
             log.warning("left out %s: %s", name, error)
             left_out[name] = str(error)
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
@@ -155,6 +171,8 @@ def run(
         }
         metrics |= {f"{split}_windows": held["num_sequences"], f"{split}_frames": held["counts"]["frames"]}
         for task, counts in held["labels"].items():
+            unknown = counts["unknown"] / held["num_sequences"] if held["num_sequences"] else None
+            metrics |= {f"{split}_{task}_unknown_share": unknown} if unknown is not None else {}
             metrics |= {f"{split}_{task}_rate": counts["rate"]} if counts["rate"] is not None else {}
     counts = [held["statistics"]["counts"] for held in per_split.values()]
     metrics["saturated_values"] = sum(n for held in counts for key, n in held.items() if "saturated" in key)

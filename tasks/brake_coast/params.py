@@ -87,12 +87,16 @@ class Annotate(Section):
 
 
 class Label(Section):
-    tolerance_ms: int = Field(ge=0, description="how far from t + h its row may be; rows come every 400 to 600 ms")
+    tolerance_ms: int = Field(
+        ge=0,
+        description="how far from t + h its row may be where rows come every 500 ms; in proportion where more slowly",
+    )
     max_gap_ms: int = Field(gt=0, description="a longer step ends a segment; a true 500 ms shows as at most 600")
     coast_threshold_pct: float = Field(gt=0, le=100, description="released: less than this share of the travel")
     pedal_rest_pct: float | None = Field(ge=0, le=100, description="level of the released pedal; null: estimated")
     pedal_travel_pct: float | None = Field(gt=0, le=100, description="from rest to full; null: estimated")
     pedal_rest_max_pct: float = Field(ge=0, le=100, description="no pedal rests above this: an estimate may not either")
+    min_speed_kmh: float | None = Field(gt=0, description="coasting is faster than this; null: a car that stands, too")
 
     @model_validator(mode="after")
     def _one_row_is_nearest(self) -> Label:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import predictions, recording
-from tasks.brake_coast.judging.runs import BASELINES, SUBSETS, leader, ranked_runs, split_name
+from tasks.brake_coast.judging.runs import BASELINES, DOUBTFUL_SHARE, SUBSETS, doubt, leader, ranked_runs, split_name
 from tasks.brake_coast.page import charts, data_card, video
 from tasks.brake_coast.params import Report
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
@@ -32,7 +32,8 @@ def summarise(details: dict) -> dict:
     """The small table: per task and subset how much there was to judge, and the PR-AUC of every run and baseline."""
     runs = ranked_runs(details)
     found: dict = {"runs": runs, "leader": leader(details), "tasks": {}}
-    counts = ("windows", "positives", "recordings", "prevalence", "null_because")
+    counts = ("windows", "positives", "unknown", "unknown_share", "recordings", "prevalence", "null_because")
+    counts += ("not_meaningful",)
     for task in details[found["leader"]]:
         found["tasks"][task] = {}
         for subset in SUBSETS:
@@ -60,8 +61,11 @@ def worth(details: dict) -> list[dict]:
 
 
 def table(summary: dict) -> str:
-    """The summary as markdown, for the console and for Prefect: PR-AUC by run and task, best of a column in bold."""
-    text = []
+    """The summary as markdown, for the console and for Prefect: PR-AUC by run and task, best of a column in bold.
+
+    A number of windows whose labels are mostly unknown is marked, and no best one is chosen of such.
+    """
+    text, marked = [], False
     titles = {"all": "All test windows", "not_yet": "Windows not yet braking (brake tasks) or coasting (coast tasks)"}
     for subset, title in titles.items():
         cells = [["PR-AUC", *summary["tasks"]]]
@@ -72,10 +76,19 @@ def table(summary: dict) -> str:
                 value = task["pr_auc"].get(run)
                 best = max((v for v in task["pr_auc"].values() if v is not None), default=None)
                 shown = "-" if value is None else f"{value:.3f}"
+                if value is not None and task["not_meaningful"]:
+                    shown, best, marked = f"{shown} (!)", None, True
                 row.append(f"**{shown}**" if value is not None and value == best else shown)
             cells.append(row)
         cells.append(["positives / windows", *(f"{task['positives']} / {task['windows']}" for task in held)])
+        shares = ["-" if task["unknown_share"] is None else f"{100 * task['unknown_share']:.1f} %" for task in held]
+        cells.append(
+            ["unknown labels", *(f"{s} (!)" if t["not_meaningful"] else s for s, t in zip(shares, held, strict=True))]
+        )
         text += [f"{title}:", "", markdown(cells), ""]
+    if marked:
+        text += [f"(!) not meaningful: more than {100 * DOUBTFUL_SHARE:.0f} % of the labels are unknown, and those "
+                 "that are known are no sample of the drives.", ""]  # fmt: skip
     return "\n".join(text)
 
 
@@ -171,6 +184,8 @@ def run(
         "splits": data_card.split_rows(config),
         "split_note": data_card.split_note(config, download),
         "saturation": data_card.saturation(config),
+        "unknown": data_card.unknown_rows(label, download, tasks),
+        "standing": data_card.standing(label, download),
         "detector": {k: v for k, v in read_if_there(train_detector / "metrics.json").items() if isinstance(v, dict)},
         "detector_pictures": [{"name": p.stem.replace("_", " "), "uri": data_uri(p)} for p in pictures],
         "figures": figures,
@@ -186,11 +201,15 @@ def run(
     write_text(out / "table.md", table(summary))
     write_text(out / "report.html", render(page))
     leading = {f"{task}/pr_auc": summary["tasks"][task]["all"]["pr_auc"][run_shown] for task in judged}
+    for task in judged:
+        held = summary["tasks"][task]["all"]
+        leading |= {f"{task}/{key}": float(held[key]) for key in ("unknown_share", "not_meaningful")}
     return {**leading, "page_mb": (out / "report.html").stat().st_size / 1e6, "film_mb": film.stat().st_size / 1e6}
 
 
 def render(page: dict) -> str:
     made = environment(PAGE)
     made.filters["blind"] = lambda run: split_name(run)[1]
-    made.globals |= {"BASELINES": BASELINES}
+    made.filters["doubt"] = doubt
+    made.globals |= {"BASELINES": BASELINES, "DOUBTFUL_SHARE": DOUBTFUL_SHARE}
     return made.get_template(PAGE.name).render(page)

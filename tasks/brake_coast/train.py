@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from models.brake_coast import losses
 from models.brake_coast.factory import Config, build
 from tasks.brake_coast.formats import windows
-from tasks.brake_coast.judging.runs import split_name
+from tasks.brake_coast.judging.runs import is_doubtful, split_name, unknown_share
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
 from tasks.yard.files import digest, file_hash, read_json
@@ -38,6 +38,18 @@ JUDGED_STRIDE = 2  # neighbours share 19 of 20 frames; judging each of them took
 SCALE_WINDOWS = 2000  # enough to learn the inputs' scales from
 # Of dataset_config.json: what turns telemetry and detections into inputs, and so belongs into the checkpoint.
 DATA_KEYS = ("telemetry_features", "telemetry_ranges", "detection_features", "detection_order", "max_detections")
+
+
+def unknown_shares(pack: Path, tasks: list[str]) -> dict[str, float]:
+    """Of each task the share of the validation windows whose label is unknown; beside its PR-AUC, for MLflow."""
+    val = windows.Split(windows.load(pack / "val.h5"))
+    found = {}
+    for task in tasks:
+        y = val.labels(task)
+        of = {"windows": int((y >= 0).sum()), "unknown": int((y < 0).sum())}
+        if len(y):
+            found |= {f"{task}/unknown_share": float(unknown_share(**of)), f"{task}/not_meaningful": is_doubtful(of)}
+    return found
 
 
 def trainable(frames: windows.Frames, targets: np.ndarray, tasks: list[Task], where: Path) -> list[Task]:
@@ -210,7 +222,11 @@ def run(
     """Returns the validation scores of the kept epoch, and which one that is."""
     job_for = partial(prepare, params, machine_params, variant, pack, ctx.code)
     model, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)
-    return history.summary(rows, model)
+    shares = unknown_shares(pack, list(model.config.priors))
+    for task in (name.partition("/")[0] for name, value in shares.items() if value is True):
+        said = f"{100 * shares[f'{task}/unknown_share']:.1f} % of its validation labels are unknown"
+        log.warning("%s: its score is not meaningful: %s", task, said)
+    return history.summary(rows, model) | {key: float(value) for key, value in shares.items()}
 
 
 def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]] | None:

@@ -6,7 +6,8 @@ Writes  <out>.html, which needs nothing but a browser; pictures of more than `em
 Alone   python -m flows view brake_coast <recording>
 
 Probabilities of a test drive are those that `evaluate` judged. Those of any other drive are predicted now, from its
-packed frames, by the run that is best on validation.
+packed frames, by the run that is best on validation; of a drive that is not packed, such as one alone or one that came
+after the last training, from its annotations and labels.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from tasks.brake_coast import label
 from tasks.brake_coast.formats import predictions, recording, windows
 from tasks.brake_coast.judging import events
 from tasks.brake_coast.judging.runs import family, leader, ranked_runs, state_of
-from tasks.brake_coast.params import Evaluate, Line
+from tasks.brake_coast.learning.features import read_drive
+from tasks.brake_coast.pack import joined
+from tasks.brake_coast.params import Evaluate, Line, Pack
+from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import read_if_there, read_json, replacing, write_text
 from tasks.yard.step import BadInput, Context
 
@@ -138,6 +142,15 @@ def packed(name: str, pack: Path) -> tuple[str | None, windows.Frames | None]:
     return split, replace(frames, **{key: getattr(frames, key)[mine] for key in arrays})
 
 
+def unpacked(name: str, data: Path, params: Pack) -> tuple[windows.Frames | None, str]:
+    """The frames of a recording that is in no split, as packing would make them, or None and why not."""
+    try:
+        drive = read_drive(name, data / "download", data / "annotate", data / "label", params)
+        return joined([drive], params), ""
+    except Exception as error:
+        return None, str(as_bad_input(error, name)).replace(f"{data}/", "")
+
+
 def predicted(frames: windows.Frames, checkpoint: Path) -> pd.DataFrame:
     """Columns "<run>/<task>" as in evaluate/predictions, from a checkpoint alone."""
     from tasks.brake_coast.learning.inference import (  # torch takes seconds, which a test drive does not need
@@ -152,7 +165,7 @@ def predicted(frames: windows.Frames, checkpoint: Path) -> pd.DataFrame:
     return table.assign(t_ms=frames.t_ms[starts + frames.window_frames - 1])
 
 
-def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | None) -> Foretold:
+def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | None, why: str = "") -> Foretold:
     """The probabilities that `evaluate` judged, or if the drive is not among its, those of the best run now."""
     evaluated, nothing = data / "evaluate", pd.DataFrame({"t_ms": []})
     details = read_if_there(evaluated / "details.json")
@@ -166,7 +179,7 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
         return Foretold(table[["t_ms", *columns]], thresholds, best, [note])
     if frames is None:
         left_out = read_if_there(data / "pack" / "dataset_config.json").get("left_out", {})
-        why = left_out.get(name, "it came after the last run of the line")
+        why = left_out.get(name) or why or "it came after the last run of the line"
         return Foretold(nothing, {}, None, [f"No probabilities: this drive is not in the pack ({why})."])
     checkpoint = data / "train" / best / "best.pt"
     if not checkpoint.exists():
@@ -176,6 +189,9 @@ def foretell(name: str, data: Path, split: str | None, frames: windows.Frames | 
         "val": "which was chosen, and its thresholds set, by drives of which this is one.",
         "test": "which has not learned from it.",
     }
+    if split is None:
+        note = f"Drive of no split: predicted now by the best run, {best}, which has not learned from it."
+        return Foretold(predicted(frames, checkpoint), thresholds, best, [note])
     note = f"Drive of the {split} split, which evaluate does not judge: predicted now by the best run, {best},"
     return Foretold(predicted(frames, checkpoint), thresholds, best, [f"{note} {means[split]}"])
 
@@ -230,7 +246,10 @@ def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int
     name, rows = folder.name, recording.read_telemetry(folder).rows
     t_ms, notes = rows["t_ms"].to_numpy(), []
     split, frames = packed(name, data / "pack")
-    foretold = foretell(name, data, split, frames)
+    why = ""
+    if frames is None:
+        frames, why = unpacked(name, data, params.pack)
+    foretold = foretell(name, data, split, frames, why)
     path, labels = data / "label" / name / "labels.csv", pd.DataFrame(columns=["t_ms", "segment", *label.NAMES])
     if path.exists():
         labels = pd.read_csv(path)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging import events
-from tasks.brake_coast.judging.runs import SUBSETS, state_of
+from tasks.brake_coast.judging.runs import SUBSETS, is_doubtful, state_of, unknown_share
 from tasks.brake_coast.params import Evaluate
 from tasks.yard.metrics import binary, bootstrap
 
@@ -40,17 +40,20 @@ def judged(
     """Everything that one run's test scores (N) say about one task, and its PR-AUC replicates per subset."""
     y, now = test.labels(task), test.labels(state_of(task))
     group = np.unique(test.frames.recording[test.ends], return_inverse=True)[1]
+    # Where the state of now is unknown, a window may be one of those not yet in it.
     chosen = {"all": np.full(len(y), True), "not_yet": now == 0}
+    unknown = {"all": y < 0, "not_yet": (now < 0) | (now == 0) & (y < 0)}
     details, replicates = {}, {}
     for subset in SUBSETS:
         use = chosen[subset] & (y >= 0)
-        counts = {"windows": int(use.sum()), "positives": int(y[use].sum())}
+        counts = {"windows": int(use.sum()), "positives": int(y[use].sum()), "unknown": int(unknown[subset].sum())}
         recordings = len(np.unique(group[use]))
         draw = binary.replicates(y[use], p[use], group[use], draws)
         replicates[subset] = draw["pr_auc"]
         details[subset] = {
             **counts,
-            "unknown": int((chosen[subset] & (y < 0)).sum()),
+            "unknown_share": unknown_share(counts["windows"], counts["unknown"]),
+            "not_meaningful": is_doubtful(counts),
             "recordings": recordings,
             "prevalence": float(y[use].mean()) if use.any() else None,
             **binary.scores(y[use], p[use], params.calibration_bins),

@@ -124,6 +124,10 @@ def detection_features(
 
 def read_labels(path: Path, t_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F, L) int8 and (F) segments of labels.csv, checked to be of the telemetry with these stamps."""
+    if not path.exists():
+        raise BadInput(
+            f"{path}: no labels; brake_coast-label has not run on this drive, or its quarantine.json says why"
+        )
     table = pd.read_csv(path)
     if not np.array_equal(table["t_ms"], t_ms):
         raise BadInput(f"{path}: its rows are not those of telemetry.csv; run brake_coast-label again")

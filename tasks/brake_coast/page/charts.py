@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks.brake_coast.judging.runs import BASELINES, split_name
+from tasks.brake_coast.judging.runs import BASELINES, doubt, split_name
 from tasks.yard.reporting.charts import DASHES, FAINT, RUNS, drawn, legend, panels
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 
@@ -33,6 +33,12 @@ def looks(runs: Sequence[str]) -> dict[str, dict]:
     return chosen
 
 
+def titled(details: dict, task: str, subset: str = "all") -> str:
+    """The task, and below it whether its numbers are meaningful."""
+    said = next((said for of in details.values() if (said := doubt(of.get(task, {}).get(subset, {})))), "")
+    return f"{task}\n{said}" if said else task
+
+
 def pr(path: Path, curves: pd.DataFrame, details: dict, tasks: Sequence[str]) -> str:
     """Precision over recall; persistence and prevalence are what stands without a model."""
 
@@ -48,7 +54,9 @@ def pr(path: Path, curves: pd.DataFrame, details: dict, tasks: Sequence[str]) ->
                 elif run not in BASELINES:
                     curve = curves[(curves["variant"] == run) & (curves["task"] == task)]
                     axis.plot(curve["recall"], curve["precision"], **look, label=run, drawstyle="steps-pre")
-            axis.set(title=task, xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.02))
+            axis.set(
+                title=titled(details, task), xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(0, 1.02)
+            )
         legend(figure, axes)
         return figure
 
@@ -70,7 +78,7 @@ def reliability(path: Path, details: dict, tasks: Sequence[str]) -> str:
                 size = 220 * rows["count"] / rows["count"].sum() + 8
                 dots = {"s": size, "color": look["color"], "zorder": 3, "alpha": 0.75}
                 axis.scatter(rows["mean_predicted"], rows["fraction_positive"], **dots)
-            axis.set(title=task, xlabel="foretold probability", ylabel="share that came true")
+            axis.set(title=titled(details, task), xlabel="foretold probability", ylabel="share that came true")
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
         legend(figure, axes)
         return figure
@@ -99,7 +107,7 @@ def leaderboard(path: Path, details: dict, tasks: Sequence[str], subset: str) ->
                 value = cell.get("pr_auc")
                 dots = [] if value is None else [Dot(value, 6.5, hollow=bool(split_name(run)[1]))]
                 rows.append(Row(run, ink, dots, cell["intervals"]["pr_auc"] if dots else None))
-            panel(axis, rows, bar_width=2.2, title=task, xlabel="PR-AUC", xlim=(0, right))
+            panel(axis, rows, bar_width=2.2, title=titled(details, task, subset), xlabel="PR-AUC", xlim=(0, right))
             rate = details["prevalence"].get(task, {}).get(subset, {}).get("prevalence")
             if rate is not None:
                 axis.axvline(rate, color=FAINT, linestyle=DASHES["detections"], linewidth=1.2)

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tasks.brake_coast.formats import recording
+from tasks.brake_coast.judging.runs import state_of
 from tasks.yard.files import read_if_there
 
 
@@ -81,6 +82,39 @@ def split_rows(config: dict) -> list[dict]:
         windows = counts.get("num_sequences_stride_1")
         rows.append({"split": split, "windows": windows, "names": held["recordings"], "rates": rates})
     return rows
+
+
+def _labelled(label: Path, download: Path) -> list[dict]:
+    return [found for name in recording.recordings(download) if (found := read_if_there(label / name / "labels.json"))]
+
+
+CAUSES = {
+    "drive_end": "end of drive",
+    "gap": "across a gap",
+    "no_row_near": "no row near",
+    "no_reply": "no reply",
+    "pedal_rest": "pedal's rest unknown",
+}
+
+
+def unknown_rows(label: Path, download: Path, tasks: list[str]) -> list[dict]:
+    """Of each task, and of the states it is about, how many labels are unknown in all recordings, and why."""
+    labelled, rows = _labelled(label, download), []
+    total = sum(found["rows"] for found in labelled)
+    for name in dict.fromkeys([*tasks, *map(state_of, tasks)]):
+        counts = Counter[str]()
+        for found in labelled:
+            counts.update(found.get("unknown_because", {}).get(name, {}))
+        share = sum(counts.values()) / total if total else None
+        rows.append({"name": name, "share": share, "by": {title: counts[key] for key, title in CAUSES.items()}})
+    return rows
+
+
+def standing(label: Path, download: Path) -> dict[str, int]:
+    """Rows that count as coasting, and how many of these stand still."""
+    labelled = _labelled(label, download)
+    coasting = sum(found["labels"]["coasting"]["positive"] for found in labelled)
+    return {"coasting": coasting, "still": sum(found.get("standing", {}).get("coasting", 0) for found in labelled)}
 
 
 def saturation(config: dict) -> list[dict]:
