@@ -140,7 +140,8 @@ def _rests(drives: list[Drive], params: Label) -> list[float | None]:
         if all(rests[k] is None for k in here):
             rest = resting_level(np.concatenate([drives[k].replies for k in here]), highest)
             for k in here:
-                rests[k] = rest if rest is not None and not _contradicts(drives[k].replies, rest) else None
+                others = [drives[m].replies for m in here if m != k]
+                rests[k] = rest if rest is not None and _agrees(drives[k].replies, others, rest, params) else None
     return rests
 
 
@@ -162,7 +163,8 @@ def _pedals(drives: list[Drive], params: Label) -> list[Pedal]:
         if rests[k] is None and len(drive.replies):
             here = [c for c, car in enumerate(cars) if drive.place in {drives[m].place for m in car}]
             here = here or list(range(len(cars)))
-            if len(here) == 1 and not _contradicts(drive.replies, level[here[0]]):
+            of_car = [drives[m].replies for c in here[:1] for m in cars[c]]
+            if len(here) == 1 and _agrees(drive.replies, of_car, level[here[0]], params):
                 joined[here[0]].append(k)
             else:
                 why = "and it may be of any of these cars" if len(here) > 1 else "so some coast labels stay unknown"
@@ -174,9 +176,13 @@ def _pedals(drives: list[Drive], params: Label) -> list[Pedal]:
     return found
 
 
-def _contradicts(replies: np.ndarray, rest_pct: float) -> bool:
-    """More replies below the rest than glitches can be: the drive is of another car."""
-    return int((replies < rest_pct - STOP_WIDTH_PCT).sum()) >= max(STOP_REPLIES, STOP_SHARE * len(replies))
+def _agrees(replies: np.ndarray, of_car: list[np.ndarray], rest_pct: float, params: Label) -> bool:
+    """Can a drive that shows no rest be of this car? No more replies below its rest than glitches can be, and with the
+    replies of the car that rest is still seen: one short drive in which chance looks like a stop does not decide."""
+    if int((replies < rest_pct - STOP_WIDTH_PCT).sum()) >= max(STOP_REPLIES, STOP_SHARE * len(replies)):
+        return False
+    together = resting_level(np.concatenate([replies, *of_car]), params.pedal_rest_max_pct)
+    return together is not None and abs(together - rest_pct) <= STOP_WIDTH_PCT
 
 
 def _some(drives: list[Drive]) -> str:

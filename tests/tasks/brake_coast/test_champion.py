@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
 from tasks.brake_coast import evaluate, train
+from tasks.brake_coast.champion import compare
 from tasks.yard import params
+from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion, registry, store
 from tasks.yard.tracking.lineage import dvc_hash
 from tests.tasks.brake_coast import drives
-from tests.tasks.brake_coast.test_evaluate import cells
-from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.brake_coast.test_evaluate import cells, train_tiny
+from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 from tests.tasks.yard.shared import machine, reporting
 
 pytestmark = pytest.mark.slow
@@ -83,6 +87,27 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     torch.save(state, FOLDER / "best.pt")
     register(tmp_path)
     assert "cannot be compared" in champion.settle("brake_coast") and version() == "3"
+
+
+def test_labels_that_are_mostly_unknown_decide_nothing(tmp_path):
+    pack = write_pack(tmp_path / "data/pack", {"train": 3, "val": 2, "test": 3}, frames=200)
+    best = train_tiny(pack, tmp_path / "data/train", (ITEM,)) / ITEM / "best.pt"
+    line = params.load(drives.REPO / "params.yaml").brake_coast
+
+    def lose(name: str) -> None:
+        with h5py.File(pack / "test.h5", "r+") as file:
+            labels = file["frames/labels"][:]
+            labels[np.arange(len(labels)) % 2 == 0, NAMES.index(name)] = -1
+            file["frames/labels"][:] = labels
+
+    whole = compare(best, best, tmp_path / "data", line, reporting())
+    lose("coast_1s")
+    part = compare(best, best, tmp_path / "data", line, reporting())
+    assert "coast_1s" in str(whole) and "coast_1s" not in str(part) and "brake_1s" in str(part)
+    for name in ("coast_2s", "brake_1s", "brake_2s"):
+        lose(name)
+    with pytest.raises(BadInput, match=r"not meaningful .*5\d\.\d % of brake_1s"):
+        compare(best, best, tmp_path / "data", line, reporting())
 
 
 @pytest.fixture(autouse=True)

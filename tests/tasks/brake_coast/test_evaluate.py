@@ -153,6 +153,32 @@ def test_a_task_without_positives_or_labels_is_null_with_its_reason_and_never_na
     assert set(pd.read_csv(tmp_path / "evaluate" / "plots" / "pr.csv")["task"]) == {"coast_1s", "coast_2s"}
 
 
+def test_numbers_of_mostly_unknown_labels_are_marked_and_the_others_are_not(project, tmp_path, caplog):
+    root, _ = project
+    coast, now = NAMES.index("coast_1s"), NAMES.index("coasting")
+
+    def change(labels):
+        labels[np.arange(len(labels)) % 5 < 3, coast] = -1
+        labels[np.arange(len(labels)) % 5 == 4, now] = -1
+        return labels
+
+    pack = copy_with_test_labels(root, tmp_path, change)
+    flat = evaluated(tmp_path / "evaluate", pack=pack, train=cells(root / "train"))
+    details = read_json(tmp_path / "evaluate" / "details.json")
+    y, state = dense_labels(pack, "coast_1s")
+    for run in (*RUNS, "prevalence", "persistence"):
+        held = details[run]["coast_1s"]
+        assert held["all"]["unknown"] == (y < 0).sum() and held["all"]["not_meaningful"]
+        assert held["all"]["unknown_share"] == pytest.approx((y < 0).mean(), abs=1e-6) and (y < 0).mean() > 0.59
+        assert held["not_yet"]["unknown"] == ((state < 0) | (state == 0) & (y < 0)).sum()
+        assert not details[run]["brake_1s"]["all"]["not_meaningful"]
+        assert details[run]["brake_1s"]["all"]["unknown_share"] == pytest.approx(2 / 181, abs=1e-6)
+        assert flat[f"{run}/coast_1s/not_meaningful"] == 1 and flat[f"{run}/brake_1s/not_meaningful"] == 0
+        assert flat[f"{run}/coast_1s/unknown_share"] == held["all"]["unknown_share"]
+    assert shown(tmp_path / "evaluate")[RUNS[0]]["coast_1s"]["unknown_share"] > 0.59
+    assert "coast_1s: the numbers on the test drives are not meaningful: 60." in caplog.text
+
+
 def test_one_recording_gives_no_interval(project, tmp_path):
     root, _ = project
     pack = write_pack(tmp_path / "pack", {"val": 1, "test": 1}, frames=150)

@@ -215,6 +215,27 @@ def test_what_cannot_be_packed_is_left_out_by_name_and_three_have_to_remain(tmp_
         packed(tmp_path)
 
 
+def test_one_drive_alone_is_told_what_can_be_done_with_it(tmp_path):
+    yard(tmp_path, {NAMES[0]: None})
+    with pytest.raises(BadInput) as refused:
+        packed(tmp_path)
+    said = str(refused.value)
+    assert f"three splits need three or more: {NAMES[0]} is annotated and labelled, but cannot be trained on" in said
+    assert f"`python -m flows view brake_coast {NAMES[0]}`" in said
+
+
+def test_the_share_of_unknown_labels_stands_beside_their_rate(tmp_path):
+    never = {name: drives.drive(seed=seed) for seed, name in enumerate(NAMES[:3])}
+    for seed, table in enumerate(never.values()):  # no pedal at rest: what lies below 27.5 % may be coasting or not
+        table["ACCELERATOR_POS_D"] = np.random.default_rng(seed).uniform(12, 40, len(table)).round(2)
+    yard(tmp_path, never)
+    metrics = packed(tmp_path)
+    for split in SPLITS:
+        of = config(tmp_path)["splits"][split]["statistics"]["labels"]["coast_1s"]
+        total = of["positive"] + of["negative"] + of["unknown"]
+        assert metrics[f"{split}_coast_1s_unknown_share"] == of["unknown"] / total > 0.3
+
+
 def test_a_full_disk_is_a_clear_error_and_leaves_the_earlier_files(plain):
     before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

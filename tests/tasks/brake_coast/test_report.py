@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import av
 import cv2
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -187,6 +188,42 @@ def test_the_table_names_every_run_beside_the_baselines(seen):
     best = max(held["pr_auc"].values())
     assert f"**{best:.3f}**" in text
     assert summary["leader"] == RUNS[0]  # never a blind run while one sees everything
+
+
+def test_numbers_of_mostly_unknown_labels_are_marked_on_the_console_and_the_page(seen, tmp_path):
+    root, _ = seen
+    for step in (*STEPS, "train"):
+        (tmp_path / step).symlink_to(root / step) if step not in ("pack", "evaluate", "train_detector") else None
+    shutil.copytree(root / "pack", tmp_path / "pack")
+    with h5py.File(tmp_path / "pack/test.h5", "r+") as file:
+        labels = file["frames/labels"][:]
+        labels[np.arange(len(labels)) % 5 < 2, list(file["frames/labels"].attrs["names"]).index("coast_1s")] = -1
+        file["frames/labels"][:] = labels
+    judging = {"pack": tmp_path / "pack", "train": cells(root / "train"), "reporting_params": FEW}
+    evaluate.run(drives.section("evaluate"), tmp_path / "evaluate", **judging)
+    metrics = run(tmp_path, tmp_path / "report")
+    share = read_json(tmp_path / "evaluate/details.json")[RUNS[0]]["coast_1s"]["all"]["unknown_share"]
+    assert metrics["coast_1s/not_meaningful"] == 1 and metrics["coast_1s/unknown_share"] == share > 0.4
+    assert metrics["brake_1s/not_meaningful"] == 0
+    lines = (tmp_path / "report/table.md").read_text().splitlines()
+    column = lines[2].split("|").index(next(cell for cell in lines[2].split("|") if "coast_1s" in cell))
+    cells_ = [line.split("|")[column].strip() for line in lines[4:] if line.startswith("|")][:5]
+    assert cells_[-1] == "" or all("(!)" in cell and "**" not in cell for cell in cells_ if "." in cell)
+    assert any("unknown labels" in line and f"{100 * share:.1f} % (!)" in line for line in lines)
+    assert any(line.startswith("(!) not meaningful: more than 30 %") for line in lines)
+    text, page = page_of(tmp_path)
+    assert not page.unbalanced and f"coast_1s, all: not meaningful: {100 * share:.1f} % unknown" in text
+    assert "(!) coast_2s, all" not in text and "Unknown labels" in text
+
+
+def test_the_page_counts_what_is_lost_by_its_cause(unseen):
+    root, _ = unseen
+    text, _ = page_of(root)
+    told = [read_json(path) for path in sorted((root / "label").glob("*/labels.json"))]
+    ends = sum(of["unknown_because"]["coast_2s"]["drive_end"] for of in told)
+    row = re.search(r"<tr><td>coast_2s</td><td class=\"num\">(.*?)</tr>", text.split("Unknown labels</h3>")[1])[1]
+    assert f'<td class="num">{ends}</td>' in row and "end of drive" in text
+    assert "rows that count as coasting" in text
 
 
 def test_same_input_same_bytes(seen, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.brake_coast import view
+from tasks.brake_coast import label, pack, view
 from tasks.yard import params
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
@@ -95,6 +95,29 @@ def test_an_unknown_recording_names_the_nearest_and_a_line_without_a_viewer_says
         view.write(name, tmp_path / "page.html", LINE, tmp_path)
     toy = make_yard(tmp_path / "yard").flow("view", "toy", "one")
     assert toy.returncode == 2 and "the line toy has no viewer" in toy.stderr
+
+
+def test_a_drive_that_came_alone_is_predicted_without_being_packed(data, tmp_path):
+    """A customer's single drive, annotated and labelled, and networks that were trained on others before."""
+    alone = tmp_path / "brake_coast"
+    for step in ("train", "evaluate", "pack"):
+        (alone / step).parent.mkdir(parents=True, exist_ok=True)
+        (alone / step).symlink_to(data / step)
+    table = drives.drive(120, seed=77, start_ms=drives.START_MS + 99 * 86_400_000)
+    drives.write_drive(alone / "download", "2025-07-11_single", table, annotate=alone / "annotate", seed=7)
+    label.run(LINE.label, alone / "label", download=alone / "download")
+    inputs = {step: alone / step for step in ("download", "annotate", "label")}
+    with pytest.raises(BadInput, match="`python -m flows view brake_coast 2025-07-11_single` plays it"):
+        pack.run(LINE.pack, tmp_path / "pack", **inputs)
+    notes = view.write("2025-07-11_single", tmp_path / "page.html", LINE, alone)
+    assert "Drive of no split: predicted now by the best run" in notes[0]
+    shown = held(tmp_path / "page.html")
+    p = np.array(numbers(shown["runs"][shown["best"]]["brake_1s"]["p"]))
+    assert np.flatnonzero(np.isfinite(p)).tolist() == list(range(19, 120))  # wherever a window ends
+    assert 0 <= np.nanmin(p) < np.nanmax(p) <= 1 and shown["split"] is None
+    (alone / "label/2025-07-11_single/labels.csv").unlink()
+    notes = view.write("2025-07-11_single", tmp_path / "page.html", LINE, alone)
+    assert "No probabilities: this drive is not in the pack (label/2025-07-11_single/labels.csv: no labels" in notes[0]
 
 
 def test_events_are_those_that_evaluate_counted(data, tmp_path):
