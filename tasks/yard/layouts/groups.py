@@ -62,13 +62,19 @@ def trips(names: Iterable[str]) -> dict[str, str]:
     return {name: first[at.date().isoformat()] for name, (at, _) in moments.items()}
 
 
+def film_of(name: str) -> str | None:
+    """The film that a file is a chapter of."""
+    chapter = CHAPTER.search(name)
+    return f"film {chapter[1]}" if chapter else None
+
+
 def group_of(stem: str) -> str:
     """What an image belongs to, by its name alone; dates are for `groups`."""
     picture = picture_of(stem)
     if film := FILM_FRAME.fullmatch(picture):
         return film[1]
-    if chapter := CHAPTER.search(picture):
-        return f"film {chapter[1]}"
+    if chapter := film_of(picture):
+        return chapter
     return re.sub(r"[-_.]*[0-9]+$", "", picture)
 
 
