@@ -6,7 +6,9 @@ Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.
 Alone    python -m tasks brake_coast-detector_data
 
 Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split
-stays so. Boxes are clipped to the crop; an image left without any stays, as background.
+stays so, and a split that it lacks is drawn from its train. Where images lie in no folder of their own, their names
+show what belongs together (tasks/yard/layouts/groups.py), or runs of neighbours do. Boxes are clipped to the crop; an
+image left without any stays, as background.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.yard.files import write_json
-from tasks.yard.layouts import bringing, coco, yolo, yolo_write
-from tasks.yard.layouts.example import Labelled, Labels
+from tasks.yard.layouts import bringing, coco, groups, yolo, yolo_write
+from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
@@ -87,25 +89,60 @@ def layout_of(roots: list[Path], params: DetectorData) -> ModuleType:
     )
 
 
-def split_of(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict[str, str]:
-    """A split for each sequence: in random order, each to where most is lacking. Every split gets one or more."""
-    if len(sizes) < len(SPLITS):
-        raise BadInput(f"brake_coast.detector_data.source has {len(sizes)} sequences; three splits need three or more")
+def split_of(
+    sizes: dict[str, int], shares: dict[str, float], seed: int, splits: tuple[str, ...] = SPLITS
+) -> dict[str, str]:
+    """One of `splits` for each sequence: in random order, each to where most is lacking. Each gets one or more."""
+    if len(sizes) < len(splits):
+        numbers = {2: "two splits need two", 3: "three splits need three"}[len(splits)]
+        raise BadInput(f"brake_coast.detector_data.source has {len(sizes)} sequences; {numbers} or more")
     order = [sorted(sizes)[i] for i in np.random.default_rng(seed).permutation(len(sizes))]
-    chosen = dict(zip(order, ("test", "val", "train"), strict=False))
-    lacking = {split: shares[split] * sum(sizes.values()) for split in SPLITS}
+    chosen = dict(zip(order, reversed(splits), strict=False))
+    lacking = {split: shares[split] * sum(sizes.values()) for split in splits}
     for sequence in order:
-        split = chosen.setdefault(sequence, max(SPLITS, key=lacking.__getitem__))
+        split = chosen.setdefault(sequence, max(splits, key=lacking.__getitem__))
         lacking[split] -= sizes[sequence]
     return chosen
 
 
+def sequences_of(items: list[Labelled], by_name: bool, least: int) -> dict[str, str]:
+    """{image: what must not be divided}; runs of neighbours where names show fewer than `least`."""
+    sequences = {item.name: item.sequence for item in items}
+    if by_name and len(set(sequences.values())) < least:
+        stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in items}
+        runs = groups.runs(stems.values())
+        log.warning(
+            "the names of the images show %d sequence(s) only: runs of neighbouring names are taken for sequences",
+            len(set(sequences.values())),
+        )
+        sequences = {name: runs[stem] for name, stem in stems.items()}
+    return sequences
+
+
 def with_splits(labels: Labels, params: DetectorData) -> tuple[list[tuple[Labelled, str]], dict[str, str]]:
-    """Each image with its split, and the split of each sequence: the source's own if it has train and val."""
-    if all(item.split for item in labels.images) and {"train", "val"} <= {item.split for item in labels.images}:
-        return [(item, item.split) for item in labels.images], {item.sequence: item.split for item in labels.images}
-    splits = split_of(Counter(item.sequence for item in labels.images), params.shares.model_dump(), params.seed)
-    return [(item, splits[item.sequence]) for item in labels.images], splits
+    """Each image with its split, and the splits of each sequence: the own ones, and what is lacking out of train."""
+    own = {item.split for item in labels.images}
+    kept = None not in own and "train" in own
+    wanted = tuple(split for split in SPLITS if split == "train" or split not in own) if kept else SPLITS
+    free = [item for item in labels.images if not kept or item.split == "train"]
+    where = {item.name: str(item.split) for item in labels.images}
+    sequences = {item.name: item.sequence for item in labels.images}
+    if len(wanted) > 1:
+        sequences |= sequences_of(free, labels.by_name, len(wanted))
+        sizes = Counter(sequences[item.name] for item in free)
+        if kept and wanted == ("train", "test") and len(sizes) < len(wanted):
+            log.warning("no test images, and too few sequences in train to draw some from")
+        else:
+            if kept:
+                log.warning("the source has no %s: drawn from its train, by sequence", " and no ".join(wanted[1:]))
+            chosen = split_of(sizes, params.shares.model_dump(), params.seed, wanted)
+            where |= {item.name: chosen[sequences[item.name]] for item in free}
+    of: dict[str, dict[str, None]] = {}
+    for item in labels.images:
+        of.setdefault(sequences[item.name], {})[where[item.name]] = None
+    return [(item, where[item.name]) for item in labels.images], {
+        name: ", ".join(splits) for name, splits in of.items()
+    }
 
 
 def without_doubles(labels: Labels) -> None:
@@ -145,13 +182,8 @@ def surplus_background(made: list[Made], params: DetectorData) -> set[str]:
 
 
 def check_broken(broken: dict[str, str], entries: int, params: DetectorData) -> None:
-    if len(broken) > params.max_broken_share * entries:
-        where, why = next(iter(broken.items()))
-        raise BadInput(
-            f"{source_uri.redacted(params.source)}: {len(broken)} of {entries} label entries cannot be used, first "
-            f"{where}: {why}. "
-            f"Mend them, or raise brake_coast.detector_data.max_broken_share ({params.max_broken_share:g})"
-        )
+    where = source_uri.redacted(params.source)
+    refuse_too_many(broken, entries, params.max_broken_share, where, "brake_coast.detector_data.max_broken_share")
 
 
 def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, float]:
@@ -176,7 +208,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
 
     counts = {s: {"sequences": 0, "images": 0, "boxes": 0, "background_images": 0} for s in SPLITS}
     dropped = Counter({"bonnet": 0, "outside": 0, "small": 0})
-    for split in splits.values():
+    for split in (split for splits_ in splits.values() for split in splits_.split(", ")):
         counts[split]["sequences"] += 1
     for one in (one for one in made if one.fault is None and one.stem not in surplus):
         dropped.update(dict(one.dropped))
@@ -184,6 +216,8 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         count["images"] += 1 + one.negative
         count["boxes"] += one.boxes
         count["background_images"] += (not one.boxes) + one.negative
+    for remark in labels.remarks:
+        log.warning("%s", remark)
     for where, why in broken.items():
         log.warning("left out %s: %s", where, why)
     if labels.absent:
@@ -191,6 +225,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], labels.names)
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
     options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
+    options |= {"remarks": labels.remarks}
     options |= {"hard_negatives": sum(one.negative for one in made)}
     anew = {"turned_as_shown": sum(one.turned for one in made), "brought_to_8_bits": sum(one.deep for one in made)}
     options |= anew

@@ -3,13 +3,14 @@
 Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` part
 Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml    by tasks/yard/layouts/yolo_write.py
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
-                                       images}}, classes, boxes_of_other_classes, bad_lines_dropped, left_out}
+                                       images}}, classes, boxes_of_other_classes, left_out}
          detector_data/boxes.png
 Alone    python -m tasks person_search-detector_data
 
 A data set keeps the splits that it comes with. One that lacks some gets them out of its train images (without those,
-all are divided anew), whole groups at a time: a unit, a folder, or a name before its last number, since neighbouring
-frames are all but equal. Where the names show too few groups, runs of neighbouring names are taken, and `how` says so.
+all are divided anew), whole groups at a time: a unit, a folder, or what names show (tasks/yard/layouts/groups.py),
+since neighbouring frames are all but equal. Where names show too few groups, runs of neighbouring names are taken, and
+`how` says so.
 
 Where the sources hold no labelled images, dataset.json says why under `empty` (null otherwise), its counts are 0, and
 there is no dataset.yaml: a later step has to look.
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,14 +31,13 @@ from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.yard.files import natural, read_json, replacing, write_json
-from tasks.yard.layouts import yolo, yolo_write
+from tasks.yard.files import read_json, replacing, write_json
+from tasks.yard.layouts import groups, keypoints, yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 SPLITS = yolo.SPLITS
-RUNS = 10  # that the images of one sequence are cut into, where there is no more than one
 SHOWN = 6
 
 
@@ -61,26 +60,15 @@ def person_numbers(file: Path, names: Mapping[int, str], patterns: list[str]) ->
     return found
 
 
-def group_of(unit: str, image: Path, folder: Path) -> str:
-    """Unit, folder, and the name before its last number: c3s1_000451 is of c3s1."""
-    inner = image.relative_to(folder)
-    return f"{unit}/{inner.parent.as_posix()}/{re.sub(r'[-_.]*[0-9]+$', '', image.stem)}"
-
-
 def boxes_in(
-    label: Path, names: Mapping[int, str], persons: set[int], where: str, params: DetectorData, tally: Counter
+    label: Path, names: Mapping[int, str], points: keypoints.Shape | None, persons: set[int], tally: Counter
 ) -> list[tuple]:
-    """Boxes of persons, clipped to the image. Raises `BadInput` naming file and line of what is not to be dropped."""
+    """Boxes of persons, clipped to the image. Raises `ValueError` for a line that cannot be used."""
     boxes = []
-    for line, number, box, why in checks.label_lines(label, names) if label.is_file() else ():
-        if why and not params.drop_bad_labels:
-            raise BadInput(
-                f"{label}, line {line}: {why}. Mend it where it came from ({where}), or set "
-                "person_search.detector_data.drop_bad_labels"
-            )
+    for line, number, box, why in checks.label_lines(label, names, points) if label.is_file() else ():
         if why:
-            tally["bad_lines_dropped"] += 1
-        elif number not in persons:
+            raise ValueError(f"line {line} of its labels: {why}")
+        if number not in persons:
             tally["boxes_of_other_classes"] += 1
         else:
             boxes.append(tuple(np.clip(box, 0, 1).tolist()))
@@ -89,22 +77,27 @@ def boxes_in(
 
 def read_unit(folder: Path, params: DetectorData, tally: Counter, left_out: dict[str, str]) -> list[Example]:
     file, content = described(folder)
-    names = yolo.names_of(file, content)
+    names, points = yolo.names_of(file, content), keypoints.said(file, content)
     persons = person_numbers(file, names, params.classes)
-    about = read_json(folder / "unit.json")
-    dataset, where = about["dataset"], about["where"]
+    dataset = read_json(folder / "unit.json")["dataset"]
     found: dict[str, Example] = {}
     for split in SPLITS:
-        for image in checks.images_of(folder, split):
+        root = folder / "images" / split
+        images = checks.images_of(folder, split)
+        group = groups.groups(image.relative_to(root).with_suffix("").as_posix() for image in images)
+        for image in images:
             if why := fault(image):
                 left_out[image.relative_to(folder.parent).as_posix()] = f"cannot be used, it {why}"
                 continue
-            boxes = boxes_in(yolo.label_file(image), names, persons, where, params, tally)
-            inner = image.relative_to(folder / "images" / split).with_suffix("").as_posix().replace("/", "__")
-            group = group_of(folder.name, image, folder / "images" / split)
-            name = f"{folder.name}__{inner}"
+            try:
+                boxes = boxes_in(yolo.label_file(image), names, points, persons, tally)
+            except ValueError as error:
+                left_out[image.relative_to(folder.parent).as_posix()] = str(error)
+                continue
+            stem = image.relative_to(root).with_suffix("").as_posix()
+            name = f"{folder.name}__{stem.replace('/', '__')}"
             name = f"{name}__{split}" if name in found else name  # two splits may be made one
-            found[name] = Example(image, name, dataset, split, group, tuple(boxes))
+            found[name] = Example(image, name, dataset, split, f"{folder.name}/{group[stem]}", tuple(boxes))
     return list(found.values())
 
 
@@ -118,13 +111,6 @@ def taken(sizes: Mapping[str, int], wanted: float, order: list[str]) -> list[str
     return chosen or [min(order, key=lambda group: (sizes[group], order.index(group)))]
 
 
-def runs(examples: list[Example]) -> dict[Example, str]:
-    """A group of their own for neighbouring names."""
-    ordered = sorted(examples, key=lambda e: natural(e.name))
-    parts = min(RUNS, len(ordered))
-    return {example: f"run {place * parts // len(ordered)}" for place, example in enumerate(ordered)}
-
-
 def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Example, str], str]:
     """A split for each image of one data set, and how they came about. Raises `BadInput` for fewer than 3 images."""
     chosen = {example: example.split for example in examples}
@@ -134,23 +120,24 @@ def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Exa
     dataset = examples[0].dataset
     lacking = [split for split in ("test", "val") if "train" not in there or split not in there]
     free = [example for example in examples if "train" not in there or example.split == "train"]
-    groups = {example: example.group for example in free}
+    group_of = {example: example.group for example in free}
     by = "groups of one folder or sequence"
-    if len(set(groups.values())) <= len(lacking):
-        groups = runs(free)
+    if len(set(group_of.values())) <= len(lacking):
+        runs = groups.runs(example.name for example in free)
+        group_of = {example: runs[example.name] for example in free}
         by = f"runs of neighbouring names, as the names show {len({e.group for e in free})} sequence(s) only"
         log.warning("%s: %s made from %s", dataset, " and ".join(lacking), by)
-    if len(set(groups.values())) <= len(lacking):
+    if len(set(group_of.values())) <= len(lacking):
         raise BadInput(f"{dataset}: {len(free)} labelled images to make {' and '.join(lacking)} from; add some")
     if "train" not in there:
         chosen = dict.fromkeys(examples, "train")
-    sizes = Counter(groups.values())
+    sizes = Counter(group_of.values())
     left = [sorted(sizes)[i] for i in np.random.default_rng(params.seed).permutation(len(sizes))]
     for place, split in enumerate(lacking):
         keep = len(lacking) - place - 1  # one group each for those that come after
         mine = set(taken(sizes, getattr(params.shares, split) * len(examples), left[: len(left) - keep]))
         left = [group for group in left if group not in mine]
-        chosen |= {example: split for example in free if groups[example] in mine}
+        chosen |= {example: split for example in free if group_of[example] in mine}
     whole = "all images" if "train" not in there else "train"
     kept = f"; {', '.join(s for s in SPLITS if s in there)} of the source" if "train" in there else ""
     return chosen, f"{' and '.join(sorted(lacking))} made from {whole} by {by}{kept}"
@@ -165,9 +152,9 @@ def write(example: Example, split: str, out: Path) -> None:
 
 
 def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
-    """Returns images and boxes per split. Raises `BadInput` for a wrong label line, naming its file and line."""
+    """Returns images and boxes per split. What cannot be used `download` has left out, up to its `max_broken_share`."""
     yolo_write.clear(out)
-    tally: Counter[str] = Counter({"bad_lines_dropped": 0, "boxes_of_other_classes": 0})
+    tally: Counter[str] = Counter({"boxes_of_other_classes": 0})
     left_out: dict[str, str] = {}
     datasets: dict[str, list[Example]] = defaultdict(list)
     for about in sorted(download.glob("*/unit.json")):

@@ -34,7 +34,7 @@ from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
 from tasks.yard.fanout import UNFINISHED, FanOut
 from tasks.yard.files import digest, read_json, write_json
-from tasks.yard.layouts import bringing, yolo
+from tasks.yard.layouts import bringing, keypoints, yolo
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
@@ -42,6 +42,7 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import street
 
 log = logging.getLogger(__name__)
+SAID = 5  # entries left out that the console names
 SHEET_PEOPLE, SHEET_CAMERAS, SHEET_SCENES = 8, 8, 6
 WORLD = "street"  # data set of the world
 
@@ -81,7 +82,8 @@ def planned(
         found[name] = Unit(WORLD, WORLD, out / name, f"{worlds[0]} {name}", name=name)
         fingerprints[name] = digest({**asdict(world), "sessions": None}, name, ctx.code)  # more change no other
     taken = {WORLD} if world else set()
-    settings = {"coco": params.coco.model_dump(), "camera": params.frames_fps}
+    settings = {"coco": [params.coco.model_dump(), params.max_broken_share], "yolo": params.max_broken_share}
+    settings["camera"] = params.frames_fps
     for uri in (uri for uri in uris if uri not in worlds):
         root = sources.local(uri, progress=ctx.progress)
         units_here = plan(root, uri, taken)
@@ -95,6 +97,20 @@ def planned(
             about = {**asdict(unit), "path": None, "queries": [path.name for path in unit.queries]}
             fingerprints[unit.key] = digest(content, about, settings.get(unit.layout), ctx.code)
     return found, fingerprints, world, passed
+
+
+def say_remarks(name: str, said: Mapping[str, Any]) -> None:
+    """What was left out of a data set or written anew, and how contradictions in it were settled."""
+    for kind in ("labels", "people"):
+        for remark in said.get(kind, ()):
+            log.warning("%s: %s", name, remark)
+    for remark in [*bringing.remarks(said), *(f"the film {remark}" for remark in said.get("film", ()))]:
+        log.warning("%s: %s", name, remark)
+    broken = said.get("broken_entries", {})
+    for where, why in list(broken.items())[:SAID]:
+        log.warning("%s: left out %s: %s", name, where, why)
+    if len(broken) > SAID:
+        log.warning("%s: and %d more are left out, all of them in report.json", name, len(broken) - SAID)
 
 
 def crops_by_dataset(done: FanOut) -> dict[str, reid_layout.Crops]:
@@ -154,11 +170,11 @@ def scenes_sheet(out: Path, summaries: Mapping[str, dict]) -> None:
     shown = {}
     detect = [name for name, summary in summaries.items() if "detect" in summary["parts"]]
     for name in detect[:: max(1, len(detect) // SHEET_SCENES)]:
-        names = yolo.names_of(*described(out / name))
+        names, points = yolo.names_of(*described(out / name)), keypoints.said(*described(out / name))
         images = [image for split in yolo.SPLITS for image in checks.images_of(out / name, split)]
         for image in images[:: max(1, len(images) * min(len(detect), SHEET_SCENES) // SHEET_SCENES)]:
             label = yolo.label_file(image)
-            lines = checks.label_lines(label, names) if label.is_file() else ()
+            lines = checks.label_lines(label, names, points) if label.is_file() else ()
             shown[image.relative_to(out).as_posix()] = image, [box for _, _, box, why in lines if not why]
     sheets.scenes(out / "boxes.png", dict(list(shown.items())[:SHEET_SCENES]))
 
@@ -177,6 +193,7 @@ def totals_of(summaries: Mapping[str, dict], datasets: Mapping[str, dict]) -> di
     totals["detector_images"] = sum(sum(d["images"].values()) for d in detect)
     totals["detector_boxes"] = sum(sum(d["boxes"].values()) for d in detect)
     totals["bad_label_lines"] = sum(len(d["bad_label_lines"]) for d in detect)
+    totals["broken_entries"] = sum(len(s["said"].get("broken_entries", ())) for s in summaries.values())
     totals["images_without_labels"] = sum(len(d["images_without_labels"]) for d in detect)
     totals |= {key: sum(f[key] for f in frames) for key in ("frames", "queries", "true_boxes")}
     faults = [s[part]["unreadable"] for s in summaries.values() for part in s["parts"]]
@@ -189,10 +206,8 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     planned_units, fingerprints, world, passed = planned(params, out, ctx)
     work, agree = partial(make, params=params, world=world), partial(accept, params=params, planned_units=planned_units)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree)
-    for name, summary in done.summaries.items():
-        said = summary.get("said", {})
-        for remark in [*bringing.remarks(said), *(f"the film {remark}" for remark in said.get("film", ()))]:
-            log.warning("%s: %s", name, remark)
+    for name, summary in sorted(done.summaries.items()):
+        say_remarks(name, summary["said"])
     crops = crops_by_dataset(done)
     datasets = {dataset: reid_layout.summary(mine) for dataset, mine in crops.items()}
     same = checks.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})

@@ -32,6 +32,9 @@ class Download(FromSource):
     frames_fps: float = Field(
         gt=0, description="frames a second taken from a camera's video; a folder of stills says its own in camera.json"
     )
+    max_broken_share: Share = Field(
+        description="of the label entries of a data set that may be unusable and are left out; more is an error"
+    )
     min_units: int = Field(ge=1, description="fewer usable data sets and cameras are an error")
 
     @model_validator(mode="after")
@@ -51,7 +54,6 @@ class DetectorData(Section):
     classes: list[Name] = Field(
         min_length=1, description="shell patterns, in any case, of the names in data.yaml that are persons"
     )
-    drop_bad_labels: bool = Field(description="leave out label lines that cannot be used; false: they are an error")
     shares: SplitShares = Field(description="of the images of a data set, for a split that its source lacks")
     seed: int = Field(ge=0, description="of the splits that are made")
 

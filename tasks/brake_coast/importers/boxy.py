@@ -2,7 +2,9 @@
 
 A label file maps "./<sequence>/<file>" to {"vehicles": [{"rear": {x1, y1, x2, y2} or null, "side": four corners or
 null, "AABB": {x1, y1, x2, y2} or null}], "flaws": [...]}. Boxes are given at a multiple of the size of the images that
-one downloads (2464x2056 for 1232x1028): `boxy.label_scale` = 2. The box of a vehicle is its rear, else its outline.
+one downloads (2464x2056 for 1232x1028): `boxy.label_scale` = 2. The images say whether that is so: labels that lie
+beyond them, or fill no more than their upper left quarter, are for another scale, and refused. The box of a vehicle is
+its rear, else its outline.
 
 With `boxy.side_px` a vehicle is `left`, `front` or `right` of the recording car: `front` where rear and outline agree
 within so many label pixels on all four sides. Else the outline reaches further where the vehicle's side is seen:
@@ -29,12 +31,18 @@ from tasks.yard.layouts.example import (
     rows,
     with_slashes,
 )
+from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput
 
 WHAT = "<sequence>/<images> and *.json label files beside them"
 CORNERS = ("x1", "y1", "x2", "y2")
 VEHICLE, SIDES = ["vehicle"], ["left", "front", "right"]
 LEFT, FRONT, RIGHT, BY_PLACE = 0, 1, 2, -1
+LOOKED_AT = 400  # images whose sizes are held against their labels, spread evenly
+BEYOND_SHARE = 0.05  # of boxes that may have their centre outside of the image
+FILLED = 0.55  # of width and of height, that the labels of a whole data set exceed
+FEW = 5  # boxes that say nothing about what a data set fills
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def label_files(roots: list[Path]) -> list[Path]:
@@ -129,7 +137,34 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
             except ValueError as error:
                 labels.broken[f"{file.name}: {key}"] = str(error)
     labels.images, labels.absent = list(images.values()), sorted(name for name, is_here in here.items() if not is_here)
+    check_scale(labels.images, params.boxy.label_scale)
     return labels.sorted()
+
+
+def check_scale(images: list[Labelled], scale: float) -> None:
+    """Raises `BadInput` if the labels do not fit the images at this scale."""
+    shown = [item for item in images if len(item.boxes)]
+    shown = shown[:: max(1, len(shown) // LOOKED_AT)]
+    sized = [(item, size) for item in shown if (size := image_size(item.path))]
+    if not sized:
+        return
+    shares = np.vstack([item.boxes / np.tile(size, 2) for item, size in sized])  # of the image
+    centres, ends = (shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:]
+    beyond, filled = float((centres > 1).any(1).mean()), ends.max(0)
+    if beyond > BEYOND_SHARE:
+        why = f"{beyond:.0%} of their boxes lie beyond the images"
+    elif len(shares) >= FEW and filled.max() <= FILLED:
+        why = f"their boxes reach to {filled[0]:.0%} of the width and {filled[1]:.0%} of the height at most"
+    else:
+        return
+    item, (width, height) = max(sized, key=lambda pair: (pair[0].boxes / np.tile(pair[1], 2)).max())
+    fits = [other for other in SCALES if np.quantile(ends * scale / other, 0.99, axis=0).max() <= 1.05]
+    advice = f"; {min(fits):g} would fit" if fits and min(fits) != scale else ""
+    reach = item.boxes[:, 2:].max(0) * scale
+    raise BadInput(
+        f"brake_coast.detector_data.boxy.label_scale = {scale:g} contradicts the images: {why}. {item.name} is "
+        f"{width}x{height}, its labels reach to {reach[0]:g}, {reach[1]:g}{advice}"
+    )
 
 
 def own_bonnet(boxes: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

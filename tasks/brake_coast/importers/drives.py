@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carla, carobd, checks, native, video
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
+from tasks.yard.layouts import groups
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 LAYOUTS: dict[str, ModuleType] = {"native": native, "carla": carla, "carobd": carobd, "video": video}
 PIECES = 5  # of a source of too few drives: three splits, and not one drive each
 SHORTEST_PIECE_S = 25.0  # a window (10 s), the longest horizon (5 s), and as much again to slide over
-DAY = re.compile(r"(\d{4}-\d{2}-\d{2})[_ ]")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,15 @@ class Drive:
 
 
 def group_of(name: str) -> str:
-    """The day that a name begins with, else the name: drives of one day are never split apart."""
-    day = DAY.match(name)
-    return day[1] if day else name
+    """The day that a name holds, else the film that it is a chapter of, else the name (yard/layouts/groups.py)."""
+    return groups.day_of(name) or groups.film_of(name) or name
+
+
+def groups_of(names: Iterable[str]) -> dict[str, str]:
+    """As `group_of`; days whose films follow each other over midnight are one."""
+    known = list(names)
+    trips = groups.trips(known)
+    return {name: trips.get(name) or group_of(name) for name in known}
 
 
 def of_world(name: str, path: Path) -> Drive:
@@ -95,8 +101,9 @@ def find(root: Path, layout: str) -> list[Drive]:
         if stems[name] > 1:
             name = re.sub(r"[^\w.-]+", "_", where)
         name = name if "-" in name else f"{kind}-{name}"
-        drives.append(Drive(name, kind, path, where, group=group_of(name)))
-    return drives
+        drives.append(Drive(name, kind, path, where, group=name))
+    group = groups_of(drive.name for drive in drives)
+    return [replace(drive, group=group[drive.name]) for drive in drives]
 
 
 def _stem(kind: str, path: Path) -> str:

@@ -5,7 +5,8 @@
     sample_data.calibrated_sensor_token -> calibrated_sensor.sensor_token -> sensor.channel: the camera
     object_ann.sample_data_token, .category_token -> category.name; bbox = xmin, ymin, xmax, ymax in pixels
 
-A version without any annotation (v1.0-test, whose boxes are withheld) is passed over: its images are not background.
+A version without any annotation (v1.0-test, whose boxes are withheld) is passed over: its images are not background. An
+image that is in several versions (v1.0-mini is a part of v1.0-train and v1.0-val) is taken once, from the largest.
 """
 
 from __future__ import annotations
@@ -96,9 +97,16 @@ def boxes_of(folder: Path, annotations: list[dict], classes: Classes) -> tuple[d
 
 
 def read_version(
-    folder: Path, annotations: list[dict], roots: list[Path], params: DetectorData, labels: Labels
+    folder: Path,
+    annotations: list[dict],
+    roots: list[Path],
+    params: DetectorData,
+    labels: Labels,
+    taken: dict[str, str],
 ) -> None:
-    """Add the key frames of one version to `labels`."""
+    """Add the key frames of one version to `labels`, but for those `taken`: {file name: version}."""
+    twice: Counter = Counter()
+    here: set[str] = set()
     categories = [row["name"] for row in table(folder, "category", ("token", "name"))]
     classes = Classes(params.classes, categories, folder / "category.json")
     boxes, faults, dropped = boxes_of(folder, annotations, classes)
@@ -115,6 +123,10 @@ def read_version(
             if channel not in params.nuimages.cameras:
                 continue
             sequence, name = followed(sample, "log_token", logs, "log"), frame["filename"]
+            if (other := taken.setdefault(name, folder.name)) != folder.name or name in here:
+                twice[other] += 1
+                continue
+            here.add(name)
             path = locate(roots, name) if inside(name) else None
             if path is None:
                 raise ValueError(f"there is no image {name}")
@@ -125,11 +137,13 @@ def read_version(
         except ValueError as error:
             labels.broken[f"{folder.name}/sample.json: {sample['token']}"] = str(error)
             continue
-        mine = boxes.get(frame["token"], [])
+        boxes_ = boxes.get(frame["token"], [])
         size_px = frame["width"], frame["height"]
-        numbers = np.array([number for _, number in mine], int)
+        numbers = np.array([number for _, number in boxes_], int)
         short = name.removeprefix("samples/")
-        labels.images.append(Labelled(short, path, sequence, rows(box for box, _ in mine), numbers, size_px=size_px))
+        labels.images.append(Labelled(short, path, sequence, rows(box for box, _ in boxes_), numbers, size_px=size_px))
+    for other, count in twice.items():
+        labels.remarks.append(f"{count} images of {folder.name} are in {other} too: each is taken once, from {other}")
 
 
 def read(roots: list[Path], params: DetectorData) -> Labels:
@@ -137,10 +151,12 @@ def read(roots: list[Path], params: DetectorData) -> Labels:
     if not folders:
         raise BadInput(f"{roots[0]}: no tables of nuImages; expected {WHAT}")
     labels = Labels(list(dict.fromkeys(name for name in params.classes.values() if name is not None)))
-    for folder in folders:
-        annotations = table(folder, "object_ann", ("token", "sample_data_token", "category_token", "bbox"))
-        if annotations:
-            read_version(folder, annotations, roots, params, labels)
+    columns = ("token", "sample_data_token", "category_token", "bbox")
+    annotated = [(folder, table(folder, "object_ann", columns)) for folder in folders]
+    taken: dict[str, str] = {}
+    for folder, boxes in sorted(annotated, key=lambda pair: -len(pair[1])):
+        if boxes:
+            read_version(folder, boxes, roots, params, labels, taken)
         else:
             log.warning("%s has no annotations, so its images are no examples", folder.name)
     if not labels.images and not labels.broken:

@@ -5,8 +5,9 @@
     bounding_box_test/    the gallery to find them in
     PPPP_cCsS_FFFFFF_BB.jpg     person, camera (from 1), session, frame, box; DukeMTMC's PPPP_cC_fFFFFFFF.jpg as well
 
-Person -1 is junk, a piece of someone, and is dropped. Person 0 is a distractor, nobody in particular: in the gallery it
-is never a match, elsewhere it has no use and is dropped. Torchreid nests the folders
+Crops may lie in a folder a person, or a camera, within these, if their names say who and where all the same. Person
+-1 is junk, a piece of someone, and is dropped. Person 0 is a distractor, nobody in particular: in the gallery it is
+never a match, elsewhere it has no use and is dropped; both are counted and said. Torchreid nests the folders
 (market1501/Market-1501-v15.09.15/), others do not: `find` takes both.
 """
 
@@ -43,6 +44,7 @@ class Crops:
     subsets: dict[str, list[Crop]] = field(default_factory=lambda: {name: [] for name in SUBSETS})
     junk: int = 0
     dropped_distractors: int = 0  # those outside the gallery
+    nobody: dict[str, int] = field(default_factory=dict)  # the same by subset
 
     def people(self, subset: str) -> set[int]:
         return {crop.person for crop in self.subsets[subset]} - {DISTRACTOR}
@@ -69,21 +71,57 @@ def crop_of(path: Path) -> Crop:
     return Crop(path, person, camera)
 
 
+def images_of(folder: Path, subset: str) -> list[Path]:
+    """Its images, those in folders within it too; no Thumbs.db, which Market-1501 has, and the like."""
+    below = (path.relative_to(folder / subset) for path in (folder / subset).rglob("*") if is_image(path))
+    return [folder / subset / path for path in sorted(below) if not any(p.startswith(".") for p in path.parts)]
+
+
+def in_folder_of(path: Path, subset: Path) -> Crop:
+    """A crop that may lie in a folder a person. Raises `BadInput` where folder and name contradict each other."""
+    inner = path.relative_to(subset).parent
+    if inner.parts and not NAME.fullmatch(path.stem):
+        raise BadInput(
+            f"{path}: a folder a person is read if the names say all the same who and where, as in "
+            f"0002/0002_c1s1_000451_03.jpg (person_camera, session_frame_box); rename it"
+        )
+    crop = crop_of(path)
+    person = inner.name
+    if re.fullmatch(r"-?\d+", person) and int(person) != crop.person:
+        raise BadInput(f"{path}: in the folder of person {person}, and called person {crop.person}; mend one of them")
+    return crop
+
+
 def read(folder: Path) -> Crops:
     """Every crop that a name allows; nothing is opened. Raises `BadInput` that names the first wrong name."""
     crops = Crops()
     for subset in SUBSETS:
-        for path in sorted((folder / subset).glob("*")):
-            if not is_image(path):
-                continue  # Thumbs.db, which Market-1501 has, and the like
-            crop = crop_of(path)
+        for path in images_of(folder, subset):
+            crop = in_folder_of(path, folder / subset)
             if crop.person == JUNK:
                 crops.junk += 1
             elif crop.person == DISTRACTOR and subset != GALLERY:
                 crops.dropped_distractors += 1
+                crops.nobody[subset] = crops.nobody.get(subset, 0) + 1
             else:
                 crops.subsets[subset].append(crop)
     return crops
+
+
+def remarks(crops: Crops) -> list[str]:
+    """What of a data set is dropped by Market-1501's rules, and that these may be the wrong ones."""
+    found = []
+    if crops.junk:
+        found.append(f"{crops.junk} crops of person -1, which is junk in Market-1501's layout, are dropped")
+    if crops.nobody:
+        counts = " and ".join(f"{count} crops in {subset}/" for subset, count in crops.nobody.items())
+        gallery = sum(crop.person == DISTRACTOR for crop in crops.subsets[GALLERY])
+        also = f", {gallery} in {GALLERY}/ match nobody" if gallery and QUERY in crops.nobody else ""
+        found.append(
+            f"people seem to be numbered from 0: person 0 is nobody in Market-1501's layout, so {counts} are dropped"
+            f"{also}; if 0 is somebody, number people from 1"
+        )
+    return found
 
 
 def is_layout(folder: Path) -> bool:
@@ -166,4 +204,5 @@ def merged(parts: Iterable[Crops]) -> Crops:
             whole.subsets[subset] += part.subsets[subset]
         whole.junk += part.junk
         whole.dropped_distractors += part.dropped_distractors
+        whole.nobody = dict(Counter(whole.nobody) + Counter(part.nobody))
     return whole

@@ -22,26 +22,46 @@ import numpy as np
 import yaml
 
 from tasks.person_search.formats import reid_layout
-from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in, read_camera, read_truth
+from tasks.person_search.importers.checks import (
+    CAMERA,
+    QUERIES,
+    TRUTH,
+    described,
+    images_in,
+    label_lines,
+    read_camera,
+    read_truth,
+)
 from tasks.person_search.importers.units import Unit
 from tasks.person_search.params import Coco, Download
 from tasks.yard.files import natural, write_json, write_text
 from tasks.yard.layouts import bringing, coco, video, yolo
 from tasks.yard.layouts.bringing import unlike
-from tasks.yard.layouts.example import NoneWanted
+from tasks.yard.layouts.example import NoneWanted, refuse_too_many
 from tasks.yard.layouts.images import JPEG_QUALITY, write_image
+from tasks.yard.layouts.images import fault as image_fault
+from tasks.yard.layouts.keypoints import Shape
 from tasks.yard.sources.units import copied
 from tasks.yard.step import BadInput
 
 MAX_FRAMES = 1_000_000  # six digits
 NO_TIMES = f"a folder of stills says when they were taken by the fps (frames a second) of a {CAMERA} in it"
+LIMIT = "person_search.download.max_broken_share"
 
 
 def bring_reid(unit: Unit, folder: Path) -> dict:
-    pairs = []
+    """Crops as they are; those in a folder a person, or a camera, beside the others."""
+    crops = reid_layout.read(unit.path)
+    source_of: dict[Path, Path] = {}
     for subset in reid_layout.SUBSETS:
-        pairs += [(path, folder / subset / path.name) for path in images_in(unit.path / subset)]
-    return bringing.bring(pairs)
+        for path in reid_layout.images_of(unit.path, subset):
+            target = folder / subset / path.name
+            if (other := source_of.setdefault(target, path)) != path:
+                raise BadInput(f"{path} and {other} have one name; rename one of them")
+    if not source_of:
+        raise BadInput(f"{unit.path}: no crop in any of {', '.join(reid_layout.SUBSETS)}, nor in the folders in them")
+    done = bringing.bring((path, target) for target, path in source_of.items())
+    return {"people": reid_layout.remarks(crops), **done}
 
 
 def inner_path(image: Path, root: Path, split: str) -> Path:
@@ -59,36 +79,55 @@ def targets(folder: Path, split: str, inner: Path) -> tuple[Path, Path]:
     return folder / "images" / split / inner, folder / "labels" / split / inner.with_suffix(".txt")
 
 
-def write_description(folder: Path, splits: list[str], names: dict[int, str]) -> None:
+def write_description(folder: Path, splits: list[str], names: dict[int, str], points: Shape | None = None) -> None:
     value = {**{split: f"images/{split}" for split in splits}, "names": names}
+    value |= {"kpt_shape": list(points)} if points else {}
     write_text(folder / "data.yaml", yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
-def bring_yolo(unit: Unit, folder: Path) -> dict:
-    """Images and label files as they are; an image that the description lists and that is not there is left out."""
+def bring_yolo(unit: Unit, folder: Path, max_broken_share: float) -> dict:
+    """Images and label files as they are; an image that the description lists and that is not there is left out, and so
+    is one with a label line that cannot be used."""
     file, content = described(unit.path)
     names = yolo.names_of(file, content)
-    splits = [split for split in yolo.SPLITS if content.get(split)]
-    if not splits:
-        raise BadInput(f"{file}: none of the keys {', '.join(yolo.SPLITS)}, the folders of images")
-    images = [(split, image) for split in splits for image in yolo.images_of(file, content, split)]
+    splits, remarks = yolo.splits_of(file, content)
+    images = [(split, image) for split, mine in splits.items() for image in mine]
+    points = yolo.keypoints_of(file, content, (image for _, image in images))
     image_of: dict[Path, Path] = {}  # by label file
-    missing, pairs = [], []
+    broken: dict[str, str] = {}
+    labelled, pairs = False, []
     for split, image in images:
         target, label = targets(folder, split, inner_path(image, file.parent, split))
         if (other := image_of.setdefault(label, image)) != image:
             raise BadInput(f"{image} and {other} would have one label file; give them different names")
-        if not image.is_file():
-            missing.append(image.name)
+        theirs = yolo.label_file(image)
+        labelled |= theirs.is_file()
+        if fault := fault_of(image, theirs, names, points):
+            place, why = fault
+            broken[place.removeprefix(f"{unit.path}/")] = why
             continue
         pairs.append((image, target))
-        if yolo.label_file(image).is_file():
-            copied(yolo.label_file(image), label)
-    if not any((folder / "labels").rglob("*.txt")):
+        if theirs.is_file():
+            copied(theirs, label)
+    if not labelled:
         _, image = images[-1]
         raise BadInput(f"{file}: no image has a label file; that of {image} would be {yolo.label_file(image)}")
-    write_description(folder, splits, names)
-    return {"missing_images": missing, **bringing.bring(pairs)}
+    refuse_too_many(broken, len(images), max_broken_share, str(unit.path), LIMIT)
+    write_description(folder, list(splits), names, points)
+    return {"broken_entries": broken, "labels": remarks, **bringing.bring(pairs)}
+
+
+def fault_of(image: Path, label: Path, names: dict[int, str], points: Shape | None) -> tuple[str, str] | None:
+    """(file and line, why) of an image that cannot be used; None for one that can."""
+    if not image.is_file():
+        return str(image), "there is no such image"
+    if why := image_fault(image):
+        return str(image), f"the image {why}"
+    if label.is_file():
+        for line, _, _, why in label_lines(label, names, points):
+            if why:
+                return f"{label}, line {line}", why
+    return None
 
 
 def label_text(boxes: np.ndarray, width: float, height: float) -> str:
@@ -106,33 +145,42 @@ class Persons:
     classes: dict[str, str]
 
 
-def bring_coco(unit: Unit, folder: Path, params: Coco) -> dict:
+def bring_coco(unit: Unit, folder: Path, params: Coco, max_broken_share: float) -> dict:
     """Persons alone; an image whose labels cannot be used is left out and named."""
     try:
         labels = coco.read([unit.path], Persons(dict.fromkeys(params.categories, "person")))
     except NoneWanted as error:
         where = str(error).partition(" is in ")[0]
         raise BadInput(f"{where} is in person_search.download.coco.categories; name the one of persons there") from None
-    splits, with_crowds, pairs = set(), 0, []
+    splits, with_crowds, pairs, count = set(), 0, [], len(labels.images) + len(labels.broken)
+    image_of: dict[Path, Path] = {}  # by label file
     for item in labels.images:
         if params.drop_crowd_images and len(item.occupied):
             with_crowds += 1
+            continue
+        if why := image_fault(item.path):
+            labels.broken[item.name] = f"the image {why}"
             continue
         if fault := unlike(item.path, item.size_px):
             labels.broken[item.name] = fault
             continue
         split = item.split or "train"
-        splits.add(split)
         image, label = targets(folder, split, inner_path(item.path, unit.path, split))
+        if (other := image_of.setdefault(label, item.path)) != item.path:
+            raise BadInput(f"{item.path} and {other} would have one label file; give them different names")
+        splits.add(split)
         pairs.append((item.path, image))
         write_text(label, label_text(item.boxes, *item.size_px))
-    if not pairs and labels.broken:
-        where, why = next(iter(labels.broken.items()))
-        raise BadInput(f"{unit.path}: none of its {len(labels.broken)} images can be used, the first is {where}: {why}")
+    refuse_too_many(labels.broken, count, max_broken_share, str(unit.path), LIMIT)
+    if not splits:
+        raise BadInput(
+            f"{unit.path}: each of the {with_crowds} images has a box of a crowd, and "
+            f"person_search.download.coco.drop_crowd_images leaves them out; set it to false"
+        )
     write_description(folder, [split for split in yolo.SPLITS if split in splits], {0: "person"})
     return {
         "broken_entries": labels.broken, "crowd_boxes": labels.crowds, "crowd_images_left_out": with_crowds,
-        "boxes_of_other_categories": sum(labels.dropped.values()), **bringing.bring(pairs),
+        "boxes_of_other_categories": sum(labels.dropped.values()), "labels": labels.remarks, **bringing.bring(pairs),
     }  # fmt: skip
 
 
@@ -240,7 +288,7 @@ def bring(unit: Unit, folder: Path, params: Download) -> dict:
     if unit.layout == "reid":
         return bring_reid(unit, folder)
     if unit.layout == "yolo":
-        return bring_yolo(unit, folder)
+        return bring_yolo(unit, folder, params.max_broken_share)
     if unit.layout == "coco":
-        return bring_coco(unit, folder, params.coco)
+        return bring_coco(unit, folder, params.coco, params.max_broken_share)
     return bring_camera(unit, folder, params.frames_fps)

@@ -15,8 +15,9 @@ from pathlib import Path
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.formats.reid_layout import is_image
 from tasks.yard.files import file_hash, natural, read_json
-from tasks.yard.layouts import yolo
+from tasks.yard.layouts import keypoints, yolo
 from tasks.yard.layouts.images import fault
+from tasks.yard.layouts.keypoints import Shape
 from tasks.yard.step import BadInput
 
 PARTS = ("reid", "detect", "frames")
@@ -75,25 +76,27 @@ def images_of(folder: Path, split: str) -> list[Path]:
     return sorted(path for path in (folder / "images" / split).rglob("*") if is_image(path))
 
 
-def label_lines(label: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int, list[float], str | None]]:
+def label_lines(
+    label: Path, names: Mapping[int, str], points: Shape | None = None
+) -> Iterator[tuple[int, int, list[float], str | None]]:
     """(line, class, corners as shares of the image, what is wrong with it) of every line that is not blank."""
-    for line, text in enumerate(label.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    for line, text in enumerate(yolo.text_of(label), start=1):
         if text.strip():
             try:
-                yield line, *yolo.box_of(text, names), None
+                yield line, *yolo.box_of(text, names, points), None
             except ValueError as error:
                 yield line, -1, [], str(error)
 
 
 def check_detect(folder: Path) -> dict:
     file, content = described(folder)
-    names = yolo.names_of(file, content)
+    names, points = yolo.names_of(file, content), keypoints.said(file, content)
     bad, boxes, splits, without, every = [], Counter(), {}, [], []
     for split in yolo.SPLITS:
         images = images_of(folder, split)
         labels = [yolo.label_file(image) for image in images]
         for label in labels:
-            for line, number, _, why in label_lines(label, names) if label.is_file() else ():
+            for line, number, _, why in label_lines(label, names, points) if label.is_file() else ():
                 if why:
                     bad.append({"file": label.relative_to(folder).as_posix(), "line": line, "why": why})
                 else:

@@ -131,16 +131,14 @@ def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
 def files_of(unit: Unit) -> list[Path]:
     """Every file that a unit is made from."""
     if unit.layout == "reid":
-        folders = [unit.path / subset for subset in reid_layout.SUBSETS]
-        return [path for folder in folders for path in images_in(folder)]
+        return [path for subset in reid_layout.SUBSETS for path in reid_layout.images_of(unit.path, subset)]
     if unit.layout == "camera":
         own = [unit.path] if unit.path.is_file() else [*images_in(unit.path), unit.path / TRUTH, unit.path / CAMERA]
         return [path for path in (*own, unit.path.with_suffix(".csv"), *unit.queries) if path.is_file()]
     if unit.layout == "yolo":
         try:
             file, content = described(unit.path)
-            splits = [split for split in yolo.SPLITS if content.get(split)]
-            images = [path for split in splits for path in yolo.images_of(file, content, split)]
+            images = [path for mine in yolo.splits_of(file, content)[0].values() for path in mine]
             return [path for image in images for path in (image, yolo.label_file(image)) if path.is_file()] + [file]
         except BadInput:  # what is wrong with it is said when it is made
             pass

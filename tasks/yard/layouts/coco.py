@@ -2,23 +2,33 @@
 
 bbox = x, y, width, height in pixels of an image of the stated size. A crowd (iscrowd: 1) is one box around many: it is
 no example, but hard negatives keep off it. A file that says train, val or test in its name is that split; where not all
-do, images are split by their folder, and those without one each for itself.
+do, images are split by their folder, and those without one by what their names show (groups.py).
+
+    one file in several entries   its boxes are put together; one drawn twice counts once
+    one id for several files      nobody knows whose the annotations are: all of them are left out
+    an id as text                 is the number
+    no size that is one           the picture's own is taken
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.yard.layouts import groups
 from tasks.yard.layouts.example import (
+    SAME_BOX,
     Classes,
     Labelled,
     Labels,
     Mapped,
+    NoneWanted,
     checked,
     first_key,
     inside,
@@ -26,12 +36,29 @@ from tasks.yard.layouts.example import (
     rows,
     with_slashes,
 )
+from tasks.yard.layouts.images import image_size
+from tasks.yard.metrics.boxes import ious
 from tasks.yard.step import BadInput
 
 WHAT = "*.json or annotations/*.json with images, annotations and categories"
 KEYS = ("images", "annotations", "categories")
 FIRST_KEYS = (*KEYS, "info", "licenses", "type", "videos")
 SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+BEYOND = 1.02  # of an image's size: a box that reaches further is for another size, rounding apart
+SHAPE = 0.02  # by which two entries may differ in an image's shape
+
+
+@dataclass
+class Entry:
+    """One image of one label file."""
+
+    place: str
+    path: Path
+    size_px: tuple[float, float]
+    split: str | None
+    sequence: str
+    boxes: list[tuple[list[float], int]] = field(default_factory=list)
+    crowds: list[list[float]] = field(default_factory=list)
 
 
 def label_files(roots: list[Path]) -> list[tuple[Path, Path]]:
@@ -69,61 +96,197 @@ def entries(file: Path, content: dict, key: str, needed: tuple[str, ...]) -> Ite
         yield f"{file.name}: {key}[{number}]", entry
 
 
-def corners(bbox: Any, width: float, height: float) -> list[float]:
+def ident(value: Any, place: str) -> int | str:
+    """An id: 7, "7" and 7.0 are one."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise BadInput(f"{place}: the id {value!r} is neither a number nor a text")
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+
+def side(value: Any) -> float | None:
+    """A width or a height; None if it is none, such as null, 0 or words."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        return None
+    if not (math.isfinite(number) and number > 0):
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def corners(bbox: Any, size_px: tuple[float, float], path: Path) -> list[float]:
+    """Raises `ValueError` for a bbox that is none of an image of this size."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(value, int | float) for value in bbox):
         raise ValueError(f"bbox must be x, y, width, height, found {bbox!r}")
     x, y, w, h = bbox
+    width, height = size_px
     box = checked([x, y, x + w, y + h])
+    if box[2] > BEYOND * width or box[3] > BEYOND * height:
+        own = image_size(path)
+        if own and own != size_px and box[2] <= BEYOND * own[0] and box[3] <= BEYOND * own[1]:
+            raise ValueError(
+                f"bbox {bbox} reaches beyond the stated size {width:g}x{height:g} and lies in the picture's own, "
+                f"{own[0]}x{own[1]}: mend width and height"
+            )
     if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-        raise ValueError(f"bbox {bbox} lies outside of the image of {width}x{height}")
+        raise ValueError(f"bbox {bbox} lies outside of the image of {width:g}x{height:g}")
     return box
 
 
-def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels: Labels) -> None:
+def categories_of(file: Path, content: dict) -> dict[int | str, str]:
+    names: dict[int | str, str] = {}
+    for place, entry in entries(file, content, "categories", ("id", "name")):
+        key, name = ident(entry["id"], place), str(entry["name"])
+        if names.setdefault(key, name) != name:
+            raise BadInput(f"{file}: category id {key} is {names[key]} and {name}; give each an id of its own")
+    return names
+
+
+def sequence_of(root: Path, file: Path, path: Path) -> str | None:
+    """The folder of an image that is one drive's; None for the folder of all."""
+    folder, where = path.relative_to(root).parent, file.parent.relative_to(root)
+    alone = folder.as_posix() in (".", "images", where.as_posix()) or folder.name == file.stem.rpartition("_")[2]
+    return None if alone else folder.as_posix()
+
+
+def images_in(root: Path, file: Path, content: dict, split: str | None, labels: Labels) -> tuple[dict, set]:
+    """({id: Entry}, the ids of images that cannot be used); what is wrong with these goes to `labels.broken`."""
+    used: dict[int | str, Entry] = {}
+    bad: set[int | str] = set()
+    unsized: list[str] = []
+    names: dict[int | str, list[str]] = {}
+    listed = [
+        (ident(entry["id"], place), entry) for place, entry in entries(file, content, "images", ("id", "file_name"))
+    ]
+    for key, entry in listed:
+        if (name := with_slashes(str(entry["file_name"]))) not in names.setdefault(key, []):
+            names[key].append(name)
+    for key, entry in listed:
+        name = with_slashes(str(entry["file_name"]))
+        place = f"{file.name}: image {key}"
+        if len(names[key]) > 1:
+            bad.add(key)
+            labels.broken[f"{place} ({name})"] = (
+                f"the id {key} stands for {len(names[key])} images ({', '.join(names[key][:2])}): nobody knows whose "
+                f"its annotations are; give each image an id of its own"
+            )
+            continue
+        if key in used or key in bad:
+            continue  # the same entry again
+        path = image_file(root, file, name)
+        if path is None:
+            bad.add(key)
+            labels.broken[place] = f"there is no image {entry['file_name']}"
+            continue
+        size = side(entry.get("width")), side(entry.get("height"))
+        if None in size:
+            size = image_size(path)
+            if size is None:
+                bad.add(key)
+                labels.broken[place] = f"{name} has no size, and is no image that can be read"
+                continue
+            unsized.append(name)
+        used[key] = Entry(place, path, size, split, sequence_of(root, file, path) or "")
+    if unsized:
+        labels.remarks.append(
+            f"{file.name}: {len(unsized)} images have no width and height that can be used, first {unsized[0]}: "
+            f"the picture's own is taken"
+        )
+    return used, bad
+
+
+def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels: Labels) -> list[Entry]:
     content = read_json(file)
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in KEYS):
-        raise BadInput(f"{file}: a COCO label file has the lists {', '.join(KEYS)}")
-    names = {entry["id"]: str(entry["name"]) for _, entry in entries(file, content, "categories", ("id", "name"))}
+        yolo = (root / "classes.txt").is_file() or (root / "labels").is_dir()
+        hint = "; labels/ beside it is a YOLO dataset that lacks its data.yaml: write one" if yolo else ""
+        raise BadInput(f"{file}: a COCO label file has the lists {', '.join(KEYS)}{hint}")
+    names = categories_of(file, content)
     classes = Classes(params.classes, names.values(), file)
-    needed = ("id", "file_name", "width", "height")
-    images = {entry["id"]: entry for _, entry in entries(file, content, "images", needed)}
-    boxes: dict[Any, list] = {key: [] for key in images}
-    crowds: dict[Any, list] = {key: [] for key in images}
-    faults: dict[Any, tuple[str, str]] = {}
+    used, bad = images_in(root, file, content, split, labels)
+    faults: dict[int | str, tuple[str, str]] = {}
     for place, entry in entries(file, content, "annotations", ("image_id", "category_id")):
-        image = entry["image_id"]
+        image, category = ident(entry["image_id"], place), ident(entry["category_id"], place)
+        if image in bad:
+            continue
         try:
-            if image not in images:
+            if image not in used:
                 raise ValueError(f"image_id {image} is in no entry of images")
-            if entry["category_id"] not in names:
-                raise ValueError(f"category_id {entry['category_id']} is in no entry of categories")
-            name = names[entry["category_id"]]
-            number = classes.number(name)
+            if category not in names:
+                raise ValueError(f"category_id {category} is in no entry of categories")
+            number = classes.number(name := names[category])
             if number is None:
                 labels.dropped[name] = labels.dropped.get(name, 0) + 1
                 continue
-            box = corners(entry.get("bbox"), images[image]["width"], images[image]["height"])
-            crowds[image].append(box) if entry.get("iscrowd") else boxes[image].append((box, number))
+            one = used[image]
+            box = corners(entry.get("bbox"), one.size_px, one.path)
+            one.crowds.append(box) if entry.get("iscrowd") else one.boxes.append((box, number))
         except ValueError as error:
             faults.setdefault(image, (place, str(error)))
     for key, (place, why) in faults.items():
         labels.broken[place] = why
-        images.pop(key, None)
-    where = file.parent.relative_to(root)
-    for key, entry in images.items():
-        path = image_file(root, file, str(entry["file_name"]))
-        if path is None:
-            labels.broken[f"{file.name}: image {key}"] = f"there is no image {entry['file_name']}"
+        used.pop(key, None)
+    return list(used.values())
+
+
+def join(first: Entry, other: Entry) -> int:
+    """Add to an entry what another one has for the same image; returns how many of its boxes were there already.
+
+    Raises `ValueError` if they contradict each other.
+    """
+    scale = np.tile(np.divide(first.size_px, other.size_px), 2)
+    if abs(scale[0] / scale[1] - 1) > SHAPE:
+        sizes = " and ".join(f"{e.size_px[0]:g}x{e.size_px[1]:g}" for e in (first, other))
+        raise ValueError(f"two entries ({first.place}, {other.place}) say that it has the sizes {sizes}")
+    here, twice = list(first.boxes), 0
+    for box, number in other.boxes:
+        moved = (np.array(box) * scale).tolist()
+        same = rows(mine for mine, its in here if its == number)
+        if len(same) and ious(rows([moved]), same).max() >= SAME_BOX:
+            twice += 1
+        else:
+            first.boxes.append((moved, number))
+    first.crowds += [moved for box in other.crowds if (moved := (np.array(box) * scale).tolist()) not in first.crowds]
+    return twice
+
+
+def once(first: Entry) -> int:
+    """Takes away boxes that one entry has twice, to the last digit; returns how many."""
+    kept = list({(tuple(box), number): (box, number) for box, number in first.boxes}.values())
+    twice, first.boxes = len(first.boxes) - len(kept), kept
+    return twice
+
+
+def merged(all_entries: list[tuple[Path, Entry]], labels: Labels) -> list[tuple[Path, Entry]]:
+    """One entry an image file."""
+    of: dict[Path, list[tuple[Path, Entry]]] = {}
+    for root, entry in all_entries:
+        of.setdefault(entry.path.resolve(), []).append((root, entry))
+    kept, several, twice = [], 0, 0
+    for (root, first), *others in of.values():
+        twice += once(first)
+        for _, other in others:
+            if None not in (first.split, other.split) and first.split != other.split:
+                raise BadInput(
+                    f"{first.path} is in {first.split} and in {other.split} ({first.place}, {other.place}); "
+                    f"give each split images of its own"
+                )
+            first.split = first.split or other.split
+        try:
+            twice += sum(join(first, other) for _, other in others)
+        except ValueError as error:
+            labels.broken[first.path.relative_to(root).as_posix()] = str(error)
             continue
-        name = path.relative_to(root).as_posix()
-        folder = path.relative_to(root).parent
-        alone = folder.as_posix() in (".", "images", where.as_posix()) or folder.name == file.stem.rpartition("_")[2]
-        mine, size_px = boxes[key], (entry["width"], entry["height"])
-        numbers = np.array([number for _, number in mine], int)
-        sequence = name if alone else folder.as_posix()
-        labels.crowds += len(crowds[key])
-        about = {"occupied": rows(crowds[key]), "size_px": size_px, "split": split}
-        labels.images.append(Labelled(name, path, sequence, rows(box for box, _ in mine), numbers, **about))
+        several += bool(others)
+        kept.append((root, first))
+    if several:
+        labels.remarks.append(f"{several} images are in several entries of the label files: their boxes are together")
+    if twice:
+        labels.remarks.append(f"{twice} boxes are drawn twice (they overlap by {SAME_BOX:g} or more): each counts once")
+    return kept
 
 
 def read(roots: list[Path], params: Mapped) -> Labels:
@@ -131,6 +294,27 @@ def read(roots: list[Path], params: Mapped) -> Labels:
     if not files:
         raise BadInput(f"{roots[0]}: no label file of COCO's layout; expected {WHAT}")
     labels = Labels(list(dict.fromkeys(name for name in params.classes.values() if name is not None)))
+    found_entries: list[tuple[Path, Entry]] = []
+    unwanted: list[NoneWanted] = []
     for root, file in files:
-        read_file(root, file, split_in(root, file), params, labels)
+        try:
+            found_entries += [(root, entry) for entry in read_file(root, file, split_in(root, file), params, labels)]
+        except NoneWanted as error:
+            unwanted.append(error)
+    if len(unwanted) == len(files):
+        raise unwanted[0]
+    labels.remarks += [f"{error}: passed over" for error in unwanted]
+    if not found_entries and not labels.broken:
+        raise BadInput(f"{files[0][1]}: its list of images is empty, so there is nothing to learn from")
+    kept = merged(found_entries, labels)
+    alone = [entry.path.relative_to(root).with_suffix("").as_posix() for root, entry in kept if not entry.sequence]
+    of_names = groups.groups(alone)
+    for root, entry in kept:
+        name = entry.path.relative_to(root).as_posix()
+        numbers = np.array([number for _, number in entry.boxes], int)
+        sequence = entry.sequence or of_names[entry.path.relative_to(root).with_suffix("").as_posix()]
+        labels.crowds += len(entry.crowds)
+        about = {"occupied": rows(entry.crowds), "size_px": entry.size_px, "split": entry.split}
+        labels.images.append(Labelled(name, entry.path, sequence, rows(b for b, _ in entry.boxes), numbers, **about))
+    labels.by_name = len(alone) == len(kept)
     return labels.sorted()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,9 @@ from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES  # noqa: F401 (
 from tasks.yard.step import BadInput
 
 SHARES = (1, 1)  # the `size_px` of boxes that are given as shares of the image
+SAME_BOX = 0.7  # IoU from which two entries for one image show one thing, drawn twice
+REASONS = 4  # that a message counts
+NUMBERS = re.compile(r"'[^']*'|\[[^]]*\]|[\w./\\-]*\d[\w./\\-]*")  # what differs between two reasons of one kind
 
 
 def rows(boxes: Iterable[list[float]] = ()) -> np.ndarray:
@@ -46,6 +50,8 @@ class Labels:
     absent: list[str] = field(default_factory=list)  # sequences that are labelled, and not in the source
     dropped: dict[str, int] = field(default_factory=dict)  # boxes by class of the source that is none of ours
     crowds: int = 0  # boxes around many, which are no examples
+    remarks: list[str] = field(default_factory=list)  # how contradictions were settled, for people
+    by_name: bool = False  # sequences are what the names show, and may be runs of neighbours where they show too few
 
     def sorted(self) -> Labels:
         self.images.sort(key=lambda image: image.name)
@@ -61,6 +67,29 @@ def checked(corners: Any) -> list[float]:
     if not all(map(math.isfinite, values)) or x1 >= x2 or y1 >= y2:
         raise ValueError(f"the box {corners} has no area")
     return values
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what names the one place."""
+    return NUMBERS.sub("..", reason)
+
+
+def refuse_too_many(broken: Mapping[str, str], entries: int, largest_share: float, where: str, param: str) -> None:
+    """The rule for entries of label files that cannot be used: they are left out by name, up to a share of all.
+
+    Raises `BadInput` beyond it, or if nothing is left, with the first place and how often there is which reason.
+    """
+    if not broken or (len(broken) <= largest_share * entries and len(broken) < entries):
+        return
+    place, why = next(iter(broken.items()))
+    kinds = Counter(kind_of(reason) for reason in broken.values())
+    first = {kind_of(reason): reason for reason in reversed(broken.values())}
+    counted = "; ".join(f"{count} x {first[kind]}" for kind, count in kinds.most_common(REASONS))
+    more = f" ({counted})" if len(kinds) > 1 else ""
+    raise BadInput(
+        f"{where}: {len(broken)} of {entries} label entries cannot be used, first {place}: {why}{more}. "
+        f"Mend them, or raise {param} ({largest_share:g})"
+    )
 
 
 def first_key(file: Path) -> str:

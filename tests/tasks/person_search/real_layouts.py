@@ -84,8 +84,8 @@ def fetched(out: Path, *sources: Path | str, **changes) -> dict:
 
 
 def detector(out: Path, *sources: Path | str, **changes) -> dict:
-    """Runs download and detector_data; returns dataset.json."""
-    fetched(out, *sources)
+    """Runs download, with changes of its own under that name, and detector_data; returns dataset.json."""
+    fetched(out, *sources, **changes.pop("download", {}))
     detector_data.run(section("detector_data", **changes), out / "detector_data", download=out / "download")
     return read_json(out / "detector_data/dataset.json")
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tasks.yard.detector.trainer import view
-from tasks.yard.files import folder_hash
+from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
-from tests.tasks.person_search.real_layouts import coco, detector, yolo
+from tests.tasks.person_search.real_layouts import coco, detector, fetched, yolo
 
 
 def images(out):
@@ -73,21 +73,29 @@ def test_where_names_show_no_sequences_neighbours_stay_together_and_it_says_so(t
     assert len(set().union(*numbers.values())) == 60
 
 
-def test_a_wrong_label_line_is_an_error_with_its_place_unless_it_may_be_dropped(tmp_path):
+def test_a_wrong_label_line_costs_its_image_is_named_and_too_many_are_an_error(tmp_path):
     source = yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
     (source / "labels/train/b.txt").write_text("0 0.5 0.5 0.4 0.4\n\n0 0.5 0.5 0.4\n")
-    with pytest.raises(BadInput, match=r"town-detect/labels/train/b.txt, line 3: 4 values; .*drop_bad_labels"):
-        detector(tmp_path, source)
-    dataset = detector(tmp_path, source, drop_bad_labels=True)
-    assert dataset["bad_lines_dropped"] == 1 and dataset["splits"]["train"]["boxes"] == 2
+    says = r"1 of 4 label entries .*first labels/train/b.txt, line 3: 4 values; .*download.max_broken_share \(0.01\)"
+    with pytest.raises(BadInput, match=says):
+        fetched(tmp_path, source)
+    report = fetched(tmp_path, source, max_broken_share=0.25)
+    assert list(report["units"]["town-detect"]["said"]["broken_entries"]) == ["labels/train/b.txt, line 3"]
+    assert report["totals"]["broken_entries"] == 1
+    dataset = detector(tmp_path, source, download={"max_broken_share": 0.25})
+    assert dataset["splits"]["train"] == {"images": 1, "boxes": 1, "background": 0}
 
 
 def test_an_image_that_is_cut_off_is_left_out_by_name(tmp_path):
     source = yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
     image = source / "images/train/b.jpg"
     image.write_bytes(image.read_bytes()[:-300])
-    dataset = detector(tmp_path, source)
-    assert list(dataset["left_out"]) == ["town-detect/images/train/b.jpg"] and dataset["splits"]["train"]["images"] == 1
+    with pytest.raises(BadInput, match=r"1 of 4 label entries .*first images/train/b.jpg: not an image"):
+        fetched(tmp_path, source)
+    dataset = detector(tmp_path, source, download={"max_broken_share": 0.25})
+    assert dataset["splits"]["train"]["images"] == 1
+    report = read_json(tmp_path / "download/report.json")
+    assert list(report["units"]["town-detect"]["said"]["broken_entries"]) == ["images/train/b.jpg"]
 
 
 def test_several_data_sets_become_one_and_twice_the_same(tmp_path):

@@ -109,20 +109,33 @@ def test_the_same_image_in_two_splits_and_a_cut_off_one_are_listed(tmp_path):
     ]
 
 
-def test_wrong_label_lines_are_listed_with_file_and_line(tmp_path):
-    source = yolo(tmp_path / "images", {"train": ["a", "b", "c"], "val": ["d"]})
+WRONG = {
+    "0 0.5 0.5 0.4": "4 values",
+    "0 1.5 0.5 0.4 0.4": "out of range",
+    "0 0.5 x 0.4 0.4": "not all numbers",
+    "7 0.5 0.5 0.4 0.4": "class 7 is not",
+    "0 nan 0.5 0.4 0.4": "out of range",
+}
+
+
+def test_images_with_wrong_label_lines_are_left_out_with_file_and_line(tmp_path):
+    source = yolo(tmp_path / "images", {"train": [*"abcdefg"], "val": ["v"]})
     good = "0 0.5 0.5 0.4 0.4\n"
-    wrong = ["0 0.5 0.5 0.4", "0 1.5 0.5 0.4 0.4", "0 0.5 x 0.4 0.4", "7 0.5 0.5 0.4 0.4", "0 nan 0.5 0.4 0.4"]
-    (source / "labels/train/a.txt").write_text("".join(f"{good}{line}\n" for line in wrong))
-    (source / "labels/train/b.txt").unlink()
-    report = fetched(tmp_path, source)
+    for stem, line in zip("abcde", WRONG, strict=True):
+        (source / f"labels/train/{stem}.txt").write_text(f"{good}{line}\n")
+    (source / "labels/train/f.txt").unlink()
+    report = fetched(tmp_path, source, max_broken_share=0.7)
+    broken = report["units"]["images-detect"]["said"]["broken_entries"]
+    assert list(broken) == [f"labels/train/{stem}.txt, line 2" for stem in "abcde"]
+    assert all(text in why for text, why in zip(WRONG.values(), broken.values(), strict=True))
     found = report["units"]["images-detect"]["detect"]
-    places = [(bad["file"], bad["line"]) for bad in found["bad_label_lines"]]
-    assert places == [("labels/train/a.txt", line) for line in (2, 4, 6, 8, 10)]
-    reasons = ["4 values", "out of range", "not all numbers", "class 7 is not", "out of range"]
-    assert all(text in bad["why"] for text, bad in zip(reasons, found["bad_label_lines"], strict=True))
-    assert found["images_without_labels"] == ["images/train/b.jpg"] and found["boxes"] == {"person": 5 + 2}
+    assert found["images_without_labels"] == ["images/train/f.jpg"] and found["boxes"] == {"person": 2}
     assert (tmp_path / "download/boxes.png").exists()
+    with pytest.raises(
+        BadInput,
+        match=r"5 of 8 label entries .*\(2 x .*out of range.*; 1 x 4 values; .*\)\. Mend them, or raise person_search",
+    ):
+        fetched(tmp_path, source)
 
 
 BOXES = [

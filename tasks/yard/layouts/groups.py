@@ -1,0 +1,109 @@
+"""Which images or films belong together, by their names: copies of one picture, frames of one film, films of one trip.
+
+    10_jpg.rf.b856d7.jpg                        a copy of 10.jpg that Roboflow made, read as that
+    20240501_081500_NF, 2024_0501_081500_0001F  BlackVue's and Viofo's films; a trip is a day, or two that meet at night
+    20240501081500_000123F, 240501_081500_001_FH, VID_20240501_081500, 2024-05-01_08-15-00-front    others'
+    GH010042, GH020042                          chapters of GoPro's film 42
+    c3s1_000451                                 else a frame is of what stands before its last number: c3s1
+
+What belongs together never lies in two splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+COPY = re.compile(r"(.+?)(?:[_.](?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+")
+FILM_FRAME = re.compile(r"(.+[_.](?:mp4|mov|avi|mkv|m4v|webm))[-_]\d+", re.IGNORECASE)  # as Roboflow calls them
+CHAPTER = re.compile(r"(?<![0-9A-Za-z])G[HXLP]\d\d(\d{4})(?!\d)")
+TIME = r"(?:[-_ T.]?([01]\d|2[0-3])[-_.:]?([0-5]\d)[-_.:]?([0-5]\d))"
+MOMENT = re.compile(rf"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?:{TIME}|(?!\d))")
+SHORT_MOMENT = re.compile(rf"(?<!\d)(\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[-_]{TIME}(?!\d)")
+MEET = timedelta(minutes=15)  # films of one trip begin no further apart: cameras cut them at 1 to 10 minutes
+RUNS = 10  # that images are cut into where their names show too few groups
+
+
+def picture_of(stem: str) -> str:
+    """The picture that an image is a copy of; by its name without suffix."""
+    copy = COPY.fullmatch(stem)
+    return copy[1] if copy else stem
+
+
+def moment(name: str) -> tuple[datetime, bool] | None:
+    """(the date in a name, midnight if it has no time; whether it has one)."""
+    found = MOMENT.search(name) or SHORT_MOMENT.search(name)
+    if not found:
+        return None
+    year, month, day, *time = (int(part) if part else None for part in found.groups())
+    timed = None not in time
+    try:
+        return datetime(year if year > 99 else 2000 + year, month, day, *(time if timed else ())), timed
+    except ValueError:  # 31 February
+        return None
+
+
+def day_of(name: str) -> str | None:
+    found = moment(name)
+    return found[0].date().isoformat() if found else None
+
+
+def trips(names: Iterable[str]) -> dict[str, str]:
+    """{name: its trip} of those that hold a date: the day, the first one of days whose films follow each other."""
+    moments = {name: found for name in names if (found := moment(name))}
+    first: dict[str, str] = {}  # {day: the day that its trip began on}
+    before: datetime | None = None
+    for at, timed in sorted(moments.values()):
+        day = at.date().isoformat()
+        meets = timed and before is not None and at - before <= MEET
+        first.setdefault(day, first[before.date().isoformat()] if meets and before else day)
+        before = at if timed else before
+    return {name: first[at.date().isoformat()] for name, (at, _) in moments.items()}
+
+
+def film_of(name: str) -> str | None:
+    """The film that a file is a chapter of."""
+    chapter = CHAPTER.search(name)
+    return f"film {chapter[1]}" if chapter else None
+
+
+def group_of(stem: str) -> str:
+    """What an image belongs to, by its name alone; dates are for `groups`."""
+    picture = picture_of(stem)
+    if film := FILM_FRAME.fullmatch(picture):
+        return film[1]
+    if chapter := film_of(picture):
+        return chapter
+    return re.sub(r"[-_.]*[0-9]+$", "", picture)
+
+
+def groups(stems: Iterable[str]) -> dict[str, str]:
+    """{name without suffix: what it belongs to}."""
+    known = list(stems)
+    of_trips = trips(known)
+    return {stem: of_trips.get(stem) or group_of(stem) for stem in known}
+
+
+def runs(names: Iterable[str]) -> dict[str, str]:
+    """Neighbouring names together, copies of one picture too: for those that show too few groups."""
+    ordered = sorted(names, key=lambda name: (len_free(picture_of(name)), name))
+    pictures = list(dict.fromkeys(map(picture_of, ordered)))
+    parts = min(RUNS, len(pictures))
+    place = {picture: number * parts // len(pictures) for number, picture in enumerate(pictures)}
+    return {name: f"run {place[picture_of(name)]}" for name in ordered}
+
+
+def len_free(name: str) -> list[tuple[int, int, str]]:
+    """For sorting: 2 before 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def divided_copies(placed: Iterable[tuple[str, str]]) -> list[str]:
+    """Pictures of which copies lie in several splits, by (name without suffix, split) of images."""
+    splits: dict[str, set[str]] = {}
+    for stem, split in placed:
+        if (picture := picture_of(stem)) != stem:
+            splits.setdefault(picture, set()).add(split)
+    return sorted(picture for picture, of in splits.items() if len(of) > 1)
