@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from tasks.yard.geometry.lens import Calibration
+from tasks.yard.layouts.images import decoded
 
 FRAMES = 24  # of a sequence that are looked at, evenly spread
 CAMERAS = 4  # the same of its cameras
@@ -60,7 +61,7 @@ def spread(values: Sequence, count: int) -> list:
 
 def small(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     """(h, w, 3) uint8; None if it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = decoded(path)
     return None if image is None else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 

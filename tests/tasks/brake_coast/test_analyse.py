@@ -233,6 +233,30 @@ def test_a_head_is_scored_against_every_horizon_of_its_family(seen):
     )
 
 
+def test_analyses_mark_numbers_of_mostly_unknown_labels(seen, tmp_path):
+    root, _ = seen
+    for step in ("download", "annotate", "train"):
+        (tmp_path / step).symlink_to(root / step)
+    shutil.copytree(root / "pack", tmp_path / "pack")
+    with h5py.File(tmp_path / "pack/test.h5", "r+") as file:
+        labels = file["frames/labels"][:]
+        labels[np.arange(len(labels)) % 5 < 2, list(file["frames/labels"].attrs["names"]).index("coast_1s")] = -1
+        file["frames/labels"][:] = labels
+    judged(tmp_path, RUNS)
+    for name in ("horizons", "calibration", "ablation"):
+        run(tmp_path, tmp_path / "analyse", name)
+    share = read_json(tmp_path / "evaluate/details.json")[BEST]["coast_1s"]["all"]["unknown_share"]
+    found = read_json(tmp_path / "analyse/horizons/horizons.json")["labels"]
+    assert found["coast_1s"]["all"]["unknown_share"] == share > 0.4 and found["coast_1s"]["all"]["not_meaningful"]
+    assert not found["brake_1s"]["all"]["not_meaningful"]
+    of = read_json(tmp_path / "analyse/calibration/calibration.json")
+    of = of.get("runs", of)[BEST]
+    assert of["coast_1s"]["test"]["not_meaningful"] and not of["brake_1s"]["test"]["not_meaningful"]
+    text = (tmp_path / "analyse/ablation/ablation.md").read_text()
+    coast, brake = (text.split(f"## {task}, all test windows")[1].split("##")[0] for task in ("coast_1s", "brake_1s"))
+    assert f"unknown {100 * share:.1f} % (!)" in coast and " (!) " in coast.split("| variant")[1] and "(!)" not in brake
+
+
 def test_a_line_takes_the_head_trained_nearest():
     heads = ["brake_1s", "brake_3s", "brake_onset_3s"]
     assert horizons.nearest_head(heads, "brake_2s") == "brake_1s"

@@ -34,16 +34,21 @@ def cells(details: dict, runs: list[str], task: str, subset: str) -> dict[str, d
             found = details[run][task][subset]
             over = {f"over_{name}": found[key] for name in BLIND if found.get(key := f"pr_auc_over_{name}")}
             cell = {"pr_auc": found["pr_auc"], "interval": found["intervals"]["pr_auc"], **over}
+            cell |= {"not_meaningful": True} if found["not_meaningful"] else {}
             table.setdefault(base, {})[blind or "all"] = cell
     return {base: {name: row[name] for name in MODALITIES if name in row} for base, row in sorted(table.items())}
 
 
 def shown(cell: dict | None, between: str = " ") -> str:
-    """'0.385 (0.31 to 0.46)', '-' where it cannot be judged, blank where it was not trained."""
+    """'0.385 (0.31 to 0.46)', '-' where it cannot be judged, blank where it was not trained; '(!)': not meaningful."""
     if cell is None or cell["pr_auc"] is None:
         return "" if cell is None else "-"
     span = cell["interval"]
-    return f"{cell['pr_auc']:.3f}" + (f"{between}({span['low']:.2f} to {span['high']:.2f})" if span else "")
+    return (
+        f"{cell['pr_auc']:.3f}"
+        + (" (!)" if cell.get("not_meaningful") else "")
+        + (f"{between}({span['low']:.2f} to {span['high']:.2f})" if span else "")
+    )
 
 
 def markdown(found: dict, details: dict) -> str:
@@ -52,10 +57,12 @@ def markdown(found: dict, details: dict) -> str:
         for task, table in tasks.items():
             of = details["prevalence"][task][subset]
             prevalence = "-" if of["prevalence"] is None else f"{of['prevalence']:.3f}"
+            share = "-" if of["unknown_share"] is None else f"{100 * of['unknown_share']:.1f} %"
+            doubtful = " (!): what is known is no sample of the drives" if of["not_meaningful"] else ""
             text += [
                 f"## {task}, {TITLES[subset]}",
                 "",
-                f"{of['positives']} of {of['windows']} positive; prevalence {prevalence}",
+                f"{of['positives']} of {of['windows']} positive; prevalence {prevalence}; unknown {share}{doubtful}",
                 "",
             ]
             text += ["| variant | all | telemetry only | detections only |", "| --- | --- | --- | --- |"]

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs
-from tasks.brake_coast.judging.runs import split_name
+from tasks.brake_coast.judging.runs import is_doubtful, split_name, unknown_share
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Analyse, Calibration
 from tasks.yard.files import write_json
@@ -100,8 +100,12 @@ def judged(
     }
 
 
-def counted(y: np.ndarray) -> dict[str, float | int | None]:
-    return {"windows": len(y), "positives": int(y.sum()), "rate": float(y.mean()) if len(y) else None}
+def counted(labels: np.ndarray) -> dict[str, float | int | None]:
+    """Of labels of 1, 0 and -1 for unknown."""
+    y = labels[labels >= 0]
+    of = {"windows": len(y), "unknown": len(labels) - len(y)}
+    doubt = {"unknown_share": unknown_share(**of), "not_meaningful": is_doubtful(of)}
+    return {**of, **doubt, "positives": int(y.sum()), "rate": float(y.mean()) if len(y) else None}
 
 
 def corrections(inputs: Inputs, params: Calibration, reporting: Reporting) -> dict[str, dict[str, dict]]:
@@ -117,8 +121,8 @@ def corrections(inputs: Inputs, params: Calibration, reporting: Reporting) -> di
             fitting, judging = val.labels(task) >= 0, test.labels(task) >= 0
             y, y_test = val.labels(task)[fitting], test.labels(task)[judging]
             of: dict = {
-                "validation": counted(y),
-                "test": counted(y_test),
+                "validation": counted(val.labels(task)),
+                "test": counted(test.labels(task)),
                 "train_rate": config["network"]["priors"][task],
             }
             found[run][task] = of | {"null_because": why_not(y, y_test)}
@@ -161,7 +165,8 @@ def reliability(of: dict[str, dict], run: str) -> Figure:
             [0, 1], [0, 1], color=charts.FAINT, linewidth=1, linestyle=charts.DASHES["detections"], label="perfect"
         )
         n = found["test"]
-        axis.set(title=task, xlabel="predicted probability", ylabel="share that came true")
+        said = "\n(!) not meaningful: mostly unknown" if found["test"]["not_meaningful"] else ""
+        axis.set(title=f"{task}{said}", xlabel="predicted probability", ylabel="share that came true")
         axis.set(xlim=(-0.02 * top, 1.06 * top), ylim=(-0.02 * top, 1.06 * top))
         counts = {"transform": axis.transAxes, "ha": "right", "fontsize": 8, "color": charts.FAINT}
         axis.text(0.97, 0.04, f"{n['positives']} of {n['windows']} came true", **counts)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs, horizon_s
-from tasks.brake_coast.judging.runs import SUBSETS, family, state_of
+from tasks.brake_coast.judging.runs import SUBSETS, family, is_doubtful, state_of, unknown_share
 from tasks.brake_coast.judging.scores import baseline_scores, why_null
 from tasks.brake_coast.page import charts
 from tasks.brake_coast.params import Analyse
@@ -54,6 +54,7 @@ class Judge:
         test = inputs.test
         y, now = test.labels(label), test.labels(state_of(label))
         self.use = {"all": y >= 0, "not_yet": (y >= 0) & (now == 0)}
+        self.unknown = {"all": int((y < 0).sum()), "not_yet": int(((now < 0) | (now == 0) & (y < 0)).sum())}
         self.y = {subset: y[use] for subset, use in self.use.items()}
         recordings, self.group = np.unique(test.frames.recording[test.ends], return_inverse=True)
         self.draws = bootstrap.resamples(len(recordings), replicates, seed)
@@ -69,9 +70,12 @@ class Judge:
         return bootstrap.spread(drawn, len(np.unique(self.group[use])))
 
     def counts(self, subset: str) -> dict:
-        y = self.y[subset]
+        y, unknown = self.y[subset], self.unknown[subset]
         return {
             "windows": len(y),
+            "unknown": unknown,
+            "unknown_share": unknown_share(len(y), unknown),
+            "not_meaningful": is_doubtful({"windows": len(y), "unknown": unknown}),
             "positives": int(y.sum()),
             "prevalence": float(y.mean()) if len(y) else None,
             "persistence": self.persistence[subset],
@@ -108,7 +112,9 @@ def picture(found: dict, looks: dict[str, dict], leader: str) -> Figure:
             trained = sorted(
                 {horizon_s(of[label]["head"]) for of in found["lines"].values() for label in of if label in labels}
             )
-            axis.set(title=f"{kind.replace('_', ' ')}, {TITLES[subset]}", ylabel="PR-AUC", xticks=ahead_s)
+            doubtful = [str(horizon_s(label)) for label in labels if found["labels"][label][subset]["not_meaningful"]]
+            said = f"\n(!) {', '.join(doubtful)} s: mostly unknown" if doubtful else ""
+            axis.set(title=f"{kind.replace('_', ' ')}, {TITLES[subset]}{said}", ylabel="PR-AUC", xticks=ahead_s)
             axis.set_ylim(bottom=0)
             if row == len(grid) - 1:
                 axis.set_xlabel(f"horizon in s; heads trained for {', '.join(map(str, trained))} s")
