@@ -14,6 +14,7 @@ import pytest
 from tasks.brake_coast import download
 from tasks.brake_coast.formats import recording
 from tasks.yard.files import read_json
+from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
 T0 = 1_777_622_400_000  # 2026-05-01 08-00-00
