@@ -88,7 +88,7 @@ def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Pa
         log.debug("%s", unit.where, exc_info=True)
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
-        text = f"{unit.where}: cannot be read, {type(error).__name__}: {error} ({where}); please report it"
+        text = f"{unit.where}: cannot be used: {type(error).__name__}: {error} ({where}); please report it"
     own = (str(unit.path), unit.where) if root is None else (f"{root}/", "")
     raise BadInput(text.replace(str(folder), unit.where).replace(*own))
 
