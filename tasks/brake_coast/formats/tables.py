@@ -94,7 +94,10 @@ def _header(lines: list[tuple[int, str, bool]], known: dict[str, str]) -> tuple[
 def _names(line: str, separator: str, known: dict[str, str], path: Path) -> dict[str, str]:
     """{name: unit} of a header, in the order of its columns; a name that comes again gets a number."""
     names: dict[str, str] = {}
-    for cell in split(line, separator):
+    cells = split(line, separator)
+    while cells and not cells[-1]:  # a header that ends in a separator
+        cells.pop()
+    for cell in cells:
         name, unit = _name(cell, known)
         if name in names and name in known.values():
             raise BadInput(f"{path}: two columns are called {name}; leave one of them out")
@@ -102,8 +105,6 @@ def _names(line: str, separator: str, known: dict[str, str], path: Path) -> dict
         while name in names:
             name, n = f"{base}.{n}", n + 1
         names[name] = unit
-    while names and (last := next(reversed(names))) in ("", f".{len(names)}"):  # a header that ends in a separator
-        del names[last]
     return names
 
 

@@ -397,10 +397,10 @@ def test_cells_of_an_obd_log_that_are_not_understood_are_refused(tmp_path):
 
 
 def test_nothing_unforeseen_ends_the_download_of_the_others(tmp_path, monkeypatch):
-    """Whatever is raised is that recording's: here an image that is a link to nowhere."""
-    native(tmp_path, log(HALVES))
-    (tmp_path / "in" / NAME / f"{log([0])['Time'][0]}.jpg").symlink_to(tmp_path / "gone.jpg")
-    assert f"{NAME}: cannot be read, FileNotFoundError" in refused(tmp_path)
+    """Whatever is raised is that recording's: here its telemetry is a folder."""
+    write(tmp_path / "in" / NAME / f"{log([0])['Time'][0]}.jpg", JPEG)
+    (tmp_path / "in" / NAME / "telemetry.csv").mkdir()
+    assert f"{NAME}: cannot be used: IsADirectoryError" in refused(tmp_path)
 
 
 def test_a_folder_with_the_name_of_an_image_is_none(tmp_path):

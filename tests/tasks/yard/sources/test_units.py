@@ -67,7 +67,7 @@ def test_what_nobody_foresaw_costs_one_unit(source, tmp_path):
     (source["bad"].path / "a.txt").write_bytes(b"\xff\xfe\xff")  # no text: a UnicodeDecodeError in `make`
     done = made(source, tmp_path / "out")
     assert list(done.summaries) == ["good"]
-    assert "s3://bucket/all/bad: cannot be read, UnicodeDecodeError" in done.quarantined["bad"]
+    assert "s3://bucket/all/bad: cannot be used: UnicodeDecodeError" in done.quarantined["bad"]
 
 
 def test_a_file_that_cannot_be_hashed_costs_one_unit(source, tmp_path):
