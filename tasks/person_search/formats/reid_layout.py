@@ -88,7 +88,9 @@ def in_folder_of(path: Path, subset: Path) -> Crop:
     crop = crop_of(path)
     person = inner.name
     if re.fullmatch(r"-?\d+", person) and int(person) != crop.person:
-        raise BadInput(f"{path}: in the folder of person {person}, and called person {crop.person}; mend one of them")
+        raise BadInput(
+            f"{path}: in the folder of person {int(person)}, and called person {crop.person}; mend one of them"
+        )
     return crop
 
 

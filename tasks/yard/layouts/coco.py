@@ -303,7 +303,7 @@ def read(roots: list[Path], params: Mapped) -> Labels:
             unwanted.append(error)
     if len(unwanted) == len(files):
         raise unwanted[0]
-    labels.remarks += [f"{error}: passed over" for error in unwanted]
+    labels.remarks += [f"{str(error).partition(' is in ')[0]} is asked for: passed over" for error in unwanted]
     if not found_entries and not labels.broken:
         raise BadInput(f"{files[0][1]}: its list of images is empty, so there is nothing to learn from")
     kept = merged(found_entries, labels)
@@ -317,4 +317,9 @@ def read(roots: list[Path], params: Mapped) -> Labels:
         about = {"occupied": rows(entry.crowds), "size_px": entry.size_px, "split": entry.split}
         labels.images.append(Labelled(name, entry.path, sequence, rows(b for b, _ in entry.boxes), numbers, **about))
     labels.by_name = len(alone) == len(kept)
+    placed = [(entry.path.with_suffix("").name, entry.split) for _, entry in kept if entry.split]
+    if copies := groups.divided_copies(placed):
+        labels.remarks.append(
+            f"copies of {len(copies)} pictures lie in several splits of the source, first {copies[0]}"
+        )
     return labels.sorted()

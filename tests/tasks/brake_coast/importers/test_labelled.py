@@ -256,9 +256,9 @@ def test_a_yolo_description_that_cannot_be_used_is_named(yolo, tmp_path):
 @pytest.mark.skipif(not COCO8.is_dir(), reason="shared/real/coco8 is not here")
 def test_a_published_dataset_without_test_images_reaches_the_trainer(tmp_path):
     metrics = run(COCO8, tmp_path / "out", classes={"person": "person", "car": "vehicle"})
-    assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (4, 4, 0)
+    assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (3, 4, 1)  # drawn from train
     assert metrics["train_boxes"] + metrics["val_boxes"] > 3
-    assert view(tmp_path / "out", tmp_path / "view")[1] == ["train", "val"]
+    assert view(tmp_path / "out", tmp_path / "view")[1] == ["train", "val", "test"]
 
 
 def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco, tmp_path):
