@@ -18,7 +18,17 @@ from typing import Any
 import numpy as np
 
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.layouts.example import Labelled, Labels, checked, first_key, inside, locate, read_json, rows, with_slashes
+from tasks.yard.layouts.example import (
+    Labelled,
+    Labels,
+    checked,
+    first_key,
+    inside,
+    locate,
+    read_json,
+    rows,
+    with_slashes,
+)
 from tasks.yard.step import BadInput
 
 WHAT = "<sequence>/<images> and *.json label files beside them"
@@ -32,7 +42,7 @@ def label_files(roots: list[Path]) -> list[Path]:
 
 
 def found(roots: list[Path]) -> bool:
-    return any("/" in first_key(file) for file in label_files(roots))
+    return any("/" in with_slashes(first_key(file)) for file in label_files(roots))
 
 
 def corners(box: Any) -> list[float]:
