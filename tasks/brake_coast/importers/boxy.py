@@ -50,7 +50,7 @@ def label_files(roots: list[Path]) -> list[Path]:
 
 
 def found(roots: list[Path]) -> bool:
-    return any("/" in first_key(file) for file in label_files(roots))
+    return any("/" in with_slashes(first_key(file)) for file in label_files(roots))
 
 
 def corners(box: Any) -> list[float]:

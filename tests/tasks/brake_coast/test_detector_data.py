@@ -68,6 +68,16 @@ def test_rear_else_whole_clipped_and_without_the_own_bonnet(boxy, tmp_path):
     assert read_json(tmp_path / "out/report.json")["boxes_dropped"] == {"bonnet": 1, "outside": 0, "small": 1}
 
 
+def test_labels_as_a_windows_program_writes_them_are_the_same(boxy, tmp_path):
+    """A byte order mark, and backslashes between folders."""
+    run(boxy, tmp_path / "one")
+    said = json.loads((boxy / "labels.json").read_text())
+    text = json.dumps({name.replace("/", "\\"): entry for name, entry in said.items()})
+    (boxy / "labels.json").write_text(text, encoding="utf-8-sig")
+    run(boxy, tmp_path / "two")
+    assert folder_hash(tmp_path / "one") == folder_hash(tmp_path / "two")
+
+
 def test_the_crop_moves_and_clips_boxes_and_pictures(boxy, tmp_path):
     run(boxy, tmp_path / "out", roi_px=[0, 30, 200, 50])
     rows = labels(tmp_path / "out", "s0__a")
