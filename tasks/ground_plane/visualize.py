@@ -3,11 +3,11 @@
 Reads    pack/, detect/<leader>/model_evaluation.hdf5, evaluate/details.json (the leader, the threshold)
 Writes   visualize/plane.mp4        the leader's test frames, scene after scene: detections and truth on the plane, and
                                     drawn back into every camera
-         visualize/frame.png        of these frames the middle one by its MODA: neither the best nor the worst
+         visualize/frame.png        of these frames the middle one by its MODA, not the best
          visualize/heatmap.png      of each scene the mean score of every cell over its test frames, beside the share of
                                     these frames in which somebody stands there
          visualize/summary.json     {leader, threshold, scenes: {scene: frames}, still: what frame.png shows, standing:
-                                    what is found at one place in most frames of a scene and is nobody, empty: why
+                                    what is found at one place in many frames of a scene and is nobody, empty: why
                                     there is nothing}
 Alone    python -m tasks ground_plane-visualize
 """
@@ -75,7 +75,7 @@ def pictures(
         images = [view.image(one.frame) for view in scene.views]
         words = {"above": f"{scene.name}, frame {one.frame}", "below": outcome(moment)}
         if standing := standing_in(moment, still.get(one.scene, ())):
-            words["below"] += f", {standing} of them at one place all the time"
+            words["below"] += f", {standing} of them a thing that stands there"
         yield moment_picture(scene, images, moment, words, size)
 
 
@@ -94,13 +94,13 @@ def middling(moments: Sequence[Moment]) -> int:
 
 
 def standing(moments: Sequence[Moment]) -> list[dict[str, Any]]:
-    """{x_m, y_m, frames, of} of what is found at one place in most frames of a scene and is nobody."""
+    """{x_m, y_m, frames, of} of what is found at one place in many frames of a scene and is nobody."""
     moments = moments[:: -(-len(moments) // SAMPLED)]
     wrong = [m.found[~m.right] for m in moments]
     xy, frame = np.concatenate(wrong), np.repeat(np.arange(len(wrong)), list(map(len, wrong)))
     near = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1)) <= SAME_PLACE_M
     return [
-        {**dict(zip(("x_m", "y_m"), np.median(xy[mine], axis=0).round(2).tolist(), strict=True)),
+        {**dict(zip(("x_m", "y_m"), np.median(xy[mine], axis=0).astype(float).round(2).tolist(), strict=True)),
          "frames": len(np.unique(frame[mine])), "of": len(moments)}
         for mine in groups(near, frame, len(moments))
     ]  # fmt: skip

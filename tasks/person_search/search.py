@@ -3,7 +3,8 @@
 Reads    download/<unit>/{frames/, queries/}, index/, evaluate/details.json (the threshold), train/<leader>/best.pt
 Writes   search/search.json             {threshold, network, cameras, queries: {query: what is said of it}, metrics or
                                         why there are none, skipped: images that cannot be read, standing: {camera:
-                                        what is detected in one place all the time and is no known person}, empty: why}
+                                        what is detected in one place again and again and is no
+                                        known person}, empty: why}
          search/queries.csv             a line a query: who, found or not, where, how sure
          search/<query>/results.json    sightings and, of each camera, the best detection
          search/<query>/results.csv     the most similar detections of all cameras, most similar first

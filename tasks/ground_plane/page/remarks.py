@@ -61,7 +61,7 @@ def of_controls(details: Mapping[str, Any]) -> list[str]:
 
 
 def of_standing(standing: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Of what is found at one place in most frames of a scene and is nobody, as visualize/summary.json has it."""
+    """Of what is found at one place in many frames of a scene and is nobody, as visualize/summary.json has it."""
     told = []
     for scene, places in list(standing.items())[:SHOWN_SCENES]:
         where = " and ".join(f"({of['x_m']:.1f}, {of['y_m']:.1f}) m" for of in places[:SHOWN_PLACES])

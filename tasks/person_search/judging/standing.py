@@ -1,4 +1,4 @@
-"""Detections that stand in one place of a camera all the time and are no known person: a thing taken for one, it seems.
+"""Detections that stand in one place of a camera and are no known person: a thing taken for one, it seems.
 
 Looked for in at most `SAMPLED` frames, evenly spread.
 """

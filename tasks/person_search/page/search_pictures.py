@@ -47,7 +47,7 @@ def verdict(camera: Mapping[str, Any]) -> tuple[str, str, str]:
     if there is None:
         return FAINT, what, INK
     if claimed:
-        other = "a thing that stands there all the time" if best.get("standing") else "another person"
+        other = "a thing that stands there" if best.get("standing") else "another person"
         reason = "" if best["right"] else f", but {other}" if there else f", but not here: {other}"
         ink = RIGHT if best["right"] else WRONG
         return ink, f"{'✓' if best['right'] else '✗'} {what}{reason}", ink

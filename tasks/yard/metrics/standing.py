@@ -1,6 +1,7 @@
 """What stands in one place over many frames? Pairs that are near in, groups out. Pure.
 
-A detector that takes a sign or a pillar for a person does so in every frame, at one place; people move.
+A detector that takes a sign or a pillar for a person does so again and again at one place; people move. Hardly ever in
+every frame: its score wavers about the threshold, and somebody may stand before it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 FEWEST_FRAMES = 4  # fewer say nothing: somebody may stand so long
-SHARE = 0.8  # of the frames
+SHARE = 0.4  # of the frames
 
 
 def groups(near: np.ndarray, frame: np.ndarray, frames: int) -> list[np.ndarray]:
-    """near (N, N) bool, frame (N) of each detection, of so many frames -> rows of each that stands there in most.
+    """near (N, N) bool, frame (N) of each detection, of so many frames -> rows of each that stands there in many.
 
     The largest comes first; a detection is in one group.
     """

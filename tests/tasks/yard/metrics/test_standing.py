@@ -22,6 +22,7 @@ def test_what_is_in_most_frames_is_found_and_what_moves_is_not():
     first, second = grouped(places)
     assert [place for _, place in first] == [80.0] * 10 and [place for _, place in second] == pillar
     assert grouped([of[:1] for of in places]) == []
+    assert len(grouped([[7.0]] * 4 + [[]] * 6)) == 1 and grouped([[7.0]] * 4 + [[]] * 7) == []
 
 
 def test_twice_in_one_frame_counts_once_and_few_frames_say_nothing():
