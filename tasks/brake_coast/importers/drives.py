@@ -109,7 +109,7 @@ def cut(drive: Drive, guard_s: float, *, pieces: int | None = None, piece_s: flo
     """
     try:
         t_ms = recording.parse_times(drive.importer.table(drive.path)["Time"]).dropna().to_numpy(np.int64)
-    except (BadInput, KeyError):
+    except Exception:
         return [drive]  # making it will say what is wrong with it
     every_ms = np.sort(t_ms)
     t_ms, driven_ms = gap_free(t_ms)
