@@ -65,7 +65,8 @@ def as_bad_input(error: Exception, where: str) -> BadInput:
         return error
     if of_the_machine(error):
         raise error
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [frame for frame in frames if "tasks" in Path(frame.filename).parts][-1]  # ours, not a library's
     place = f"{last.name} in {Path(last.filename).name}"
     return BadInput(
         f"{where}: cannot be used: {type(error).__name__}: {error} ({place}); no check foresaw this fault: look at the "
