@@ -15,15 +15,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tasks.yard.layouts import groups
+from tasks.yard.layouts.coco_entries import Entry, merged
 from tasks.yard.layouts.example import (
-    SAME_BOX,
     Classes,
     Labelled,
     Labels,
@@ -37,7 +36,6 @@ from tasks.yard.layouts.example import (
     with_slashes,
 )
 from tasks.yard.layouts.images import image_size
-from tasks.yard.metrics.boxes import ious
 from tasks.yard.step import BadInput
 
 WHAT = "*.json or annotations/*.json with images, annotations and categories"
@@ -45,20 +43,6 @@ KEYS = ("images", "annotations", "categories")
 FIRST_KEYS = (*KEYS, "info", "licenses", "type", "videos")
 SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 BEYOND = 1.02  # of an image's size: a box that reaches further is for another size, rounding apart
-SHAPE = 0.02  # by which two entries may differ in an image's shape
-
-
-@dataclass
-class Entry:
-    """One image of one label file."""
-
-    place: str
-    path: Path
-    size_px: tuple[float, float]
-    split: str | None
-    sequence: str
-    boxes: list[tuple[list[float], int]] = field(default_factory=list)
-    crowds: list[list[float]] = field(default_factory=list)
 
 
 def label_files(roots: list[Path]) -> list[tuple[Path, Path]]:
@@ -115,6 +99,11 @@ def side(value: Any) -> float | None:
     if not (math.isfinite(number) and number > 0):
         return None
     return int(number) if number.is_integer() else number
+
+
+def stated_size(entry: dict) -> tuple[float, float] | None:
+    width, height = side(entry.get("width")), side(entry.get("height"))
+    return None if width is None or height is None else (width, height)
 
 
 def corners(bbox: Any, size_px: tuple[float, float], path: Path) -> list[float]:
@@ -181,8 +170,8 @@ def images_in(root: Path, file: Path, content: dict, split: str | None, labels: 
             bad.add(key)
             labels.broken[place] = f"there is no image {entry['file_name']}"
             continue
-        size = side(entry.get("width")), side(entry.get("height"))
-        if None in size:
+        size = stated_size(entry)
+        if size is None:
             size = image_size(path)
             if size is None:
                 bad.add(key)
@@ -232,63 +221,6 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
     return list(used.values())
 
 
-def join(first: Entry, other: Entry) -> int:
-    """Add to an entry what another one has for the same image; returns how many of its boxes were there already.
-
-    Raises `ValueError` if they contradict each other.
-    """
-    scale = np.tile(np.divide(first.size_px, other.size_px), 2)
-    if abs(scale[0] / scale[1] - 1) > SHAPE:
-        sizes = " and ".join(f"{e.size_px[0]:g}x{e.size_px[1]:g}" for e in (first, other))
-        raise ValueError(f"two entries ({first.place}, {other.place}) say that it has the sizes {sizes}")
-    here, twice = list(first.boxes), 0
-    for box, number in other.boxes:
-        moved = (np.array(box) * scale).tolist()
-        same = rows(mine for mine, its in here if its == number)
-        if len(same) and ious(rows([moved]), same).max() >= SAME_BOX:
-            twice += 1
-        else:
-            first.boxes.append((moved, number))
-    first.crowds += [moved for box in other.crowds if (moved := (np.array(box) * scale).tolist()) not in first.crowds]
-    return twice
-
-
-def once(first: Entry) -> int:
-    """Takes away boxes that one entry has twice, to the last digit; returns how many."""
-    kept = list({(tuple(box), number): (box, number) for box, number in first.boxes}.values())
-    twice, first.boxes = len(first.boxes) - len(kept), kept
-    return twice
-
-
-def merged(all_entries: list[tuple[Path, Entry]], labels: Labels) -> list[tuple[Path, Entry]]:
-    """One entry an image file."""
-    of: dict[Path, list[tuple[Path, Entry]]] = {}
-    for root, entry in all_entries:
-        of.setdefault(entry.path.resolve(), []).append((root, entry))
-    kept, several, twice = [], 0, 0
-    for (root, first), *others in of.values():
-        twice += once(first)
-        for _, other in others:
-            if None not in (first.split, other.split) and first.split != other.split:
-                raise BadInput(
-                    f"{first.path} is in {first.split} and in {other.split} ({first.place}, {other.place}); "
-                    f"give each split images of its own"
-                )
-            first.split = first.split or other.split
-        try:
-            twice += sum(join(first, other) for _, other in others)
-        except ValueError as error:
-            labels.broken[first.path.relative_to(root).as_posix()] = str(error)
-            continue
-        several += bool(others)
-        kept.append((root, first))
-    if several:
-        labels.remarks.append(f"{several} images are in several entries of the label files: their boxes are together")
-    if twice:
-        labels.remarks.append(f"{twice} boxes are drawn twice (they overlap by {SAME_BOX:g} or more): each counts once")
-    return kept
-
-
 def read(roots: list[Path], params: Mapped) -> Labels:
     files = label_files(roots)
     if not files:
@@ -314,7 +246,7 @@ def read(roots: list[Path], params: Mapped) -> Labels:
         numbers = np.array([number for _, number in entry.boxes], int)
         sequence = entry.sequence or of_names[entry.path.relative_to(root).with_suffix("").as_posix()]
         labels.crowds += len(entry.crowds)
-        about = {"occupied": rows(entry.crowds), "size_px": entry.size_px, "split": entry.split}
+        about: dict[str, Any] = {"occupied": rows(entry.crowds), "size_px": entry.size_px, "split": entry.split}
         labels.images.append(Labelled(name, entry.path, sequence, rows(b for b, _ in entry.boxes), numbers, **about))
     labels.by_name = len(alone) == len(kept)
     placed = [(entry.path.with_suffix("").name, entry.split) for _, entry in kept if entry.split]

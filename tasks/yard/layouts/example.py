@@ -83,7 +83,7 @@ def refuse_too_many(broken: Mapping[str, str], entries: int, largest_share: floa
         return
     place, why = next(iter(broken.items()))
     kinds = Counter(kind_of(reason) for reason in broken.values())
-    first = {kind_of(reason): reason for reason in reversed(broken.values())}
+    first = {kind_of(reason): reason for reason in reversed(list(broken.values()))}
     counted = "; ".join(f"{count} x {first[kind]}" for kind, count in kinds.most_common(REASONS))
     more = f" ({counted})" if len(kinds) > 1 else ""
     raise BadInput(

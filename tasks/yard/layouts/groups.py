@@ -36,10 +36,11 @@ def moment(name: str) -> tuple[datetime, bool] | None:
     found = MOMENT.search(name) or SHORT_MOMENT.search(name)
     if not found:
         return None
-    year, month, day, *time = (int(part) if part else None for part in found.groups())
-    timed = None not in time
+    parts = found.groups()
+    year, month, day = (int(part) for part in parts[:3])
+    time = [int(part) for part in parts[3:] if part]
     try:
-        return datetime(year if year > 99 else 2000 + year, month, day, *(time if timed else ())), timed
+        return datetime(year if year > 99 else 2000 + year, month, day, *time), bool(time)
     except ValueError:  # 31 February
         return None
 
