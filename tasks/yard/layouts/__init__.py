@@ -6,12 +6,7 @@ A layout is a module with
     found(roots)          is this what the folders of a source hold
     read(roots, params)   `Labels`: every image with its boxes, and every entry that cannot be used with its place
 
-<<<<<<< HEAD
-Beside them: yolo_write.py writes a YOLO dataset, images.py tells whether an image is usable and reads it, bringing.py
-brings images from a source, video.py reads films.
-=======
 Beside them: yolo_write.py writes a YOLO dataset, keypoints.py tells poses from polygons, coco_entries.py puts entries
-of one image together, groups.py says which names belong together, images.py whether an image is whole, video.py reads
-films.
->>>>>>> h3
+of one image together, groups.py says which names belong together, images.py tells whether an image is usable and reads
+it, bringing.py brings images from a source, video.py reads films.
 """
