@@ -22,7 +22,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from tasks.yard.layouts import images
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
+Accept = Callable[[fanout.FanOut], object]
 
 VERSION = ("v110", "v110")  # fixed, so that the bytes do not depend on the library's newest format
 MAX_CELLS = 4_000_000  # a small network's 65 channels of them take 1 GB a frame
@@ -224,14 +225,14 @@ def scene(found: Sequence, cameras: dict[str, dict], params: Pack) -> dict[str, 
     }  # fmt: skip
 
 
-def made(jobs: dict[str, Job], params: Pack, out: Path, ctx: Context) -> fanout.FanOut:
+def made(jobs: dict[str, Job], params: Pack, out: Path, ctx: Context, accept: Accept) -> fanout.FanOut:
     """Every camera's folder. Raises `BadInput` where the disk is full."""
     prints = {key: fingerprint(of, frames, params, ctx.code) for key, (_, of, frames) in jobs.items()}
     out.mkdir(parents=True, exist_ok=True)
     room_for(jobs, prints, params, out)
     work = partial(pack_camera, size=(params.height_px, params.width_px))
     try:
-        return fanout.fan_out(work, jobs, prints, out, ctx)
+        return fanout.fan_out(work, jobs, prints, out, ctx, accept=accept)
     except (OSError, RuntimeError) as error:
         if getattr(error.__cause__ or error, "errno", None) not in FULL_DISK:
             raise
@@ -251,24 +252,29 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
         for camera, frames in found.frames.items()
         if frames
     }
-    fan = made(jobs, params, out, ctx)
+    scenes: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+
+    def accept(fan: fanout.FanOut) -> None:
+        """Raises `BadInput` if nothing can be packed, before cameras of a run before are replaced."""
+        for name, found in units.items():
+            cameras = {c: fan.summaries[f"{name}-{c}"] for c in found.calibrations if f"{name}-{c}" in fan.summaries}
+            try:
+                if not cameras:
+                    broken = sorted((key, why) for key, why in fan.quarantined.items() if jobs[key][0] == name)
+                    raise BadInput("; ".join(why for _, why in broken))
+                scenes[name] = scene(found, cameras, params)
+            except BadInput as error:
+                log.warning("left out %s: %s", name, error)
+                left_out[name] = str(error)
+        if not scenes:
+            reasons = "".join(f"\n  {name}: {why}" for name, why in left_out.items())
+            raise BadInput(f"{download}: no sequence can be packed{reasons or ': check_data found none usable'}")
+
+    fan = made(jobs, params, out, ctx, accept)
     for key, summary in fan.summaries.items():
         for image, why in summary["left_out"].items():
             log.warning("left out %s of %s: %s", image, key, why)
-    scenes: dict[str, dict[str, Any]] = {}
-    left_out: dict[str, str] = {}
-    for name, found in units.items():
-        cameras = {c: fan.summaries[f"{name}-{c}"] for c in found.calibrations if f"{name}-{c}" in fan.summaries}
-        try:
-            if not cameras:
-                raise BadInput("; ".join(why for key, why in sorted(fan.quarantined.items()) if jobs[key][0] == name))
-            scenes[name] = scene(found, cameras, params)
-        except BadInput as error:
-            log.warning("left out %s: %s", name, error)
-            left_out[name] = str(error)
-    if not scenes:
-        reasons = "".join(f"\n  {name}: {why}" for name, why in left_out.items())
-        raise BadInput(f"{download}: no sequence can be packed{reasons or ': check_data found none usable'}")
     grids = [units[name].plane.grid(params.cell_m) for name in scenes]
     write_json(out / "scenes.json", {
         "height_px": params.height_px, "width_px": params.width_px, "cell_m": params.cell_m,

@@ -17,7 +17,7 @@ from tasks.ground_plane import check_data, pack
 from tasks.ground_plane.formats import scenes, sequence
 from tasks.ground_plane.learning.targets import heatmaps
 from tasks.ground_plane.params import CheckData, Pack, Shares
-from tasks.yard.files import file_hash, read_json, write_json
+from tasks.yard.files import file_hash, folder_hash, read_json, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.ground_plane import tiny_scene
 
@@ -248,6 +248,22 @@ def test_a_plane_that_cannot_be_divided_into_cells_is_said(tmp_path, cell_m, sai
     tiny_scene.write_unit(tmp_path / "download")
     with pytest.raises(BadInput, match=f"tiny-00: {said}"):
         packed(tmp_path, cell_m=cell_m)
+
+
+def test_a_run_that_can_pack_nothing_leaves_the_cameras_of_the_one_before(tmp_path):
+    tiny_scene.write_unit(tmp_path / "download")
+    packed(tmp_path)
+    before = folder_hash(tmp_path / "pack")
+    for frame in (tmp_path / "download" / UNIT / LABELS).glob("*.json"):
+        frame.write_text("[[")
+    check = tmp_path / "check_data"  # what was checked before the labels broke
+    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.1, test=0.1))
+    with pytest.raises(BadInput, match="no sequence can be packed"):
+        pack.run(params, tmp_path / "pack", download=tmp_path / "download", check_data=check)
+    left = [p for p in (tmp_path / "pack").rglob("*") if ".part" in str(p.relative_to(tmp_path / "pack"))]
+    for path in sorted(left, reverse=True):  # finished work that waits for the next run
+        path.unlink() if path.is_file() else path.rmdir()
+    assert folder_hash(tmp_path / "pack") == before
 
 
 def test_who_stands_on_the_far_edge_is_learnt_and_judged(tmp_path):

@@ -407,3 +407,11 @@ def test_a_folder_with_the_name_of_an_image_is_none(tmp_path):
     native(tmp_path, log(HALVES))
     (tmp_path / "in" / NAME / f"{log([0])['Time'][0]}.jpg").mkdir()
     assert made(tmp_path)[1]["images"] == 0
+
+
+def test_a_car_of_eight_gears_keeps_its_drive_and_is_said_to_have_more(tmp_path):
+    gears = [str(1 + k % 8) for k in range(len(HALVES))]
+    native(tmp_path, log(HALVES).assign(GEAR=gears))
+    rows, found = made(tmp_path)
+    np.testing.assert_array_equal(rows["gear"], [min(1 + k % 8, 5) for k in range(len(HALVES))])
+    assert "GEAR goes up to 8: above 5 it is taken as 5" in found["warnings"]
