@@ -31,7 +31,9 @@ from tasks.brake_coast.params import DetectorData
 from tasks.yard.files import write_json
 from tasks.yard.layouts import bringing, coco, groups, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
+from tasks.yard.layouts.images import SUFFIXES
 from tasks.yard.sources import local as sources
+from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import highway
@@ -186,6 +188,15 @@ def check_broken(broken: dict[str, str], entries: int, params: DetectorData) -> 
     refuse_too_many(broken, entries, params.max_broken_share, where, "brake_coast.detector_data.max_broken_share")
 
 
+def pictures_left(roots: list[Path], labels: Labels, params: DetectorData) -> list[dict]:
+    """The images of each root that no example is made of: those that no label names, and those left out. Said, too."""
+    used = units.among(item.path for item in labels.images)
+    found = [units.passed_over(root, lambda path: path.suffix.lower() not in SUFFIXES or used(path)) for root in roots]
+    for left in found:
+        units.say_passed_over(left, source_uri.redacted(params.source), log)
+    return [left for left in found if left]
+
+
 def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns images and boxes per split and how many images could not be used.
 
@@ -194,7 +205,9 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     """
     yolo_write.clear(out)
     with source_folders(params.source, ctx) as roots:
-        labels = layout_of(roots, params).read(roots, params)
+        layout = layout_of(roots, params)
+        labels = layout.read(roots, params)
+        left = pictures_left(roots, labels, params) if layout is not nuimages else []  # it has sweeps by the million
         without_doubles(labels)
         broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
@@ -225,7 +238,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], labels.names)
     options = {"boxes_of_other_classes": labels.dropped, "sequences_without_images": labels.absent}
     options |= {"backgrounds_left_out": len(surplus), "crowd_boxes": labels.crowds}
-    options |= {"remarks": labels.remarks}
+    options |= {"remarks": labels.remarks, "passed_over": left}
     options |= {"hard_negatives": sum(one.negative for one in made)}
     anew = {"turned_as_shown": sum(one.turned for one in made), "brought_to_8_bits": sum(one.deep for one in made)}
     options |= anew

@@ -265,10 +265,26 @@ def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco
     shutil.copytree(coco, yolo, dirs_exist_ok=True)  # both: which one is meant has to be said
     run(yolo, tmp_path / "a", layout="coco")
     run(coco, tmp_path / "b")
-    assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b")
+    for part in ("images", "labels"):  # the report says that the images of the other layout are passed over
+        assert folder_hash(tmp_path / "a" / part) == folder_hash(tmp_path / "b" / part)
     with pytest.raises(BadInput, match=r"no tables of nuImages; expected tables in v1\.0"):
         run(coco, tmp_path / "out", layout="nuimages")
     (tmp_path / "other").mkdir()
     data.blank(tmp_path / "other/a.jpg")
     with pytest.raises(BadInput, match=r"holds a\.jpg, which is no known layout(.|\n)*boxy: .*\*\.json label files"):
         run(tmp_path / "other", tmp_path / "out")
+
+
+def test_images_that_no_label_names_are_counted_and_named(coco, tmp_path, caplog):
+    for name in ("train2017/forgotten_2.jpg", "train2017/forgotten_10.jpg", "elsewhere/a.png"):
+        data.blank(coco / name)
+    (coco / "readme.txt").write_text("no image")
+    run(coco, tmp_path / "out")
+    assert read_json(tmp_path / "out/report.json")["passed_over"] == [
+        {
+            "files": 3,
+            "kinds": {".jpg": 2, ".png": 1},
+            "first": ["elsewhere/a.png", "train2017/forgotten_2.jpg", "train2017/forgotten_10.jpg"],
+        }
+    ]
+    assert "3 (2 .jpg, 1 .png), the first is elsewhere/a.png" in caplog.text
