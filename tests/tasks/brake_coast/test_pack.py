@@ -221,7 +221,7 @@ def test_one_drive_alone_is_told_what_can_be_done_with_it(tmp_path):
         packed(tmp_path)
     said = str(refused.value)
     assert f"three splits need three or more: {NAMES[0]} is annotated and labelled, but cannot be trained on" in said
-    assert f"`python -m flows view brake_coast {NAMES[0]}`" in said
+    assert f"flows view brake_coast {NAMES[0]}`" in said
 
 
 def test_the_share_of_unknown_labels_stands_beside_their_rate(tmp_path):

@@ -90,7 +90,7 @@ def test_an_image_that_is_cut_off_is_left_out_by_name(tmp_path):
     source = yolo(tmp_path / "town", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
     image = source / "images/train/b.jpg"
     image.write_bytes(image.read_bytes()[:-300])
-    with pytest.raises(BadInput, match=r"1 of 4 label entries .*first images/train/b.jpg: not an image"):
+    with pytest.raises(BadInput, match=r"1 of 4 label entries .*first images/train/b.jpg: the image was cut off"):
         fetched(tmp_path, source)
     dataset = detector(tmp_path, source, download={"max_broken_share": 0.25})
     assert dataset["splits"]["train"]["images"] == 1
