@@ -37,7 +37,6 @@ COLUMNS = ["Time", "SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD", "BRAKE_SI
 VALUES = {**NUMBERS, "BRAKE_SIGNAL": "brake"}
 CLOCK_NAMES = ("TIMESTAMP", "DATETIME", "DATE_TIME", "ZEIT")  # read as Time where there is no Time
 PLAIN_BRAKE = {"True", "False", "true", "false", "1", "0", "1.0", "0.0"}
-TOP_GEAR, MOST_GEARS = 5, 10  # the networks know five gears, as the original's car has; cars have up to ten
 SAME_SHARE = 0.9  # of the rows with one stamp that are the same throughout: then they were only written twice
 COARSE_SHARE, FAST_COARSE_SHARE = 0.4, 0.02  # of the stamps that are that of the row before, at 2 Hz and above
 
@@ -118,9 +117,6 @@ def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
         if column in table:
             values[name], said = read_column(table[column].where(good, ""), column, units.get(column, ""), path)
             notes += said
-    if "gear" in values and (high := values["gear"].between(TOP_GEAR + 1, MOST_GEARS)).any():
-        notes.append(f"GEAR goes up to {values['gear'][high].max():g}: above {TOP_GEAR} it is taken as {TOP_GEAR}")
-        values.loc[high, "gear"] = float(TOP_GEAR)
     return Rows(path, table, t_ms, values, replace(times, t_ms=t_ms), cells.together(notes))
 
 

@@ -20,7 +20,8 @@ from tasks.yard.step import BadInput
 MAX_GAP_MS = 601  # between rows of one window: stamps are cut to 100 ms, so a true 500 ms shows as up to 600
 PAUSE_MS = 3_600_000  # a longer step is no driving: a pause, or a wrong date
 RUN_ROWS = 20  # one window; a drive without a gap-free run of so many rows can teach nothing
-POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 5)}
+# Cars have up to ten gears; the networks know five, as the original's car has: `pack` saturates the others and counts.
+POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 10)}
 IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
 # Half a minute of driving reaches second gear: 16 to 21 km/h per 1000 rpm. In m/s even fifth gear shows less than 15.
 TALLEST_KMH_PER_1000RPM = 15.0
