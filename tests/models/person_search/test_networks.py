@@ -11,6 +11,8 @@ from models.person_search.factory import HEAD, backbone, build
 from models.person_search.small import stripes
 from models.person_search.variants import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 IDENTITIES = 5
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Line
 from tasks.yard.files import write_json, write_text
+from tests import sections
 
 START_MS = 1_743_708_811_000  # 2025-04-03 19-33-31
 REPO = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[3]
 
 def section(step: str, **changes):
     """One step's params as they stand in params.yaml, with some changed."""
-    values = yaml.safe_load((REPO / "params.yaml").read_text())["brake_coast"][step]
+    values = sections.values("brake_coast", step)
     return Line.model_fields[step].annotation.model_validate({**values, **changes})
 
 

@@ -178,6 +178,7 @@ def test_too_few_usable_recordings_stop_the_step_and_say_why(source, tmp_path):
     assert download.run(params(source, min_recordings=1), tmp_path / "out")["recordings"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_takes_nothing_away(source, tmp_path):
     out = tmp_path / "out"
     download.run(params(source), out)
@@ -225,6 +226,7 @@ def test_a_speed_in_metres_a_second_is_noticed(source, tmp_path):
     assert warned == {folder.name}
 
 
+@pytest.mark.slow
 def test_a_lone_drive_is_cut_into_pieces_with_a_guard_between(tmp_path):
     folder = native(tmp_path / "source", 0, frames=600, every=1)
     download.run(params(tmp_path / "source"), tmp_path / "out")
@@ -278,6 +280,7 @@ def rows_in(pieces: list[Drive], t_ms: np.ndarray) -> list[int]:
     return [int(((t_ms >= piece.span_ms[0]) & (t_ms <= piece.span_ms[1])).sum()) for piece in pieces]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0, 4_102_444_800_000], ids=["1970", "2100"])
 def test_a_row_with_a_wrong_date_makes_no_empty_piece(tmp_path, wrong):
     good = drives.START_MS + 500 * np.arange(600)
@@ -303,6 +306,7 @@ def test_pauses_make_no_piece_longer_and_every_piece_holds_a_window():
     assert rows_in(cut_of(np.concatenate([scraps + 9 * hour * 10, t_ms]), pieces=5), t_ms) == rows_in(pieces, t_ms)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     runs=st.lists(
@@ -477,6 +481,7 @@ def test_a_folder_without_recordings_says_what_was_looked_for(tmp_path):
         download.run(params(tmp_path), tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs the third-party inputs in ../shared/real")
 def test_the_real_carla_route(tmp_path):
     metrics = download.run(params(REAL / "carla_route"), tmp_path / "out")
@@ -487,6 +492,7 @@ def test_the_real_carla_route(tmp_path):
         assert speed.min() >= 0 and 10 < speed.max() < 26
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs the third-party inputs in ../shared/real")
 def test_the_real_obd_logs(tmp_path):
     metrics = download.run(params(REAL / "car_obd"), tmp_path / "out")
@@ -497,6 +503,7 @@ def test_the_real_obd_logs(tmp_path):
         assert any("replies are slow" in warning for warning in found["warnings"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs the third-party inputs in ../shared/real")
 def test_the_real_video(tmp_path):
     metrics = download.run(params(REAL / "highway_video", min_recordings=1), tmp_path / "out")

@@ -19,6 +19,8 @@ from tasks.brake_coast.formats import windows
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
+pytestmark = pytest.mark.slow
+
 PARAMS = drives.section("pack")
 SPLITS = ("train", "val", "test")
 DAY_MS = 86_400_000
@@ -103,7 +105,6 @@ def test_no_split_shares_a_frame_or_a_label_second_with_another(plain):
         assert not {t for _, t in seconds[one]} & {t for _, t in seconds[other]}  # nor under another name
 
 
-@pytest.mark.slow
 def test_a_day_is_never_torn_apart(tmp_path):
     for seed in range(8):
         table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
 from tasks.ground_plane import download
 from tasks.ground_plane.params import Download
 from tasks.yard.files import read_json
+from tests import sections
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
 REPO = Path(__file__).parents[3]
@@ -22,7 +22,7 @@ REAL = REPO / "../shared/real"
 
 def fetched(folder: Path, source: Path | str, **changes) -> dict:
     """download/report.json, after the step."""
-    values = yaml.safe_load((REPO / "params.yaml").read_text())["ground_plane"]["download"]
+    values = sections.values("ground_plane", "download")
     download.run(Download.model_validate({**values, "source": str(source), **changes}), folder / "download")
     return read_json(folder / "download/report.json")
 

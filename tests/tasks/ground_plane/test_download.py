@@ -18,6 +18,8 @@ from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.sources import changed, fetched, marmot
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
+pytestmark = pytest.mark.slow
+
 CALIBS, LABELS = "0-calibration/calibs", "1-annotation/labels"
 
 

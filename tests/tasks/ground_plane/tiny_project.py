@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
 
 from models.ground_plane.factory import build
 from tasks.ground_plane import check_data, pack
 from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.params import Line
 from tasks.yard.training import checkpoint
+from tests import sections
 from tests.tasks.ground_plane.tiny_scene import write_unit
 
 REPO = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ NETWORK = "small-mean_max"
 
 def section(step: str, **changes):
     """One step's params as they stand in params.yaml, with some changed."""
-    values = yaml.safe_load((REPO / "params.yaml").read_text(encoding="utf-8"))["ground_plane"][step]
+    values = sections.values("ground_plane", step)
     return Line.model_fields[step].annotation.model_validate({**values, **changes})
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from tasks.person_search import detector_data, download, pack
 from tasks.person_search.params import DetectorData, Download, Pack
 from tasks.yard.files import read_json
+from tests import sections
 
 REPO = Path(__file__).parents[3]
 REAL = REPO / "../shared/real"
@@ -19,7 +20,7 @@ MODELS = {"download": Download, "detector_data": DetectorData, "pack": Pack}
 
 
 def section(step: str, **changes):
-    values = yaml.safe_load((REPO / "params.yaml").read_text())["person_search"][step]
+    values = sections.values("person_search", step)
     return MODELS[step].model_validate({**values, **changes})
 
 

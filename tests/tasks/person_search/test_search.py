@@ -384,6 +384,7 @@ def test_a_detection_that_stands_still_and_is_no_person_is_told(yard, ann):
     assert still["yard-c2"][0]["person"] is None and set(still) == {"yard-c2"}
 
 
+@pytest.mark.slow
 def test_in_the_film_a_wrong_person_is_red_and_the_still_shows_the_right_one(yard, ann):
     found = [(2, BOX, like(ann, 0.93)), (5, FAR, like(ann, 0.99))]
     truth = {"yard-c1": [], "yard-c2": [(2, BOX, ann, ANN, 1)]}

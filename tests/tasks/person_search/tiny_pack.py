@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from tasks.person_search import pack
 from tasks.person_search.params import Line
 from tasks.yard.files import write_json
+from tests import sections
 
 REPO = Path(__file__).parents[3]
 HEIGHT, WIDTH = 32, 16
@@ -25,7 +25,7 @@ TEST_FROM = 1000  # numbers of the people to be tested on
 
 def section(step: str, **changes):
     """One step's params as they stand in params.yaml, with some changed."""
-    values = yaml.safe_load((REPO / "params.yaml").read_text(encoding="utf-8"))["person_search"][step]
+    values = sections.values("person_search", step)
     return Line.model_fields[step].annotation.model_validate({**values, **changes})
 
 

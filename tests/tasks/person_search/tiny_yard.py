@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import yaml
 
 from models.person_search.factory import build
 from tasks.person_search import index, search
@@ -21,6 +20,7 @@ from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index, Search
 from tasks.yard.files import file_hash, write_json, write_text
 from tasks.yard.training import checkpoint
+from tests import sections
 from tests.tasks.brake_coast import scenes
 
 REPO = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ QUICK = {"sheet_queries": 0, "video_queries": 0}
 
 
 def section(step: str, **changes):
-    values = yaml.safe_load((REPO / "params.yaml").read_text())["person_search"][step]
+    values = sections.values("person_search", step)
     return MODELS[step].model_validate({**values, **changes})
 
 

@@ -76,6 +76,7 @@ def film(root: Path, data, name: str = f"{NAME}.csv") -> None:
 
 
 LAYOUTS = {"native": native, "film": film}
+EACH = ["native", pytest.param("film", marks=pytest.mark.slow)]  # a film has to be written first
 
 
 def made(root: Path, **changes) -> tuple[pd.DataFrame, dict]:
@@ -153,7 +154,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EACH)
 @pytest.mark.parametrize("written", WRITTEN)
 def test_what_other_programs_write_is_read(tmp_path, layout, written):
     data, said = WRITTEN[written] if isinstance(WRITTEN[written], tuple) else (WRITTEN[written], "")
@@ -164,7 +165,7 @@ def test_what_other_programs_write_is_read(tmp_path, layout, written):
     assert said in str(found["warnings"])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EACH)
 @pytest.mark.parametrize(
     ("column", "cells", "said"),
     [
@@ -180,7 +181,7 @@ def test_what_is_not_understood_is_no_missing_reply(tmp_path, layout, column, ce
     assert said in refused(tmp_path)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EACH)
 def test_one_cell_that_is_not_understood_is_told(tmp_path, layout):
     table = log(HALVES)
     table.loc[7, "SPEED"] = "??17"
@@ -190,7 +191,7 @@ def test_one_cell_that_is_not_understood_is_told(tmp_path, layout):
     assert "SPEED: 1 of 120 cells are not understood, such as '??17'; they count as missing" in found["warnings"]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EACH)
 def test_a_power_cut_costs_the_row_it_cut(tmp_path, layout):
     before, after = (log(part).to_csv(index=False).encode() for part in (HALVES[:60], HALVES[60:]))
     LAYOUTS[layout](tmp_path, before[:-20] + bytes(700) + after.split(b"\n", 1)[1])
@@ -209,7 +210,7 @@ def test_decimal_commas_between_commas_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("hz", [4, 10, 13.8, 83, 100])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EACH)
 def test_a_fast_logger_is_resampled_aloud(tmp_path, layout, hz):
     table = log(np.arange(0, 60_000, 1000 / hz))
     LAYOUTS[layout](tmp_path, table)

@@ -39,6 +39,7 @@ def renumber(labels: Path, by: int) -> None:
             path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "said"), [(5, r"a frame late: .* label i \+ 5"), (-5, r"a frame early: .* label i - 5")]
 )
@@ -117,6 +118,7 @@ def square(rendered: Path, root: Path, drawn_with: str) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("drawn_with", "alpha"), [("K", False), ("K_new", True)])
 def test_regions_of_interest_are_read_in_the_pixels_they_are_drawn_in(rendered, tmp_path, drawn_with, alpha):
     """A square of 8 x 8 m, of which each camera's region is what it films."""
