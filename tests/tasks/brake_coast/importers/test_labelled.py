@@ -275,6 +275,38 @@ def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco
         run(tmp_path / "other", tmp_path / "out")
 
 
+def test_boxes_of_coco_that_are_no_pixels_or_no_sizes_are_seen(coco, tmp_path):
+    file = coco / "annotations/instances_train2017.json"
+    whole = file.read_text()
+
+    def change(make):
+        def all_boxes(content):
+            for entry in content["annotations"]:
+                x, y, w, h = entry["bbox"]
+                entry |= {"area": w * h, "bbox": make(x + 1, y + 1, w, h)}
+
+        file.write_text(whole)
+        data.edit(file, all_boxes)
+
+    change(lambda x, y, w, h: [x / 9999, y / 9999, w / 9999, h / 9999])
+    with pytest.raises(BadInput, match="no bbox reaches beyond 1, the first is"):
+        run(coco, tmp_path / "out")
+    change(lambda x, y, w, h: [x, y, x + w, y + h])
+    with pytest.raises(BadInput, match="bbox are two corners, as each area says"):
+        run(coco, tmp_path / "out")
+
+
+def test_a_crowd_as_text_is_read_as_a_number(coco, tmp_path):
+    boxes = run(coco, tmp_path / "a")["train_boxes"]
+
+    def as_text(content):
+        for entry in content["annotations"]:
+            entry["iscrowd"] = "0"
+
+    data.edit(coco / "annotations/instances_train2017.json", as_text)
+    assert run(coco, tmp_path / "b")["train_boxes"] == boxes > 0
+
+
 def test_images_that_no_label_names_are_counted_and_named(coco, tmp_path, caplog):
     for name in ("train2017/forgotten_2.jpg", "train2017/forgotten_10.jpg", "elsewhere/a.png"):
         data.blank(coco / name)
