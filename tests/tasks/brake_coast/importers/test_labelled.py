@@ -301,10 +301,24 @@ def test_a_crowd_as_text_is_read_as_a_number(coco, tmp_path):
 
     def as_text(content):
         for entry in content["annotations"]:
-            entry["iscrowd"] = "0"
+            entry["iscrowd"] = str(entry["iscrowd"])
 
     data.edit(coco / "annotations/instances_train2017.json", as_text)
     assert run(coco, tmp_path / "b")["train_boxes"] == boxes > 0
+
+
+def test_corners_in_a_yolo_set_are_no_boxes_by_centre_and_size(yolo, tmp_path):
+    for file in yolo.rglob("labels/**/*.txt"):
+        file.write_text("".join(f"{line.split()[0]} .3 .3 .9 .9\n" for line in file.read_text().splitlines()))
+    with pytest.raises(BadInput, match=r"boxes reach out of the picture as cx, cy, w, h, and all fit as two corners"):
+        run(yolo, tmp_path / "out")
+
+
+def test_a_set_without_a_box_is_said(yolo, tmp_path, caplog):
+    for file in yolo.rglob("labels/**/*.txt"):
+        file.write_text("")
+    run(yolo, tmp_path / "out")
+    assert "training images (its labels hold none)" in caplog.text
 
 
 def test_images_that_no_label_names_are_counted_and_named(coco, tmp_path, caplog):
