@@ -157,7 +157,8 @@ def read_telemetry(folder: Path) -> Telemetry:
     table = read.table
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise BadInput(f"{path}: missing column {', '.join(missing)}; found {', '.join(table.columns)}")
+        found = ", ".join(name[:40] for name in table.columns[:20]) + ", ..." * (len(table.columns) > 20)
+        raise BadInput(f"{path}: missing column {', '.join(missing)}; found {found}")
     good = np.isfinite(read.t_ms)
     if not good.any():
         example = next((f" ('{cell[:40]}')" for cell in table["Time"] if cell not in ("", tables.DAMAGED)), "")
