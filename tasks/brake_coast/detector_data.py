@@ -229,6 +229,12 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         count["images"] += 1 + one.negative
         count["boxes"] += one.boxes
         count["background_images"] += (not one.boxes) + one.negative
+    if not counts["train"]["boxes"]:
+        gone = ", ".join(f"{count} {why}" for why, count in dropped.items() if count) or "its labels hold none"
+        log.warning(
+            "%s: not one box in %d training images (%s); are classes, sizes and min_box_px those of this source?",
+            source_uri.redacted(params.source), counts["train"]["images"], gone,
+        )  # fmt: skip
     for remark in labels.remarks:
         log.warning("%s", remark)
     for where, why in broken.items():

@@ -78,8 +78,11 @@ def write_table(path: Path, table: DataFrame) -> None:
 
 
 def natural(path: Path | str) -> tuple:
-    """Sort key of a path or name: numbers in it by their value, so that 2 comes before 10."""
+    """Sort key of a path or name: numbers in it by their value: 2 before 10; and x.jpg before x (1).jpg."""
     parts = (path,) if isinstance(path, str) else path.parts
+    if parts:
+        stem, dot, suffix = parts[-1].rpartition(".")
+        parts = (*parts[:-1], stem or suffix, dot + suffix if stem else "")
     return [[int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", part)] for part in parts], parts
 
 

@@ -35,6 +35,8 @@ UNITS: dict[str, dict[str, float]] = {  # of a column: how many of our units one
 GEARS = {"n": 0.0, "p": 0.0, "r": 0.0, "d": np.nan, "s": np.nan, "m": np.nan}  # a lever's letter tells no number
 CELL = re.compile(r"([+-]?\d[\d.,'\u2019\u00a0\u202f ]*|[+-]?[.,]\d+)(e[+-]?\d+)?\s*(\D.*)?", re.IGNORECASE)
 GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,' \u2019\u00a0\u202f]\d{3})+")
+MOST_PRESSED = 0.75  # of the rows of a pedal with many levels: nobody brakes so much
+FEWEST_PRESSED = 20  # rows, of a brake that is never released
 UNREAD_SHARE = 0.05  # of a column's filled cells; more are no glitch
 
 
@@ -143,7 +145,16 @@ def brakes(cells: pd.Series, unit: str = "") -> Column:
             )
         pressed = int((known > 0).sum())
         notes.append(f"BRAKE_SIGNAL: a brake is pressed above 0, that is in {pressed} of {len(known)} rows ({shown})")
-    return Column(np.where(by_word, words, np.where(np.isnan(amount), np.nan, amount > 0)), unread, notes)
+        if not by_word.any() and len(above) > 2 and pressed > MOST_PRESSED * len(known):
+            raise ValueError(
+                f"is above 0 in {pressed} of {len(known)} rows ({shown}): does it rest a little above 0? "
+                "Subtract where it rests, or write True/False"
+            )
+    values = np.where(by_word, words, np.where(np.isnan(amount), np.nan, amount > 0))
+    blank = int(np.isnan(values).sum() - unread.sum())
+    if (values == 1).sum() >= FEWEST_PRESSED and not (values == 0).any() and blank > len(values) / 5:
+        raise ValueError(f"is pressed or blank ({blank} rows) and never released: write False where it is")
+    return Column(values, unread, notes)
 
 
 def refuse_unread(name: str, cells: pd.Series, column: Column, path: object) -> list[str]:

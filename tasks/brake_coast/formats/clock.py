@@ -7,7 +7,7 @@ mixed with those that were there first. Stamps of whole seconds over many rows a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,10 +31,17 @@ YEAR_FIRST = re.compile(
 DAY_FIRST = re.compile(
     r"(\d\d?)([./-])(\d\d?)[./-](\d{4})[T ,_]+(\d\d?):(\d\d)(?::(\d\d))?(?:[.,:](\d+))?\s*([AaPp]\.?[Mm]\.?)?"
 )
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WRITTEN_MONTH = re.compile(rf"(\d\d?)[- ]({'|'.join(MONTHS)})[a-z]*\.?[- ](\d{{4}})(?=\D)", re.IGNORECASE)  # Torque's
+JOINED = re.compile(  # 20260501T080000.500, 20260501080000500
+    r"(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[T_ -]?([01]\d|2[0-3])([0-5]\d)([0-5]\d)(?:[.,]?(\d{3}))?(?=\D|$)"
+)
 OF_DAY = re.compile(r"(?:(\d+):)?(\d\d?):(\d\d)(?:[.,:](\d+))?")
 OTHER = {"dated": "Time has other stamps than native ones", "of_day": "Time is read as hours, minutes and seconds"}
 UNITS_MS = {"seconds": 1e3, "milliseconds": 1.0, "microseconds": 1e-3, "nanoseconds": 1e-6, "days": 86_400_000.0}
 STEP_MS = (4.0, 5000.0)  # what a row's step may be: 250 a second to one in 5 s
+EXCEL_DAYS = (32_874.0, 73_051.0)  # 1990 to 2100
+DAYS_BEFORE_1970 = 25_569.0  # from the day 0 of spreadsheets
 EPOCH_MS = (631_152_000_000, 4_102_444_800_000)  # 1990 to 2100
 
 
@@ -92,6 +99,25 @@ def _year_first(texts: list[str]) -> np.ndarray:
         first = minutes[next(filter(None, zones))]
         t_ms = t_ms + np.array([60_000.0 * (first - minutes[zone]) if zone else 0.0 for zone in zones])
     return t_ms
+
+
+def _plain(cell: str) -> str:
+    """A stamp with the month as a word, or without marks, as 2026-05-01 08:00:00; any other as it is."""
+    cell = WRITTEN_MONTH.sub(lambda m: f"{m[3]}-{1 + MONTHS.index(m[2].lower())}-{m[1]}", cell)
+    if joined := JOINED.match(cell):
+        day, time, rest = "-".join(joined.groups()[:3]), ":".join(joined.groups()[3:6]), cell[joined.end() :]
+        return f"{day} {time}{f'.{joined[7]}' if joined[7] else ''}{rest}"
+    return cell
+
+
+def _joined_digits(values: np.ndarray) -> bool:
+    """Are these numbers hours, minutes and seconds without marks, 80059.5? Then none has a minute or a second above 59,
+    and each whole minute is a leap of 40."""
+    known = values[np.isfinite(values)]
+    if not len(known) or known.min() < 0 or known.max() >= 240_000 or (known % 100 >= 60).any():
+        return False
+    leaps = np.diff(known)[np.diff(known // 100) != 0]
+    return len(leaps) > 0 and not (known // 100 % 100 >= 60).any() and bool((leaps > 40).mean() > 0.9)
 
 
 def _zone_min(zone: str | None) -> int:
@@ -160,13 +186,19 @@ def read(stamps: pd.Series, unit: str = "", film_s: float | None = None) -> Cloc
     known = np.isfinite(native)
     if known.all() or (known.any() and (missing | known).all()):
         return mended(native, absolute=True)
-    texts = text.tolist()
+    texts = [_plain(cell) for cell in text.tolist()]
     dated = native
     for form in (_year_first, _day_first):
         dated = np.where(np.isfinite(dated), dated, form(texts))
     column = cells.numbers(text, "Time")
     stated = text.str.contains(r"\d\s*[^\W\d_]+$", regex=True).to_numpy() & np.isfinite(column.values)
-    forms = {"dated": dated, "of_day": _of_day(texts), "number": column.values}
+    if not unit and _joined_digits(column.values):
+        clocks = column.values
+        of_day = 1000 * (3600 * (clocks // 10_000) + 60 * (clocks // 100 % 100) + clocks % 100)
+        column = replace(column, values=np.full(len(text), np.nan))
+    else:
+        of_day = _of_day(texts)
+    forms = {"dated": dated, "of_day": of_day, "number": column.values}
     best = max(forms, key=lambda name: np.isfinite(forms[name]).sum())
     t_ms = forms[best]
     if not np.isfinite(t_ms).any():
@@ -180,6 +212,10 @@ def read(stamps: pd.Series, unit: str = "", film_s: float | None = None) -> Cloc
         name = _unit(t_ms, film_s)
         unit_ms = stated_ms or UNITS_MS[name]
         t_ms = t_ms * unit_ms
+        if name == "days" and not stated_ms and EXCEL_DAYS[0] <= np.nanmin(t_ms) / DAY_MS <= EXCEL_DAYS[1]:
+            t_ms = t_ms - DAYS_BEFORE_1970 * DAY_MS
+            said = "Time counts days from 1900, as spreadsheets do"
+            return mended(np.round(t_ms), absolute=True, unit_ms=unit_ms, notes=[*notes, *column.notes, said])
         if stated_ms and name != "seconds" and not STEP_MS[0] <= step_ms(t_ms * stated_ms) <= STEP_MS[1]:
             every_s = step_ms(t_ms * stated_ms) / 1000
             raise ValueError(f"is said to be in '{unit or 's'}': a row would come every {every_s:g} s; is it {name}?")
@@ -240,7 +276,9 @@ def mended(t_ms: np.ndarray, **form) -> Clock:
     lift = np.zeros(len(t))  # of rows from before a clock without a date was set
     for (_, before), (after, _) in reversed(list(pairwise(keep))):
         if t[after] - t[before - 1] > UNSET_MS:
-            lift[:before] += t[after] + lift[after] - PAUSE_MS - (t[before - 1] + lift[before - 1])
+            dated = [last for _, last in keep if last < before and t[after] - t[last - 1] <= UNSET_MS]
+            unset = slice(max(dated, default=0), before)  # what was written before the clock lost its date is right
+            lift[unset] += t[after] + lift[after] - PAUSE_MS - (t[before - 1] + lift[before - 1])
             leap = f"{(t[after] - t[before - 1]) / DAY_MS:.0f} days at {_shown(t[after], form)}"
             notes.append(f"the clock leaps by {leap}: the rows before are put {PAUSE_MS / 1000:.0f} s ahead of it")
     told, t = t, t + lift
@@ -254,6 +292,7 @@ def mended(t_ms: np.ndarray, **form) -> Clock:
         raise ValueError(f"is in no order: it goes back {len(runs) - 1} times in {len(t)} rows; sort the rows")
     placed: list[tuple[float, float]] = []
     passes, shift, disordered = [], 0.0, 0
+    counts = not (form["absolute"] or form["of_day"])  # a counter that falls began anew; its rows are no earlier ones
     for run in runs:
         stamps = t[run]
         low, high = float(stamps.min()), float(stamps.max())
@@ -268,7 +307,7 @@ def mended(t_ms: np.ndarray, **form) -> Clock:
                 notes.append(
                     f"the clock goes back by {hours} h at {_shown(low, form)}: from there it is read {hours} h later"
                 )
-            elif any(low + shift <= b and high + shift >= a for a, b in placed):
+            elif counts or any(low + shift <= b and high + shift >= a for a, b in placed):
                 shift += latest - (low + shift) + PAUSE_MS
                 put = f"the rows from there on are put {PAUSE_MS / 1000:.0f} s behind, for how long it was is not known"
                 notes.append(f"the clock goes back by {away / 1000:.1f} s at {_shown(low, form)}: {put}")

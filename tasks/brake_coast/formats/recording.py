@@ -153,10 +153,13 @@ def read_telemetry(folder: Path) -> Telemetry:
     table = read.table
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise BadInput(f"{path}: missing column {', '.join(missing)}; found {', '.join(table.columns)}")
+        found = ", ".join(name[:40] for name in table.columns[:20]) + ", ..." * (len(table.columns) > 20)
+        raise BadInput(f"{path}: missing column {', '.join(missing)}; found {found}")
     good = np.isfinite(read.t_ms)
     if not good.any():
-        raise BadInput(f"{path}: none of its {len(table)} rows has a usable Time such as '2025-04-03 22-54-19-9'")
+        example = next((f" ('{cell[:40]}')" for cell in table["Time"] if cell not in ("", tables.DAMAGED)), "")
+        wanted = "write it as '2025-04-03 22:54:19.9'"
+        raise BadInput(f"{path}: none of its {len(table)} rows has a Time that is understood{example}; {wanted}")
     rows = pd.DataFrame(
         {"time": read.canonical()["Time"], "t_ms": np.where(good, read.t_ms, 0).round().astype("int64")}
     )

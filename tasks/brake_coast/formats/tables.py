@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.brake_coast.formats.cells import UNITS
 from tasks.yard.step import BadInput
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -91,6 +92,16 @@ def _header(lines: list[tuple[int, str, bool]], known: dict[str, str]) -> tuple[
     return max(options, key=lambda option: score(*option))
 
 
+def _units_below(line: str, names: dict[str, str], separator: str) -> dict[str, str]:
+    """{name: unit} if this line holds units of the columns and nothing else."""
+    told = {name: cell.strip("()[] ") for name, cell in zip(names, split(line, separator), strict=False)}
+    filled = {name: cell for name, cell in told.items() if cell not in ("", "-")}
+    known = sum(cell.lower() in UNITS.get(name, {}) for name, cell in filled.items())
+    if known < 2 or any(any(mark.isdigit() for mark in cell) and "/" not in cell for cell in filled.values()):
+        return {}
+    return {name: cell for name, cell in filled.items() if not names[name]}
+
+
 def _names(line: str, separator: str, known: dict[str, str], path: Path) -> dict[str, str]:
     """{name: unit} of a header, in the order of its columns; a name that comes again gets a number."""
     names: dict[str, str] = {}
@@ -131,6 +142,10 @@ def read_table(path: Path, known: Sequence[str], key: str) -> Table:
         before = [line for _, line, _ in lines[:place] if not line.lower().startswith("sep=")]
         if before:
             notes.append(f"{len(before)} lines before the header are passed over, the first is '{before[0][:40]}'")
+        if place + 1 < len(lines) and (units := _units_below(lines[place + 1][1], names, separator)):
+            names |= units
+            notes.append("the units are read from the line below the header")
+            del lines[place + 1]
         return _rows(path, lines[place:], damaged, names, separator, spelt, key, notes)
     except csv.Error as error:
         raise BadInput(f"{path}: not a readable CSV ({error})") from None

@@ -97,7 +97,8 @@ def seconds_a_frame(
         else:
             if _usual(1 / (usual_step * motion)) is None or given_hz is None:
                 every = f"every {usual_step * by_stamps:.4g} s, by way and speed every {usual_step * motion:.4g} s"
-                raise BadInput(f"{where}: by its stamps a measurement comes {every}; {set_it}")
+                also = ", or mend speed (m/s), x and y (m)"
+                raise BadInput(f"{where}: by its stamps a measurement comes {every}; {set_it}{also}")
             speed_factor, notes = 1.0, ["its stamps are passed over: way and speed contradict them"]
             by_stamps = None
     else:

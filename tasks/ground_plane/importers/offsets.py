@@ -40,6 +40,21 @@ def chosen(
                 + f", which joins {more} frames and equal numbers {counts.get(0, most)}; {PARAM} decides otherwise"
             ]  # fmt: skip
     best = [offset for offset, count in counts.items() if count == most]
+    ends = {min(labels) - min(images), max(labels) - max(images)}
+    further = max(ends, key=lambda offset: joined(images, labels, offset))
+    if (more := joined(images, labels, further)) > most:  # or a part of the images lacks: the numbers do not tell
+        found = by_pictures(best[0], further)
+        if not (found.clear or found.against):
+            raise BadInput(
+                f"{where}: {len(labels)} annotations, {min(labels)} to {max(labels)}, and images {min(images)} to "
+                f"{max(images)}: annotation i + {further} of image i joins {more} frames, i + {best[0]} joins {most}; "
+                f"the pictures do not tell. Set {PARAM} to {further} or {best[0]}"
+            )
+        right = best[0] if found.clear else further
+        return right, "pictures", [
+            f"image i is joined to annotation i + {right}: the pictures fit it better than i + "
+            f"{further if found.clear else best[0]}; {PARAM} decides otherwise"
+        ]  # fmt: skip
     if len(best) == 1:
         return best[0], "numbers", []
     one, other = best[:2]

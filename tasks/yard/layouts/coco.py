@@ -42,6 +42,7 @@ WHAT = "*.json or annotations/*.json with images, annotations and categories"
 KEYS = ("images", "annotations", "categories")
 FIRST_KEYS = (*KEYS, "info", "licenses", "type", "videos")
 SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+FEWEST_BOXES = 3  # that together show what the numbers of a file's boxes are
 BEYOND = 1.02  # of an image's size: a box that reaches further is for another size, rounding apart
 
 
@@ -125,6 +126,30 @@ def corners(bbox: Any, size_px: tuple[float, float], path: Path) -> list[float]:
     return box
 
 
+def crowd(entry: dict) -> bool:
+    """iscrowd: 1, or as a text, "1"."""
+    return str(entry.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "no", "")
+
+
+def refuse_other_boxes(file: Path, annotations: list) -> None:
+    """Raises `BadInput` if the file's boxes are shares of the image, or corners, as all of them show together."""
+    about = [entry for entry in annotations if isinstance(entry, dict)]
+    found = [(entry["bbox"], entry.get("area")) for entry in about if _four(entry.get("bbox"))]
+    if len(found) < FEWEST_BOXES:
+        return
+    wanted = "write x, y, width and height in pixels"
+    if max(max(box) for box, _ in found) <= 1:
+        raise BadInput(f"{file}: no bbox reaches beyond 1, the first is {found[0][0]}: shares of the image? {wanted}")
+    areas = [(box, area) for box, area in found if isinstance(area, int | float) and area > 0 and box[0] * box[1] > 0]
+    as_corners = [abs((x2 - x) * (y2 - y) - area) <= 0.01 * area for (x, y, x2, y2), area in areas]
+    if len(areas) >= FEWEST_BOXES and all(as_corners):
+        raise BadInput(f"{file}: bbox are two corners, as each area says, the first is {areas[0][0]}; {wanted}")
+
+
+def _four(bbox: Any) -> bool:
+    return isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(value, int | float) for value in bbox)
+
+
 def categories_of(file: Path, content: dict) -> dict[int | str, str]:
     names: dict[int | str, str] = {}
     for place, entry in entries(file, content, "categories", ("id", "name")):
@@ -196,6 +221,7 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
     names = categories_of(file, content)
     classes = Classes(params.classes, names.values(), file)
     used, bad = images_in(root, file, content, split, labels)
+    refuse_other_boxes(file, content["annotations"])
     faults: dict[int | str, tuple[str, str]] = {}
     for place, entry in entries(file, content, "annotations", ("image_id", "category_id")):
         image, category = ident(entry["image_id"], place), ident(entry["category_id"], place)
@@ -212,7 +238,7 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
                 continue
             one = used[image]
             box = corners(entry.get("bbox"), one.size_px, one.path)
-            one.crowds.append(box) if entry.get("iscrowd") else one.boxes.append((box, number))
+            one.crowds.append(box) if crowd(entry) else one.boxes.append((box, number))
         except ValueError as error:
             faults.setdefault(image, (place, str(error)))
     for key, (place, why) in faults.items():

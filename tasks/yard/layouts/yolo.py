@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +31,9 @@ WHAT = "a data.yaml with names, train and val, images/ and labels/"
 SPLITS = ("train", "val", "test")
 CALLED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}  # in data.yaml
 ROUNDING = 1e-4  # of shares that were written with few digits
+LOOKED_AT = 500  # images whose boxes show together what their numbers are
+FEWEST_BOXES = 3
+OUTSIDE = 0.05  # of the picture by which boxes reach out of it
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
@@ -166,9 +170,33 @@ def text_of(label: Path) -> list[str]:
 
 
 def keypoints_of(file: Path, content: dict, images: Iterable[Path]) -> keypoints.Shape | None:
-    """How many key points follow each box: what the description says, else what the lines of these images show."""
+    """How many key points follow each box: what the description says, else what the lines of these images show.
+
+    Raises `BadInput` if these lines are no boxes by centre and size.
+    """
+    images = list(images)
+    refuse_corners(file, images[:: len(images) // LOOKED_AT + 1])
     said = keypoints.said(file, content)
     return said or keypoints.shown(file, (line for image in images for line in text_of(label_file(image))))
+
+
+def refuse_corners(file: Path, images: Iterable[Path]) -> None:
+    """Raises `BadInput` if all boxes rise from the first two numbers to the others, and as centre and size half of them
+    reach out of the picture: they are two corners."""
+    found = []
+    for line in (line for image in images for line in text_of(label_file(image))):
+        with suppress(ValueError):
+            values = [float(word) for word in line.split()]
+            found += [values[1:]] if len(values) == 5 else []
+    boxes = np.array(found).reshape(-1, 4)
+    if len(boxes) < FEWEST_BOXES or not (boxes[:, 2:] > boxes[:, :2]).all() or boxes.max() > 1 + ROUNDING:
+        return
+    out = (np.abs(boxes[:, :2] - 0.5) + boxes[:, 2:] / 2 > 0.5 + OUTSIDE).any(1)
+    if out.mean() >= 0.5:
+        raise BadInput(
+            f"{file}: {out.sum()} of {len(out)} boxes reach out of the picture as cx, cy, w, h, and all fit as two "
+            f"corners; write centre and size"
+        )
 
 
 def box_of(line: str, names: dict[int, str], points_wanted: keypoints.Shape | None = None) -> tuple[int, list[float]]:

@@ -150,7 +150,7 @@ def spoil_names(folder):
         (spoil_zero_bytes, "telemetry.csv: the file is empty"),
         (spoil_missing_column, "telemetry.csv: missing column SPEED, RPM"),
         (spoil_no_telemetry, "telemetry.csv: no telemetry.csv in this recording"),
-        (spoil_all_rows, "telemetry.csv: none of its 60 rows has a usable Time"),
+        (spoil_all_rows, "telemetry.csv: none of its 60 rows has a Time that is understood"),
         (spoil_rate, "telemetry.csv: a row comes every 1500 ms, wanted is 500"),
         (spoil_gaps, "telemetry.csv: no gap-free run of 20 rows, the longest has 14"),
         (spoil_pedal_unit, "telemetry.csv: pedal_pct never exceeds 1"),

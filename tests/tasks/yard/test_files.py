@@ -51,4 +51,5 @@ def test_names_with_numbers_are_in_the_order_of_these():
         "2.jpg", "10.jpg", "a/1.jpg", "frame_1.jpg", "frame_2.jpg", "frame_02b.jpg", "frame_10.jpg",
     ]  # fmt: skip
     paths = [Path("b/1"), Path("a/10"), Path("a"), Path("a/2/3"), Path("a/2")]
+    assert sorted(["a (1).jpg", "a (10).jpg", "a.jpg", "a (2).jpg"], key=natural)[0] == "a.jpg"
     assert sorted(paths, key=natural) == [Path("a"), Path("a/2"), Path("a/2/3"), Path("a/10"), Path("b/1")]

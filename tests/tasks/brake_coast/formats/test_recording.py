@@ -71,7 +71,7 @@ def test_more_columns_trailing_commas_and_a_cut_last_line_are_fine(tmp_path):
     [
         (b"", "the file is empty"),
         (b"Time,SPEED\n", "missing column RPM, ACCELERATOR_POS_D"),
-        (HEADER.encode() + b"\n", "none of its 0 rows has a usable Time"),
+        (HEADER.encode() + b"\n", "none of its 0 rows has a Time that is understood"),
         (HEADER.encode() + b"\nNo Frame,No Data,No Data,No Data,No Data,No Data,No Data\n", "none of its 1 rows"),
         (b"\xff\xfe\x00\x01\x02" * 9, "not a readable CSV|missing column"),
         (HEADER.encode() + b'\n"2025-04-03 10-00-00-0,100', "not a readable CSV|none of its"),

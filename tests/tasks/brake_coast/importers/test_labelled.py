@@ -275,6 +275,52 @@ def test_a_layout_can_be_forced_and_an_unknown_one_says_what_is_known(yolo, coco
         run(tmp_path / "other", tmp_path / "out")
 
 
+def test_boxes_of_coco_that_are_no_pixels_or_no_sizes_are_seen(coco, tmp_path):
+    file = coco / "annotations/instances_train2017.json"
+    whole = file.read_text()
+
+    def change(make):
+        def all_boxes(content):
+            for entry in content["annotations"]:
+                x, y, w, h = entry["bbox"]
+                entry |= {"area": w * h, "bbox": make(x + 1, y + 1, w, h)}
+
+        file.write_text(whole)
+        data.edit(file, all_boxes)
+
+    change(lambda x, y, w, h: [x / 9999, y / 9999, w / 9999, h / 9999])
+    with pytest.raises(BadInput, match="no bbox reaches beyond 1, the first is"):
+        run(coco, tmp_path / "out")
+    change(lambda x, y, w, h: [x, y, x + w, y + h])
+    with pytest.raises(BadInput, match="bbox are two corners, as each area says"):
+        run(coco, tmp_path / "out")
+
+
+def test_a_crowd_as_text_is_read_as_a_number(coco, tmp_path):
+    boxes = run(coco, tmp_path / "a")["train_boxes"]
+
+    def as_text(content):
+        for entry in content["annotations"]:
+            entry["iscrowd"] = str(entry["iscrowd"])
+
+    data.edit(coco / "annotations/instances_train2017.json", as_text)
+    assert run(coco, tmp_path / "b")["train_boxes"] == boxes > 0
+
+
+def test_corners_in_a_yolo_set_are_no_boxes_by_centre_and_size(yolo, tmp_path):
+    for file in yolo.rglob("labels/**/*.txt"):
+        file.write_text("".join(f"{line.split()[0]} .3 .3 .9 .9\n" for line in file.read_text().splitlines()))
+    with pytest.raises(BadInput, match=r"boxes reach out of the picture as cx, cy, w, h, and all fit as two corners"):
+        run(yolo, tmp_path / "out")
+
+
+def test_a_set_without_a_box_is_said(yolo, tmp_path, caplog):
+    for file in yolo.rglob("labels/**/*.txt"):
+        file.write_text("")
+    run(yolo, tmp_path / "out")
+    assert "training images (its labels hold none)" in caplog.text
+
+
 def test_images_that_no_label_names_are_counted_and_named(coco, tmp_path, caplog):
     for name in ("train2017/forgotten_2.jpg", "train2017/forgotten_10.jpg", "elsewhere/a.png"):
         data.blank(coco / name)

@@ -151,6 +151,19 @@ WRITTEN = {
         index=False
     ),
     "the last row first": (log(HALVES)[::-1], "runs backwards"),
+    "a month in words": log(HALVES, stamp=lambda t: pd.Timestamp(T0 + t, unit="ms").strftime("%d-%b-%Y %H:%M:%S.%f")),
+    "no marks in a date": log(
+        HALVES, stamp=lambda t: pd.Timestamp(T0 + t, unit="ms").strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    ),
+    "only digits": log(HALVES, stamp=lambda t: pd.Timestamp(T0 + t, unit="ms").strftime("%Y%m%d%H%M%S%f")[:-3]),
+    "days of a spreadsheet": (log(HALVES, stamp=lambda t: f"{(T0 + t) / 86.4e6 + 25_569:.8f}"), "days from 1900"),
+    "units below the header": (
+        log(HALVES)
+        .assign(SPEED=speed_kmh(HALVES) / 1.609344)
+        .to_csv(index=False)
+        .replace("\n", "\ns,mph,1/min,%,%,-,-\n", 1),
+        "converted from mph",
+    ),
 }
 
 
@@ -323,6 +336,46 @@ def test_a_clock_without_a_date_does_not_last_for_decades(tmp_path):
     rows, found = made(tmp_path)
     np.testing.assert_allclose(rows["speed_kmh"], speed_kmh(HALVES), atol=0.02)
     assert found["duration_s"] < 130 and "the clock leaps by 20574 days" in str(found["warnings"])
+
+
+def test_a_time_of_day_without_marks_is_no_number_of_seconds(tmp_path):
+    ms = np.arange(0, 150_000, 500)
+    native(tmp_path, log(ms, stamp=lambda t: pd.Timestamp(T0 + t, unit="ms").strftime("%H%M%S.%f")))
+    rows, found = made(tmp_path)
+    assert_true(rows)
+    assert found["gaps"] == 0 and "read as hours, minutes and seconds" in str(found["warnings"])
+
+
+def test_a_clock_that_loses_its_date_in_a_drive_leaves_the_rows_before_where_they_are(tmp_path):
+    table = log(np.arange(0, 120_000, 500))
+    table.loc[80:159, "Time"] = [recording.format_time(946_684_800_000 + 500 * i) for i in range(80)]
+    native(tmp_path, table)
+    rows, found = made(tmp_path)
+    np.testing.assert_allclose(rows["speed_kmh"], speed_kmh(np.arange(0, 120_000, 500)), atol=0.02)
+    assert rows["t_ms"].iloc[0] == T0 and found["gaps"] == 2 and found["duration_s"] < 300
+
+
+def test_a_counter_that_begins_anew_goes_on_behind(tmp_path):
+    native(tmp_path, log(HALVES, stamp=lambda t: str(5000 + t / 1000 if t < 30_000 else t / 1000 - 30)))
+    rows, found = made(tmp_path)
+    np.testing.assert_allclose(rows["speed_kmh"], speed_kmh(HALVES), atol=0.02)
+    assert "the clock goes back by 5030" in str(found["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("brake", "said"),
+    [
+        (lambda b: "1" if b else "", "pressed or blank (96 rows) and never released"),
+        (lambda b: "TRUE" if b else "", "pressed or blank (96 rows) and never released"),
+        (None, "does it rest a little above 0"),
+    ],
+)
+def test_a_brake_that_is_never_released_is_asked_about(tmp_path, brake, said):
+    table = log(HALVES, brake=brake or str)
+    if brake is None:  # a pressure that trembles where it rests
+        table["BRAKE_SIGNAL"] = np.where(presses(HALVES), "30", (HALVES // 500 % 7 / 100).astype(str))
+    native(tmp_path, table)
+    assert said in refused(tmp_path)
 
 
 @pytest.mark.parametrize(("film_name", "csv_name"), [("a.MP4", "a.CSV"), ("Dash.mp4", "dash.csv")])

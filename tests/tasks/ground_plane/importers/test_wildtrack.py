@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from tasks.ground_plane.formats import sequence
+from tasks.ground_plane.importers import offsets
+from tasks.ground_plane.judging import moments
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.sources import REAL, changed, fetched, film, matrix, picture, xml
@@ -333,3 +335,19 @@ def test_on_wildtrack_seven_cameras_stand_above_the_ground_and_see_the_grid(tmp_
     seen = np.stack([geometry.looked_up(camera, found.plane, grid)[1] for camera in cameras])
     assert seen.any((1, 2)).all() and seen.any(0).mean() > 0.95  # each sees part of the grid, all together nearly all
     assert (seen.sum(0) >= 3).mean() > 0.5
+
+
+@pytest.mark.parametrize(("errors", "offset"), [(9.0, 1), (-9.0, 2), (0.0, None)])
+def test_an_offset_of_several_frames_that_joins_more_is_decided_by_the_pictures_or_asked(tmp_path, errors, offset):
+    """Images 0 to 5, labels 2 to 7: i + 2 joins all of them, i + 1 all but one."""
+
+    def by_pictures(one, other):
+        assert (one, other) == (1, 2)
+        return moments.Evidence(50, errors, errors)
+
+    if offset is None:
+        with pytest.raises(BadInput, match=r"i \+ 2 of image i joins 6 frames, i \+ 1 joins 5; .* to 2 or 1"):
+            offsets.chosen(range(6), range(2, 8), (0, 1), tmp_path, by_pictures)
+    else:
+        found, by, said = offsets.chosen(range(6), range(2, 8), (0, 1), tmp_path, by_pictures)
+        assert (found, by) == (offset, "pictures") and f"annotation i + {offset}" in said[0]
