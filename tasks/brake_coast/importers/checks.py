@@ -22,6 +22,9 @@ PAUSE_MS = 3_600_000  # a longer step is no driving: a pause, or a wrong date
 RUN_ROWS = 20  # one window; a drive without a gap-free run of so many rows can teach nothing
 # Cars have up to ten gears; the networks know five, as the original's car has: `pack` saturates the others and counts.
 POSSIBLE = {"speed_kmh": (0, 320), "rpm": (0, 10_000), "pedal_pct": (0, 100), "load_pct": (0, 100), "gear": (0, 10)}
+LATE_MS = 1000  # a longer step is a pause, and no late row
+MOST_LOST = 0.8  # of the windows that are left: fewer are worth a word
+LEAP_KMH = 80  # that no car gains and loses again within a second: a code for "no reply", such as 255
 IMPOSSIBLE_SHARE = 0.01  # fewer are glitches of the bus
 # Half a minute of driving reaches second gear: 16 to 21 km/h per 1000 rpm. In m/s even fifth gear shows less than 15.
 TALLEST_KMH_PER_1000RPM = 15.0
@@ -41,6 +44,11 @@ def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
     if has_telemetry and runs.max() < RUN_ROWS:
         raise BadInput(f"{path}: no gap-free run of {RUN_ROWS} rows, the longest has {runs.max()}: no window fits")
     warnings = _units(rows, path) if has_telemetry else ["no telemetry: it can be annotated, not learnt from"]
+    windows, possible = int((runs - RUN_ROWS + 1).clip(min=0).sum()), len(rows) - RUN_ROWS + 1
+    late = int(((step_ms > MAX_GAP_MS) & (step_ms <= LATE_MS)).sum())
+    if has_telemetry and late and windows < MOST_LOST * possible:
+        lost = f"{windows} of {possible} windows are without a gap"
+        warnings.append(f"{late} rows come late, {MAX_GAP_MS} to {LATE_MS} ms after the one before: {lost}")
     held = _rows_a_reply(rows)
     if held and held >= 2:
         warnings.append(f"replies are slow: RPM changes every {held:g} rows only, so a value may be that old")
@@ -54,7 +62,7 @@ def check_telemetry(folder: Path, telemetry: Telemetry) -> dict:
         "duration_s": round(float(step_ms[step_ms <= PAUSE_MS].sum()) / 1000, 1),
         "gaps": int((step_ms > MAX_GAP_MS).sum()),
         "longest_gap_s": round(float(step_ms.max()) / 1000, 3) if len(step_ms) else 0.0,
-        "windows": int((runs - RUN_ROWS + 1).clip(min=0).sum()),
+        "windows": windows,
         "rows_a_reply": held,
         "has_telemetry": has_telemetry,
         "has_brake_signal": bool(known["brake"]),
@@ -84,6 +92,15 @@ def _units(rows: pd.DataFrame, path: Path) -> list[str]:
             raise BadInput(f"{path}: {counted} are not in {lowest}..{highest}; check its unit")
         if wrong:
             warnings.append(f"{wrong} values of {name} are not in {lowest}..{highest}")
+    speed, change = rows["speed_kmh"].to_numpy(), np.diff(rows["speed_kmh"])
+    leap = (np.abs(change) > LEAP_KMH) & (np.diff(rows["t_ms"]) <= LATE_MS)
+    back = leap[:-1] & leap[1:] & (change[:-1] * change[1:] < 0)
+    if back.any():
+        example = speed[1 + np.argmax(back)]
+        said = f"{back.sum()} values of speed_kmh leap by more than {LEAP_KMH} and back, such as {example:g}"
+        if back.sum() > IMPOSSIBLE_SHARE * len(rows):
+            raise BadInput(f"{path}: {said}; does that stand for no reply? Leave it blank")
+        warnings.append(said)
     for name in ("pedal_pct", "load_pct"):
         if 0 < rows[name].max() <= 1 and rows["speed_kmh"].max() > 0:
             raise BadInput(f"{path}: {name} never exceeds 1: a share, where a percentage is wanted; multiply it by 100")

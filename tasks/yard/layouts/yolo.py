@@ -194,7 +194,7 @@ def refuse_corners(file: Path, images: Iterable[Path]) -> None:
     out = (np.abs(boxes[:, :2] - 0.5) + boxes[:, 2:] / 2 > 0.5 + OUTSIDE).any(1)
     if out.mean() >= 0.5:
         raise BadInput(
-            f"{file}: {out.sum()} of {len(out)} boxes reach out of the picture as cx, cy, w, h, and all fit as two "
+            f"{file}: {out.sum()} of {len(boxes)} boxes reach out of the picture as cx, cy, w, h, and all fit as two "
             f"corners; write centre and size"
         )
 

@@ -338,6 +338,20 @@ def test_a_clock_without_a_date_does_not_last_for_decades(tmp_path):
     assert found["duration_s"] < 130 and "the clock leaps by 20574 days" in str(found["warnings"])
 
 
+def test_a_code_for_no_reply_is_no_speed(tmp_path):
+    table = log(HALVES)
+    table.loc[5::7, "SPEED"] = "255"
+    native(tmp_path, table)
+    assert "17 values of speed_kmh leap by more than 80 and back, such as 255" in refused(tmp_path)
+
+
+def test_windows_that_late_rows_cost_are_counted(tmp_path):
+    late = np.arange(1, 241) // 30 * 80  # each thirtieth row
+    native(tmp_path, log(np.arange(240) * 542 + late))
+    _, found = made(tmp_path)
+    assert "8 rows come late, 601 to 1000 ms after the one before: 87 of 221 windows" in str(found["warnings"])
+
+
 def test_a_time_of_day_without_marks_is_no_number_of_seconds(tmp_path):
     ms = np.arange(0, 150_000, 500)
     native(tmp_path, log(ms, stamp=lambda t: pd.Timestamp(T0 + t, unit="ms").strftime("%H%M%S.%f")))
