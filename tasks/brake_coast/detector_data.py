@@ -28,7 +28,7 @@ from tasks.brake_coast.importers import boxy, nuimages
 from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.files import write_json
+from tasks.yard.files import file_hash, write_json
 from tasks.yard.layouts import bringing, coco, groups, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
 from tasks.yard.layouts.images import SUFFIXES
@@ -156,6 +156,18 @@ def without_doubles(labels: Labels) -> None:
             labels.images.remove(item)
 
 
+def same_bytes(items: list[tuple[Labelled, str]]) -> list[str]:
+    """Says which images of two splits are one file: what is learnt by heart cannot be judged on."""
+    places: dict[str, list[tuple[str, str]]] = {}
+    for item, split in items:
+        places.setdefault(file_hash(item.path), []).append((split, item.name))
+    twice = [sorted(same) for same in places.values() if len({split for split, _ in same}) > 1]
+    if not twice:
+        return []
+    first = ", ".join(name for _, name in twice[0])
+    return [f"{len(twice)} images lie in several splits with the same bytes, first {first}: take them out of one"]
+
+
 def make_examples(items: list[tuple[Labelled, str]], params: DetectorData, out: Path, ctx: Context) -> list[Made]:
     """In the order of the items, whatever the order in which workers end."""
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
@@ -212,6 +224,7 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
         items, splits = with_splits(labels, params)
+        labels.remarks += same_bytes(items)
         made = make_examples(items, params, out, ctx)
     broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
     check_broken(broken, entries, params)

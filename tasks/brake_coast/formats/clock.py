@@ -38,7 +38,14 @@ JOINED = re.compile(  # 20260501T080000.500, 20260501080000500
 )
 OF_DAY = re.compile(r"(?:(\d+):)?(\d\d?):(\d\d)(?:[.,:](\d+))?")
 OTHER = {"dated": "Time has other stamps than native ones", "of_day": "Time is read as hours, minutes and seconds"}
-UNITS_MS = {"seconds": 1e3, "milliseconds": 1.0, "microseconds": 1e-3, "nanoseconds": 1e-6, "days": 86_400_000.0}
+UNITS_MS = {
+    "seconds": 1e3,
+    "milliseconds": 1.0,
+    "microseconds": 1e-3,
+    "nanoseconds": 1e-6,
+    "minutes": 6e4,
+    "days": 8.64e7,
+}
 STEP_MS = (4.0, 5000.0)  # what a row's step may be: 250 a second to one in 5 s
 EXCEL_DAYS = (32_874.0, 73_051.0)  # 1990 to 2100
 DAYS_BEFORE_1970 = 25_569.0  # from the day 0 of spreadsheets

@@ -43,6 +43,9 @@ KEYS = ("images", "annotations", "categories")
 FIRST_KEYS = (*KEYS, "info", "licenses", "type", "videos")
 SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 FEWEST_BOXES = 3  # that together show what the numbers of a file's boxes are
+LOOKED_AT = 400  # images whose sizes are held against the stated ones, spread evenly
+SMALLER = 0.9  # of the stated size; less is no rounding
+FEW_IN_A_CORNER = 10  # boxes that all lie in the upper left part by chance, at most
 BEYOND = 1.02  # of an image's size: a box that reaches further is for another size, rounding apart
 
 
@@ -148,6 +151,22 @@ def refuse_other_boxes(file: Path, annotations: list) -> None:
 
 def _four(bbox: Any) -> bool:
     return isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(value, int | float) for value in bbox)
+
+
+def refuse_other_scale(entries_: list[Entry], file: Path) -> None:
+    """Raises `BadInput` if pictures are smaller than the sizes that are stated for them, and all boxes lie in the part
+    that the pictures as they are would fill: then the boxes are right and the sizes are not."""
+    some = [entry for entry in entries_ if entry.boxes]
+    sized = [(entry, size) for entry in some[:: len(some) // LOOKED_AT + 1] if (size := image_size(entry.path))]
+    smaller = [(entry, size) for entry, size in sized if max(np.divide(size, entry.size_px)) < SMALLER]
+    boxes = [(np.array(box[2:]), size) for entry, size in smaller for box, _ in entry.boxes]
+    if len(boxes) >= FEW_IN_A_CORNER and all((end <= BEYOND * np.array(size)).all() for end, size in boxes):
+        entry, size = smaller[0]
+        raise BadInput(
+            f"{file}: {entry.path.name} is {size[0]}x{size[1]}, its stated size {entry.size_px[0]:g}x"
+            f"{entry.size_px[1]:g}, and all {len(boxes)} boxes of such images lie within the picture as it is: "
+            "state the sizes of the pictures, or scale the boxes"
+        )
 
 
 def categories_of(file: Path, content: dict) -> dict[int | str, str]:
@@ -265,6 +284,7 @@ def read(roots: list[Path], params: Mapped) -> Labels:
     if not found_entries and not labels.broken:
         raise BadInput(f"{files[0][1]}: its list of images is empty, so there is nothing to learn from")
     kept = merged(found_entries, labels)
+    refuse_other_scale([entry for _, entry in kept], files[0][1])
     alone = [entry.path.relative_to(root).with_suffix("").as_posix() for root, entry in kept if not entry.sequence]
     of_names = groups.groups(alone)
     for root, entry in kept:

@@ -334,3 +334,38 @@ def test_images_that_no_label_names_are_counted_and_named(coco, tmp_path, caplog
         }
     ]
     assert "3 (2 .jpg, 1 .png), the first is elsewhere/a.png" in caplog.text
+
+
+def test_boxes_of_the_pictures_under_the_size_of_others_are_refused(coco, tmp_path):
+    """Pictures and boxes were made half as large, and the sizes in the file were not."""
+
+    def doubled(content):
+        for image in content["images"]:
+            image["width"], image["height"] = 2 * image["width"], 2 * image["height"]
+
+    for part in ("train", "val", "test"):
+        data.edit(coco / f"annotations/instances_{part}2017.json", doubled)
+    with pytest.raises(BadInput, match=r"is 640x360, its stated size 1280x720, and all \d+ boxes of such images lie"):
+        run(coco, tmp_path / "out")
+
+
+def test_smaller_pictures_of_the_labelled_ones_are_taken_with_their_boxes_scaled(coco, frames, tmp_path):
+    def larger(content):
+        doubled = [entry["bbox"] for entry in content["annotations"]]
+        for box in doubled:
+            box[:] = [2 * value for value in box]
+        for image in content["images"]:
+            image["width"], image["height"] = 2 * image["width"], 2 * image["height"]
+
+    run(coco, tmp_path / "before")
+    for part in ("train", "val", "test"):
+        data.edit(coco / f"annotations/instances_{part}2017.json", larger)
+    run(coco, tmp_path / "after")
+    assert folder_hash(tmp_path / "before/labels") == folder_hash(tmp_path / "after/labels")
+
+
+def test_images_with_the_same_bytes_in_two_splits_are_named(yolo, tmp_path, caplog):
+    shutil.copyfile(yolo / "images/train/001.jpg", yolo / "images/val/000.jpg")
+    run(yolo, tmp_path / "out")
+    said = "1 images lie in several splits with the same bytes, first images/train/001.jpg, images/val/000.jpg"
+    assert said in caplog.text and said in str(read_json(tmp_path / "out/report.json")["remarks"])

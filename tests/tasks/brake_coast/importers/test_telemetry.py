@@ -483,3 +483,10 @@ def test_a_car_of_eight_gears_keeps_its_drive(tmp_path):
     rows, found = made(tmp_path)
     np.testing.assert_array_equal(rows["gear"], [float(gear) for gear in gears])  # pack saturates those above 5
     assert found["ranges"]["gear"][2] == 8
+
+
+def test_minutes_beside_a_film_are_told_by_its_length(tmp_path):
+    film(tmp_path, log(HALVES, stamp=lambda t: f"{t / 60_000:.5f}"))
+    rows, found = made(tmp_path)
+    assert_true(rows, ms=np.arange(len(rows)) * 500, tolerance=0.2)
+    assert "Time is read as minutes" in found["warnings"]
