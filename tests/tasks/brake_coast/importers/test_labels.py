@@ -109,7 +109,7 @@ def test_categories_with_one_id_are_refused_and_a_file_of_other_classes_is_passe
     shutil.copy(root / "labels.json", root / "damage.json")
     data.edit(root / "damage.json", lambda content: content["categories"][0].update(name="dent"))
     run(root, tmp_path / "out")
-    (remark,) = read_json(tmp_path / "out/report.json")["remarks"]
+    remark, *_ = read_json(tmp_path / "out/report.json")["remarks"]
     assert "damage.json: none of its classes (dent)" in remark and "passed over" in remark
 
 
@@ -117,12 +117,12 @@ def test_splits_are_as_strict_as_the_other_line_is(tmp_path):
     root = yolo(tmp_path / "yolo", THREE, test="../test/images", names={"0": "car"})
     metrics = run(root, tmp_path / "out")
     assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (3, 1, 1)  # drawn from train
-    (remark,) = read_json(tmp_path / "out/report.json")["remarks"]
+    remark, *_ = read_json(tmp_path / "out/report.json")["remarks"]
     assert "test: there is no ../test/images" in remark and "passed over" in remark
     metrics = run(yolo(tmp_path / "yolo", THREE, val=None), tmp_path / "out")
     assert (metrics["train_images"], metrics["val_images"], metrics["test_images"]) == (3, 1, 1)
     assert stems(tmp_path / "out", "test") == ["images__test__t1"]  # the source's own stays
-    (remark,) = read_json(tmp_path / "out/report.json")["remarks"]
+    remark, *_ = read_json(tmp_path / "out/report.json")["remarks"]
     assert "no key 'val'" in remark and "drawn from train" in remark
     for changes, says in (
         ({"val": "images/train"}, r"is in train and in val; .*take the key val out"),
@@ -154,7 +154,7 @@ def test_copies_of_one_picture_and_films_of_one_day_stay_in_one_split(tmp_path, 
 
 def test_copies_that_the_source_has_in_two_splits_are_said(tmp_path):
     run(yolo(tmp_path / "yolo", {**THREE, "train": ["10_jpg.rf.aa"], "val": ["10_jpg.rf.bb"]}), tmp_path / "out")
-    (remark,) = read_json(tmp_path / "out/report.json")["remarks"]
+    remark, *_ = read_json(tmp_path / "out/report.json")["remarks"]
     assert "copies of 1 pictures lie in several splits of the source, first 10" in remark
 
 
