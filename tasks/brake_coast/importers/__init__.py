@@ -8,6 +8,5 @@ A layout is a module with
     read(path)              a `resample.Reading`: its telemetry in the columns of `recording.COLUMNS`, as text, Time
                             included; {Time: image file}, the video layout has `write_frames` instead; and what there
                             is to say of both
-    table(path)             the telemetry alone
     CLOCK, DERIVED          "local", or "relative" for a clock that begins at 2000-01-01; columns that nobody measured
 """

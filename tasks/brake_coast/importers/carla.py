@@ -143,7 +143,3 @@ def _table(times: list[str], values: pd.DataFrame) -> pd.DataFrame:
     told["BRAKE_SIGNAL"] = np.where(values["brake"].isna(), "", np.where(values["brake"] == 1, "True", "False"))
     told["GEAR"] = drivetrain.gear(speed_kmh, rpm, pedal_pct, load_pct)
     return told.astype({"GEAR": "Int64"}).astype(str).mask(told.isna(), "")
-
-
-def table(path: Path, hz: float | None = None) -> pd.DataFrame:
-    return read(path, hz).table

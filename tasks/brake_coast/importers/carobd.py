@@ -105,7 +105,3 @@ def read(path: Path) -> Reading:
     told["GEAR"] = drivetrain.gear(*(values[name] for name in ("speed_kmh", "rpm", "pedal_pct", "load_pct")))
     text = told.astype({"GEAR": "Int64"}).astype(str).mask(told.isna(), "")
     return Reading(text, {}, notes, hz)
-
-
-def table(path: Path) -> pd.DataFrame:
-    return read(path).table

@@ -122,7 +122,3 @@ def read(path: Path) -> Reading:
     if total - unclear > len(images):
         said.append(f"{total - unclear - len(images)} of {total} images are the nearest to no row: left out")
     return Reading(table, images, rows.notes + said, hz)
-
-
-def table(path: Path) -> pd.DataFrame:
-    return read(path).table

@@ -63,10 +63,6 @@ def read(path: Path) -> Reading:
     return Reading(rows, {}, notes, hz)
 
 
-def table(path: Path) -> pd.DataFrame:
-    return read(path).table
-
-
 def chosen(path: Path, offsets_s: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
     """(place, frame) for each of the ascending `offsets_s` from the first frame that has one within 250 ms.
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.yard.layouts.example import IMAGE_SUFFIXES
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
 TRAIN, QUERY, GALLERY = SUBSETS = ("bounding_box_train", "query", "bounding_box_test")

@@ -12,7 +12,7 @@ import numpy as np
 from tasks.person_search.formats import cameras, reid_layout
 from tasks.person_search.importers.checks import QUERIES, images_in
 from tasks.yard.files import file_hash, read_json
-from tasks.yard.layouts.example import IMAGE_SUFFIXES
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.layouts.images import image_size, picture
 from tasks.yard.sources.uri import slug
 from tasks.yard.step import BadInput

@@ -21,7 +21,7 @@ from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in
 from tasks.yard.files import natural
 from tasks.yard.layouts import coco, video, yolo
-from tasks.yard.layouts.example import IMAGE_SUFFIXES
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasks.yard import files
-from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES  # noqa: F401 (readers of layouts take it from here)
 from tasks.yard.step import BadInput
 
 SHARES = (1, 1)  # the `size_px` of boxes that are given as shares of the image

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from tasks.yard.files import natural
+
 COPY = re.compile(r"(.+?)(?:[_.](?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+")
 FILM_FRAME = re.compile(r"(.+[_.](?:mp4|mov|avi|mkv|m4v|webm))[-_]\d+", re.IGNORECASE)  # as Roboflow calls them
 CHAPTER = re.compile(r"(?<![0-9A-Za-z])G[HXLP]\d\d(\d{4})(?!\d)")
@@ -88,17 +90,11 @@ def groups(stems: Iterable[str]) -> dict[str, str]:
 
 def runs(names: Iterable[str]) -> dict[str, str]:
     """Neighbouring names together, copies of one picture too: for those that show too few groups."""
-    ordered = sorted(names, key=lambda name: (len_free(picture_of(name)), name))
+    ordered = sorted(names, key=lambda name: (natural(picture_of(name)), name))
     pictures = list(dict.fromkeys(map(picture_of, ordered)))
     parts = min(RUNS, len(pictures))
     place = {picture: number * parts // len(pictures) for number, picture in enumerate(pictures)}
     return {name: f"run {place[picture_of(name)]}" for name in ordered}
-
-
-def len_free(name: str) -> list[tuple[int, int, str]]:
-    """For sorting: 2 before 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def divided_copies(placed: Iterable[tuple[str, str]]) -> list[str]:

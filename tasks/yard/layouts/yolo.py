@@ -24,7 +24,8 @@ import numpy as np
 import yaml
 
 from tasks.yard.layouts import groups, keypoints
-from tasks.yard.layouts.example import IMAGE_SUFFIXES, SHARES, Classes, Labelled, Labels, Mapped, rows, with_slashes
+from tasks.yard.layouts.example import SHARES, Classes, Labelled, Labels, Mapped, rows, with_slashes
+from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
 WHAT = "a data.yaml with names, train and val, images/ and labels/"

@@ -106,7 +106,7 @@ def test_frames_of_a_simulator_are_in_the_order_of_their_numbers(tmp_path):
     for n in range(12):
         photos.saved(tmp_path / f"measurements/{n}.json", b'{"speed": %d, "throttle": 0, "brake": false}' % n)
         photos.padded(tmp_path / f"rgb/{n}.jpg", photos.upright(8, 8))
-    assert carla.table(tmp_path)["SPEED"].astype(float).tolist() == pytest.approx([3.6 * n for n in range(12)])
+    assert carla.read(tmp_path).table["SPEED"].astype(float).tolist() == pytest.approx([3.6 * n for n in range(12)])
     assert [path.stem for path in carla.read(tmp_path).images.values()] == [str(n) for n in range(12)]
 
 
