@@ -95,8 +95,6 @@ def _run(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
     from flows.graph import Graph
-    from tasks.yard import stage as stages
-    from tasks.yard.sources import watch
 
     params.load()
     if chosen.line is not None:
@@ -106,8 +104,7 @@ def _status(chosen: argparse.Namespace) -> int:
         graph = Graph(line)
         for name in [name for name in graph.stages if name not in shown]:
             shown.add(name)
-            reasons = [*graph.why(name), *watch.news(stages.stage(name))]
-            print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
+            print(f"{name:48} {'; '.join(graph.why(name)) or 'up to date'}")
     return 0
 
 

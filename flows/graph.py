@@ -7,8 +7,10 @@ lock of the checkout, for about 0.03 s a stage. The steps themselves run outside
 from __future__ import annotations
 
 # DVC is pinned in requirements/core.in, because these parts of it are not public:
-#   Repo        index.graph, lock, stage_cache, cache.local.oid_to_path, tmp_dir, fs, config
-#   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path
+#   Repo        index.graph, lock, stage_cache, cache.local, tmp_dir, fs, config, cloud
+#   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path,
+#               changed_cache, get_hash, get_obj, checkout
+#   HashFileDB, of the cache and of a remote   oid_to_path, oids_exist, add; load, check
 #   ParamsDependency                      read_params
 #   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
 import hashlib
@@ -27,13 +29,20 @@ import networkx
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.lock import LockError, make_lock
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
+from dvc_data.hashfile import check, load
+from dvc_objects.errors import ObjectFormatError
 
+from flows import remote
 from flows.environment import STATE
 from tasks.yard import code
+from tasks.yard import stage as stages
+from tasks.yard.files import read_json
+from tasks.yard.sources import watch
 from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput
 
@@ -48,7 +57,8 @@ class Graph:
     root: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
-        logging.getLogger("dvc").setLevel(logging.ERROR)
+        for name in ("dvc", "dvc_data", "dvc_objects"):  # they log a traceback for each object that fails
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.repo = Repo(str(self.root))
         self._lock = threading.RLock()
         self._mend_claims()
@@ -76,6 +86,16 @@ class Graph:
 
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
+        return [*self._why(name), *watch.news(stages.stage(name), self._seen(name))]
+
+    def _seen(self, name: str) -> dict[str, str | None]:
+        """What the stage saw of its outside sources, as its out here tells, or as dvc.lock names it."""
+        file = watch.seen_file(stages.stage(name))
+        recorded = [out.hash_info.value for out in self.stages[name].outs if Path(str(out)) == file and out.hash_info]
+        places = [self.root / file, *(Path(self.repo.cache.local.oid_to_path(value)) for value in recorded)]
+        return next((read_json(place) for place in places if place.is_file()), {})
+
+    def _why(self, name: str) -> list[str]:
         stage = self.stages[name]
         with self.locked():
             edited, changed = self._code(stage), stage.changed()
@@ -199,19 +219,39 @@ class Graph:
                 out.remove(ignore_remove=False)
 
     def pull(self) -> None:
-        """Fetch what this line's dvc.lock names and the cache lacks, where a remote is configured."""
-        if self._has_remote():
-            with self._lock:
-                self.repo.pull(targets=list(self.stages), allow_missing=True)
+        """Bring back what dvc.lock names: fetch what the cache lacks, where a DVC remote is configured, then check out
+        the outs that are not here, or are here as they were recorded at some time. Unfinished work stays as it is."""
+        with self.locked():
+            if remote.is_configured(self.repo):
+                remote.fetch(self.repo, self.stages.values())
+            for name, stage in self.stages.items():
+                if outs := [out for out in stage.outs if _is_to_be_checked_out(out)]:
+                    with self.claimed(name):
+                        for out in outs:
+                            out.checkout(force=True)
 
     def push(self) -> None:
-        """Send this line's outs and its run cache to the remote, where one is configured."""
-        if self._has_remote():
-            with self._lock:
-                self.repo.push(targets=list(self.stages), run_cache=True)
+        """Send this line's outs and DVC's run cache to the remote, where one is configured."""
+        if remote.is_configured(self.repo):
+            with self.locked():
+                memory = self.root / STATE / "sent" / f"{self.line}.json"
+                remote.send(self.repo, self.stages.values(), memory)
 
-    def _has_remote(self) -> bool:
-        return bool(self.repo.config["core"].get("remote"))
+
+def _is_to_be_checked_out(out: Output) -> bool:
+    """Does it differ from what dvc.lock names and the cache holds, without anything in it that only it holds?"""
+    if not out.hash_info or out.changed_cache():
+        return False
+    if not out.exists:
+        return True
+    now = out.get_hash()
+    if now == out.hash_info:
+        return False
+    try:
+        check(out.cache, load(out.cache, now))
+    except (FileNotFoundError, ObjectFormatError):
+        return False
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -84,7 +84,7 @@ class LineRun:
         """The reasons why a stage has to run now; empty if it is up to date."""
         if name in self.forced:
             return ["forced"]
-        return [*self.graph.why(name), *watch.news(stages.stage(name))]
+        return self.graph.why(name)
 
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""

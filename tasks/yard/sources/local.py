@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 CACHE = Path("data/.cache/sources")
 LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory:// is for trying that out
 CONNECTIONS = 8
+SMALL_BYTES = 64 << 20  # read and hashed in about a tenth of a second
 
 
 def local(
@@ -59,7 +60,8 @@ def local(
 
 
 def fingerprint(uri: str) -> str:
-    """A cheap hash of what the source holds now: it changes when a recording is added, at the latest."""
+    """A cheap hash of what the source holds now: it changes when a recording is added, at the latest. A copy of a small
+    folder has the same one; a large folder is not read for it, and told by the times of its files."""
     kind = source_uri.scheme(uri)
     if kind == "synth":
         return digest(uri)
@@ -71,8 +73,12 @@ def fingerprint(uri: str) -> str:
     path = Path(uri).expanduser()
     if not path.exists():
         raise BadInput(f"source {source_uri.redacted(uri)}: no such folder")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return digest([(str(p.relative_to(path)), (s := p.stat()).st_size, s.st_mtime_ns) for p in files])
+    files = {file: file.stat() for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()}
+    small = sum(stat.st_size for stat in files.values()) <= SMALL_BYTES
+    return digest([
+        (file.relative_to(path).as_posix(), stat.st_size, file_hash(file) if small else stat.st_mtime_ns)
+        for file, stat in files.items()
+    ])  # fmt: skip
 
 
 def _link(uri: str) -> str:

@@ -1,28 +1,34 @@
 """Detects changes of sources outside the project. DVC checks neither a URI nor a path in params.yaml, so a stage that
-ran remembers the state in which it read each of them, at both doors; the flow compares.
+reads some has one more out, which tells in what state it read each of them; the flow compares.
 
-This is how a nightly run finds new recordings in a folder, a bucket or a download.
+This is how a nightly run finds new recordings in a folder, a bucket or a download. The out goes where the stage's
+results go, so a fresh checkout or another machine compares with what was really read.
 
-Writes .trainyard/sources/<stage>.json   {uri or path: fingerprint} of the last run that succeeded
+Writes data/sources/<stage>.json   {uri or path: fingerprint, or null if it could not be asked}; no stage depends on it
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tasks.yard import params as params_file
-from tasks.yard.files import read_json, write_json
+from tasks.yard.files import write_json
 from tasks.yard.sources import local as sources
 from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
-MEMORY = Path(".trainyard/sources")
+SEEN = Path("data/sources")
 NEWS = "the source has changed"
 URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
 PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
+
+
+def seen_file(stage: Stage) -> Path:
+    return SEEN / f"{stage.name}.json"
 
 
 def _is_open(uri: str) -> bool:
@@ -36,36 +42,26 @@ def _is_ours_to_watch(stage: Stage, path: str) -> bool:
     return place.exists() and not any(place.resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
+def watched(stage: Stage, params: Any) -> list[tuple[str, Any]]:
+    """(name, value) of each param that may point outside: `params` of dvc.yaml names a whole section, its own or
+    another's, or a key of one."""
+    found = []
+    for name in stage.entry.get("params", []):
+        line, section, *key = name.split(".")
+        if len(key) < 2:
+            values = getattr(getattr(params, line), section)
+            wanted = key or type(values).model_fields
+            found += [(name, getattr(values, name)) for name in wanted if name in (*URIS, *PATHS)]
+    return found
+
+
 def _outside(stage: Stage) -> list[str]:
     """The URIs and paths that the stage reads and DVC does not check, in the order of its params."""
-    if not stage.line:
-        return []
-    section = getattr(getattr(params_file.load(), stage.line), stage.step, None)  # None: a step without params
-
-    def named(keys: Iterable[str]) -> list[str]:
-        values = [getattr(section, key, None) for key in keys]
-        return [uri for value in values for uri in ([value] if isinstance(value, str) else value or [])]
-
-    return [*filter(_is_open, named(URIS)), *(path for path in named(PATHS) if _is_ours_to_watch(stage, path))]
-
-
-def _memory(stage: Stage) -> Path:
-    return MEMORY / f"{stage.name}.json"
-
-
-def news(stage: Stage) -> list[str]:
-    """[NEWS] if an outside source of the stage has changed since the stage read it."""
-    try:
-        now = look(stage)
-    except Exception as error:  # offline: the data we have stay valid
-        log.warning("%s: cannot check its source now (%s)", stage.name, error)
-        return []
-    memory = _memory(stage)
-    before = read_json(memory) if memory.exists() else {}
-    if before.keys() != now.keys():  # its outs came from a DVC remote or the run cache: nobody here has read the source
-        remember(stage, now)
-        return []
-    return [NEWS] if before != now else []
+    found = []
+    for name, value in watched(stage, params_file.load()):
+        places = [value] if isinstance(value, str) else value or []
+        found += [place for place in places if (_is_open(place) if name in URIS else _is_ours_to_watch(stage, place))]
+    return found
 
 
 def is_open(stage: Stage) -> bool:
@@ -73,24 +69,31 @@ def is_open(stage: Stage) -> bool:
     return bool(_outside(stage))
 
 
-def look(stage: Stage) -> dict[str, str]:
-    """{uri: fingerprint}, taken before the stage runs, so that the next run notices what changes meanwhile."""
-    return {uri: sources.fingerprint(uri) for uri in _outside(stage)}
+def look(stage: Stage) -> dict[str, str | None]:
+    """{uri: fingerprint of what it holds now; None if it cannot be asked}"""
+    seen: dict[str, str | None] = {}
+    for uri in _outside(stage):
+        try:
+            seen[uri] = sources.fingerprint(uri)
+        except Exception as error:  # offline: the data we have stay valid
+            log.warning("%s: cannot check its source now (%s)", stage.name, error)
+            seen[uri] = None
+    return seen
 
 
-def remember(stage: Stage, seen: dict[str, str]) -> None:
-    if seen:
-        write_json(_memory(stage), seen)
+def news(stage: Stage, seen: dict[str, str | None]) -> list[str]:
+    """[NEWS] if an outside source has changed since the stage saw it. One that the stage has not seen is a change of
+    its params, which DVC notices."""
+    now = look(stage)
+    return [NEWS] if any(now[uri] and now[uri] != seen[uri] for uri in now.keys() & seen.keys()) else []
 
 
 @contextmanager
 def remembered(stage: Stage) -> Iterator[None]:
-    """Remember the state of the sources before the block, if the block succeeds. A source that cannot be asked now is
-    not remembered: whether its state matters the stage itself will say."""
-    try:
-        seen = look(stage)
-    except Exception as error:
-        log.debug("%s: its source cannot be asked (%s)", stage.name, error)
-        seen = {}
+    """Write down how the sources were before the block, so that the next run notices what changes meanwhile; only if
+    the block succeeds."""
+    is_watched = bool(watched(stage, params_file.load()))
+    seen = look(stage) if is_watched else {}
     yield
-    remember(stage, seen)
+    if is_watched:
+        write_json(seen_file(stage), seen)
