@@ -7,14 +7,17 @@ lock of the checkout, for about 0.03 s a stage. The steps themselves run outside
 from __future__ import annotations
 
 # DVC is pinned in requirements/core.in, because these parts of it are not public:
-#   Repo        index.graph, lock, stage_cache, cache.local.oid_to_path, tmp_dir, fs, config
-#   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path
+#   Repo        index.graph, lock, stage_cache, cache.local.oid_to_path, cache.local_cache_dir, tmp_dir, fs, config
+#   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path,
+#               use_cache, changed_cache, changed_checksum
 #   ParamsDependency                      read_params
 #   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
 import hashlib
 import json
 import logging
+import re
 import shutil
+import sqlite3
 import sys
 import textwrap
 import threading
@@ -35,9 +38,10 @@ from dvc.stage.cache import RunCacheNotFoundError
 from flows.environment import STATE
 from tasks.yard import code
 from tasks.yard.stage import CODE
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
+NOT_IN_CACHE = " not in cache"  # ends DVC's word for an out that its cache lacks
 
 
 @dataclass
@@ -48,7 +52,8 @@ class Graph:
     root: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
-        logging.getLogger("dvc").setLevel(logging.ERROR)
+        for name in ("dvc", "dvc_data", "dvc_objects"):  # they log a traceback for each object that fails
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.repo = Repo(str(self.root))
         self._lock = threading.RLock()
         self._mend_claims()
@@ -191,6 +196,21 @@ class Graph:
         stage.save()
         stage.commit()
         stage.dump(update_pipeline=False)
+        if any(out.use_cache and out.changed_cache() for out in stage.outs):  # DVC itself goes on as if it were there
+            cache = self.repo.cache.local_cache_dir
+            room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
+            raise BadInput(
+                f"{stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make room, or "
+                "`dvc cache dir <a folder with more>`, and run again: what it made is kept, and then only recorded"
+            )
+
+    def is_unrecorded(self, name: str) -> bool:
+        """Is the stage up to date and all it made here, but DVC's cache lacks it? As after a disk that was full."""
+        with self.locked():
+            return all(
+                out.use_cache and out.exists and out.changed_cache() and not out.changed_checksum()
+                for out in self.stages[name].outs
+            )
 
     def discard(self, name: str) -> None:
         """Remove the stage's outs, also those with `persist`: the stage starts from scratch."""
@@ -224,6 +244,13 @@ def _plainly() -> Iterator[None]:
         yield
     except LockError as error:
         raise BadInput(f"DVC is running in this checkout: {error}. Wait until it ends, then run again") from None
+    except (OSError, sqlite3.OperationalError) as error:
+        full = isinstance(error, sqlite3.OperationalError) and re.search("disk|full", str(error))
+        if (
+            said := f"a disk that DVC writes to is full ({error}); make room and run again" if full else plain(error)
+        ) is None:
+            raise
+        raise BadInput(said) from None
 
 
 def _params(stage: PipelineStage) -> Iterator[str]:
