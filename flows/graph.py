@@ -79,6 +79,18 @@ class Graph:
         """The stages whose outs this one reads."""
         return [stage.name for stage in self._before.successors(self.stages[name]) if stage.name in self.stages]
 
+    def _needing(self, name: str) -> set[str]:
+        """The stage, and those that need it, directly or not."""
+        return {
+            name,
+            *(stage.name for stage in networkx.ancestors(self._before, self.stages[name])),
+        } & self.stages.keys()
+
+    def in_vain(self, name: str, failed: set[str]) -> bool:
+        """Can nothing be finished any more that the stage is for? Nobody should wait for it to hear what failed."""
+        lost = {stage for one in failed for stage in self._needing(one)}
+        return all(stage in lost for stage in self._needing(name) if self._needing(stage) == {stage})
+
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
         stage = self.stages[name]

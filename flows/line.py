@@ -53,6 +53,7 @@ RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the n
 # Names of the states of a stage that a person has to look at: its input, or its code, has to be mended.
 BAD_INPUT, BROKEN = "Bad input", "Broken"
 STOPPED = "Stopped"  # somebody wanted the run to end: no failure to tell anybody of
+IN_VAIN = "In vain"
 PUT_BACK_S = 2.0  # for stages that were stopped to put back what they had set aside
 
 
@@ -99,12 +100,19 @@ class LineRun:
             return ["forced"]
         return [*self.graph.why(name), *watch.news(stages.stage(name))]
 
+    def failed(self) -> set[str]:
+        """The stages that have ended and made nothing."""
+        ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
+        return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
+
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
         reasons = self.to_do(name)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
+        if self.graph.in_vain(name, self.failed()):
+            return Cancelled(name=IN_VAIN, message="what it is for cannot be finished, because another stage failed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
             if all(reason.endswith(NOT_IN_CACHE) for reason in reasons) and self.graph.is_unrecorded(name):
@@ -277,10 +285,12 @@ def _run(run: LineRun) -> Outcome | State:
         pages = [] if failed else results.pages(line)  # after a failure they would be those of an earlier run
         end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
-        own = {name: state for name, state in failed.items() if state.name != "NotReady"}
+        own = {name: state for name, state in failed.items() if state.name not in ("NotReady", IN_VAIN)}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
-        if waiting := [name for name in failed if name not in own]:
+        if waiting := [name for name, state in failed.items() if state.name == "NotReady"]:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
+        if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
+            lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
     verdict = champion.settle(line) if run.made else None
     run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
