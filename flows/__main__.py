@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from flows import environment, lock
-from tasks.yard import params
+from tasks.yard import ending, params
 from tasks.yard.step import BadInput, Context
 
 HELD = 3  # exit status: another run holds this checkout
@@ -47,14 +47,15 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     environment.prepare()
+    if chosen.command != "serve":  # which ends its servers first
+        ending.on_signals()
     try:
         return {"run": _run, "status": _status, "view": _view, "serve": _serve}[chosen.command](chosen)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; finished stages are kept, run again to continue", file=sys.stderr)
-        return 130
+        ending.leave()
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -71,10 +72,12 @@ def _run(chosen: argparse.Namespace) -> int:
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
         from flows import results
-        from flows.line import run_line
+        from flows.line import STOPPED, run_line
 
         environment.wait()
         state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
+        if state.name == STOPPED:
+            ending.leave()
         outcome = state.result(raise_on_failure=False)
         environment.flush_logs()
     if not state.is_completed():

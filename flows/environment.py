@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from tasks.yard.step import BadInput
 STATE = Path(".trainyard")
 SERVED = STATE / "server.json"
 START_LIMIT_S = 120
+GONE_AFTER_S = 4
 
 
 def prepare() -> None:
@@ -104,6 +106,48 @@ def stop(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+class ServerGone(RuntimeError):
+    """The Prefect server has ended while a run needs it. The message names it and the way out."""
+
+
+class Watch:
+    """Notices that the server has ended. One that is slow to answer has not, and one that a proxy hides is not judged:
+    a server counts as ended if its port refused a connection for `GONE_AFTER_S`, or if it was our process."""
+
+    def __init__(self) -> None:
+        address = urllib.parse.urlsplit(os.environ["PREFECT_API_URL"])
+        self._place = address.hostname or "", address.port or {"https": 443}.get(address.scheme, 80)
+        self._visible = self._refuses() is False
+        self._refused_since: float | None = None
+
+    def look(self) -> None:
+        """Raises `ServerGone`."""
+        if _starting is not None and _starting.poll() is not None:
+            raise ServerGone(
+                f"the Prefect server that this run started has ended (exit code {_starting.returncode}; "
+                f"{STATE / 'server.log'}); what is finished is kept, run again to continue"
+            )
+        if not self._visible or not self._refuses():
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
+        elif time.monotonic() - self._refused_since > GONE_AFTER_S:
+            raise ServerGone(
+                f"PREFECT_API_URL = {os.environ['PREFECT_API_URL']}: the server has ended; what is finished is kept; "
+                "start it, or unset the variable, and run again to continue"
+            )
+
+    def _refuses(self) -> bool | None:
+        """None: cannot be told."""
+        try:
+            socket.create_connection(self._place, timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return None
+        return False
 
 
 @contextmanager

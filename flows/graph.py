@@ -7,16 +7,18 @@ lock of the checkout, for about 0.03 s a stage. The steps themselves run outside
 from __future__ import annotations
 
 # DVC is pinned in requirements/core.in, because these parts of it are not public:
-#   Repo        index.graph, lock, stage_cache, cache.local, tmp_dir, fs, config, cloud
+#   Repo        index.graph, lock, stage_cache, cache.local, cache.local_cache_dir, tmp_dir, fs, config, cloud
 #   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path,
-#               changed_cache, get_hash, get_obj, checkout
+#               use_cache, changed_cache, changed_checksum, get_hash, get_obj, checkout
 #   HashFileDB, of the cache and of a remote   oid_to_path, oids_exist, add; load, check
 #   ParamsDependency                      read_params
 #   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
 import hashlib
 import json
 import logging
+import re
 import shutil
+import sqlite3
 import sys
 import textwrap
 import threading
@@ -44,9 +46,10 @@ from tasks.yard import stage as stages
 from tasks.yard.files import read_json
 from tasks.yard.sources import watch
 from tasks.yard.stage import CODE
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
+NOT_IN_CACHE = " not in cache"  # ends DVC's word for an out that its cache lacks
 
 
 @dataclass
@@ -83,6 +86,18 @@ class Graph:
     def before(self, name: str) -> list[str]:
         """The stages whose outs this one reads."""
         return [stage.name for stage in self._before.successors(self.stages[name]) if stage.name in self.stages]
+
+    def _needing(self, name: str) -> set[str]:
+        """The stage, and those that need it, directly or not."""
+        return {
+            name,
+            *(stage.name for stage in networkx.ancestors(self._before, self.stages[name])),
+        } & self.stages.keys()
+
+    def in_vain(self, name: str, failed: set[str]) -> bool:
+        """Can nothing be finished any more that the stage is for? Nobody should wait for it to hear what failed."""
+        lost = {stage for one in failed for stage in self._needing(one)}
+        return all(stage in lost for stage in self._needing(name) if self._needing(stage) == {stage})
 
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
@@ -211,6 +226,21 @@ class Graph:
         stage.save()
         stage.commit()
         stage.dump(update_pipeline=False)
+        if any(out.use_cache and out.changed_cache() for out in stage.outs):  # DVC itself goes on as if it were there
+            cache = self.repo.cache.local_cache_dir
+            room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
+            raise BadInput(
+                f"{stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make room, or "
+                "`dvc cache dir <a folder with more>`, and run again: what it made is kept, and then only recorded"
+            )
+
+    def is_unrecorded(self, name: str) -> bool:
+        """Is the stage up to date and all it made here, but DVC's cache lacks it? As after a disk that was full."""
+        with self.locked():
+            return all(
+                out.use_cache and out.exists and out.changed_cache() and not out.changed_checksum()
+                for out in self.stages[name].outs
+            )
 
     def discard(self, name: str) -> None:
         """Remove the stage's outs, also those with `persist`: the stage starts from scratch."""
@@ -264,6 +294,13 @@ def _plainly() -> Iterator[None]:
         yield
     except LockError as error:
         raise BadInput(f"DVC is running in this checkout: {error}. Wait until it ends, then run again") from None
+    except (OSError, sqlite3.OperationalError) as error:
+        full = isinstance(error, sqlite3.OperationalError) and re.search("disk|full", str(error))
+        if (
+            said := f"a disk that DVC writes to is full ({error}); make room and run again" if full else plain(error)
+        ) is None:
+            raise
+        raise BadInput(said) from None
 
 
 def _params(stage: PipelineStage) -> Iterator[str]:

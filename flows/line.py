@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
@@ -21,27 +22,39 @@ from uuid import UUID
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
-from prefect.runtime import flow_run
-from prefect.states import Completed, Crashed, Failed, State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.futures import PrefectConcurrentFuture
+from prefect.runtime import flow_run, task_run
+from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import lock, notify, results, worker
+from flows import environment, lock, notify, results, worker
 from flows.environment import STATE
-from flows.graph import Graph
+from flows.graph import NOT_IN_CACHE, Graph
+from tasks.yard import ending
 from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, cores
 from tasks.yard.tracking import champion
 from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
-NETWORK_RETRIES = 2
-RETRY_DELAYS_S = [10, 60]
+RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
 # Names of the states of a stage that a person has to look at: its input, or its code, has to be mended.
 BAD_INPUT, BROKEN = "Bad input", "Broken"
+STOPPED = "Stopped"  # somebody wanted the run to end: no failure to tell anybody of
+IN_VAIN = "In vain"
+PUT_BACK_S = 2.0  # for stages that were stopped to put back what they had set aside
 
 
 class Plain(logging.Filter):
@@ -65,6 +78,7 @@ class LineRun:
         self.graph = graph
         self.forced = forced
         self.made: dict[str, worker.Made] = {}
+        self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self._device = threading.Semaphore(device_budget())
         self._parent: Future[str] | None = None
@@ -86,14 +100,24 @@ class LineRun:
             return ["forced"]
         return self.graph.why(name)
 
+    def failed(self) -> set[str]:
+        """The stages that have ended and made nothing."""
+        ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
+        return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
+
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
         reasons = self.to_do(name)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
+        if self.graph.in_vain(name, self.failed()):
+            return Cancelled(name=IN_VAIN, message="what it is for cannot be finished, because another stage failed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
+            if all(reason.endswith(NOT_IN_CACHE) for reason in reasons) and self.graph.is_unrecorded(name):
+                self.graph.record(name)
+                return Completed(name="Recorded", message="made before, but not recorded: the disk was full")
             if name in self.forced:
                 self.graph.discard(name)
             elif not watch.is_open(stage) and self.graph.restore(name):
@@ -123,17 +147,24 @@ _current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task bel
 
 
 def bring_up_to_date(name: str) -> State:
+    # Prefect's own delay before a retry is a sleep that nothing ends.
+    if task_run.run_count > 1 and worker.stopping.wait(RETRY_DELAYS_S[task_run.run_count - 2]):
+        return Cancelled(name=STOPPED)
     try:
         return _current.get().bring_up_to_date(name)
     except BadInput as error:  # a person has to fix the input: no traceback, and a retry would not help
         return Failed(name=BAD_INPUT, message=str(error))
     except worker.StepBroken as error:
         return Failed(name=BROKEN, message=str(error))
+    except worker.StepFailed as error:
+        return Failed(message=str(error))
+    except worker.Stopped:
+        return Cancelled(name=STOPPED)
 
 
 def may_be_better_next_time(task, task_run, state: State) -> bool:
     """Prefect calls this before a retry: a network error may pass, but bad input stays bad, and so does broken code."""
-    return state.name not in (BAD_INPUT, BROKEN)
+    return state.name not in (BAD_INPUT, BROKEN) and not worker.stopping.is_set()
 
 
 # Not a decorator: Prefect pickles the running task for the worker process. A function is pickled by reference only if
@@ -147,7 +178,7 @@ def device_budget() -> int:
     Training uses one CPU thread. Two trainings in parallel take two thirds of the time of two in sequence with two
     threads each. A GPU can hold several such networks too.
     """
-    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or os.cpu_count() or 1)
+    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or cores())
 
 
 def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
@@ -165,6 +196,21 @@ def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
     return forced
 
 
+OPEN = TaskRunFilter(
+    state=TaskRunFilterState(
+        type=TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
+    )
+)
+
+
+def end_task_runs(server: SyncPrefectClient, run: UUID, state: State) -> None:
+    """Of a flow run that has ended: Prefect leaves task runs whose process is gone open for good."""
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    while left := server.read_task_runs(flow_run_filter=mine, task_run_filter=OPEN):  # 200 at a time
+        for one in left:
+            server.set_task_run_state(one.id, state, force=True)
+
+
 @contextlib.contextmanager
 def standing() -> Iterator[None]:
     """Keep the id of this flow run in a file while it runs. If the file exists already, that run was killed: set its
@@ -172,8 +218,9 @@ def standing() -> Iterator[None]:
     file = STATE / "flow_run"
     if file.exists():
         with contextlib.suppress(ObjectNotFound, ValueError), get_client(sync_client=True) as server:
-            killed = Crashed(message="its process was killed")
-            server.set_flow_run_state(UUID(file.read_text(encoding="utf-8")), killed, force=True)
+            killed, run = Crashed(message="its process was killed"), UUID(file.read_text(encoding="utf-8"))
+            server.set_flow_run_state(run, killed, force=True)
+            end_task_runs(server, run, killed)
     write_text(file, str(flow_run.id))
     try:
         yield
@@ -219,26 +266,31 @@ def run_line(
         return Failed(name="Held", message=str(error))
     except BadInput as error:
         return Failed(message=str(error))
+    except (KeyboardInterrupt, TerminationSignal):  # Prefect turns SIGTERM into the latter
+        return Cancelled(name=STOPPED, message=ending.LINE)
+    except environment.ServerGone as error:  # Prefect would try to reach it for minutes
+        ending.leave(f"error: {error}", 1)
 
 
 def _run(run: LineRun) -> Outcome | State:
     line = run.graph.line
-    run.graph.pull()
     try:
+        run.graph.pull()
         states = _run_stages(run)
-    except BaseException:  # Ctrl-C, cancelled, crashed: the parent run must not stay "running"
-        if run.parent:
-            end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
+    except BaseException as error:  # told to end, or crashed: nothing of it may go on, or stay "running"
+        _stop(run, error)
         raise
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
         pages = [] if failed else results.pages(line)  # after a failure they would be those of an earlier run
         end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
     if failed:
-        own = {name: state for name, state in failed.items() if state.name != "NotReady"}
+        own = {name: state for name, state in failed.items() if state.name not in ("NotReady", IN_VAIN)}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
-        if waiting := [name for name in failed if name not in own]:
+        if waiting := [name for name, state in failed.items() if state.name == "NotReady"]:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
+        if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
+            lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
     verdict = champion.settle(line) if run.made else None
     run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
@@ -248,16 +300,37 @@ def _run(run: LineRun) -> Outcome | State:
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
 
 
+def _stop(run: LineRun, error: BaseException) -> None:
+    """End what belongs to the run, in seconds: it may have been told to by docker, which waits 10."""
+    if isinstance(error, (KeyboardInterrupt, TerminationSignal)):
+        ending.hurry(signal.SIGTERM if isinstance(error, TerminationSignal) else signal.SIGINT)
+    logging.disable()  # one line says it all, and that one is not logged
+    worker.stop()
+    wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
+    if run.parent:
+        end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
+    if not isinstance(error, environment.ServerGone):
+        with get_client(sync_client=True) as server:
+            end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))
+
+
 def _run_stages(run: LineRun) -> dict[str, State]:
     _current.set(run)
-    futures = {}
+    server = environment.Watch()
+    futures = run.futures
     for name in run.graph.stages:
         network = stages.stage(name).entry.get("meta", {}).get("network", False)
-        retries = {"retries": NETWORK_RETRIES, "retry_delay_seconds": RETRY_DELAYS_S} if network else {}
         stage_task = run_stage.with_options(
-            name=name, task_run_name=name, retry_condition_fn=may_be_better_next_time, **retries
+            name=name,
+            task_run_name=name,
+            retry_condition_fn=may_be_better_next_time,
+            retries=len(RETRY_DELAYS_S) if network else 0,
         )
         futures[name] = stage_task.submit(name, wait_for=[futures[before] for before in run.graph.before(name)])
+    open_ones = {future.wrapped_future for future in futures.values()}
+    while open_ones:
+        _, open_ones = wait(open_ones, timeout=1)
+        server.look()
     for future in futures.values():
         future.wait()
     return {name: future.state for name, future in futures.items()}

@@ -6,17 +6,21 @@ must not end the flow; and a step should run under the same conditions in a flow
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import multiprocessing
+import logging
 import multiprocessing.forkserver
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import cloudpickle
@@ -28,13 +32,20 @@ from prefect.states import Completed, Failed
 from tqdm import tqdm
 
 from tasks.yard import runner
-from tasks.yard.step import BadInput, Context, attempt, end_with_parent, process_pool
+from tasks.yard.step import BadInput, Context, cores, plain
+from tasks.yard.workers import Call, cause, end_with_parent, fork_server, mapped
 
 LONG_S = 5.0  # a step that takes longer shows its progress in the Prefect UI
 REPORT_EVERY_S = 2.0
+GRACE_S = 3.0  # for a step that is told to end to say so in MLflow
+
+stopping = threading.Event()  # the run is to end: no step begins any more, and none is tried again
+_running: set[ForkServerProcess] = set()
+_starting = threading.Lock()
 
 
-fork_server = multiprocessing.get_context("forkserver")
+class Stopped(RuntimeError):
+    """The run is to end before the step has."""
 
 
 class StepFailed(RuntimeError):
@@ -76,20 +87,23 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
     ours, theirs = fork_server.Pipe(duplex=False)
     job = (stage, parent_run, tags, dict(os.environ))
     process = fork_server.Process(target=_work, args=(theirs, cloudpickle.dumps(serialize_context()), job))
-    process.start()
+    with _starting:
+        if stopping.is_set():
+            raise Stopped(stage)
+        process.start()
+        _running.add(process)
     theirs.close()
     try:
         kind, value = ours.recv()
     except EOFError:
-        process.join()
-        raise StepFailed(
-            f"{stage}: its process ended with exit code {process.exitcode} (-9: killed, or out of memory)"
-        ) from None
-    except BaseException:  # Ctrl-C, or the run was cancelled: end the step too
-        process.terminate()
-        raise
+        kind, value = "died", None
     finally:
         process.join()
+        _running.discard(process)
+    if stopping.is_set() and kind != "ok":
+        raise Stopped(stage)
+    if kind == "died":
+        raise StepBroken(f"its process {cause(process.exitcode)}; what was finished is kept, run again to go on")
     if kind == "bad input":
         raise BadInput(value)
     if kind == "broken":
@@ -97,6 +111,21 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
     if kind == "error":
         raise StepFailed(f"{stage} failed:\n{value}")
     return value
+
+
+def stop() -> None:
+    """End the steps of all threads: told to, they say so in MLflow; whoever does not listen is killed."""
+    with _starting:
+        stopping.set()
+    here = {process.sentinel: process.pid for process in list(_running)}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in here.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + GRACE_S
+        while here and (left_s := deadline - time.monotonic()) > 0:
+            for ended in wait(list(here), left_s):
+                del here[ended]
 
 
 def run_here(stage: str) -> Made:
@@ -108,6 +137,8 @@ def run_here(stage: str) -> Made:
 def _work(result: Connection, context: bytes, job: tuple) -> None:
     stage, parent_run, tags, environment = job
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow ends its steps
+    signal.signal(signal.SIGTERM, interrupt)
     os.environ.update(environment)
     with hydrated_context(cloudpickle.loads(context)):
         try:
@@ -115,46 +146,42 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
             began = time.time()
             metrics = runner.run(stage, ctx, parent_run, tags)
             result.send(("ok", Made(metrics, began, time.time())))
-        except BadInput as error:
-            result.send(("bad input", str(error)))
         except BaseException as error:
-            result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
+            if (said := plain(error)) is not None:
+                result.send(("bad input", said))
+            else:
+                result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
+
+
+def interrupt(*_) -> None:
+    logging.disable()  # of what ends now nobody needs to read
+    raise KeyboardInterrupt
 
 
 def task_runs(stage: str) -> Callable:
     """A map (see `tasks.yard.step.Map`) whose items are Prefect task runs, named after the recording they work on."""
 
-    def mapped(fn, items, *, names, parallel=True):
+    def over_task_runs(fn, items, *, names, parallel=True):
         if not items:
-            return
-        cores = min(len(items), os.cpu_count() or 1) if parallel else 1
-        pool = process_pool(cores) if cores > 1 else None
+            return iter(())
+        context = contextvars.copy_context()
+        around = partial(_in_context, context, partial(_task_run, stage))
+        return mapped(fn, items, names, min(len(items), cores()) if parallel else 1, around)
 
-        def work(item: Any) -> Any:
-            return pool.submit(attempt, fn, item).result() if pool else attempt(fn, item)
-
-        try:
-            with ThreadPoolExecutor(cores) as threads:
-                futures = {
-                    threads.submit(contextvars.copy_context().run, _task_run, stage, name, work, item): index
-                    for index, (name, item) in enumerate(zip(names, items, strict=True))
-                }
-                for future in as_completed(futures):
-                    yield futures[future], future.exception() or future.result()
-        finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
-
-    return mapped
+    return over_task_runs
 
 
-def _task_run(stage: str, name: str, work: Callable[[Any], Any], item: Any) -> Any:
-    """Run `work(item)` as one task run; its state shows the outcome for the recording."""
+def _in_context(context: contextvars.Context, fn: Callable[..., Any], *arguments: Any) -> Any:
+    return context.copy().run(fn, *arguments)
+
+
+def _task_run(stage: str, call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
+    """Run `fn(item)` as one task run; its state shows the outcome for the recording."""
     outcome: list[Any] = []
 
     @task(name=stage, task_run_name=f"{stage} {name}", cache_policy=NO_CACHE, persist_result=False)
     def one():
-        outcome.append(work(item))
+        outcome.append(call(name, fn, item))
         if isinstance(outcome[0], BadInput):
             return Completed(name="Quarantined", message=str(outcome[0]))
         if isinstance(outcome[0], Exception):

@@ -8,8 +8,9 @@ import sys
 
 from tqdm import tqdm
 
-from tasks.yard import runner, stage
-from tasks.yard.step import BadInput, Context, processes
+from tasks.yard import ending, runner, stage
+from tasks.yard.step import Context, plain
+from tasks.yard.workers import processes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,10 +30,16 @@ def main() -> int:
         for name, entry in stage.entries().items():
             print(f"{name + ('@<item>' if 'matrix' in entry else ''):34}{entry.get('desc', '')}")
         return 0
+    ending.on_signals()
+    ending.with_dvc()
     try:
         metrics = runner.run(arguments.stage, Context(map=processes, progress=tqdm))
-    except (BadInput, ConnectionError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        ending.leave()
+    except Exception as error:
+        if (said := str(error) if isinstance(error, ConnectionError) else plain(error)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
         return 1
     for name, value in metrics.items():
         print(f"{name:48}{value if value is None or isinstance(value, int) else format(value, '.4f')}")

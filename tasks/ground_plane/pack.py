@@ -36,7 +36,7 @@ from tasks.ground_plane.formats import calibration, sequence
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.params import Pack, Shares
 from tasks.yard import fanout
-from tasks.yard.files import FULL_DISK, digest, file_hash, read_json, write_json
+from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.geometry.camera import EDGE_M, Plane
 from tasks.yard.geometry.lens import Calibration
 from tasks.yard.layouts import images
@@ -231,12 +231,7 @@ def made(jobs: dict[str, Job], params: Pack, out: Path, ctx: Context, accept: Ac
     out.mkdir(parents=True, exist_ok=True)
     room_for(jobs, prints, params, out)
     work = partial(pack_camera, size=(params.height_px, params.width_px))
-    try:
-        return fanout.fan_out(work, jobs, prints, out, ctx, accept=accept)
-    except (OSError, RuntimeError) as error:
-        if getattr(error.__cause__ or error, "errno", None) not in FULL_DISK:
-            raise
-        raise BadInput(f"{out}: the disk is full; free some space. Cameras that are ready are kept") from None
+    return fanout.fan_out(work, jobs, prints, out, ctx, accept=accept)
 
 
 def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, check_data: Path) -> dict[str, float]:

@@ -21,7 +21,6 @@ Where the sources hold no crops all three files have 0 rows and `empty` says why
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +39,7 @@ from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
 from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
 from tasks.yard.layouts.images import picture
-from tasks.yard.step import BadInput, Context
+from tasks.yard.step import BadInput, Context, cores
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +231,7 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
     left_out: dict[str, str] = {}
     try:
         with ExitStack() as stack:  # all files get their names once all of them are on the disk
-            pool = stack.enter_context(ThreadPoolExecutor(params.threads or os.cpu_count() or 1))
+            pool = stack.enter_context(ThreadPoolExecutor(params.threads or cores()))
             bar = stack.enter_context(ctx.progress(total=total, desc="pack", unit="crop"))
             for split in SPLITS:
                 path = stack.enter_context(replacing(out / f"{split}.h5"))

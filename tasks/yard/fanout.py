@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.yard.files import read_json, write_json
-from tasks.yard.step import BadInput, Context
+from tasks.yard.step import BadInput, Context, plain
 
 log = logging.getLogger(__name__)
 DONE = ".done.json"
@@ -162,7 +162,10 @@ def fan_out(
     write_json(out / "quarantine.json", quarantined)
     if failed:
         key, error = next(iter(failed.items()))
-        raise RuntimeError(f"{len(failed)} of {len(items)} recordings failed, first {key}: {error!r}") from error
+        said = f"{len(failed)} of {len(items)} recordings failed, first {key}: "
+        if (reason := plain(error)) is not None:
+            raise BadInput(said + reason.removeprefix(f"{key}: ")) from None
+        raise RuntimeError(f"{said}{error!r}") from error
     done = FanOut(dict(sorted(summaries.items())), quarantined, todo, out)
     if accept is not None:
         accept(done)

@@ -3,11 +3,14 @@ file."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # pandas takes half a second, which most users of this module do not need
     from pandas import DataFrame
 
-TEMPORARY = re.compile(r"\..+\.(\d+)(\.[^.]*)?")
+TEMPORARY = re.compile(r"\..+\.(([0-9a-f]{8})-(\d+)-\d+)(\.[^.]*)?")
+FORGOTTEN_S = 24 * 3600  # nobody writes one file of another host for so long without a change of it
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -25,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Hands out a temporary path beside `path`; on success it takes the name `path`, on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as cv2, pandas and torch choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_owner(os.getpid())}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -43,11 +47,31 @@ def alive(process: int) -> bool:
     return True
 
 
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _owner(process: int) -> str:
+    """A process, apart from one of the same number on another host, or before this one: containers count from 1."""
+    try:
+        began = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]  # in ticks since the boot
+    except OSError:  # it is not alive, or the system has no such file
+        began = "0"
+    return f"{_host()}-{process}-{began}"
+
+
 def sweep(folder: Path) -> None:
     """Remove what `replacing` handed out under `folder` to processes that were killed before they could."""
     for path in folder.rglob(".*"):
-        if (match := TEMPORARY.fullmatch(path.name)) and path.is_file() and not alive(int(match[1])):
-            path.unlink(missing_ok=True)
+        if match := TEMPORARY.fullmatch(path.name):
+            owner, host, process = match[1], match[2], int(match[3])
+            with contextlib.suppress(OSError):  # its writer is done with it, or it is a folder
+                if host == _host():
+                    at_work = alive(process) and owner == _owner(process)
+                else:  # a container that is gone, or another machine at this folder
+                    at_work = time.time() - path.stat().st_mtime < FORGOTTEN_S
+                if not at_work:
+                    path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

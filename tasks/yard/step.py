@@ -6,20 +6,36 @@ else. What it must not depend on (which door called it, the number of processes,
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import multiprocessing
+import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from tasks.yard.files import FULL_DISK
+
+CGROUP = Path("/sys/fs/cgroup")  # a process in a container sees its own group there
+
 
 class BadInput(ValueError):
     """Input that a person has to fix. The message names the file, the row or key, and the fix."""
+
+
+class WorkerKilled(MemoryError):
+    """A worker process was killed from outside over one item, twice. The message names the item."""
+
+
+def plain(error: BaseException) -> str | None:
+    """What to say of an error that a person can mend without a traceback; None if it is none of these."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        place = f" at {error.filename}" if error.filename else ""
+        return f"the disk is full{place} ({error.strerror}); make room and run again, what is finished is kept"
+    return str(error) if isinstance(error, (BadInput, WorkerKilled)) else None
 
 
 def suggestion(wrong: str, known: Iterable[str], label: str = "there are") -> str:
@@ -53,28 +69,29 @@ def serial(fn, items, *, names, parallel=True):
         yield index, attempt(fn, item)
 
 
-def end_with_parent() -> None:
-    """End this worker process when its parent ends: without it the workers of a pool outlive a `kill -9`."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+def cores() -> int:
+    """The cores that this process may use. `os.cpu_count` counts those of the machine: a container, `taskset` and a
+    batch system give fewer, and threads beyond them only wait for each other."""
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(given, _cgroup_cores())))
 
 
-def process_pool(workers: int | None = None) -> ProcessPoolExecutor:
-    """Worker processes from a clean fork server: forking a process that has threads (torch, Prefect) can deadlock."""
-    context = multiprocessing.get_context("forkserver")
-    return ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context, initializer=end_with_parent)
+def _cgroup_cores() -> float:
+    """The quota of the control group, in version 2 and 1; infinite if there is none."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = " ".join((CGROUP / name).read_text() for name in files).split()
+            return int(quota) / int(period) if int(quota) > 0 else math.inf  # no quota: "max", or -1 in version 1
+    return math.inf
 
 
-def processes(fn, items, *, names, parallel=True):
-    """A map over worker processes, one per core. A single item, or one core, stays in this process."""
-    if not parallel or len(items) < 2 or (os.cpu_count() or 1) < 2:
-        yield from serial(fn, items, names=names)
-        return
-    with process_pool(min(len(items), os.cpu_count() or 1)) as pool:
-        futures = {pool.submit(attempt, fn, item): index for index, item in enumerate(items)}
-        for future in as_completed(futures):
-            yield futures[future], future.exception() or future.result()
+def memory_gb() -> float:
+    """What this process and its like may use together."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((CGROUP / name).read_text()))
+    return min(limits) / 1e9
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
+
+from tasks.yard.step import cores
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     chosen = sys.argv[1:] or every
     if unknown := set(chosen) - set(every):
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
-    print(f"{os.cpu_count()} cores. Ratios are medians of interleaved runs; single figures depend on the machine.")
+    print(f"{cores()} cores. Ratios are medians of interleaved runs; single figures depend on the machine.")
     for name in chosen:
         print(f"\n== {name}", flush=True)
         importlib.import_module(f"tests.benchmarks.{name}").main()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
@@ -20,7 +19,7 @@ import torch
 from torchvision.ops import batched_nms
 
 from tasks.yard.detector.network import load_network
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, cores
 
 AHEAD = 16  # batches under way or waiting to be written
 GREY = 114  # what YOLO is trained to see around an image
@@ -33,7 +32,7 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
     Four batches on a core each take less time than one after the other on four cores: no layer waits for its last part.
     """
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(count or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(count or cores(), initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
     finally:

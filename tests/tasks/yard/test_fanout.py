@@ -13,7 +13,8 @@ import pytest
 
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import folder_hash, read_json
-from tasks.yard.step import BadInput, Context, processes
+from tasks.yard.step import BadInput, Context
+from tasks.yard.workers import processes
 
 
 def double(item: int, folder: Path) -> dict:

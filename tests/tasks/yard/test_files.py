@@ -34,8 +34,19 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert len(list((tmp_path / "one").iterdir())) == len(kept) + 2
     with replacing(tmp_path / "one/mine.json") as mine:  # of a process that is alive
         mine.write_text("half")
+        _, _, owner, suffix = mine.name.split(".")
+        host, process, began = owner.split("-")
+        assert int(process) == os.getpid()
+        # a process of the same number before this one, as in a container; one of another host, which may be at work
+        before, elsewhere, forgotten = (
+            mine.with_name(f".other.{text}.{suffix}")
+            for text in (f"{host}-{process}-{int(began) - 1}", f"0badcafe-{process}-1", "0badcafe-1-1")
+        )
+        for path in (before, elsewhere, forgotten):
+            path.write_text("half")
+        os.utime(forgotten, (0, 0))
         sweep(tmp_path)
-        assert {path.name for path in (tmp_path / "one").iterdir()} == kept | {f".mine.{os.getpid()}.json"}
+        assert {path.name for path in (tmp_path / "one").iterdir()} == kept | {mine.name, elsewhere.name}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])

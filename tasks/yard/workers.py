@@ -1,0 +1,193 @@
+"""Worker processes for a step's map. One that dies takes nothing with it but the item in its hands, which is known by
+name: that item is tried once more, alone, and a new worker serves the others.
+
+A pool of the standard library is broken as a whole when one of its processes dies, and cannot say by which item.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tasks.yard.step import BadInput, WorkerKilled, attempt, cores, memory_gb, serial
+
+# From a clean fork server: forking a process that has threads (torch, Prefect) can deadlock.
+fork_server = multiprocessing.get_context("forkserver")
+
+
+def end_with_parent() -> None:
+    """End this worker process when its parent ends: without it workers outlive a `kill -9`."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def cause(code: int | None) -> str:
+    """Why a process ended, from its exit code, in words that follow "its process"."""
+    if code == -signal.SIGKILL:
+        return f"was killed, most likely because memory ran out (there are {memory_gb():.1f} GB)"
+    if code is not None and code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _serve(jobs: Connection) -> None:
+    """What a worker does: `fn(item)` for each job, until there are no more."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            job = jobs.recv()
+        except EOFError:
+            return
+        outcome = attempt(*job)
+        try:
+            jobs.send(outcome)
+        except Exception as error:  # it cannot be pickled
+            jobs.send(RuntimeError(f"{outcome!r:.200} cannot be handed over: {error}"))
+
+
+class _Worker:
+    """A worker process, and the end of a pipe to it."""
+
+    def __init__(self) -> None:
+        self.jobs, theirs = fork_server.Pipe()
+        self.process = fork_server.Process(target=_serve, args=[theirs])
+        self.process.start()
+        theirs.close()
+
+    def ask(self, fn: Callable[[Any], Any], item: Any) -> Any:
+        """Raises `EOFError` or `OSError` if the worker died."""
+        self.jobs.send((fn, item))
+        return self.jobs.recv()
+
+    def end(self) -> int | None:
+        """Its exit code: it ends once the pipe is closed, if it has not ended before."""
+        self.jobs.close()
+        self.process.join()
+        return self.process.exitcode
+
+
+class Workers:
+    """`count` worker processes, asked from as many threads."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.closed = False
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: set[_Worker] = set()
+        self._starting = threading.Lock()
+        self._seats = threading.Semaphore(count)
+        self._gathering = threading.Lock()
+
+    def __call__(self, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
+        """The result of `fn(item)`, or the exception that it raised, or what to say of an item whose worker died."""
+        with self._seats:
+            outcome, code = self._ask(fn, item)
+        if code is not None and not self.closed:
+            with self._alone():  # memory that several need at once may be enough for one
+                outcome, code = self._ask(fn, item)
+        if code is None:
+            return outcome
+        if self.closed:
+            return InterruptedError("the run is to end")
+        said = f"{name}: its worker process {cause(code)}, twice, the second time while nothing else ran"
+        if code == -signal.SIGKILL:
+            return WorkerKilled(f"{said}; free memory, or take {name} out of the source")
+        return BadInput(f"{said}: a fault of native code that this input leads to; repair it or leave it out")
+
+    def _ask(self, fn: Callable[[Any], Any], item: Any) -> tuple[Any, int | None]:
+        """The outcome, and None; or None, and the exit code of the worker that died over it."""
+        worker = self._take()
+        try:
+            outcome = worker.ask(fn, item)
+        except (EOFError, ConnectionError):
+            self._all.discard(worker)
+            return None, worker.end()
+        self._idle.put(worker)
+        return outcome, None
+
+    def _take(self) -> _Worker:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            with self._starting:
+                if self.closed:
+                    raise InterruptedError("the run is to end") from None
+                worker = _Worker()
+                self._all.add(worker)
+                return worker
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._gathering:  # one thread at a time, or two would hold half of the seats each
+            for _ in range(self.count):
+                self._seats.acquire()
+            try:
+                yield
+            finally:
+                self._seats.release(self.count)
+
+    def kill(self) -> None:
+        """Whoever waits for an outcome has one at once."""
+        with self._starting:
+            self.closed = True
+        for worker in list(self._all):
+            worker.process.kill()
+
+    def end(self) -> None:
+        """To be called when no thread asks any more."""
+        for worker in self._all:
+            worker.end()
+
+
+Call = Callable[[str, Callable[[Any], Any], Any], Any]
+
+
+def _directly(call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
+    return call(name, fn, item)
+
+
+def mapped(
+    fn: Callable[[Any], Any],
+    items: Sequence[Any],
+    names: Sequence[str],
+    count: int,
+    around: Callable[[Call, str, Callable[[Any], Any], Any], Any] = _directly,
+) -> Iterator[tuple[int, Any]]:
+    """`(index, outcome)` of each item as it ends, by `count` worker processes; by this process if `count` is 1.
+
+    `around` is called for each item in a thread, and makes the call itself: for a record of it somewhere.
+    """
+    workers = Workers(count) if count > 1 else None
+    call: Call = workers or (lambda name, fn, item: attempt(fn, item))
+    threads = ThreadPoolExecutor(count)
+    try:
+        futures = {threads.submit(around, call, names[i], fn, item): i for i, item in enumerate(items)}
+        for future in as_completed(futures):
+            yield futures[future], future.exception() or future.result()
+    except BaseException:  # Ctrl-C, or nobody wants the rest
+        if workers:
+            workers.kill()
+        raise
+    finally:
+        threads.shutdown(wait=workers is not None, cancel_futures=True)
+        if workers:
+            workers.end()
+
+
+def processes(fn, items, *, names, parallel=True):
+    """A map over worker processes, one a core. A single item, or one core, stays in this process."""
+    count = min(len(items), cores())
+    if not parallel or count < 2:
+        return serial(fn, items, names=names)
+    return mapped(fn, items, names, count)
