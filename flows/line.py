@@ -35,7 +35,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import champion
+from tasks.yard.tracking import champion, owed, store
 from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
 NETWORK_RETRIES = 2
@@ -74,6 +74,8 @@ class LineRun:
             self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
+        else:
+            owed.pay()
 
     @property
     def parent(self) -> str | None:
@@ -240,12 +242,22 @@ def _run(run: LineRun) -> Outcome | State:
         if waiting := [name for name in failed if name not in own]:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
         return Failed(message="\n".join(lines))
-    verdict = champion.settle(line) if run.made else None
+    verdict = _challenge(line) if run.made else None
     run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
     key = f"{line.replace('_', '-')}-result"
     text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
+
+
+def _challenge(line: str) -> str | None:
+    """What became of the champion. An MLflow that fails costs the challenge, not the run."""
+    try:
+        return champion.settle(line)
+    except Exception as error:
+        if not store.is_fault(error):
+            raise
+        return f"nobody was judged, because MLflow failed: {error}"
 
 
 def _run_stages(run: LineRun) -> dict[str, State]:
