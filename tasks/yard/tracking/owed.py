@@ -6,7 +6,6 @@ Writes .trainyard/owed/<run>/   run.json and a copy of each file that it names
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -51,13 +50,18 @@ def _plain(error: Exception) -> str:
 
 def _keep(run: Run) -> None:
     """Whole or not at all: the folder gets its name last."""
-    temporary = _folder() / f".{run.id}.{os.getpid()}"
+    temporary = _folder() / f".{run.id}"
     temporary.mkdir(parents=True)
     try:
         described.write(run, temporary)
         temporary.replace(_folder() / run.id)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def forget_half(run_id: str) -> None:
+    """Remove what is left of a run whose process was killed while it kept it, or sent it."""
+    shutil.rmtree(_folder() / f".{run_id}", ignore_errors=True)
 
 
 def pay() -> None:
@@ -70,7 +74,7 @@ def pay() -> None:
                 sending.send(described.read(path))
                 log.info("%s, which was owed, is in MLflow now", path.name)
                 # Its name first: half a folder would be taken for an entry.
-                shutil.rmtree(path.replace(path.with_name(f".{path.name}.paid")))
+                shutil.rmtree(path.replace(path.with_name(f".{path.name}")))
     except Timeout:
         log.info("another run is telling MLflow what is owed")
     except Exception as error:

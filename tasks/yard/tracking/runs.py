@@ -57,6 +57,7 @@ def settle_earlier() -> None:
     owed.pay()
     try:
         for run_id in alive.killed():
+            owed.forget_half(run_id)
             client, line = store.client(), run_id.partition(".")[0]
             known = sending.found(client, line, run_id)
             if known and client.get_run(known).info.status == "RUNNING":

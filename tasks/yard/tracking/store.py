@@ -56,6 +56,11 @@ def uri() -> str:
     return told if file is None else f"{sqlite_file.SCHEME}{checkout() / file}"
 
 
+def shown() -> str:
+    """Where the store is, as it may be printed."""
+    return str(sqlite_file.of(uri()) or health.shown(uri()))
+
+
 def fault() -> str | None:
     """Why the store cannot be used now, with the fix; None if it can. Found out within seconds."""
     address = uri()
@@ -83,8 +88,8 @@ def client() -> MlflowClient:
             connected = mlflow.MlflowClient()
             connected.search_experiments(max_results=1)
         except Exception as error:  # whatever MLflow, SQLAlchemy, Alembic or the network raise
-            place = f"{file}: MLflow cannot use it" if file else f"{health.shown(address)} fails"
-            raise Unavailable(f"{place} ({_first_line(error)}){f'; {sqlite_file.WAY_OUT}' if file else ''}") from error
+            way_out = f"; {sqlite_file.WAY_OUT}" if file else ""
+            raise Unavailable(f"{shown()}: MLflow fails with it ({_first_line(error)}){way_out}") from error
     return connected
 
 
