@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
         "status", help="which stages are up to date, and why the others are not", description=_status.__doc__
     )
     status.add_argument("line", nargs="?", help="all lines by default")
+    check = commands.add_parser(
+        "check",
+        help="is all there that a run of a line needs: MLflow, remote, room, sources",
+        description=_check.__doc__,
+    )
+    check.add_argument("line", help=f"one of: {', '.join(params.lines())}")
     view = commands.add_parser("view", help="play a recording in the browser", description=_view.__doc__)
     view.add_argument("line", help="a line that has a viewer")
     view.add_argument("recording", help="its name: a folder in data/<line>/download")
@@ -50,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command != "serve":  # which ends its servers first
         ending.on_signals()
     try:
-        return {"run": _run, "status": _status, "view": _view, "serve": _serve}[chosen.command](chosen)
+        return {"run": _run, "status": _status, "check": _check, "view": _view, "serve": _serve}[chosen.command](chosen)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     """Bring a line up to date. Each stage of dvc.yaml that has changed runs as a Prefect task; the others are shown as
     up to date."""
+    from flows import check
+
     params.refuse_unknown_line(chosen.line)
     if not chosen.wait:
         try:
@@ -69,10 +77,12 @@ def _run(chosen: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             return HELD
     began = time.monotonic()
+    check.refuse(chosen.line, chosen.set)
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
         from flows import results
         from flows.line import STOPPED, run_line
+        from tasks.yard.tracking import owed
 
         environment.wait()
         state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
@@ -91,6 +101,8 @@ def _run(chosen: argparse.Namespace) -> int:
         f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date or restored: "
         f"{wall_s:.0f} s, of which {inside_s:.0f} s in steps."
     )
+    if said := owed.said():
+        print(said[0].upper() + said[1:] + ".")
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
     return 0
 
@@ -98,6 +110,7 @@ def _run(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
     from flows.graph import Graph
+    from tasks.yard.tracking import owed
 
     params.load()
     if chosen.line is not None:
@@ -108,7 +121,20 @@ def _status(chosen: argparse.Namespace) -> int:
         for name in [name for name in graph.stages if name not in shown]:
             shown.add(name)
             print(f"{name:48} {'; '.join(graph.why(name)) or 'up to date'}")
+    if said := owed.said():
+        print(said)
     return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    """Ask all that a run needs of the world around it, and change nothing: a line a thing, and exit status 2 if a run
+    could not be."""
+    from flows import check
+
+    params.refuse_unknown_line(chosen.line)
+    found = list(check.findings(chosen.line))
+    print(*found, sep="\n")
+    return 2 if any(finding.fault and not finding.bearable for finding in found) else 0
 
 
 def _view(chosen: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, cores
-from tasks.yard.tracking import champion
+from tasks.yard.tracking import champion, owed, store
 from tasks.yard.tracking.runs import end_flow_run, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -88,6 +88,8 @@ class LineRun:
             self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
+        else:
+            owed.pay()
 
     @property
     def parent(self) -> str | None:
@@ -292,7 +294,7 @@ def _run(run: LineRun) -> Outcome | State:
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
-    verdict = champion.settle(line) if run.made else None
+    verdict = _challenge(line) if run.made else None
     run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
     key = f"{line.replace('_', '-')}-result"
     text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
@@ -312,6 +314,16 @@ def _stop(run: LineRun, error: BaseException) -> None:
     if not isinstance(error, environment.ServerGone):
         with get_client(sync_client=True) as server:
             end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))
+
+
+def _challenge(line: str) -> str | None:
+    """What became of the champion. An MLflow that fails costs the challenge, not the run."""
+    try:
+        return champion.settle(line)
+    except Exception as error:
+        if not store.is_fault(error):
+            raise
+        return f"nobody was judged, because MLflow failed: {error}"
 
 
 def _run_stages(run: LineRun) -> dict[str, State]:

@@ -10,7 +10,7 @@ from typing import Any
 from flows.environment import SERVED
 from flows.worker import Made
 from tasks.yard.files import read_json
-from tasks.yard.tracking import store
+from tasks.yard.tracking import runs, store
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
@@ -49,7 +49,7 @@ def table(line: str) -> str:
 
 def mlflow_url(line: str, run_id: str | None) -> str:
     base_url = store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
-    return store.link(base_url, line, run_id) if base_url else f"`make serve` shows the runs of {line}"
+    return runs.link(base_url, line, run_id) if base_url else f"`make serve` shows the runs of {line}"
 
 
 def markdown(line: str, run_id: str | None) -> str:

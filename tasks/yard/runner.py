@@ -21,7 +21,7 @@ from tasks.yard.files import digest, file_hash, sweep
 from tasks.yard.sources import watch
 from tasks.yard.stage import Stage, entries, matrix_items, stage
 from tasks.yard.step import BadInput, Context, suggestion
-from tasks.yard.tracking.runs import stage_run
+from tasks.yard.tracking.runs import ranked_first, stage_run
 
 BORROWED = "_params"
 
@@ -70,7 +70,7 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     this.out.mkdir(parents=True, exist_ok=True)
     ctx = replace(ctx, code=_code_hash(this))
     with watch.remembered(this):
-        if not this.tracked:
+        if not (this.tracked and ranked_first()):
             metrics = module.run(section, this.out, ctx, **inputs)
         else:
             with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:

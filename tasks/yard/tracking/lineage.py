@@ -1,28 +1,48 @@
-"""The lineage of a run: the git commit, DVC's hashes of the inputs and outputs of its stage, and MLflow datasets."""
+"""The lineage of a run: the git commit and what differs from it, DVC's hashes of what its stage reads and writes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import subprocess
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
 from tasks.yard.stage import Stage
 
-if TYPE_CHECKING:  # mlflow takes 4 s to import
-    from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
+log = logging.getLogger(__name__)
+
+DIFF_LIMIT = 200_000  # characters
 
 
-def git_commit() -> str:
-    """The commit of the checkout, `-dirty` if tracked files differ from it; "unknown" outside git."""
-    describe = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    result = subprocess.run(describe, capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else "unknown"
+def git_state(say: bool) -> tuple[str, str]:
+    """The commit of the checkout, and what differs from it, cut at `DIFF_LIMIT`; "unknown" outside git.
+
+    The commit is `-dirty` if more differs than params.yaml and dvc.lock, which every run may change: params are in the
+    run, and in the diff, and dvc.lock is what the run makes. `say`: why git does not answer in a checkout of git.
+    """
+    head = _git("rev-parse", "HEAD")
+    if head is None or head.returncode:
+        reason = head.stderr.strip() if head else ""
+        if say and reason and "not a git repository" not in reason:
+            log.warning("the git commit of this run is unknown: %s", " ".join(reason.split()))
+        return "unknown", ""
+    dirty = _git("diff", "--quiet", "HEAD", "--", ".", ":(exclude)params.yaml", ":(exclude)dvc.lock")
+    diff = _git("diff", "--no-ext-diff", "--no-color", "HEAD", "--", ".", ":(exclude)dvc.lock")
+    text = diff.stdout if diff else ""
+    if len(text) > DIFF_LIMIT:
+        text = f"{text[:DIFF_LIMIT]}\n(cut here: {len(text)} characters in all)\n"
+    return head.stdout.strip() + ("-dirty" if dirty and dirty.returncode == 1 else ""), text
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """None: there is no git."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def dvc_hash(path: Path) -> str:
@@ -42,29 +62,3 @@ def locked_hashes(stage: Stage) -> dict[str, str]:
     outs = {out["path"]: out["md5"] for entry in stages.values() for out in entry.get("outs", []) if "md5" in out}
     deps = stage.data_deps()
     return {path: md5 for path, md5 in sorted(outs.items()) if any(path == d or path.startswith(f"{d}/") for d in deps)}
-
-
-def log_datasets(client: MlflowClient, run_id: str, stage: Stage) -> None:
-    """The stage's data deps as MLflow datasets, named by path, with DVC's hash as digest."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    inputs = []
-    for path, md5 in locked_hashes(stage).items():
-        dataset = Dataset(name=path, digest=md5[:36], source_type="dvc", source=json.dumps({"path": path, "md5": md5}))
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "input")]))
-        client.set_tag(run_id, f"dvc.dep.{path}", md5)
-    if inputs:
-        log_inputs(client, run_id, inputs)
-
-
-def log_inputs(client: MlflowClient, run_id: str, inputs: list[DatasetInput]) -> None:
-    """Of runs that end at once, each adds the data sets that all of them have read, and MLflow refuses all but the
-    first of them: asked again, it finds them there."""
-    from mlflow.exceptions import MlflowException
-
-    for wait_s in (0.1, 0.4, 1.6):
-        try:
-            return client.log_inputs(run_id, datasets=inputs)
-        except MlflowException:
-            time.sleep(wait_s)
-    return client.log_inputs(run_id, datasets=inputs)

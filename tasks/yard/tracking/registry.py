@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from tasks.yard.stage import Stage
 from tasks.yard.tracking import store
+from tasks.yard.tracking.described import Model
 from tasks.yard.tracking.lineage import dvc_hash
 
 CHAMPION = "champion"
 
 
-def log_model(run_id: str, stage: Stage, served: Callable) -> None:
-    """Log the model with its signature and register it. The loader is code of this project: nothing is unpickled."""
-    import mlflow
+def described_model(stage: Stage) -> Model | None:
+    """The model that a stage serves, with its signature; None if it serves none."""
+    served = getattr(stage.module(), "served_model", None)
+    model = served and served(stage.out, stage.item)
+    if not model:
+        return None
     from mlflow.models import infer_signature
 
-    model = served(stage.out, stage.item)
-    if model is None:
-        return
-    loader, data_path, inputs = model
-    predictor = sys.modules[loader]._load_pyfunc(str(data_path))
-    for name in ("mlflow.tracking._model_registry.fluent", "mlflow.store.model_registry"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the signature is given; what MLflow would rather have is an example beside it
-        mlflow.pyfunc.log_model(
-            name="model",
-            loader_module=loader,
-            data_path=str(data_path),
-            code_paths=["tasks", "models"],
-            signature=infer_signature(inputs, predictor.predict(inputs)),
-            pip_requirements="requirements.lock",
-            registered_model_name=stage.line,
-        )
+    loader, data, inputs = model
+    predictor = sys.modules[loader]._load_pyfunc(str(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # integers that might be missing one day
+        signature = infer_signature(inputs, predictor.predict(inputs)).to_dict()
+    return Model(loader, Path(data), signature, [Path("tasks"), Path("models")], Path("requirements.lock"))
 
 
 def versions_of(line: str, stage: str, out: Path) -> list[str]:

@@ -5,67 +5,83 @@ Steps never log. A run is filled from the inputs and outputs of the step:
     params, metrics     of the step
     history.jsonl       curves
     pictures, pages     and videos, as artifacts
-    dependencies        of the stage, with their DVC hashes, and the git commit
+    dependencies        of the stage, with their DVC hashes, the git commit and what differs from it
     model               registered under the line's name, if the step's module has `served_model(out, item)`
 
 A folder `runs/<name>` with a params.json is a child run, with what it has of metrics.json, history.jsonl and pictures.
+
+Nothing here raises because of MLflow: what it cannot be told is owed (tasks/yard/tracking/owed.py).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.yard.files import alive, read_json
+from tasks.yard.files import read_if_there, read_json
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import store
-from tasks.yard.tracking.lineage import dvc_hash, git_commit, log_datasets
-from tasks.yard.tracking.registry import log_model
+from tasks.yard.tracking import alive, described, lineage, owed, registry, sending, store
+from tasks.yard.tracking.described import Run
 
-if TYPE_CHECKING:  # mlflow takes 4 s to import
-    from mlflow import MlflowClient
+log = logging.getLogger(__name__)
 
 SHOWN = (".png", ".html", ".mp4", ".json")  # what people look at; weights go in with the model, data stay in DVC
 CHILDREN = "runs"
-PROCESS = "trainyard.process"  # host:pid
-METRICS_A_BATCH = 1000  # MLflow's limit for one call
+DIFF = "git.diff"
 
 
-def this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _begin(run: Run) -> Run:
+    """Show the run as running, if MLflow can be told now."""
+    try:
+        alive.begin(run.id)
+        sending.begin(store.client(), run)
+    except Exception as error:
+        log.debug("%s is not shown as running: %s", run.name, error)
+    return run
 
 
-def end_killed_runs(client: MlflowClient, experiment: str) -> None:
-    """End the runs whose process on this machine has ended, so that they do not stay "running"."""
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        host, _, process = run.data.tags.get(PROCESS, "").rpartition(":")
-        if host == socket.gethostname() and not alive(int(process)):
-            client.set_terminated(run.info.run_id, "KILLED")
+def _end(run: Run) -> None:
+    owed.deliver(replace(run, ended_ms=described.now_ms()))
+    alive.end(run.id)
+
+
+def settle_earlier() -> None:
+    """Tell MLflow what is owed, and end the runs whose process was killed, so that they do not stay "running"."""
+    owed.pay()
+    try:
+        for run_id in alive.killed():
+            owed.forget_half(run_id)
+            client, line = store.client(), run_id.partition(".")[0]
+            known = sending.found(client, line, run_id)
+            if known and client.get_run(known).info.status == "RUNNING":
+                client.set_terminated(known, "KILLED")
+    except Exception as error:
+        log.debug("killed runs are not ended now: %s", error)
+
+
+_flows: dict[str, Run] = {}
 
 
 def start_flow_run(line: str, name: str, tags: Mapping[str, str]) -> str:
     """The parent of the runs that one flow makes. Returns its id."""
-    client = store.client()
-    end_killed_runs(client, store.experiment(client, line))
-    tags = {
-        **tags, "mlflow.runName": name, "line": line, "git.commit": git_commit(), "mlflow.source.name": "flows",
-        PROCESS: this_process(),
-    }  # fmt: skip
-    return client.create_run(store.experiment(client, line), tags=tags).info.run_id
+    settle_earlier()
+    commit, diff = lineage.git_state(say=True)
+    tags = {**tags, "git.commit": commit, "mlflow.source.name": "flows"}
+    run = _begin(Run(line, name, described.new_id(line), tags, texts={DIFF: diff} if diff else {}))
+    _flows[run.id] = run
+    return run.id
 
 
 def end_flow_run(run_id: str, status: str, metrics: Mapping[str, Any], artifacts: list[Path]) -> None:
-    client = store.client()
-    _log_metrics(client, run_id, metrics)
-    for path in artifacts:
-        client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id, status)
+    run = _flows.pop(run_id)
+    _end(replace(run, status=status, metrics=_values(metrics), files={path.name: path for path in artifacts}))
 
 
 @contextmanager
@@ -74,28 +90,26 @@ def stage_run(
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """One stage's run; call what it yields with the metrics once the step is done. A failed step leaves a FAILED
     run."""
-    client = store.client()
-    tags = {
-        **tags,
-        "mlflow.runName": stage.name.removeprefix(f"{stage.line}-"),
-        "mlflow.source.name": f"python -m tasks {stage.name}",
-        "line": stage.line,
-        "stage": stage.name,
-        "git.commit": git_commit(),
-        PROCESS: this_process(),
-        **({"mlflow.parentRunId": parent_run} if parent_run else {}),
-    }
-    run_id = client.create_run(store.experiment(client, stage.line), tags=tags).info.run_id
-    began = time.monotonic()
+    if parent_run is None:  # else the flow has done it
+        settle_earlier()
+    commit, diff = lineage.git_state(say=parent_run is None)
+    source = f"python -m tasks {stage.name}"
+    tags = {**tags, "stage": stage.name, "git.commit": commit, "mlflow.source.name": source}
+    name, texts = stage.name.removeprefix(f"{stage.line}-"), {DIFF: diff} if diff else {}
+    run = _begin(Run(stage.line, name, described.new_id(stage.line), tags, parent_run, texts=texts))
+    began, made = time.monotonic(), {}
     try:
-        yield lambda metrics: _log_outcome(
-            client, run_id, stage, params, {**metrics, "wall_s": time.monotonic() - began}
-        )
+        yield lambda metrics: made.update(metrics, wall_s=time.monotonic() - began)
     except BaseException as error:
-        client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:5000])
-        client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        _end(replace(run, status=status, tags={**tags, "error": f"{type(error).__name__}: {error}"[:5000]}))
         raise
-    client.set_terminated(run_id, "FINISHED")
+    _end(_finished(run, stage, params, made))
+
+
+def ranked_first() -> bool:
+    """Of the processes that torchrun or SLURM started for one stage, is this the one that tracks it?"""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0
 
 
 def own_params(stage: Stage, params: Mapping) -> dict[str, Any]:
@@ -109,38 +123,39 @@ def own_params(stage: Stage, params: Mapping) -> dict[str, Any]:
     return flat
 
 
-def _log_outcome(client: MlflowClient, run_id: str, stage: Stage, params: Mapping, metrics: Mapping) -> None:
-    _log_params(client, run_id, own_params(stage, params))
-    _log_metrics(client, run_id, metrics)
-    _log_history(client, run_id, stage.out / "history.jsonl")
-    log_datasets(client, run_id, stage)
-    client.set_tag(run_id, f"dvc.out.{stage.out}", dvc_hash(stage.out))
-    for path in sorted(stage.out.rglob("*")):
-        folder = path.parent.relative_to(stage.out)
-        if path.suffix in SHOWN and not path.name.startswith(".") and folder.parts[:1] != (CHILDREN,):
-            client.log_artifact(run_id, str(path), str(folder).removeprefix("."))
-    for described in sorted((stage.out / CHILDREN).glob("*/params.json")):
-        _log_child(client, run_id, stage, described.parent)
-    if served := getattr(stage.module(), "served_model", None):
-        log_model(run_id, stage, served)
+def _finished(run: Run, stage: Stage, params: Mapping, metrics: Mapping) -> Run:
+    run = replace(run, status="FINISHED", params=own_params(stage, params), metrics=_values(metrics))
+    try:
+        return replace(
+            run,
+            tags={**run.tags, f"dvc.out.{stage.out}": lineage.dvc_hash(stage.out)},
+            metrics=[*run.metrics, *_curves(stage.out / "history.jsonl")],
+            datasets=lineage.locked_hashes(stage),
+            files=dict(_shown(stage.out)),
+            children=[_child(run, stage, path.parent) for path in sorted((stage.out / CHILDREN).glob("*/params.json"))],
+            model=registry.described_model(stage),
+        )
+    except Exception:  # the step has done its work, and a fault of the page about it must not undo that
+        log.warning("%s: what it made cannot be described for MLflow", stage.name, exc_info=True)
+        return run
 
 
-def _log_child(client: MlflowClient, parent: str, stage: Stage, folder: Path) -> None:
+def _shown(out: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if path.suffix in SHOWN and not path.name.startswith(".") and name.parts[0] != CHILDREN:
+            yield name.as_posix(), path
+
+
+def _child(run: Run, stage: Stage, folder: Path) -> Run:
     """One of the runs that a step made itself, such as a trial of a search."""
-    tags = {
-        "mlflow.runName": folder.name,
-        "mlflow.parentRunId": parent,
-        "line": stage.line,
-        "stage": f"{stage.name}/{folder.name}",
-    }
-    run_id = client.create_run(store.experiment(client, stage.line), tags=tags).info.run_id
-    _log_params(client, run_id, dict(_flatten(read_json(folder / "params.json"))))
-    metrics = folder / "metrics.json"
-    _log_metrics(client, run_id, read_json(metrics) if metrics.exists() else {})
-    _log_history(client, run_id, folder / "history.jsonl")
-    for picture in sorted(folder.glob("*.png")):
-        client.log_artifact(run_id, str(picture))
-    client.set_terminated(run_id, "FINISHED")
+    return Run(
+        run.line, folder.name, f"{run.id}.{folder.name}", {"stage": f"{stage.name}/{folder.name}"}, run.id, "FINISHED",
+        run.began_ms, described.now_ms(),
+        params=dict(_flatten(read_json(folder / "params.json"))),
+        metrics=[*_values(read_if_there(folder / "metrics.json")), *_curves(folder / "history.jsonl")],
+        files={path.name: path for path in sorted(folder.glob("*.png"))},
+    )  # fmt: skip
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -151,32 +166,24 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    client.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
+def _values(metrics: Mapping[str, Any]) -> list[tuple[str, Any, int]]:
+    return [(name, value, 0) for name, value in metrics.items()]
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, Any]) -> None:
-    _log_steps(client, run_id, [(name, value, 0) for name, value in metrics.items()])
+def _curves(path: Path) -> Iterable[tuple[str, Any, int]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    for i, row in enumerate(rows):
+        for name, value in _flatten(row):
+            yield f"curve/{name}", value, int(row.get("epoch", i))
 
 
-def _log_history(client: MlflowClient, run_id: str, path: Path) -> None:
-    if path.exists():
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        steps = [(name, value, int(row.get("epoch", i))) for i, row in enumerate(rows) for name, value in _flatten(row)]
-        _log_steps(client, run_id, [(f"curve/{name}", value, step) for name, value, step in steps])
-
-
-def _log_steps(client: MlflowClient, run_id: str, values: list[tuple[str, Any, int]]) -> None:
-    """Batched: 0.15 ms a value instead of 21 ms. What is not a number (None: could not be computed) is left out."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    numbers = [
-        Metric(name.replace("@", "_at_"), float(value), now, step)
-        for name, value, step in values
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
-    for start in range(0, len(numbers), METRICS_A_BATCH):
-        client.log_batch(run_id, metrics=numbers[start : start + METRICS_A_BATCH])
+def link(base_url: str, line: str, run_id: str | None) -> str:
+    """Where the MLflow pages at `base_url` show a run of ours, or all runs of the line; the pages' own address if
+    MLflow does not say."""
+    try:
+        client = store.client()
+        known = sending.found(client, line, run_id) if run_id else None
+        return f"{base_url}/#/experiments/{store.experiment(client, line)}" + (f"/runs/{known}" if known else "")
+    except Exception as error:
+        log.debug("no link to the run: %s", error)
+        return base_url

@@ -1,4 +1,7 @@
-"""The MLflow store: `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` in the project with artifacts under `mlruns/`.
+"""The MLflow store: `MLFLOW_TRACKING_URI`, or mlflow.db in the checkout with its artifacts under mlruns/.
+
+`dvc exp run --temp` and `--queue` work in a copy of the checkout that is deleted afterwards: the store, and all that
+the yard remembers of runs, is that of the checkout itself.
 
 This room is the only one that imports mlflow.
 """
@@ -7,45 +10,112 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import health, sqlite_file
+
 if TYPE_CHECKING:  # mlflow takes 4 s to import
     from mlflow import MlflowClient
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
-STATE = Path(".trainyard")
+# MLflow's own are 7 retries, each after twice the wait, and 120 s: a server that dies costs 4 minutes a call.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # s; it may take that long until an uploaded model lies in a bucket
+}
+
+
+class Unavailable(BadInput):
+    """The MLflow store cannot be used now. The message names it, and the fix."""
+
+
+def checkout() -> Path:
+    """The checkout that this process works for: the folder it is in, or the one that DVC copied it from."""
+    here = Path.cwd()
+    copies = (folder for folder in (here, *here.parents) if folder.parts[-3:] == (".dvc", "tmp", "exps"))
+    return next((folder.parents[2] for folder in copies), here)
+
+
+def state() -> Path:
+    """Where the yard remembers what is to be done about its runs."""
+    folder = checkout() / ".trainyard"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def uri() -> str:
+    """Of the store; a relative path is one in the checkout."""
+    told = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    file = sqlite_file.of(told)
+    return told if file is None else f"{sqlite_file.SCHEME}{checkout() / file}"
+
+
+def shown() -> str:
+    """Where the store is, as it may be printed."""
+    return str(sqlite_file.of(uri()) or health.shown(uri()))
+
+
+def fault() -> str | None:
+    """Why the store cannot be used now, with the fix; None if it can. Found out within seconds."""
+    address = uri()
+    file = sqlite_file.of(address)
+    return health.fault(address) if file is None else sqlite_file.fault(file)
 
 
 def client() -> MlflowClient:
-    """A client of the configured store, which is created or migrated by one process at a time."""
-    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+    """A client of the store, which is created by one process at a time. Raises `Unavailable`."""
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    if said := fault():
+        raise Unavailable(said)
+    os.environ["MLFLOW_TRACKING_URI"] = address = uri()
     import mlflow  # 4 s to import, and most commands never need it
 
     for name in ("mlflow", "alembic"):  # table creation and advice on environments are of no use to the reader of a run
         logging.getLogger(name).setLevel(logging.ERROR)
-
-    STATE.mkdir(exist_ok=True)
-    with FileLock(STATE / "mlflow.lock"):
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        connected = mlflow.MlflowClient()
-        connected.search_experiments(max_results=1)
+    file = sqlite_file.of(address)
+    with FileLock(state() / "mlflow.lock") if file else nullcontext():
+        try:
+            if file:
+                sqlite_file.prepare(file)
+            mlflow.set_tracking_uri(address)
+            connected = mlflow.MlflowClient()
+            connected.search_experiments(max_results=1)
+        except Exception as error:  # whatever MLflow, SQLAlchemy, Alembic or the network raise
+            way_out = f"; {sqlite_file.WAY_OUT}" if file else ""
+            raise Unavailable(f"{shown()}: MLflow fails with it ({_first_line(error)}){way_out}") from error
     return connected
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def is_fault(error: BaseException) -> bool:
+    """Is this a fault of the store, or of the way to it, and not one of our code?"""
+    packages = ("mlflow", "sqlalchemy", "sqlite3", "alembic")
+    return isinstance(error, OSError | Unavailable) or type(error).__module__.split(".")[0] in packages
 
 
 def experiment(connected: MlflowClient, line: str) -> str:
     """The id of the line's experiment: one a line."""
     import mlflow
 
-    with FileLock(STATE / "mlflow.lock"):
+    file = sqlite_file.of(uri())
+    place = {"artifact_location": str(sqlite_file.artifacts(file) / line)} if file else {}  # else that of this process
+    with FileLock(state() / "mlflow.lock") if file else nullcontext():
         known = connected.get_experiment_by_name(line)
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for language models
         if known:
             return known.experiment_id
         try:
-            return connected.create_experiment(line, tags=kind)
+            return connected.create_experiment(line, tags=kind, **place)
         except mlflow.MlflowException:  # a server may have other clients, which this lock does not hold off
             if made := connected.get_experiment_by_name(line):
                 return made.experiment_id
@@ -58,10 +128,5 @@ def experiment_id(line: str) -> str:
 
 def server_url() -> str | None:
     """The MLflow server that keeps the store, if it is one."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_STORE)
-    return uri if uri.startswith("http") else None
-
-
-def link(base_url: str, line: str, run_id: str | None) -> str:
-    """Where the MLflow pages at `base_url` show a run of the line, or all of its runs."""
-    return f"{base_url}/#/experiments/{experiment_id(line)}" + (f"/runs/{run_id}" if run_id else "")
+    address = uri()
+    return address if address.startswith("http") else None

@@ -11,37 +11,44 @@ from pathlib import Path
 import pytest
 
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import runs, store
+from tasks.yard.tracking import runs, sending, store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_store")]
 
 ROOT = Path(__file__).parents[4]
 
 
-@pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    yield
-    sys.modules["mlflow"].set_tracking_uri(None)
-
-
-def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_others_are_left():
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_are_left(tmp_path, monkeypatch):
+    """In a container a process has another name of host every time, and the numbers of processes begin anew."""
     code = (
-        "import os, signal; from tasks.yard.tracking.runs import start_flow_run\n"
-        "print(start_flow_run('toy', 'toy', {}), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import sys; from tasks.yard.tracking.runs import start_flow_run\n"
+        "print(start_flow_run('toy', 'toy', {}), flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        killed = process.stdout.read().strip()
-    assert process.returncode == -signal.SIGKILL and killed
-    client = store.client()
-    # The same number of a process that is gone here may be one at work there.
-    tags = {runs.PROCESS: f"another-machine:{process.pid}"}
-    elsewhere = client.create_run(store.experiment_id("toy"), tags=tags).info.run_id
-    first, second = (runs.start_flow_run("toy", "toy", {}) for _ in range(2))
-    status = {run_id: client.get_run(run_id).info.status for run_id in (killed, elsewhere, first, second)}
-    assert status == {killed: "KILLED", elsewhere: "RUNNING", first: "RUNNING", second: "RUNNING"}
+    (tmp_path / "other").mkdir()  # another checkout, with the same store
+    begun = []
+    for folder in (tmp_path, tmp_path, tmp_path / "other"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        begun.append((process, process.stdout.readline().strip()))
+    try:
+        for process, _ in (begun[0], begun[2]):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        own = runs.start_flow_run("toy", "toy", {})
+        client = store.client()
+        ids = [*(run_id for _, run_id in begun), own]
+        found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in ids]
+        # The one of the other checkout is that checkout's to end.
+        assert found == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+        runs.end_flow_run(own, "FINISHED", {}, [])
+        assert {path.name for path in Path(".trainyard/alive").iterdir()} == {begun[1][1]}
+    finally:
+        for process, _ in begun:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture

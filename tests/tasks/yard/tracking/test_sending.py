@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput
 
 from tasks.yard.tracking import store
-from tasks.yard.tracking.lineage import log_inputs
+from tasks.yard.tracking.sending import log_inputs
 
 pytestmark = pytest.mark.slow
 

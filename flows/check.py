@@ -1,0 +1,209 @@
+"""Asks all that a run of a line needs of the world around it, within seconds: before anything is run or deleted.
+
+    python -m flows check <line>
+
+A line a thing: ok, a warning that a run can bear, or an error with the fix.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dvc.config import Config
+from dvc.exceptions import DvcException
+
+from tasks.yard import params as params_file
+from tasks.yard import stage as stages
+from tasks.yard.files import write_text
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources import watch
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import store
+
+LIMIT_S = 10.0  # for all that is asked over a network, which is asked at once
+LEAST_B = 200e6  # of free room: databases, logs and temporary files want some
+PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    fault: str | None = None  # with the fix
+    bearable: bool = False  # a run does without it
+
+    def __str__(self) -> str:
+        if self.fault is None:
+            return f"ok: {self.what}"
+        return f"{'warning' if self.bearable else 'error'}: {self.fault}"
+
+
+def findings(line: str, assignments: Sequence[str] = ()) -> Iterator[Finding]:
+    """What a run of the line would meet, with the values that `--set` would write."""
+    try:
+        values = _values(assignments)
+        config = Config(".dvc")
+    except (BadInput, DvcException) as error:
+        yield Finding("settings", str(error))
+        return
+    yield Finding("params.yaml")
+    yield from room(_folders(config))
+    outside = _outside(line, values)
+    questions: dict[str, Callable[[], str | None]] = {f"MLflow, {store.shown()}": store.fault}
+    if api := os.environ.get("PREFECT_API_URL"):
+        questions[f"Prefect, PREFECT_API_URL={source_uri.redacted(api)}"] = partial(prefect_fault, api)
+    if name := config["core"].get("remote"):
+        questions[f"DVC remote {name}"] = partial(remote_fault, name, config["remote"].get(name, {}))
+    questions |= {what: partial(source_fault, what, uri) for what, (_, uri) in outside.items()}
+    answers = _asked(questions)
+    current = _up_to_date(line) if any(answers[what] for what in outside) else set()
+    for what, fault in answers.items():
+        if fault and what in outside and outside[what][0] in current:
+            yield Finding(what, f"{fault}; its stage is up to date and keeps what it has", bearable=True)
+        else:
+            yield Finding(what, fault)
+
+
+def _asked(questions: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:
+    """The fault that each question finds, None if it finds none. All are asked at once."""
+    answers: dict[str, str | None] = {
+        what: f"{what}: no answer within {LIMIT_S:.0f} s; connect it, or wait until it is less busy"
+        for what in questions
+    }
+
+    def ask(what: str, question: Callable[[], str | None]) -> None:
+        try:
+            answers[what] = question()
+        except Exception as error:  # of httpx, fsspec, botocore, paramiko, ...
+            answers[what] = f"{what}: {' '.join(str(error).split()) or type(error).__name__}"
+
+    # One that gets no answer must not hold up the end of this process.
+    threads = [threading.Thread(target=ask, args=each, daemon=True) for each in questions.items()]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + LIMIT_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(answers)
+
+
+def _values(assignments: Sequence[str]) -> params_file.Params:
+    """params.yaml as `--set` would leave it. A `--set` that is refused is told by who writes it."""
+    now = params_file.load()
+    if not assignments:
+        return now
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "params.yaml")
+        write_text(copy, Path("params.yaml").read_text(encoding="utf-8"))
+        try:
+            params_file.set_values(list(assignments), copy)
+            return params_file.load(copy)
+        except BadInput:
+            return now
+
+
+def prefect_fault(api: str) -> str | None:
+    import httpx
+
+    shown = f"PREFECT_API_URL={source_uri.redacted(api)}"
+    way_out = "start that server, or unset the variable to use one that runs as long as the command"
+    try:
+        reply = httpx.get(f"{api.rstrip('/')}/health", timeout=LIMIT_S / 2, follow_redirects=True)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        return f"{shown} does not answer ({error}); {way_out}"
+    if reply.status_code in (401, 403):
+        return None  # it is there; whether it lets us in is between Prefect's settings and the server
+    if reply.status_code != 200:
+        return f"{shown} answers, but not as Prefect does ({reply.status_code}); its address ends with /api"
+    return None
+
+
+def remote_fault(name: str, remote: dict) -> str | None:
+    """Of the DVC remote that a run pulls from and pushes to."""
+    url = remote.get("url", "")
+    shown = f"DVC remote {name} ({source_uri.redacted(url)})"
+    way_out = "connect it, or run without it: `dvc remote default --unset`"
+    place = urlsplit(remote.get("endpointurl") or url)
+    if place.scheme in PORTS:
+        try:
+            socket.create_connection((place.hostname or "", place.port or PORTS[place.scheme]), LIMIT_S / 2).close()
+        except OSError as error:
+            return f"{shown} does not answer ({error}); {way_out}"
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            far = repo.cloud.get_remote(name)
+            if far.fs.protocol == "local":  # the first push makes the folder, but not the disk that it lies on
+                return None if Path(far.path).parent.is_dir() else f"{shown}: no such folder; {way_out}"
+            far.fs.exists(far.path)
+    except Exception as error:  # of the library of that kind of remote
+        return f"{shown}: {' '.join(str(error).split()) or type(error).__name__}; {way_out}"
+    return None
+
+
+def _folders(config: Config) -> list[Path]:
+    """What a run writes into: the checkout, DVC's cache and the temporary folder."""
+    cache = config["cache"].get("dir")
+    return [Path(), *([Path(cache)] if cache else []), Path(tempfile.gettempdir())]
+
+
+def room(folders: Sequence[Path], least_b: float = LEAST_B) -> Iterator[Finding]:
+    """Whether there is room on the disk of each folder."""
+    for folder in folders:
+        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        free_b, what = shutil.disk_usage(place).free, f"{folder.absolute()}"
+        fault = f"{what}: only {free_b / 1e6:.0f} MB are free; make room, `dvc gc -w` frees what dvc.lock does not name"
+        yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", fault if free_b < least_b else None)
+
+
+def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]]:
+    """{the key with what it holds: (stage, source)} of the sources, weights and queries that a line's params name."""
+    found = {}
+    for name in stages.entries():
+        step = name.removeprefix(f"{line}-")
+        section = getattr(getattr(values, line), step, None) if step != name else None
+        for key in (*watch.URIS, *watch.PATHS):
+            value = getattr(section, key, None)
+            for uri in [value] if isinstance(value, str) else value or []:
+                found[f"{line}.{step}.{key}: {source_uri.redacted(uri)}"] = name, uri
+    return found
+
+
+def source_fault(what: str, uri: str) -> str | None:
+    """Why a source, a file of weights or a folder of queries cannot be read now."""
+    uri = source_uri.expanded(uri)
+    if source_uri.scheme(uri) == "synth":
+        return None
+    if source_uri.scheme(uri):
+        sources.fingerprint(uri)
+        return None
+    published = "/" not in uri and uri.endswith(".pt")  # the name of weights that are downloaded
+    there = published or Path(uri).expanduser().exists()
+    return None if there else f"{what}: no such file or folder; connect its disk, or mend the key"
+
+
+def _up_to_date(line: str) -> set[str]:
+    """The stages of a line that have nothing to do; a matrix has not if none of its cells has."""
+    from flows.graph import Graph
+
+    graph = Graph(line)
+    stale = {name.partition("@")[0] for name in graph.stages if graph.why(name)}
+    return {name.partition("@")[0] for name in graph.stages} - stale
+
+
+def refuse(line: str, assignments: Sequence[str]) -> None:
+    """Raises `BadInput` with every fault that a run of the line cannot bear."""
+    faults = [found.fault for found in findings(line, assignments) if found.fault and not found.bearable]
+    if faults:
+        raise BadInput("\nerror: ".join(faults))

@@ -1,0 +1,97 @@
+"""The description of a run: all that MLflow is told of it, whether it is told at once or later from disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.yard.files import read_json, write_json
+
+FILE = "run.json"  # of a description that is kept on disk; the files that it names lie beside it
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What MLflow makes a served model of. The loader is code of this project: nothing is unpickled."""
+
+    loader: str  # the module, which has `_load_pyfunc`
+    data: Path  # a file or a folder
+    signature: dict[str, Any]
+    code: list[Path]
+    requirements: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    line: str
+    name: str
+    id: str  # `<line>.<random>`, ours: MLflow gives its own, and may be asked for one twice
+    tags: dict[str, str]
+    parent: str | None = None  # its id
+    status: str = "RUNNING"
+    began_ms: int = field(default_factory=now_ms)
+    ended_ms: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: list[tuple[str, Any, int]] = field(default_factory=list)  # name, value, step
+    datasets: dict[str, str] = field(default_factory=dict)  # path -> DVC's hash
+    texts: dict[str, str] = field(default_factory=dict)  # artifacts by name
+    files: dict[str, Path] = field(default_factory=dict)  # artifacts by name
+    model: Model | None = None
+    children: list[Run] = field(default_factory=list)
+
+
+def new_id(line: str) -> str:
+    return f"{line}.{uuid.uuid4().hex}"
+
+
+def write(run: Run, folder: Path) -> None:
+    """Keep a run in `folder` with a copy of each file: what lies in data/ is made anew by the next run of the stage."""
+
+    def copied(run: Run, here: str) -> dict[str, Any]:
+        def copy(source: Path, name: str) -> str:
+            target = folder / here / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+            return f"{here}/{name}"
+
+        kept = asdict(run)
+        kept["files"] = {name: copy(source, f"files/{name}") for name, source in run.files.items()}
+        if run.model:
+            kept["model"]["data"] = copy(run.model.data, f"model/{run.model.data.name}")
+            kept["model"]["code"] = [copy(path, f"code/{path.name}") for path in run.model.code]
+            kept["model"]["requirements"] = copy(run.model.requirements, f"code/{run.model.requirements.name}")
+        kept["children"] = [copied(child, f"{here}/children/{child.name}") for child in run.children]
+        return kept
+
+    write_json(folder / FILE, copied(run, "."))
+
+
+def read(folder: Path) -> Run:
+    """What `write` kept."""
+    return _restored(read_json(folder / FILE), lambda name: folder / name)
+
+
+def _restored(kept: Mapping[str, Any], place: Callable[[str], Path]) -> Run:
+    model = kept["model"] and Model(
+        **kept["model"]
+        | {
+            "data": place(kept["model"]["data"]),
+            "code": [place(name) for name in kept["model"]["code"]],
+            "requirements": place(kept["model"]["requirements"]),
+        }
+    )
+    files = {name: place(path) for name, path in kept["files"].items()}
+    children = [_restored(child, place) for child in kept["children"]]
+    return Run(**{**kept, "files": files, "model": model, "children": children})

@@ -1,0 +1,95 @@
+"""Runs that MLflow could not be told of are kept on disk, and told by the next run: tracking never costs a result.
+
+Writes .trainyard/owed/<run>/   run.json and a copy of each file that it names
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tasks.yard.tracking import described, sending, store
+from tasks.yard.tracking.described import Run
+
+log = logging.getLogger(__name__)
+
+
+def _folder() -> Path:
+    return store.state() / "owed"
+
+
+def entries() -> list[Path]:
+    """The oldest first."""
+    there = _folder().glob("[!.]*") if _folder().exists() else ()
+    return sorted(there, key=lambda path: path.stat().st_mtime_ns)
+
+
+def deliver(run: Run) -> None:
+    """Tell MLflow of a run that has ended, or keep it. Never raises: the result is made, whatever MLflow thinks."""
+    try:
+        sending.send(run)
+    except Exception as error:
+        reason = _plain(error)
+        try:
+            _keep(run)
+            log.warning("%s is not in MLflow: %s. It is kept, and the next run sends it", run.name, reason)
+        except Exception as fault:  # a full disk
+            log.warning(
+                "%s is not in MLflow (%s) and could not be kept for it (%s); the result itself is in its folder",
+                run.name, reason, _plain(fault),
+            )  # fmt: skip
+
+
+def _plain(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if store.is_fault(error) else f"{type(error).__name__}: {text}"
+
+
+def _keep(run: Run) -> None:
+    """Whole or not at all: the folder gets its name last."""
+    temporary = _folder() / f".{run.id}"
+    temporary.mkdir(parents=True)
+    try:
+        described.write(run, temporary)
+        temporary.replace(_folder() / run.id)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def forget_half(run_id: str) -> None:
+    """Remove what is left of a run whose process was killed while it kept it, or sent it."""
+    shutil.rmtree(_folder() / f".{run_id}", ignore_errors=True)
+
+
+def pay() -> None:
+    """Tell MLflow of the runs that are owed. Never raises; what fails stays owed."""
+    if not entries():
+        return
+    try:
+        with FileLock(_folder().with_suffix(".lock"), timeout=0):
+            for path in entries():
+                sending.send(described.read(path))
+                log.info("%s, which was owed, is in MLflow now", path.name)
+                # Its name first: half a folder would be taken for an entry.
+                shutil.rmtree(path.replace(path.with_name(f".{path.name}")))
+    except Timeout:
+        log.info("another run is telling MLflow what is owed")
+    except Exception as error:
+        log.warning("%s: %s", said(), _plain(error))
+
+
+def said() -> str | None:
+    """What is owed, in a line; None if nothing is."""
+    names = []
+    for path in entries():
+        try:
+            names.append(described.read(path).name)
+        except (OSError, ValueError, TypeError, KeyError):  # somebody has been at it
+            names.append(f"{path} (cannot be read; remove it)")
+    shown = ", ".join([*names[:4], *(["..."] if names[4:] else [])])
+    return (
+        f"owed to MLflow: {len(names)} run{'s'[: len(names) != 1]} ({shown}), sent by the next run" if names else None
+    )
