@@ -82,27 +82,25 @@ def run(line: str, fault: str, at_s: float, root: Path, undisturbed: Reference, 
 
 def _disturbed(yard, line, fault, settings, strike, trial: Trial, undisturbed: Reference, limit_s: float) -> None:
     patience_s = PATIENCE * undisturbed.duration_s + 120
-    with (yard.root / ".trainyard/faults-first.log").open("w+") as log:
-        process = subprocess.Popen(
-            ["python", "-m", "flows", "run", line], cwd=yard.root, env={**yard.environment, **settings},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            process.wait(trial.at_s)
-        except subprocess.TimeoutExpired:
-            trial.met = True
-        family = psutil.Process(process.pid).children(recursive=True) if trial.met else []
-        began = time.monotonic()
-        strike(process.pid)
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            trial.failures.append(f"did not end in {patience_s:.0f} s")
-        trial.ended_s = time.monotonic() - began
-        log.seek(0)
-        text = log.read()
+    process = subprocess.Popen(  # through a pipe: a full disk must not cost what the run has to say
+        ["python", "-m", "flows", "run", line], cwd=yard.root, env={**yard.environment, **settings}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        text, _ = process.communicate(timeout=trial.at_s)
+    except subprocess.TimeoutExpired:
+        trial.met = True
+    family = psutil.Process(process.pid).children(recursive=True) if trial.met else []
+    began = time.monotonic()
+    strike(process.pid)
+    try:
+        text, _ = process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        text, _ = process.communicate()
+        trial.failures.append(f"did not end in {patience_s:.0f} s")
+    trial.ended_s = time.monotonic() - began
+    (yard.root / ".trainyard/faults-first.log").write_text(text)
     if fault in SIGNALS and trial.met and trial.ended_s > limit_s:
         trial.failures.append(f"ended {trial.ended_s:.0f} s after {fault}")
     _, alive = psutil.wait_procs(family, timeout=limit_s)
