@@ -1,0 +1,49 @@
+"""Yards to try faults in: the toy line of the flows' tests, and real lines on the smallest worlds that they can use."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tasks.yard import params
+from tests.flows.conftest import ROOT, Yard, make_yard
+
+SMALL = {
+    "ground_plane": [
+        "ground_plane.download.source=synth://plaza?cameras=3&scenes=12&frames=2&seed=0",
+        "ground_plane.train.engine.epochs=2",
+        "ground_plane.visualize.seconds=1.0",
+    ],
+    "person_search": [
+        "person_search.download.source=synth://street?sessions=3&cameras=3&identities=12&seed=0",
+        "person_search.train_detector.epochs=1",
+        "person_search.train.engine.epochs=2",
+        "person_search.search.video_seconds=1.0",
+    ],
+    "brake_coast": [
+        "brake_coast.download.source=synth://highway?recordings=8&minutes=1&seed=0",
+        "brake_coast.detector_data.source=synth://highway?detector_images=160&seed=0",
+        "brake_coast.train_detector.epochs=1",
+        "brake_coast.train.engine.epochs=2",
+        "brake_coast.report.video_frames=8",
+    ],
+}
+
+
+def small(line: str, root: Path) -> Yard:
+    """A copy of this checkout's files as they are, committed, with a small world in params.yaml."""
+    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True)
+    for name in listed.stdout.decode().split("\0"):
+        if name and name != "dvc.lock" and (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    params.set_values(SMALL[line], root / "params.yaml")
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "y"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return Yard(root)
+
+
+LINES: dict[str, Callable[[Path], Yard]] = {"toy": make_yard, **{line: partial(small, line) for line in SMALL}}
