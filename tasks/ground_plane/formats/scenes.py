@@ -18,6 +18,7 @@ from tasks.yard.files import read_json
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.geometry.camera import Camera, Plane
 from tasks.yard.step import BadInput
+from tasks.yard.training.learnt import Item
 
 SPLITS = ("train", "val", "test")
 
@@ -108,3 +109,9 @@ def load(pack: Path) -> list[Scene]:
 def of_split(scenes: Sequence[Scene], split: str) -> list[tuple[Scene, int]]:
     """(scene, place in its frames) of every labelled frame of a split, in order."""
     return [(scene, int(row)) for scene in scenes for row in scene.rows(split)]
+
+
+def parts(scenes: Sequence[Scene]) -> list[Item]:
+    """What training and validation are made from: of each scene the frames from the first to the last of a split."""
+    rows = [(scene, scene.rows(split)) for scene in scenes for split in ("train", "val")]
+    return [Item((of.name,), (int(of.frames[at[0]]), int(of.frames[at[-1]]))) for of, at in rows if len(at)]
