@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import h5py
@@ -112,6 +113,11 @@ def of_split(scenes: Sequence[Scene], split: str) -> list[tuple[Scene, int]]:
 
 
 def parts(scenes: Sequence[Scene]) -> list[Item]:
-    """What training and validation are made from: of each scene the frames from the first to the last of a split."""
-    rows = [(scene, scene.rows(split)) for scene in scenes for split in ("train", "val")]
-    return [Item((of.name,), (int(of.frames[at[0]]), int(of.frames[at[-1]]))) for of, at in rows if len(at)]
+    """What training and validation are made from: of each scene its runs of frames, from the first to the last one."""
+    found = []
+    for scene in scenes:
+        for split, run in groupby(np.flatnonzero(scene.labelled), key=lambda row, of=scene: of.split[row]):
+            frames = scene.frames[list(run)]
+            if split in ("train", "val"):
+                found.append(Item((scene.name,), (int(frames[0]), int(frames[-1]))))
+    return found
