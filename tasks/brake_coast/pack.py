@@ -19,7 +19,7 @@ import pandas as pd
 
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording, windows
-from tasks.brake_coast.learning import splits
+from tasks.brake_coast.learning import origins, splits
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
 from tasks.yard.fanout import as_bad_input
@@ -163,9 +163,15 @@ def run(
         images[split] = windows.file_image(frames)
         held = statistics(frames, members)
         absent = {drive.name: drive.absent for drive in members if drive.absent}
+        pieces = {drive.name for drive in members if recording.description(download / drive.name).get("piece")}
         per_split[split] = {
             "recordings": frames.recordings,
             "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
+            "origins": {
+                drive.name: origins.origin(drive.name, {drive.group, group}, drive.name in pieces)
+                for drive, group, choice in zip(drives, groups, chosen, strict=True)
+                if choice == split
+            },
             "absent_sensors": absent,
             "statistics": held,
         }

@@ -23,6 +23,7 @@ from models.brake_coast import losses
 from models.brake_coast.factory import Config, build
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.judging.runs import is_doubtful, split_name, unknown_share
+from tasks.brake_coast.learning import origins
 from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.params import Augment, Task, Train
 from tasks.yard.files import digest, file_hash, read_json
@@ -30,6 +31,7 @@ from tasks.yard.metrics import binary
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine, history
+from tasks.yard.training.learnt import learnt_from
 from tasks.yard.training.sampling import drawn, seed_of, shuffled
 
 log = logging.getLogger(__name__)
@@ -182,6 +184,8 @@ def prepare(params: Train, machine: Machine, variant: str, pack: Path, code: str
     )
     dataset = read_json(pack / "dataset_config.json")
     data = {key: dataset[key] for key in DATA_KEYS}
+    held = dataset.get("splits", {})
+    seen = [*origins.items(train, held.get("train", {})), *origins.items(val, held.get("val", {}))]
     loss_of = Loss(params, tasks, known, device)
     gather, val_gather = (Windows(frames, train.window_frames, device) for frames in (train, val))
     labels = torch.from_numpy(train.labels[:, columns]).to(device)
@@ -209,7 +213,13 @@ def prepare(params: Train, machine: Machine, variant: str, pack: Path, code: str
         loss=loss,
         order=Order(train, train.labels[:, columns], params),
         evaluate=evaluate,
-        config={"network": asdict(network), "tasks": list(network.priors), "loss": params.loss.kind, "data": data},
+        config={
+            "network": asdict(network),
+            "tasks": list(network.priors),
+            "loss": params.loss.kind,
+            "data": data,
+            "learnt": learnt_from(seen),
+        },
         fingerprint=digest(
             variant, params.model_dump(mode="json", exclude={"variants"}), machine.model_dump(), files, code
         ),

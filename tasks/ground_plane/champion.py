@@ -11,28 +11,34 @@ from tasks.ground_plane.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
-from tasks.yard.tracking.champion import Comparison, Score, compared
+from tasks.yard.tracking.champion import Comparison, Leader, Score, compared
 from tasks.yard.training.accelerator import accelerator
+from tasks.yard.training.learnt import Item, unseen
 
 
-def challenger(data: Path) -> str | None:
-    """The network that finds people of validation best; None if a baseline does as well there."""
+def challenger(data: Path) -> Leader | None:
+    """The network that finds people of validation best; the baselines look at no image."""
     path = data / "evaluate" / "details.json"
     details = read_json(path) if path.exists() else {"leader": None}
-    leader = details["leader"]
+    leader, runs = details["leader"], details.get("runs")
     if leader is None:
         return None
-    moda = {run: details["runs"][run]["validation"]["moda"] for run in (leader, *details["baselines"])}
-    known = [value for run, value in moda.items() if run != leader and value is not None]
-    return leader if moda[leader] is None or moda[leader] > max(known, default=-1e9) else None
+    names = (leader, *details["baselines"])
+    validation = {name: runs[name]["validation"]["moda"] for name in names}
+    return Leader(leader, "MODA", {"validation": validation, "test": {name: runs[name]["moda"] for name in names}})
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
     """Each at its own threshold, both by the match radius of today's params, over the same draws.
 
-    Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find.
+    Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find in
+    frames that neither has learnt from.
     """
-    frames = scenes.of_split(scenes.load(data / "pack"), "test")
+    held = scenes.of_split(scenes.load(data / "pack"), "test")
+    configs = {"the champion": load_network(champion)[1], "the challenger": load_network(challenger)[1]}
+    ids = [(scene.name, int(scene.frames[row])) for scene, row in held]
+    new = unseen([Item((name,), (frame, frame)) for name, frame in ids], configs, "test frames")
+    frames = [frame for frame, kept in zip(held, new.kept, strict=True) if kept]
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):
         raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")
     match_m = section.train.decode.match_m
@@ -45,7 +51,8 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
         judged = controls.look(network, config, frames, threshold, accelerator())
         counts = matching.counts_at([frame for _, frame in judged], threshold, match_m)
         moda = sum(counts, matching.Counts()).metrics(match_m)["moda"]
-        drawn = scores.replicates(scores.independent(counts, frames), match_m, reporting)["moda"]
-        return Score(f"MODA on {len(frames)} test frames", moda, drawn, len(frames))
+        groups = scores.independent(counts, frames)
+        drawn = scores.replicates(list(groups.values()), match_m, reporting)["moda"]
+        return Score("MODA", moda, drawn, list(groups))
 
-    return compared(score, challenger, champion)
+    return compared(score, challenger, champion, new.words)

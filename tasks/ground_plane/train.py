@@ -41,6 +41,7 @@ from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine, history
 from tasks.yard.training.across import with_common_statistics
+from tasks.yard.training.learnt import learnt_from
 from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def prepare(params: Train, machine: Machine, name: str, pack: Path, code: str, f
     config = {
         "network": {"name": name, "views": frames.views, "pretrained": False, "feet": params.loss.views > 0},
         "height_px": height, "width_px": width, "mean": list(MEAN), "std": list(STD), "grid": list(grid),
-        "cell_m": cell_m, "decode": params.decode.model_dump(),
+        "cell_m": cell_m, "decode": params.decode.model_dump(), "learnt": learnt_from(scenes.parts(held)),
     }  # fmt: skip
 
     def loss(model: nn.Module, rows: Tensor) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, engine, history
 from tasks.yard.training.across import gathered, with_common_statistics
+from tasks.yard.training.learnt import Item, learnt_from
 from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
         config={
             "network": made, "height_px": train.images.shape[1], "width_px": train.images.shape[2],
             "mean": list(crops.MEAN), "std": list(crops.STD), "datasets": dataset["datasets"],
+            "learnt": learnt_from(Item((who,)) for split in ("train", "val") for who in dataset["identities"][split]),
         },
         fingerprint=digest(
             network, params.model_dump(mode="json", exclude={"networks"}), machine.model_dump(), files, code

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import h5py
@@ -18,6 +19,7 @@ from tasks.yard.files import read_json
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.geometry.camera import Camera, Plane
 from tasks.yard.step import BadInput
+from tasks.yard.training.learnt import Item
 
 SPLITS = ("train", "val", "test")
 
@@ -108,3 +110,14 @@ def load(pack: Path) -> list[Scene]:
 def of_split(scenes: Sequence[Scene], split: str) -> list[tuple[Scene, int]]:
     """(scene, place in its frames) of every labelled frame of a split, in order."""
     return [(scene, int(row)) for scene in scenes for row in scene.rows(split)]
+
+
+def parts(scenes: Sequence[Scene]) -> list[Item]:
+    """What training and validation are made from: of each scene its runs of frames, from the first to the last one."""
+    found = []
+    for scene in scenes:
+        for split, run in groupby(np.flatnonzero(scene.labelled), key=lambda row, of=scene: of.split[row]):
+            frames = scene.frames[list(run)]
+            if split in ("train", "val"):
+                found.append(Item((scene.name,), (int(frames[0]), int(frames[-1]))))
+    return found

@@ -19,12 +19,14 @@ from tasks.yard.metrics import bootstrap
 from tasks.yard.params import Reporting
 
 
-def independent(counts: Sequence[Counts], frames: Frames) -> list[Counts]:
-    """What is drawn for an interval: the counts of each scene, or of each frame where all are of one scene."""
+def independent(counts: Sequence[Counts], frames: Frames) -> dict[str, Counts]:
+    """What is drawn for an interval, by name: each scene, or each frame where all are of one scene."""
     of: dict[str, Counts] = {}
     for one, (scene, _) in zip(counts, frames, strict=True):
         of[scene.name] = of.get(scene.name, Counts()) + one
-    return list(of.values()) if len(of) > 1 else list(counts)
+    if len(of) > 1:
+        return of
+    return {f"{scene.name}/{scene.frames[row]}": one for one, (scene, row) in zip(counts, frames, strict=True)}
 
 
 def replicates(counts: Sequence[Counts], match_m: float, reporting: Reporting) -> dict[str, np.ndarray]:
@@ -42,12 +44,12 @@ def intervals(counts: Sequence[Counts], match_m: float, reporting: Reporting) ->
 
 def numbers(counts: Sequence[Counts], frames: Frames, match_m: float, reporting: Reporting) -> dict[str, Any]:
     """What details.json says of one run on some frames."""
-    whole = sum(counts, Counts())
+    whole, drawn = sum(counts, Counts()), list(independent(counts, frames).values())
     people = whole.tp + whole.fn
     why = None if people else f"nobody in {len(counts)} frames" if counts else "no labelled frame"
     return {
         **whole.metrics(match_m), "tp": whole.tp, "fp": whole.fp, "fn": whole.fn, "frames": len(counts),
-        "people": people, "intervals": intervals(independent(counts, frames), match_m, reporting), "null_because": why,
+        "people": people, "intervals": intervals(drawn, match_m, reporting), "null_because": why,
     }  # fmt: skip
 
 

@@ -3,68 +3,110 @@ data.
 
 A line takes part with a module tasks/<line>/champion.py:
 
-    challenger(data: Path) -> str | None      the item of the train stage that is to be judged, None if there is none
+    challenger(data: Path) -> Leader | None      what validation likes best, and what it has to beat; None: nothing yet
     compare(challenger: Path, champion: Path, data: Path, section) -> Comparison      of two checkpoints: `compared`
                                                                                       with how the line scores one
 
-The alias `champion` moves when the lower end of the challenger's lead, from paired bootstrap draws, is not below zero.
+The first of a line becomes champion if its numbers are meaningful and better than those of its baselines, on validation
+and on test. From then on the alias `champion` moves when the lead of a challenger, on test data that neither has learnt
+from (training/learnt.py), is surely not below zero, however many have tried before (challenges.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 
 from tasks.yard import params
-from tasks.yard.metrics import bootstrap
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import registry
+from tasks.yard.tracking import challenges, registry
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The network that validation likes best, and its baselines: what is constant, or sees nothing."""
+
+    item: str  # of the train stage
+    metric: str
+    scores: Mapping[str, Mapping[str, float | None]]  # split -> run -> its score; None: none that is meaningful
+
+    @property
+    def unfit(self) -> str | None:
+        """Why it is no model to serve; None if it is one."""
+        for split, scores in self.scores.items():
+            ours = scores[self.item]
+            if ours is None:
+                return f"its {self.metric} on {split} is not there, or not meaningful"
+            for baseline, theirs in scores.items():
+                if baseline != self.item and theirs is not None and theirs >= ours:
+                    return f"its {self.metric} on {split} is {ours:.3f}, no better than {theirs:.3f} of {baseline}"
+        return None
 
 
 @dataclass(frozen=True)
 class Score:
     """What one checkpoint is worth on the test data, and how sure that is."""
 
-    metric: str  # and on how many of what
+    metric: str
     value: float
     replicates: np.ndarray  # of the value, over draws that are the same for every checkpoint
-    groups: int  # how many recordings, people, frames were drawn from
+    groups: Sequence[str]  # the recordings, people, scenes that were drawn from
 
 
 @dataclass(frozen=True)
 class Comparison:
-    metric: str
+    metric: str  # and on how much of what
     challenger: float
     champion: float
-    low: float | None  # the 95 % interval of the difference; None: too few recordings to tell
-    high: float | None
+    error: float | None  # the standard error of the lead; None: too few groups to tell
+    groups: Sequence[str]
 
     @property
-    def lead(self) -> str:
-        text = f"{self.metric} {self.challenger:.3f} against {self.champion:.3f}"
-        if self.low is None:
-            return text
-        difference = self.challenger - self.champion
-        return f"{text}; lead {difference:+.3f}, 95 % from {self.low:+.3f} to {self.high:+.3f}"
+    def lead(self) -> float:
+        return self.challenger - self.champion
 
-    @property
-    def won(self) -> bool:
+    def low(self, level: float) -> float | None:
+        """Below it the true lead lies with no more than this probability.
+
+        The bootstrap gives the standard error, Student's t the tail: that of challenge 100 would want a million
+        replicates. Few groups make both the percentile interval and the standard error too narrow: hence n - 1 degrees
+        of freedom, and n / (n - 1) (T. Hesterberg: What teachers should know about the bootstrap, 2015).
+        """
+        if self.error is None:
+            return None
+        n = len(self.groups)
+        return self.lead + float(stdtrit(n - 1, level)) * self.error * (n / (n - 1)) ** 0.5
+
+    def won(self, level: float) -> bool:
         """Is the challenger surely no worse, and not just the same?"""
-        return self.low is not None and self.low >= 0 and self.challenger != self.champion
+        low = self.low(level)
+        return low is not None and low >= 0 and self.challenger != self.champion
+
+    def told(self, number: int) -> str:
+        level = challenges.level(number)
+        text = f"{self.metric} {self.challenger:.3f} against {self.champion:.3f}"
+        low = self.low(level)
+        if low is None:
+            return text
+        tried = f"challenge {number} on this test set, so {100 * (1 - level):.6g} % sure"
+        return f"{text}; lead {self.lead:+.3f}, surely above {low:+.3f} ({tried})"
 
 
-def compared(score: Callable[[Path], Score], challenger: Path, champion: Path) -> Comparison:
-    """Two checkpoints, scored the same way on the same draws."""
+def compared(score: Callable[[Path], Score], challenger: Path, champion: Path, on: str) -> Comparison:
+    """Two checkpoints, scored the same way on the same draws; `on`: of how much of what."""
     ours, theirs = score(challenger), score(champion)
     assert ours.metric == theirs.metric, f"{ours.metric} and {theirs.metric} cannot be compared"
-    lead = bootstrap.lead(ours.value, theirs.value, ours.replicates, theirs.replicates, ours.groups)
-    span = lead["interval"] or {"low": None, "high": None}
-    return Comparison(ours.metric, ours.value, theirs.value, span["low"], span["high"])
+    differences = ours.replicates - theirs.replicates
+    usable = differences[np.isfinite(differences)]
+    tellable = len(ours.groups) > 1 and len(usable) * 2 >= len(differences)
+    error = float(usable.std()) if tellable else None
+    return Comparison(f"{ours.metric} on {on}:", ours.value, theirs.value, error, ours.groups)
 
 
 def settle(line: str) -> str | None:
@@ -73,29 +115,37 @@ def settle(line: str) -> str | None:
     if importlib.util.find_spec(f"tasks.{line}.champion") is None:
         return None
     module, data = importlib.import_module(f"tasks.{line}.champion"), Path("data", line)
-    item = module.challenger(data)
-    if item is None:
+    leader = module.challenger(data)
+    if leader is None:
         return None
-    folder = data / "train" / item
+    item, folder = leader.item, data / "train" / leader.item
     versions = registry.versions_of(line, f"{line}-train@{item}", folder)
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
     version, champion = versions[0], registry.champion(line)
     if champion is None:
-        registry.crown(line, version, "the first of its line")
-        return f"{item} (version {version}) is champion: the first of its line"
+        if leader.unfit:
+            return f"none yet: {item} (version {version}) is not served: {leader.unfit}"
+        registry.crown(line, version, "the first of its line that beats its baselines")
+        return f"{item} (version {version}) is champion: the first of its line that beats its baselines"
     reigning, checkpoint = champion
     if reigning in versions:  # the same weights may have been registered twice
         return f"{item} (version {reigning}) stays champion"
+    stays = f"version {reigning} stays champion"
+    if leader.unfit:
+        return f"{stays}: {item} (version {version}) is no challenger: {leader.unfit}"
     try:
         values = params.load()
         comparison = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
     except BadInput as error:
-        return f"version {reigning} stays champion: it cannot be compared with {item} (version {version}): {error}"
-    if comparison.low is None:
-        few = f"too few test recordings to tell ({item}, version {version}: {comparison.lead})"
-        return f"version {reigning} stays champion: {few}"
-    if not comparison.won:
-        return f"version {reigning} stays champion against {item} (version {version}): {comparison.lead}"
-    registry.crown(line, version, comparison.lead)
-    return f"{item} (version {version}) is the new champion, after version {reigning}: {comparison.lead}"
+        return f"{stays}: it cannot be compared with {item} (version {version}): {error}"
+    test = challenges.sketch(comparison.groups)
+    number = challenges.number_of(test, version, registry.tags(line))
+    told = comparison.told(number)
+    if comparison.error is None:
+        return f"{stays}: too few test recordings to tell ({item}, version {version}: {told})"
+    registry.tag(line, version, challenges.tag_of(test), " ".join(test))
+    if not comparison.won(challenges.level(number)):
+        return f"{stays} against {item} (version {version}): {told}"
+    registry.crown(line, version, told)
+    return f"{item} (version {version}) is the new champion, after version {reigning}: {told}"

@@ -55,6 +55,15 @@ def champion(line: str) -> tuple[str, Path] | None:
     return str(version.version), next(folder.rglob("*.pt"))
 
 
+def tags(line: str) -> dict[str, dict[str, str]]:
+    """{version: its tags} of every registered model of the line."""
+    return {str(of.version): dict(of.tags) for of in store.client().search_model_versions(f"name = '{line}'")}
+
+
+def tag(line: str, version: str, key: str, value: str) -> None:
+    store.client().set_model_version_tag(line, version, key, value)
+
+
 def crown(line: str, version: str, reason: str) -> None:
     client = store.client()
     client.set_registered_model_alias(line, CHAMPION, version)

@@ -348,9 +348,8 @@ class Trainer:
             with torch.no_grad(), self.fabric.autocast():
                 scores = self.job.evaluate(judged)
         train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
-        better = judged_now and (  # the newest is kept where validation cannot tell
-            at.best is None or scores["score"] is None or scores["score"] > at.best
-        )
+        score = scores.get("score")
+        better = judged_now and (at.best is None or (score is not None and score > at.best))  # None: nobody could judge
         at.history.append({
             "epoch": at.epoch, "step": at.step, "best": better, "learning_rate": float(self.bare.param_groups[0]["lr"]),
             "train": {"loss": sum(train.values()), **train} if train else {}, "val": scores,
@@ -362,7 +361,7 @@ class Trainer:
         out_of_patience = judged_now and params.patience is not None and at.stale >= params.patience
         at.finished = at.epoch == params.epochs or out_of_patience
         if better:
-            at.best = scores["score"]
+            at.best = score
             state = {"model": judged.state_dict(), "config": self.job.config, "epoch": at.epoch - 1, "scores": scores}
             self.save("best", state, {"epoch": at.epoch - 1, "step": at.step, "scores": scores})
         self.save_last()

@@ -13,6 +13,7 @@ import torch
 from tasks.brake_coast import evaluate, train
 from tasks.brake_coast.champion import compare
 from tasks.yard import params
+from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion, registry, store
 from tasks.yard.tracking.lineage import dvc_hash
@@ -67,6 +68,17 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     train_and_judge(epochs=1)
     assert "not registered" in champion.settle("brake_coast")
     register(tmp_path)
+    details = Path("data/brake_coast/evaluate/details.json")
+    known = read_json(details)
+    doubtful = {
+        **known,
+        ITEM: {t: {**of, "all": {**of["all"], "not_meaningful": True}} for t, of in known[ITEM].items()},
+    }
+    write_json(details, doubtful)
+    said = champion.settle("brake_coast")
+    assert "none yet" in said and "on test is not there, or not meaningful" in said
+    assert registry.champion("brake_coast") is None
+    write_json(details, known)
     assert "first of its line" in champion.settle("brake_coast") and version() == "1"
     register(tmp_path)  # the same weights once more
     assert "stays champion" in champion.settle("brake_coast") and version() == "1"
@@ -75,11 +87,14 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     register(tmp_path)
     said = champion.settle("brake_coast")
     assert "new champion" in said and "lead +" in said and version() == "3", said
+    assert "on 5 test drives: " in said and "challenge 1 on this test set, so 98.75 % sure" in said, said
 
     train_and_judge(epochs=1)
     register(tmp_path)
     said = champion.settle("brake_coast")
     assert "version 3 stays champion" in said and "lead -" in said and version() == "3", said
+    assert "challenge 2 on this test set" in said, said
+    assert "challenge 2 on this test set" in champion.settle("brake_coast"), "asked again it is no further one"
 
     state = torch.load(FOLDER / "best.pt", weights_only=True)
     state["config"]["network"]["telemetry_dim"] = 11
@@ -89,7 +104,7 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     assert "cannot be compared" in champion.settle("brake_coast") and version() == "3"
 
 
-def test_labels_that_are_mostly_unknown_decide_nothing(tmp_path):
+def test_drives_that_were_learnt_from_and_labels_that_are_mostly_unknown_decide_nothing(tmp_path):
     pack = write_pack(tmp_path / "data/pack", {"train": 3, "val": 2, "test": 3}, frames=200)
     best = train_tiny(pack, tmp_path / "data/train", (ITEM,)) / ITEM / "best.pt"
     line = params.load(drives.REPO / "params.yaml").brake_coast
@@ -101,6 +116,17 @@ def test_labels_that_are_mostly_unknown_decide_nothing(tmp_path):
             file["frames/labels"][:] = labels
 
     whole = compare(best, best, tmp_path / "data", line, reporting())
+    assert list(whole.groups) == ["test-0", "test-1", "test-2"] and "on 3 test drives:" in whole.metric
+    with h5py.File(pack / "test.h5", "r+") as file:  # the splits were drawn anew: one drive came from training
+        file.attrs["recordings"] = ["test-0", "train-1", "test-2"]
+    new = compare(best, best, tmp_path / "data", line, reporting())
+    assert list(new.groups) == ["test-0", "test-2"] and "on 2 of 3 test drives (they" in new.metric
+    with h5py.File(pack / "test.h5", "r+") as file:
+        file.attrs["recordings"] = ["val-0", "train-1", "test-2"]
+    with pytest.raises(BadInput, match="no verdict: of 3 test drives 1 is left"):
+        compare(best, best, tmp_path / "data", line, reporting())
+    with h5py.File(pack / "test.h5", "r+") as file:
+        file.attrs["recordings"] = ["test-0", "test-1", "test-2"]
     lose("coast_1s")
     part = compare(best, best, tmp_path / "data", line, reporting())
     assert "coast_1s" in str(whole) and "coast_1s" not in str(part) and "brake_1s" in str(part)

@@ -327,17 +327,26 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_pa
     compare = partial(champion.compare, section=line, reporting=REPORTING)
     shutil.copytree(root / "pack", tmp_path / "pack")
     loud, silent = root / "train/loud/best.pt", write_network(tmp_path, "silent", threshold=SILENT) / "best.pt"
-    for best, challenger in ((0.9, "loud"), (0.0, None)):  # as good as what looks at no image, it does not take part
+    details["runs"]["loud"]["moda"] = 0.9
+    for best, why in ((0.9, None), (0.0, "its MODA on validation is 0.000, no better than 0.000 of ")):
         details["runs"]["loud"]["validation"]["moda"] = best
         write_json(tmp_path / "evaluate/details.json", details)
-        assert champion.challenger(tmp_path) == challenger
+        leader = champion.challenger(tmp_path)
+        assert leader.item == "loud" and (leader.unfit == why if why is None else leader.unfit.startswith(why))
     found = compare(loud, silent, root)
     assert (found.challenger, found.champion) == (pytest.approx(flat["test/loud/moda"], abs=1e-6), 0)
-    assert found.low <= found.challenger - found.champion <= found.high
     again = compare(silent, loud, root)
-    assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
+    assert found.error > 0 and again.error == pytest.approx(found.error)
     itself = compare(loud, loud, root)
-    assert (itself.low, itself.high) == (0, 0)
+    assert itself.error == 0 and "what the champion and the challenger learnt from is unknown" in itself.metric
+    drawn = [of.split("/")[0] for of in found.groups]
+    assert "held-out" in drawn, "the test frames of two scenes"
+    old = {"held-out": None}  # its whole test scene was in training once
+    part = compare(loud, write_network(tmp_path, "old", threshold=SILENT, learnt=old) / "best.pt", root)
+    assert {of.split("/")[0] for of in part.groups} == {"first"} and "test frames (they have learnt" in part.metric
+    old = {"held-out": None, "first": [[0, 10**9]]}
+    with pytest.raises(BadInput, match=r"no verdict: of \d+ test frames none is left"):
+        compare(loud, write_network(tmp_path, "older", learnt=old) / "best.pt", root)
     emptied(tmp_path, "test")
     with pytest.raises(BadInput, match="nobody to find"):
         compare(loud, silent, tmp_path)

@@ -23,6 +23,7 @@ from tasks.ground_plane.params import Loss, Train
 from tasks.ground_plane.train import served_model, terms
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
+from tasks.yard.training.learnt import Item
 from tests.tasks.ground_plane.learning.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
 from tests.tasks.yard.shared import machine
@@ -58,6 +59,15 @@ def trained(pack, tmp_path_factory):
 
 def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(folder / f"{name}.pt", weights_only=True)["model"]
+
+
+def test_the_checkpoint_says_which_frames_it_learnt_from(pack, trained):
+    learnt = torch.load(trained[0] / "best.pt", weights_only=True)["config"]["learnt"]
+    for scene in scenes.load(pack):
+        for row in np.flatnonzero(scene.labelled):
+            frame = int(scene.frames[row])
+            known = Item((scene.name,), (frame, frame)).is_of(learnt, apart=1)
+            assert known is (scene.split[row] in ("train", "val")), (scene.name, frame)
 
 
 def history_of(folder: Path) -> list[dict]:

@@ -289,19 +289,29 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_people(project, tmp_pa
     line = Line.model_validate(values)
     compare = partial(champion.compare, section=line, reporting=REPORTING)
     best, other = (root / "train" / name / "best.pt" for name in ("grown", "young"))
-    assert champion.challenger(root) == details["leader"]
+    leader = champion.challenger(root)
+    assert leader.item == details["leader"] and leader.unfit is None
     found = compare(best, other, root)
     assert (found.challenger, found.champion) == pytest.approx(
         (flat["test/grown/map"], flat["test/young/map"]), abs=1e-6
     )
-    assert found.low <= found.challenger - found.champion <= found.high
     again = compare(other, best, root)
-    assert (again.low, again.high) == pytest.approx((-found.high, -found.low))
-    itself = compare(best, best, root)
-    assert (itself.low, itself.high) == (0, 0)
+    assert found.error > 0 and again.error == pytest.approx(found.error)
+    assert compare(best, best, root).error == 0
+
+    config = read_json(root / "pack/dataset_config.json")
+    state = torch.load(other, weights_only=True)
+    expected = [*config["identities"]["train"], *config["identities"]["val"]]
+    assert state["config"]["learnt"] == dict.fromkeys(sorted(expected))
+    people = config["identities"]["test"]
+    state["config"]["learnt"] |= dict.fromkeys(people[:3])  # they were training people once
+    torch.save(state, tmp_path / "old.pt")
+    part = compare(best, tmp_path / "old.pt", root)
+    assert list(part.groups) == people[3:] and f"on {len(people) - 3} of {len(people)} test people (they" in part.metric
+    assert part.champion != found.champion
 
     write_pack(tmp_path, {"tiny": People(test=1)})
-    assert compare(best, other, tmp_path).low is None  # of one person nothing can be told
+    assert compare(best, other, tmp_path).error is None  # of one person nothing can be told
     write_pack(tmp_path / "nobody", {"tiny": People(test=0)})
     with pytest.raises(BadInput, match="nobody to find in the test split: no query"):
         compare(best, other, tmp_path / "nobody")

@@ -121,6 +121,14 @@ def test_an_equal_score_does_not_replace_the_best(tmp_path):
     assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
 
 
+def test_an_epoch_that_nobody_could_judge_does_not_replace_the_best(tmp_path):
+    scores = [None, 0.5, None, 0.2, 0.6]
+    history = fit(tmp_path, epochs=5, score=lambda epoch: scores[epoch])
+    assert [row["best"] for row in history] == [True, True, False, False, True]
+    never = fit(tmp_path / "never", epochs=3, score=lambda epoch: None)
+    assert all(row["best"] for row in never), "where validation can never tell, the newest is kept"
+
+
 def test_the_rate_is_cut_after_each_patience_of_epochs_without_a_better_score(tmp_path):
     """The rates at the ends of epochs: the cut after epoch 3 is seen in epoch 4, and two epochs later the next."""
     scores = [1, 2, 1, 1, 1, 1, 1, 1, 3, 1]
