@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# A core a test process, and for what it starts. Each has a core's worth of tests beside it: two threads of torch that
+# wait for each other, spinning, took 8 times the CPU time for a small network. Read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 STEADY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
