@@ -110,7 +110,7 @@ def pay_and_be_killed(moment: str) -> None:
 
 def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finished_and_no_second_one(monkeypatch):
     track(monkeypatch, DEAD)
-    for moment in ("log_artifact", "create_model_version"):
+    for moment in ("log_artifact", "create_registered_model"):
         pay_and_be_killed(f"mlflow.MlflowClient.{moment}")
         assert [run.info.status for run in told()["train@a"]] == ["RUNNING"] and owed.said()
     for moment in ("mlflow.MlflowClient.set_terminated", "shutil.rmtree"):  # the model lies there, the run is finished
