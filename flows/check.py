@@ -49,7 +49,7 @@ class Finding:
 
 
 def findings(line: str, assignments: Sequence[str] = (), force: Sequence[str] = ()) -> Iterator[Finding]:
-    """What a run of the line would meet, with the values that `--set` would write and the steps that `--force` names."""
+    """What a run of the line would meet, with what `--set` would write and the steps that `--force` names."""
     try:
         now, values = params_file.load(), _values(assignments)
         config = Config(".dvc")
