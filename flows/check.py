@@ -67,18 +67,21 @@ def findings(line: str, assignments: Sequence[str] = (), force: Sequence[str] = 
     questions |= {what: partial(source_fault, what, uri) for what, (_, uri) in outside.items()}
     answers = _asked(questions)
     for what, fault in answers.items():
-        if fault and what in outside and _can_wait(line, outside[what][0], now, values, force):
+        if fault == _late(what) and what in outside:  # listing a large bucket takes its time
+            yield Finding(what, fault, bearable=True)
+        elif fault and what in outside and _can_wait(line, outside[what][0], now, values, force):
             yield Finding(what, f"{fault}; its stage is up to date and keeps what it has", bearable=True)
         else:
             yield Finding(what, fault)
 
 
+def _late(what: str) -> str:
+    return f"{what}: no answer within {LIMIT_S:.0f} s; connect it, or wait until it is less busy"
+
+
 def _asked(questions: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:
     """The fault that each question finds, None if it finds none. All are asked at once."""
-    answers: dict[str, str | None] = {
-        what: f"{what}: no answer within {LIMIT_S:.0f} s; connect it, or wait until it is less busy"
-        for what in questions
-    }
+    answers: dict[str, str | None] = {what: _late(what) for what in questions}
 
     def ask(what: str, question: Callable[[], str | None]) -> None:
         try:
@@ -186,9 +189,14 @@ def source_fault(what: str, uri: str) -> str | None:
     if source_uri.scheme(uri):
         sources.fingerprint(uri)
         return None
-    published = "/" not in uri and uri.endswith(".pt")  # the name of weights that are downloaded
-    there = published or Path(uri).expanduser().exists()
-    return None if there else f"{what}: no such file or folder; connect its disk, or mend the key"
+    path = Path(uri).expanduser()
+    published = path.parent == Path() and path.suffix == ".pt"  # the name of weights that are downloaded
+    ours = path.parts[:1] == ("data",)  # another stage may make it in this run
+    return (
+        None
+        if published or ours or path.exists()
+        else f"{what}: no such file or folder; connect its disk, or mend the key"
+    )
 
 
 def _can_wait(line: str, name: str, now: params_file.Params, values: params_file.Params, force: Sequence[str]) -> bool:

@@ -35,8 +35,8 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import champion, owed, store
-from tasks.yard.tracking.runs import end_flow_run, start_flow_run
+from tasks.yard.tracking import champion, store
+from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
 
 NETWORK_RETRIES = 2
 RETRY_DELAYS_S = [10, 60]
@@ -75,7 +75,7 @@ class LineRun:
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
         else:
-            owed.pay()
+            settle_earlier()
 
     @property
     def parent(self) -> str | None:
