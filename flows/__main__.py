@@ -77,7 +77,7 @@ def _run(chosen: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             return HELD
     began = time.monotonic()
-    check.refuse(chosen.line, chosen.set)
+    check.refuse(chosen.line, chosen.set, chosen.force)
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
         from flows import results

@@ -48,10 +48,10 @@ class Finding:
         return f"{'warning' if self.bearable else 'error'}: {self.fault}"
 
 
-def findings(line: str, assignments: Sequence[str] = ()) -> Iterator[Finding]:
-    """What a run of the line would meet, with the values that `--set` would write."""
+def findings(line: str, assignments: Sequence[str] = (), force: Sequence[str] = ()) -> Iterator[Finding]:
+    """What a run of the line would meet, with what `--set` would write and the steps that `--force` names."""
     try:
-        values = _values(assignments)
+        now, values = params_file.load(), _values(assignments)
         config = Config(".dvc")
     except (BadInput, DvcException) as error:
         yield Finding("settings", str(error))
@@ -66,20 +66,22 @@ def findings(line: str, assignments: Sequence[str] = ()) -> Iterator[Finding]:
         questions[f"DVC remote {name}"] = partial(remote_fault, name, config["remote"].get(name, {}))
     questions |= {what: partial(source_fault, what, uri) for what, (_, uri) in outside.items()}
     answers = _asked(questions)
-    current = _up_to_date(line) if any(answers[what] for what in outside) else set()
     for what, fault in answers.items():
-        if fault and what in outside and outside[what][0] in current:
+        if fault == _late(what) and what in outside:  # listing a large bucket takes its time
+            yield Finding(what, fault, bearable=True)
+        elif fault and what in outside and _can_wait(line, outside[what][0], now, values, force):
             yield Finding(what, f"{fault}; its stage is up to date and keeps what it has", bearable=True)
         else:
             yield Finding(what, fault)
 
 
+def _late(what: str) -> str:
+    return f"{what}: no answer within {LIMIT_S:.0f} s; connect it, or wait until it is less busy"
+
+
 def _asked(questions: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:
     """The fault that each question finds, None if it finds none. All are asked at once."""
-    answers: dict[str, str | None] = {
-        what: f"{what}: no answer within {LIMIT_S:.0f} s; connect it, or wait until it is less busy"
-        for what in questions
-    }
+    answers: dict[str, str | None] = {what: _late(what) for what in questions}
 
     def ask(what: str, question: Callable[[], str | None]) -> None:
         try:
@@ -99,9 +101,8 @@ def _asked(questions: Mapping[str, Callable[[], str | None]]) -> dict[str, str |
 
 def _values(assignments: Sequence[str]) -> params_file.Params:
     """params.yaml as `--set` would leave it. A `--set` that is refused is told by who writes it."""
-    now = params_file.load()
     if not assignments:
-        return now
+        return params_file.load()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "params.yaml")
         write_text(copy, Path("params.yaml").read_text(encoding="utf-8"))
@@ -109,7 +110,7 @@ def _values(assignments: Sequence[str]) -> params_file.Params:
             params_file.set_values(list(assignments), copy)
             return params_file.load(copy)
         except BadInput:
-            return now
+            return params_file.load()
 
 
 def prefect_fault(api: str) -> str | None:
@@ -188,22 +189,30 @@ def source_fault(what: str, uri: str) -> str | None:
     if source_uri.scheme(uri):
         sources.fingerprint(uri)
         return None
-    published = "/" not in uri and uri.endswith(".pt")  # the name of weights that are downloaded
-    there = published or Path(uri).expanduser().exists()
-    return None if there else f"{what}: no such file or folder; connect its disk, or mend the key"
+    path = Path(uri).expanduser()
+    published = path.parent == Path() and path.suffix == ".pt"  # the name of weights that are downloaded
+    ours = path.parts[:1] == ("data",)  # another stage may make it in this run
+    return (
+        None
+        if published or ours or path.exists()
+        else f"{what}: no such file or folder; connect its disk, or mend the key"
+    )
 
 
-def _up_to_date(line: str) -> set[str]:
-    """The stages of a line that have nothing to do; a matrix has not if none of its cells has."""
+def _can_wait(line: str, name: str, now: params_file.Params, values: params_file.Params, force: Sequence[str]) -> bool:
+    """Is the stage up to date, all cells of a matrix, and does neither `--set` nor `--force` touch it?"""
     from flows.graph import Graph
 
+    step = name.removeprefix(f"{line}-")
+    forced = {wanted.partition("@")[0] for wanted in force} & {name, step}
+    if forced or getattr(getattr(now, line), step) != getattr(getattr(values, line), step):
+        return False
     graph = Graph(line)
-    stale = {name.partition("@")[0] for name in graph.stages if graph.why(name)}
-    return {name.partition("@")[0] for name in graph.stages} - stale
+    return not any(graph.why(cell) for cell in graph.stages if cell.partition("@")[0] == name)
 
 
-def refuse(line: str, assignments: Sequence[str]) -> None:
+def refuse(line: str, assignments: Sequence[str], force: Sequence[str]) -> None:
     """Raises `BadInput` with every fault that a run of the line cannot bear."""
-    faults = [found.fault for found in findings(line, assignments) if found.fault and not found.bearable]
+    faults = [found.fault for found in findings(line, assignments, force) if found.fault and not found.bearable]
     if faults:
         raise BadInput("\nerror: ".join(faults))

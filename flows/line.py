@@ -46,8 +46,8 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, cores
-from tasks.yard.tracking import champion, owed, store
-from tasks.yard.tracking.runs import end_flow_run, start_flow_run
+from tasks.yard.tracking import champion, store
+from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
 # Names of the states of a stage that a person has to look at: its input, or its code, has to be mended.
@@ -89,7 +89,7 @@ class LineRun:
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
             threading.Thread(target=worker.warm_up, args=[wants_device]).start()
         else:
-            owed.pay()
+            settle_earlier()
 
     @property
     def parent(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 import uuid
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.yard.files import read_json, write_json
+from tasks.yard.files import read_json, write_text
 
 FILE = "run.json"  # of a description that is kept on disk; the files that it names lie beside it
 
@@ -75,7 +76,8 @@ def write(run: Run, folder: Path) -> None:
         kept["children"] = [copied(child, f"{here}/children/{child.name}") for child in run.children]
         return kept
 
-    write_json(folder / FILE, copied(run, "."))
+    # A loss may be NaN, and MLflow takes it; what is no JSON at all, MLflow would leave out.
+    write_text(folder / FILE, json.dumps(copied(run, "."), indent=1, default=str) + "\n")
 
 
 def read(folder: Path) -> Run:

@@ -97,7 +97,8 @@ def stage_run(
     tags = {**tags, "stage": stage.name, "git.commit": commit, "mlflow.source.name": source}
     name, texts = stage.name.removeprefix(f"{stage.line}-"), {DIFF: diff} if diff else {}
     run = _begin(Run(stage.line, name, described.new_id(stage.line), tags, parent_run, texts=texts))
-    began, made = time.monotonic(), {}
+    began = time.monotonic()
+    made: dict[str, Any] = {}
     try:
         yield lambda metrics: made.update(metrics, wall_s=time.monotonic() - began)
     except BaseException as error:

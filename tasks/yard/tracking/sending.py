@@ -59,7 +59,8 @@ def _send(client: MlflowClient, run: Run) -> None:
         client.log_text(run_id, text, name)
     for child in run.children:
         _send(client, child)
-    _adopt(client, run, run_id)
+    if run.parent is None:
+        _adopt(client, run, run_id)
     if run.model:
         _register(client, run_id, run.line, run.model)
     client.set_terminated(run_id, run.status, end_time=run.ended_ms)

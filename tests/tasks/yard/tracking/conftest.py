@@ -1,4 +1,4 @@
-"""A folder and a store of its own for each test. MLflow takes seconds to make a store: one is made, the others copied."""
+"""A folder and a store of its own for each test. MLflow takes seconds to make one, so the others are copies."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def track(monkeypatch: pytest.MonkeyPatch, uri: str, number: int = 2) -> None:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         with runs.stage_run(stage(), {"epochs": 2}, None, {}) as log:
             train(number)
-            log({"score": 0.9, "unknown": None})
+            log({"score": 0.9, "unknown": None, "loss": float("nan")})
 
 
 def told() -> dict[str, list]:
@@ -72,7 +72,8 @@ def assert_whole(number: int = 2) -> None:
     (run,), (child,) = told().pop("train@a"), told().pop("trial-0")
     assert run.info.status == child.info.status == "FINISHED"
     assert run.data.params == {"epochs": "2", "item": "a"} and child.data.params == {"rate": "0.1"}
-    assert run.data.metrics["score"] == 0.9 and child.data.metrics == {"score": 0.5}
+    assert run.data.metrics["score"] == 0.9 and np.isnan(run.data.metrics["loss"])
+    assert child.data.metrics == {"score": 0.5}
     assert [point.value for point in client.get_metric_history(run.info.run_id, "curve/loss")] == [4.0, 2.0]
     assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
     assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/pages/page.html") == f"page {number}"
@@ -110,7 +111,7 @@ def pay_and_be_killed(moment: str) -> None:
 
 def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finished_and_no_second_one(monkeypatch):
     track(monkeypatch, DEAD)
-    for moment in ("log_artifact", "create_model_version"):
+    for moment in ("log_artifact", "create_registered_model"):
         pay_and_be_killed(f"mlflow.MlflowClient.{moment}")
         assert [run.info.status for run in told()["train@a"]] == ["RUNNING"] and owed.said()
     for moment in ("mlflow.MlflowClient.set_terminated", "shutil.rmtree"):  # the model lies there, the run is finished

@@ -26,27 +26,27 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tmp_path / "other").mkdir()  # another checkout, with the same store
-    begun = []
-    for folder in (tmp_path, tmp_path, tmp_path / "other"):
-        process = subprocess.Popen(
+    processes = [
+        subprocess.Popen(
             [sys.executable, "-c", code], cwd=folder, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        begun.append((process, process.stdout.readline().strip()))
+        )
+        for folder in (tmp_path, tmp_path, tmp_path / "other")
+    ]  # fmt: skip
     try:
-        for process, _ in (begun[0], begun[2]):
+        ids = [process.stdout.readline().strip() for process in processes]
+        for process in (processes[0], processes[2]):
             process.send_signal(signal.SIGKILL)
             process.wait()
         own = runs.start_flow_run("toy", "toy", {})
         client = store.client()
-        ids = [*(run_id for _, run_id in begun), own]
-        found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in ids]
+        found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in [*ids, own]]
         # The one of the other checkout is that checkout's to end.
         assert found == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
         runs.end_flow_run(own, "FINISHED", {}, [])
-        assert {path.name for path in Path(".trainyard/alive").iterdir()} == {begun[1][1]}
+        assert {path.name for path in Path(".trainyard/alive").iterdir()} == {ids[1]}
     finally:
-        for process, _ in begun:
+        for process in processes:
             process.kill()
             process.communicate()
 
