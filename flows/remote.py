@@ -67,17 +67,19 @@ def send(repo: Repo, stages: Collection[PipelineStage], memory: Path) -> None:
     url = _url(repo)
     wanted = {"remote": url, "sent": digest(sorted(_listings(outs)))}
     known = read_if_there(memory)
+    owed = known != wanted
+    kept = "what this run made is recorded here, and the next run sends it" if owed else "there was nothing to send"
     try:
-        with _plainly(repo, "what this run made is recorded here, and the next run sends it"):
+        with _plainly(repo, kept):
             remote = _answering(repo, may_be_new=known.get("remote") != url)
             if _keeps_versions(remote):
                 repo.push(targets=[stage.addressing for stage in stages])
             else:
-                _send(repo, outs, remote, with_run_cache=known != wanted)
+                _send(repo, outs, remote, with_run_cache=owed)
     except BadInput as error:
-        if known != wanted:
+        if owed:
             raise
-        log.warning("%s (nothing is left to send)", error)
+        log.warning("%s", error)
         return
     write_json(memory, wanted)
 
@@ -144,7 +146,7 @@ def _answering(repo: Repo, *, may_be_new: bool = False) -> Remote:
     except TimeoutError:
         raise ConnectionError(f"does not answer within {ANSWER_S} s") from None
     if not there and remote.fs.protocol == "local" and not may_be_new:
-        raise FileNotFoundError("no such folder; is its drive mounted?")
+        raise FileNotFoundError("no such folder (is its drive mounted?)")
     return remote
 
 
