@@ -42,11 +42,11 @@ def fetch(repo: Repo, stages: Iterable[PipelineStage]) -> None:
     lacking = [out for stage in stages for out in stage.outs if out.hash_info and out.changed_cache()]
     if not lacking:
         return
-    with _plainly(repo, "what dvc.lock names has to come from there; mend it, or `dvc remote default --unset` first, "
-                        "and it is made anew"):  # fmt: skip
+    wanted = "mend the remote, or `dvc remote default --unset`: then what is not here is made anew"
+    with _plainly(repo, wanted):
         remote, cache = _answering(repo), repo.cache.local
         if _keeps_versions(remote):
-            repo.fetch(targets=[stage.addressing for stage in {out.stage for out in lacking}])
+            repo.fetch(targets=[stage.name for stage in {out.stage for out in lacking}])
             return
         log.info("fetching %s from the DVC remote", ", ".join(str(out) for out in lacking))
         for named in (_listings, _files):  # a folder's listing names its files, so it has to be here first
@@ -54,7 +54,7 @@ def fetch(repo: Repo, stages: Iterable[PipelineStage]) -> None:
             _copy(objects.difference(cache.oids_exist(objects)), remote.odb, cache, verify=True)
     for out in lacking:
         if out.changed_cache():
-            log.warning("%s: the DVC remote does not hold all of it; %s makes it anew", out, out.stage.addressing)
+            log.warning("%s: the DVC remote does not hold all of it; %s makes it anew", out, out.stage.name)
 
 
 def send(repo: Repo, stages: Collection[PipelineStage], memory: Path) -> None:
@@ -67,17 +67,19 @@ def send(repo: Repo, stages: Collection[PipelineStage], memory: Path) -> None:
     url = _url(repo)
     wanted = {"remote": url, "sent": digest(sorted(_listings(outs)))}
     known = read_if_there(memory)
+    owed = known != wanted
+    kept = "what this run made is recorded here, and the next run sends it" if owed else "there was nothing to send"
     try:
-        with _plainly(repo, "what this run made is recorded here, and the next run sends it"):
+        with _plainly(repo, kept):
             remote = _answering(repo, may_be_new=known.get("remote") != url)
             if _keeps_versions(remote):
-                repo.push(targets=[stage.addressing for stage in stages])
+                repo.push(targets=[stage.name for stage in stages])
             else:
-                _send(repo, outs, remote, with_run_cache=known != wanted)
+                _send(repo, outs, remote, with_run_cache=owed)
     except BadInput as error:
-        if known != wanted:
+        if owed:
             raise
-        log.warning("%s (nothing is left to send)", error)
+        log.warning("%s", error)
         return
     write_json(memory, wanted)
 
@@ -144,7 +146,7 @@ def _answering(repo: Repo, *, may_be_new: bool = False) -> Remote:
     except TimeoutError:
         raise ConnectionError(f"does not answer within {ANSWER_S} s") from None
     if not there and remote.fs.protocol == "local" and not may_be_new:
-        raise FileNotFoundError("no such folder; is its drive mounted?")
+        raise FileNotFoundError("no such folder (is its drive mounted?)")
     return remote
 
 

@@ -12,7 +12,8 @@ import yaml
 from tasks.yard import params
 from tasks.yard.code import ROOMS, imports, parsed, stage_modules
 from tasks.yard.runner import BORROWED
-from tasks.yard.stage import CODE
+from tasks.yard.sources import watch
+from tasks.yard.stage import CODE, Stage
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -138,6 +139,17 @@ def test_every_param_of_a_step_is_tracked(name):
         assert section in tracked or keys - tracked <= MATRIX_KEYS
         seen |= {section, *keys}
     assert tracked - seen <= MATRIX_KEYS
+
+
+@pytest.mark.parametrize("name", OF_LINES)
+def test_a_stage_whose_params_may_point_outside_has_an_out_of_what_it_saw_there(name):
+    """Each cell of a matrix has its own, and no stage depends on one: a new date of a file makes nothing stale."""
+    stage = Stage(name, *name.split("-", 1), None, STAGES[name])
+    cell = "".join(f"@${{item.{key}}}" for key in STAGES[name].get("matrix", {}))
+    seen = [out for out in STAGES[name]["outs"] if isinstance(out, str) and out.startswith("data/sources/")]
+    wanted = watch.watched(stage, params.load(ROOT / "params.yaml"))
+    assert seen == ([f"data/sources/{name}{cell}.json"] if wanted else [])
+    assert not [dep for dep in STAGES[name]["deps"] if dep.startswith("data/sources")]
 
 
 def test_every_deployed_line_exists():

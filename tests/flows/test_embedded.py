@@ -24,7 +24,8 @@ def test_a_good_run_prints_no_traceback_and_names_the_quarantined(lone_yard):
     assert runs_by_state(lone_yard) == ["COMPLETED"]
 
 
-def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lone_yard):
+def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lone_yard, tmp_path):
+    assert lone_yard.dvc("remote", "add", "-d", "store", str(tmp_path / "store")).returncode == 0
     gates = lone_yard.gates("bad", "one")
     first = lone_yard.start("python", "-m", "flows", "run", "toy", "--set", f"toy.collect.gates={gates.name}")
     one = lone_yard.root / "data/toy/collect/one"
@@ -45,6 +46,7 @@ def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lo
     assert resumed.returncode == 0, resumed.stderr
     assert one.stat().st_mtime_ns == stamp
     assert "up to date" in lone_yard.dvc("status").stdout
+    assert any((tmp_path / "store").rglob("*"))  # what the remote then holds, test_remote.py tells
     runs = sqlite3.connect(lone_yard.root / "mlflow.db").execute("select status from runs").fetchall()
     assert "RUNNING" not in {status for (status,) in runs}
     assert runs_by_state(lone_yard) == ["COMPLETED", "CRASHED"]  # the refused one never began

@@ -29,6 +29,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_as
 
 from tasks.yard.detector import CACHE
 from tasks.yard.files import replacing
+from tasks.yard.sources.turn import turn
 from tasks.yard.step import BadInput
 
 LICENCE = "AGPL-3.0"  # of Ultralytics, of the networks made with it, and of this project
@@ -69,12 +70,16 @@ def weights_file(weights: str | Path) -> Path:
         return path
     if str(weights) not in GITHUB_ASSETS_NAMES:
         raise BadInput(f"{weights}: no such weights file; train one first, or give a file or a name like yolo12n.pt")
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            attempt_download_asset(cached)
-        except Exception as error:
-            raise BadInput(f"{weights}: cannot be downloaded ({error}); give the path of a local file") from None
+    with turn(cached, str(weights)):
+        if not cached.exists():
+            part = cached.parent / "part" / weights  # what is downloaded hangs on the name
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.unlink(missing_ok=True)  # of a killed download: ultralytics would take it for the whole file
+            try:
+                attempt_download_asset(part)
+                part.replace(cached)
+            except Exception as error:
+                raise BadInput(f"{weights}: cannot be downloaded ({error}); give the path of a local file") from None
     return cached
 
 

@@ -91,6 +91,11 @@ def describe(url: str) -> dict:
         raise Unavailable(f"{shown}: {type(error).__name__}") from None
 
 
+def is_dated(known: dict) -> bool:
+    """Does the server say anything by which another version of the file would show? Its length alone would not do."""
+    return bool(known["etag"] or known["last_modified"])
+
+
 def _validator(known: dict) -> str | None:
     """What `If-Range` may carry: a strong ETag, else the date."""
     etag = known.get("etag")

@@ -5,7 +5,7 @@
     s3://bucket/prefix       every object below it through fsspec; only new and changed ones are fetched
     synth://<world>?...      no folder: the line's own world makes it
 
-Writes data/.cache/sources/<digest>/, which is no out of any stage and may be deleted at any time.
+Writes data/.cache/sources/<digest>/, which is no out of any stage and may be deleted while nothing runs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.sources import archives, fetch
 from tasks.yard.sources import uri as source_uri
+from tasks.yard.sources.turn import turn
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 CACHE = Path("data/.cache/sources")
 LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory:// is for trying that out
 CONNECTIONS = 8
+UNDATED = (
+    "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that it has changed cannot be "
+    "seen; `python -m flows run <line> --force <step>` fetches it anew"
+)
 SMALL_BYTES = 64 << 20  # read and hashed in about a tenth of a second
 
 
@@ -53,9 +58,13 @@ def local(
             raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")
         return path
     if kind in ("https", "http"):
-        return _web(uri, cache, progress, waits_s)
+        home = cache / digest(_link(uri))
+        with turn(home, shown):
+            return archives.without_single_top(_web(uri, home, progress, waits_s))
     if kind in LISTED:
-        return _listed(uri, cache, progress)
+        home = cache / digest(uri)
+        with turn(home, shown):
+            return _listed(uri, home, progress)
     raise BadInput(f"source {shown}: {kind}:// is not known; use a folder, https://, s3:// or this line's synth://")
 
 
@@ -67,7 +76,10 @@ def fingerprint(uri: str) -> str:
         return digest(uri)
     uri = source_uri.expanded(uri)
     if kind in ("https", "http"):
-        return digest(fetch.describe(_link(uri)), source_uri.checksum(uri))
+        now, sha256 = fetch.describe(_link(uri)), source_uri.checksum(uri)
+        if not sha256 and not fetch.is_dated(now):
+            log.warning("%s: %s", source_uri.redacted(uri), UNDATED)
+        return digest(now, sha256)
     if kind in LISTED:
         return digest(_listing(uri)[1])
     path = Path(uri).expanduser()
@@ -86,41 +98,51 @@ def _link(uri: str) -> str:
 
 
 def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any]) -> Path:
-    folder = cache / file_hash(archive)[:16] / "files"
-    if not folder.exists():
-        archives.extract(archive, folder, str(archive), progress)
+    home = cache / file_hash(archive)[:16]
+    folder = home / "files"
+    with turn(home, str(archive)):
+        if not folder.exists():
+            archives.extract(archive, folder, str(archive), progress)
     return archives.without_single_top(folder)
 
 
-def _web(uri: str, cache: Path, progress: Callable[..., Any], waits_s: Sequence[float]) -> Path:
+def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[float]) -> Path:
     url, sha256, shown = _link(uri), source_uri.checksum(uri), source_uri.redacted(uri)
-    home = cache / digest(url)
-    files, memory, archive = home / "files", home / "source.json", home / "archive.zip"
-    known = read_json(memory) if memory.exists() and files.exists() else {}
-    if known and sha256 == known["sha256"]:
-        return archives.without_single_top(files)  # pinned by its hash: no need to ask
-    if known and not sha256:
+    files, memory = home / "files", home / "source.json"
+    # The archive, and what is known of it, stay until it is unpacked: a killed extraction does not cost the download.
+    archive, fetched = home / "archive.zip", home / "archive.json"
+    unpacked = read_json(memory) if memory.exists() and files.exists() else {}
+    known = read_json(fetched) if archive.exists() and fetched.exists() else {}
+    now: dict = {}
+    if not sha256 and (unpacked or known):  # one that is pinned by its hash needs no question
         try:
             now = fetch.describe(url)
         except fetch.Unavailable as error:
+            if not unpacked:
+                raise
             log.warning("%s; using what was downloaded before", error)
-            return archives.without_single_top(files)
-        if now == {key: known[key] for key in now}:
-            return archives.without_single_top(files)
-    fetched = home / "archive.json"  # written when archive.zip is whole: a killed extraction does not cost the download
-    known = read_json(fetched) if archive.exists() and fetched.exists() else {}
-    if not known or (known["sha256"] != sha256 if sha256 else fetch.describe(url).items() - known.items()):
+            return files
+
+    def is_current(one: dict) -> bool:
+        if sha256:
+            return one.get("sha256") == sha256
+        return bool(one) and fetch.is_dated(now) and now.items() <= one.items()
+
+    if is_current(unpacked):
+        return files
+    if not is_current(known):
         known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
         write_json(fetched, known)
-    try:
-        archives.extract(archive, files, shown, progress)
-    except archives.Damaged:
-        archive.unlink()
-        raise
+    if known["sha256"] != unpacked.get("sha256"):
+        try:
+            archives.extract(archive, files, shown, progress)
+        except archives.Damaged:
+            archive.unlink()
+            raise
     write_json(memory, known)
     archive.unlink()
     fetched.unlink()
-    return archives.without_single_top(files)
+    return files
 
 
 @contextmanager
@@ -170,9 +192,8 @@ def _anonymous(uri: str) -> dict:
     return {"anon": True} if source_uri.scheme(uri) == "s3" and not has_key else {}
 
 
-def _listed(uri: str, cache: Path, progress: Callable[..., Any]) -> Path:
+def _listed(uri: str, home: Path, progress: Callable[..., Any]) -> Path:
     system, listing, prefix = _listing(uri)
-    home = cache / digest(uri)
     files, memory = home / "files", home / "source.json"
     known = read_json(memory) if memory.exists() else {}
     for gone in set(known) - set(listing):

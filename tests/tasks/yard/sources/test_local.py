@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -24,6 +28,8 @@ from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.fetch import Unavailable
 from tasks.yard.sources.section import FromSource
 from tasks.yard.step import BadInput
+from tests.flows.waiting import PATIENCE_S, wait_until
+from tests.tasks.yard.killed import REPO
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Site:
     statuses: list[int] = field(default_factory=list)  # of the next answers
     head: bool = True
     down: bool = False
+    held: threading.Event | None = None  # until it is set, an answer stops in the middle
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
     url: str = ""
 
@@ -88,7 +95,10 @@ def site():
                 if site.after_cut:
                     site.content, site.etag, site.after_cut = site.after_cut, '"v2"', None
             else:
-                self.wfile.write(data)
+                self.wfile.write(data[: len(data) // 2])
+                if site.held:
+                    site.held.wait(PATIENCE_S)
+                self.wfile.write(data[len(data) // 2 :])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -326,6 +336,72 @@ def test_a_fingerprint_changes_with_what_the_source_holds(site, tmp_path):
     before = sources.fingerprint(str(folder))
     (folder / "drive-1" / "telemetry.csv").write_text("1")
     assert sources.fingerprint(str(folder)) != before
+
+
+def test_a_copy_of_a_small_folder_is_no_news_and_a_large_one_is_told_by_its_dates(tmp_path, monkeypatch):
+    folder, copy = tmp_path / "drives", tmp_path / "copy"
+    folder.mkdir()
+    (folder / "a.csv").write_text("1234")
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    os.utime(copy / "a.csv", ns=(1, 1))
+    assert sources.fingerprint(str(folder)) == sources.fingerprint(str(copy))
+    (copy / "a.csv").write_text("1235")
+    os.utime(copy / "a.csv", ns=(1, 1))
+    assert sources.fingerprint(str(folder)) != sources.fingerprint(str(copy))
+    monkeypatch.setattr(sources, "SMALL_BYTES", 3)
+    before = sources.fingerprint(str(copy))
+    os.utime(copy / "a.csv", ns=(2, 2))
+    assert sources.fingerprint(str(copy)) != before
+
+
+def test_a_file_without_a_version_is_fetched_anew_each_time_its_stage_runs_and_that_is_said(site, tmp_path, caplog):
+    site.etag, site.content = None, packed({"telemetry.csv": b"1"})
+    folder = get(site.url, tmp_path)
+    os.utime(folder / "telemetry.csv", ns=(1, 1))
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"1"}
+    assert (folder / "telemetry.csv").stat().st_mtime_ns == 1  # the same bytes came: what is unpacked stays
+    site.content = packed({"telemetry.csv": b"2"})
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"2"}
+    assert "--force" not in caplog.text
+    sources.fingerprint(site.url)
+    assert "neither a version nor a date" in caplog.text and "--force" in caplog.text
+
+
+GET = "import sys; from pathlib import Path; from tasks.yard.sources import local; "
+GET += "local.local(sys.argv[1], Path(sys.argv[2]))"
+
+
+@pytest.fixture
+def two_on_one_source(site, tmp_path):
+    """Two processes that want the same archive, while the first is in the middle of the download."""
+    site.content, site.held = packed(FLAT), threading.Event()
+    command = [sys.executable, "-c", GET, site.url, str(tmp_path)]
+    first = subprocess.Popen(command, cwd=REPO, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(gets(site)) == 1 or first.poll() is not None, "the first request")
+    said = tmp_path / "said.txt"
+    with said.open("w") as errors:
+        second = subprocess.Popen(command, cwd=REPO, stderr=errors)
+    wait_until(lambda: "waiting" in said.read_text() or len(gets(site)) == 2, "the second process")
+    yield first, second
+    for process in (first, second):
+        process.kill()
+        process.wait()
+
+
+def test_the_second_process_on_a_source_uses_what_the_first_has_made(site, tmp_path, two_on_one_source):
+    site.held.set()
+    assert [process.wait(PATIENCE_S) for process in two_on_one_source] == [0, 0]
+    assert len(gets(site)) == 1
+    assert held(get(site.url, tmp_path)) == FLAT
+
+
+def test_the_second_process_goes_on_where_the_first_was_killed(site, tmp_path, two_on_one_source):
+    first, second = two_on_one_source
+    first.kill()
+    first.wait()
+    site.held.set()
+    assert second.wait(PATIENCE_S) == 0
+    assert held(get(site.url, tmp_path)) == FLAT and len(gets(site)) == 2
 
 
 def test_a_listing_fetches_what_is_new_and_drops_what_is_gone(tmp_path):
