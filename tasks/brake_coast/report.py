@@ -16,12 +16,13 @@ import pandas as pd
 
 from tasks.brake_coast.formats import predictions, recording
 from tasks.brake_coast.judging.runs import BASELINES, DOUBTFUL_SHARE, SUBSETS, doubt, leader, ranked_runs, split_name
+from tasks.brake_coast.label import NOMINAL_MS
 from tasks.brake_coast.page import charts, data_card, video
 from tasks.brake_coast.params import Report
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting.pages import data_uri, environment, markdown
-from tasks.yard.reporting.words import rendered
+from tasks.yard.reporting.words import other_leads, rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -45,6 +46,20 @@ def summarise(details: dict) -> dict:
                 "interval": {run: numbers["intervals"]["pr_auc"] for run, numbers in of.items()},
             }
     return found
+
+
+def chosen(summary: dict) -> str | None:
+    """A sentence, if the test drives would have chosen another network."""
+    networks = [run for run in summary["runs"] if run not in BASELINES and not split_name(run)[1]]
+    if summary["leader"] not in networks:
+        return None
+    held = [(task, subset) for task, of in summary["tasks"].items() for subset in SUBSETS]
+    sound = [(task, subset) for task, subset in held if not summary["tasks"][task][subset]["not_meaningful"]]
+    on_test = {
+        run: {f"{task} {subset}": summary["tasks"][task][subset]["pr_auc"].get(run) for task, subset in sound}
+        for run in networks
+    }
+    return other_leads(summary["leader"], on_test)
 
 
 def worth(details: dict) -> list[dict]:
@@ -90,6 +105,7 @@ def table(summary: dict) -> str:
     if marked:
         text += [f"(!) not meaningful: more than {100 * DOUBTFUL_SHARE:.0f} % of the labels are unknown, and those "
                  "that are known are no sample of the drives.", ""]  # fmt: skip
+    text += [f"Leader: {summary['leader']}, best on the validation drives. {chosen(summary) or ''}".strip(), ""]
     return "\n".join(text)
 
 
@@ -177,6 +193,8 @@ def run(
         "summary": summary,
         "details": details,
         "tasks": tasks,
+        "other_leads": chosen(summary),
+        "window": {"frames": config["sequence_length"], "seconds": config["sequence_length"] * NOMINAL_MS / 1000},
         "worth": worth(details),
         "runs": summary["runs"],
         "shown": run_shown,

@@ -15,13 +15,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from tasks.ground_plane.page.drawing import PERSON_M
 from tasks.ground_plane.page.remarks import of_standing
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
-from tasks.yard.reporting.words import rendered
+from tasks.yard.reporting.words import other_leads, rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -131,6 +132,9 @@ def run(
     )
     seen = read_if_there(visualize / "summary.json")
     details["remarks"] += of_standing(seen.get("standing", {}))
+    on_test = {run: {key: details["runs"][run][key] for key in METRICS} for run in details["networks"]}
+    if said := other_leads(details["leader"], on_test):
+        details["remarks"].insert(0, said)
     names = ranked(details["runs"])
     for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
         stale.unlink()
@@ -147,7 +151,8 @@ def run(
         "source_url": reporting_params.source_url,
         "rendered": rendered((unit.get("layout") for unit in check["units"].values()), "sequences"),
         "details": details, "names": names, "metrics": METRICS, "figures": figures, "check": check, "packed": packed,
-        "still": seen.get("still"), "film": film(visualize, out, reporting_params.embed_mb),
+        "box_m": f"{PERSON_M[0]:g}", "still": seen.get("still"),
+        "film": film(visualize, out, reporting_params.embed_mb),
         "shown": pictures(visualize, ("frame", "heatmap")),
         "curve": pictures(evaluate, ("threshold",)), "findings": findings[:SHOWN_FINDINGS], "count": len(findings),
         "checked": pictures(check_data, [f"{unit}-{kind}" for unit in spread for kind in ("cameras", "plane")]),

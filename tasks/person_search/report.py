@@ -17,8 +17,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from tasks.person_search.judging import baselines
 from tasks.person_search.judging.runs import is_baseline, ranked_runs
-from tasks.person_search.page.remarks import remarks, strangers_of
+from tasks.person_search.page.remarks import of_choice, remarks, strangers_of
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
@@ -121,7 +122,7 @@ def table(details: dict, runs: Sequence[str], detector: dict, search: dict, came
         f"{told['queries']} queries of {told['people']} people, {told['gallery']} images{why}.",
     ]
     if details["leader"]:
-        text[-1] += f" Leader: {details['leader']}, {details['leader_from']}."
+        text[-1] += " ".join([f" Leader: {details['leader']}, {details['leader_from']}.", *of_choice(details)])
     for split in [name for name in ("test", "val") if name in detector][:1]:
         of = detector[split]
         text += ["", f"Detector on {split}: mAP50 {shown(of.get('map50'))}, mAP50-95 {shown(of.get('map50_95'))}."]
@@ -245,6 +246,7 @@ def run(
         "source_url": reporting_params.source_url,
         "rendered": rendered((unit.get("layout") for unit in report.get("units", {}).values()), "parts of the source"),
         "details": details, "runs": runs, "metrics": METRICS, "boxes": BOXES, "leader": details["leader"],
+        "baselines": baselines,
         "threshold": details["threshold"], "figures": figures,
         "remarks": remarks(details, detector, about, report),
         "curves": drawings(evaluate, ("cmc", "similarities", "errors"), photos=False),

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.person_search.judging.runs import START, before
-from tasks.yard.reporting.words import counted
+from tasks.yard.reporting.words import counted, other_leads
 
 FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than networks differ
 FEW_IMAGES = 50  # of a detector's test split
 SHOWN_STANDING = 3  # of each camera
+COLUMNS = ("rank1", "rank5", "rank10", "rank20", "map", "minp")  # of the table
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
+
+
+def of_choice(details: Mapping[str, Any]) -> list[str]:
+    """A sentence, if the test people would have chosen another network."""
+    on_test = {run: {key: details["runs"][run]["test"][key] for key in COLUMNS} for run in details["networks"]}
+    said = other_leads(details["leader"], on_test)
+    return [said] if said else []
 
 
 def of_test(details: Mapping[str, Any]) -> list[str]:
@@ -163,5 +171,5 @@ def remarks(
     details: Mapping[str, Any], detector: Mapping[str, Any], search: Mapping[str, Any], report: Mapping[str, Any]
 ) -> list[str]:
     """Sentences, the gravest first; none where all is well."""
-    told = [*of_test(details), *of_training(details), *of_threshold(details)]
+    told = [*of_choice(details), *of_test(details), *of_training(details), *of_threshold(details)]
     return [*told, *of_search(search), *of_detector(detector), *of_data(report)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 WORLDS = ("highway", "street", "plaza")  # layouts of what tasks/yard/worlds renders, as download calls them
 
@@ -24,3 +24,26 @@ def rendered(layouts: Iterable[str | None], what: str) -> str | None:
     if len(made) == len(known):
         return f"Rendered world: {world}, and no number here says how well this does on real data."
     return f"Partly a rendered world: of {len(made)} of {len(known)} {what} {world}."
+
+
+def other_leads(leader: str | None, test: Mapping[str, Mapping[str, float | None]]) -> str | None:
+    """What stands beside a table in which another network than the leader has most of the highest numbers.
+
+    `test`: {network: {column: its number, higher is better}} of those that might have led.
+    """
+    if leader is None:
+        return None
+    ours = test[leader]
+    columns = [column for column, value in ours.items() if value is not None]
+    above = {
+        network: sum((numbers.get(column) or 0) > ours[column] for column in columns)
+        for network, numbers in test.items()
+        if network != leader
+    }
+    other = max(sorted(above), key=lambda network: above[network], default=None)
+    if other is None or 2 * above[other] <= len(columns):
+        return None
+    return (
+        f"{other} is above {leader} in {above[other]} of the {len(columns)} test columns, and {leader} leads all the "
+        "same: validation chooses, for whoever is picked by the test data has no test left that says how good it is."
+    )

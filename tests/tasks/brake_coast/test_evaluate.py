@@ -17,6 +17,7 @@ from tasks.brake_coast import evaluate, train
 from tasks.brake_coast.formats import windows
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
+from tests.figures import measured
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.tiny_pack import NAMES, write_pack
 from tests.tasks.yard.shared import machine, reporting
@@ -70,6 +71,14 @@ def dense_labels(pack, task):
     ends = windows.window_starts(frames.segment, frames.window_frames) + frames.window_frames - 1
     state = "braking" if "brake" in task else "coasting"
     return frames.labels[ends, NAMES.index(task)], frames.labels[ends, NAMES.index(state)]
+
+
+def test_the_figures_of_the_readme_are_those_of_details(project):
+    root, _ = project
+    details, figures = read_json(root / "evaluate/details.json"), measured.brake_coast(root)
+    assert set(figures["rows"]) == set(details) and figures["on"].startswith("3 held-out drives; positive are ")
+    of, row = details[RUNS[0]]["brake_1s"], figures["rows"][RUNS[0]]
+    assert (row["brake_1s"], row[measured.NOT_YET]) == (of["all"]["pr_auc"], of["not_yet"]["pr_auc"])
 
 
 def test_metrics_can_be_computed_again_from_the_predictions(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from html.parser import HTMLParser
@@ -78,13 +79,17 @@ def unseen(tmp_path_factory):
 def test_the_page_of_a_rendered_world_says_so_at_its_top(seen, tmp_path, layout):
     root, _ = seen
     for step in (*STEPS, "train"):
-        (tmp_path / step).symlink_to(root / step) if step != "download" else shutil.copytree(
+        (tmp_path / step).symlink_to(root / step) if step not in ("download", "pack") else shutil.copytree(
             root / step, tmp_path / step
         )
     for file in (tmp_path / "download").glob("*/recording.json"):
         write_json(file, {**read_json(file), "layout": layout, "source": "highway" if layout == "synth" else "a.zip"})
+    frames = {"synth": 20, "native": 30}[layout]
+    config = tmp_path / "pack/dataset_config.json"
+    write_json(config, {**read_json(config), "sequence_length": frames})
     run(tmp_path, tmp_path / "report")
     text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert f"Predicted from {frames / 2:g} seconds" in text and f"{frames} frames, {frames / 2:g} seconds." in text
     assert ("Rendered world: a computer drew" in text) == (layout == "synth")
     assert "The still is one of its best moments" in text
     if layout == "synth":
@@ -214,6 +219,22 @@ def test_numbers_of_mostly_unknown_labels_are_marked_on_the_console_and_the_page
     text, page = page_of(tmp_path)
     assert not page.unbalanced and f"coast_1s, all: not meaningful: {100 * share:.1f} % unknown" in text
     assert "(!) coast_2s, all" not in text and "Unknown labels" in text
+
+
+def test_that_the_test_drives_would_have_chosen_another_network_is_said(seen):
+    details = read_json(seen[0] / "evaluate/details.json")
+    alone = report.table(report.summarise(details))
+    assert f"Leader: {RUNS[0]}, best on the validation drives." in alone and "leads all the same" not in alone
+    other = details["simple_concat_transformer"] = copy.deepcopy(details[RUNS[0]])
+    for task in other.values():
+        task["validation"]["pr_auc"] *= 0.9
+        for subset in ("all", "not_yet"):
+            task[subset]["pr_auc"] *= 1.01
+    columns = 2 * len(other)
+    assert (
+        f"drives. simple_concat_transformer is above {RUNS[0]} in {columns} of the {columns} test columns, and "
+        f"{RUNS[0]} leads all the same: validation chooses"
+    ) in report.table(report.summarise(details))
 
 
 def test_the_page_counts_what_is_lost_by_its_cause(unseen):

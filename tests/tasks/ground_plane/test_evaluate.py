@@ -26,6 +26,7 @@ from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.geometry import camera as geometry
 from tasks.yard.metrics import bootstrap
 from tasks.yard.step import BadInput
+from tests.figures import measured
 from tests.tasks.ground_plane.tiny_project import section, write_network, write_pack
 from tests.tasks.yard.shared import reporting
 
@@ -93,6 +94,11 @@ def test_the_numbers_can_be_computed_again_from_the_detections(project):
     for key in ("tp", "fp", "fn", "frames", "people"):
         assert sum(of[key] for of in details["per_scene"].values()) == told[key]
     assert set(details["per_scene"]) == {"first", "held-out"}
+    figures = measured.ground_plane(root)
+    rows = {"blind", "shuffled", "one camera alone, the best", "one camera taken away, the worst", "loud"}
+    assert set(figures["rows"]) == rows and figures["rows"]["loud"]["MODA"] == told["moda"]
+    assert figures["said"]["MODA in the worst scene"] <= told["moda"] <= figures["said"]["MODA in the best scene"]
+    assert figures["on"].endswith(f"{told['people']} people, one to one within 0.5 m")
 
 
 def test_the_interval_is_of_frames_drawn_with_replacement():

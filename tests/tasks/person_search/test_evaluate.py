@@ -24,6 +24,7 @@ from tasks.person_search.page import pictures, remarks
 from tasks.person_search.params import Line
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
+from tests.figures import measured
 from tests.tasks.person_search.judging.test_rerank import published
 from tests.tasks.person_search.textbook import textbook
 from tests.tasks.person_search.tiny_pack import People, section, write_pack
@@ -289,6 +290,11 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_people(project, tmp_pa
     line = Line.model_validate(values)
     compare = partial(champion.compare, section=line, reporting=REPORTING)
     best, other = (root / "train" / name / "best.pt" for name in ("grown", "young"))
+    figures = measured.person_search(root)
+    assert (
+        set(figures["rows"]) == set(details["runs"]) and figures["said"].keys() and "people held out" in figures["on"]
+    )
+    assert figures["rows"]["grown"]["mAP"] == details["runs"]["grown"]["test"]["map"]
     leader = champion.challenger(root)
     assert leader.item == details["leader"] and leader.unfit is None
     found = compare(best, other, root)

@@ -1,0 +1,1 @@
+"""The README's tables, from runs that a command makes: `python -m tests.figures --help`."""

@@ -1,0 +1,83 @@
+"""What one finished run of a line says: the rows of its table, and on how much of what.
+
+Reads data/<line>/ below a root. A result is {"rows": {row: {column: number or null}}, "on": text, "said": {name:
+number}}; the numbers of baselines are those of the first seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.yard.files import read_if_there, read_json
+
+NOT_YET = "brake_1s, not yet braking"
+
+
+def brake_coast(data: Path) -> dict[str, Any]:
+    details = read_json(data / "evaluate/details.json")
+    rows = {
+        run: {task: of["all"]["pr_auc"] for task, of in tasks.items()}
+        | ({NOT_YET: tasks["brake_1s"]["not_yet"]["pr_auc"]} if "brake_1s" in tasks else {})
+        for run, tasks in details.items()
+    }
+    held = {task: of["all"] for task, of in details["prevalence"].items()}
+    each = ", ".join(f"{of['positives']} of {of['windows']} windows of {task}" for task, of in held.items())
+    drives = max(of["recordings"] for of in held.values())
+    return {"rows": rows, "on": f"{drives} held-out drives; positive are {each}", "said": {}}
+
+
+def person_search(data: Path) -> dict[str, Any]:
+    details = read_json(data / "evaluate/details.json")
+    rows = {
+        run: {
+            "rank-1": of["test"]["rank1"], "mAP": of["test"]["map"], "mINP": of["test"]["minp"],
+            "mAP re-ranked": (of["reranked"] or {}).get("map"),
+        }
+        for run, of in details["runs"].items()
+    }  # fmt: skip
+    test = details["runs"][details["networks"][0]]["test"]
+    detector = read_if_there(data / "train_detector/metrics.json").get("test", {})
+    found = read_if_there(data / "search/search.json").get("metrics") or {}
+    said = {"mAP50 of the detector, on scenes held out": detector.get("map50")}
+    for key, boxes in (
+        ("detector", "the detector's boxes"),
+        ("oracle", "true boxes"),
+        ("chance", "the same by chance"),
+    ):
+        said[f"mAP of the search in whole frames, with {boxes}"] = (found.get(key) or {}).get("map")
+    on = f"{test['people']} people held out, {test['queries']} queries in {test['gallery']} images"
+    return {"rows": rows, "on": on, "said": said}
+
+
+def ground_plane(data: Path) -> dict[str, Any]:
+    details = read_json(data / "evaluate/details.json")
+    columns = {"moda": "MODA", "modp": "MODP", "precision": "precision", "recall": "recall"}
+    known = {run: of for run, of in details["runs"].items() if of["moda"] is not None}
+    kinds: dict[str, list[str]] = {}
+    for run, of in known.items():
+        kinds.setdefault(of["kind"], []).append(run)
+
+    def numbers(run: str) -> dict[str, float | None]:
+        return {name: known[run][key] for key, name in columns.items()}
+
+    def by_moda(run: str) -> float:
+        return known[run]["moda"]
+
+    rows = {run: numbers(run) for kind in ("baseline", "shuffled") for run in kinds.get(kind, []) if run != "empty"}
+    if kinds.get("alone"):
+        rows["one camera alone, the best"] = numbers(max(kinds["alone"], key=by_moda))
+    if kinds.get("without"):
+        rows["one camera taken away, the worst"] = numbers(min(kinds["without"], key=by_moda))
+    rows |= {run: numbers(run) for run in kinds.get("network", [])}
+    scenes = [of["moda"] for of in details["per_scene"].values() if of["moda"] is not None]
+    said = {"MODA in the worst scene": min(scenes, default=None), "MODA in the best scene": max(scenes, default=None)}
+    on = f"{details['frames']['test']} frames of {details['scenes']['test']} scenes held out, "
+    return {
+        "rows": rows, "said": said,
+        "on": f"{on}{details['people']['test']} people, one to one within {details['match_m']:g} m",
+    }  # fmt: skip
+
+
+LINES = {"brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane}
+LAST = {"brake_coast": "evaluate", "person_search": "search", "ground_plane": "evaluate"}  # the step to run up to

@@ -1,0 +1,105 @@
+"""The README's tables from result files: medians over seeds with their range, and what may not be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tasks.yard.files import write_text
+from tasks.yard.reporting.pages import markdown
+from tasks.yard.step import BadInput
+
+TITLES = {
+    "persistence": "persistence (knows the brake signal of now)",
+    "blind": "blind: where people stood most in training",
+    "shuffled": "control: each camera with another's calibration",
+    "one camera alone, the best": "control: one camera alone, the best",
+    "one camera taken away, the worst": "control: one camera taken away, the worst",
+}
+FIRST = {"brake_coast": "PR-AUC on test", "person_search": "re-identification on test", "ground_plane": "on test"}
+
+
+def of_seeds(runs: Mapping[str, Mapping[str, Any]], row: str, column: str) -> list[float]:
+    values = [run["rows"].get(row, {}).get(column) for run in runs.values()]
+    return [value for value in values if value is not None]
+
+
+def shown(values: Sequence[float]) -> str:
+    """The median, and the range unless it is nothing."""
+    if not values:
+        return "-"
+    low, middle, high = (f"{value:.3f}" for value in (min(values), median(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def unranked(runs: Mapping[str, Mapping[str, Any]], rows: Sequence[str], columns: Sequence[str]) -> str | None:
+    """Columns in which the ranges of two trained networks overlap: seeds, not networks, decide who is above."""
+    trained = [row for row in rows if len({tuple(of["rows"].get(row, {}).values()) for of in runs.values()}) > 1]
+    told = []
+    for one, other in combinations(trained, 2):
+        pairs = {column: (of_seeds(runs, one, column), of_seeds(runs, other, column)) for column in columns}
+        same = [c for c, (a, b) in pairs.items() if a and b and min(a) <= max(b) and min(b) <= max(a)]
+        if same:
+            told.append(f"`{one}` and `{other}` in {', '.join(same)}")
+    return f"Ranges overlap, so that nothing here ranks the two: {'; '.join(told)}." if told else None
+
+
+def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> str:
+    """What stands between the markers. `others`: (name, result) of other worlds."""
+    runs = result["seeds"]
+    first = next(iter(runs.values()))
+    rows, columns = list(first["rows"]), list(next(iter(first["rows"].values())))
+    cells = [[FIRST[line], *columns]]
+    for row in rows:
+        plain = row in TITLES or row in ("prevalence", "chance", "raw_pixels", "colour_stripes")
+        values = [shown(of_seeds(runs, row, column)) for column in columns]
+        cells.append([TITLES.get(row, row if plain else f"`{row}`"), *values])
+    cpus = " and ".join(sorted({run["cpu"] for run in runs.values()}))
+    seeds = f"median over seeds {', '.join(runs)} (least to most)" if len(runs) > 1 else f"seed {next(iter(runs))}"
+    text = [
+        markdown(cells),
+        "",
+        f"Each number: {seeds}. On {first['on']}.",
+        f"Made by `python -m tests.figures {line}` on {cpus}; the digits depend on the model of CPU.",
+    ]
+    if said := unranked(runs, rows, columns):
+        text.append(said)
+    for name in first["said"]:
+        values = [run["said"][name] for run in runs.values() if run["said"].get(name) is not None]
+        if values:
+            text.append(f"{name}: {shown(values)}.")
+    for name, other in others:
+        each = [
+            f"`{row}` {column} {shown(of_seeds(other['seeds'], row, column))}" for row, column in fallen(result, other)
+        ]
+        if each:
+            text.append(f"On another world ({name}) outside of these ranges: {'; '.join(each)}.")
+    return "\n".join(text)
+
+
+def fallen(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(row, column) whose median on another world lies outside of the range here."""
+    runs, found = result["seeds"], []
+    for row, numbers in next(iter(runs.values()))["rows"].items():
+        for column in numbers:
+            here, there = of_seeds(runs, row, column), of_seeds(other["seeds"], row, column)
+            trained = len(set(here)) > 1
+            if trained and there and not min(here) <= median(there) <= max(here):
+                found.append((row, column))
+    return found
+
+
+def write(readme: Path, blocks: Mapping[str, str]) -> None:
+    """Between `<!-- figures:<line> -->` and `<!-- /figures -->`. Raises `BadInput` where a marker is missing."""
+    text = readme.read_text(encoding="utf-8")
+    for line, inside in blocks.items():
+        begin, end = f"<!-- figures:{line} -->\n", "\n<!-- /figures -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise BadInput(f"{readme}: no {begin.strip()} with a {end.strip()} after it; put both where the table goes")
+        text = f"{before}{begin}{inside}{end}{after}"
+    write_text(readme, text)

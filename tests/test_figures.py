@@ -1,0 +1,55 @@
+"""The README's tables: what they are made of is shown beside each line's evaluate, with its own results."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.yard.files import write_json
+from tasks.yard.step import BadInput
+from tests.figures import tables
+from tests.figures.__main__ import main
+
+NETS = {"lstm": (0.555, 0.517, 0.488), "tf": (0.546, 0.6, 0.59), "blind": (0.2, 0.21, 0.22)}
+
+
+def result(cpu: str = "A CPU, 2 cores", shift: float = 0.0) -> dict:
+    seeds = {}
+    for seed in range(3):
+        rows = {"prevalence": {"brake_1s": 0.05}} | {net: {"brake_1s": of[seed] + shift} for net, of in NETS.items()}
+        seeds[str(seed)] = {"rows": rows, "on": "3 drives", "said": {"mAP50": None}, "cpu": cpu}
+    return {"of": "code and params", "set": ["x.y=1"], "seeds": seeds}
+
+
+def test_a_number_is_the_median_of_its_seeds_with_their_range():
+    text = tables.block("brake_coast", result())
+    row = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines() if line.startswith("|")}
+    assert row["`lstm`"] == "0.517 (0.488 to 0.555)" and row["prevalence"] == "0.050"
+    assert "median over seeds 0, 1, 2" in text and "on A CPU, 2 cores; the digits depend on the model of CPU" in text
+
+
+def test_networks_whose_ranges_overlap_are_not_ranked():
+    text = tables.block("brake_coast", result())
+    assert "Ranges overlap, so that nothing here ranks the two: `lstm` and `tf` in brake_1s." in text
+    assert "`blind` and" not in text and "and `blind`" not in text
+
+
+def test_what_another_world_does_not_confirm_is_said():
+    near, far = result(), result(shift=-0.1)
+    assert "another world" not in tables.block("brake_coast", near, [("seed=1", near)])
+    said = tables.block("brake_coast", near, [("seed=1", far)])
+    assert "On another world (seed=1) outside of these ranges: `lstm` brake_1s 0.417 (0.388 to 0.455)" in said
+
+
+def test_only_what_lies_between_the_markers_is_written(tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "figures"
+    readme.write_text("before\n<!-- figures:brake_coast -->\nold\n<!-- /figures -->\nafter\n")
+    write_json(results / "brake_coast.json", result())
+    asked = ["brake_coast", "--write", "--results", str(results), "--readme", str(readme)]
+    assert main(asked) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- figures:brake_coast -->\n| PR-AUC on test") and "old" not in text
+    assert text.endswith("\n<!-- /figures -->\nafter\n")
+    assert main(asked) == 0 and readme.read_text() == text
+    readme.write_text("nothing to write into\n")
+    with pytest.raises(BadInput, match="put both where the table goes"):
+        tables.write(readme, {"brake_coast": "x"})
