@@ -61,6 +61,7 @@ def _run(chosen: argparse.Namespace) -> int:
     """Bring a line up to date. Each stage of dvc.yaml that has changed runs as a Prefect task; the others are shown as
     up to date."""
     params.refuse_unknown_line(chosen.line)
+    params.set_values(chosen.set, write=False)  # refused before a flow has it as a parameter, which Prefect would keep
     if not chosen.wait:
         try:
             lock.refuse_if_held(environment.STATE)

@@ -27,7 +27,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import lock, notify, results, worker
+from flows import lock, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from tasks.yard import params as params_file
@@ -217,6 +217,8 @@ def run_line(
         return ended
     except lock.Held as error:
         return Failed(name="Held", message=str(error))
+    except params_file.ParamsError as error:  # the command looks first: these came from Prefect's pages or its API
+        return Failed(message=f"{error}{parameters.forget(assignments or [])}")
     except BadInput as error:
         return Failed(message=str(error))
 

@@ -42,12 +42,12 @@ def local(
     waits_s: Sequence[float] = fetch.WAITS_S,
 ) -> Path:
     """The folder with what `uri` holds now. Raises `BadInput`, or `fetch.Unavailable` if the network fails."""
-    kind, shown = source_uri.scheme(uri), source_uri.redacted(uri)
-    uri = source_uri.expanded(uri)
+    shown, uri = source_uri.redacted(uri), source_uri.expanded(uri)
+    kind = source_uri.scheme(uri)
     if kind == "":
         path = Path(uri).expanduser()
         if path.is_file() and (path.name.lower().endswith(archives.SUFFIXES) or archives.kind(path)):
-            return _unpacked(path, cache, progress)
+            return _unpacked(path, cache, progress, shown)
         if not path.exists():
             raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")
         return path
@@ -60,10 +60,10 @@ def local(
 
 def fingerprint(uri: str) -> str:
     """A cheap hash of what the source holds now: it changes when a recording is added, at the latest."""
+    uri = source_uri.expanded(uri)
     kind = source_uri.scheme(uri)
     if kind == "synth":
         return digest(uri)
-    uri = source_uri.expanded(uri)
     if kind in ("https", "http"):
         return digest(fetch.describe(_link(uri)), source_uri.checksum(uri))
     if kind in LISTED:
@@ -79,10 +79,10 @@ def _link(uri: str) -> str:
     return source_uri.download_form(urldefrag(uri).url)
 
 
-def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any]) -> Path:
+def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any], shown: str) -> Path:
     folder = cache / file_hash(archive)[:16] / "files"
     if not folder.exists():
-        archives.extract(archive, folder, str(archive), progress)
+        archives.extract(archive, folder, shown, progress)
     return archives.without_single_top(folder)
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from tasks.yard import params as params_file
 from tasks.yard.files import read_json, write_json
 from tasks.yard.sources import local as sources
+from tasks.yard.sources.present import PATHS, URIS
 from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
 MEMORY = Path(".trainyard/sources")
 NEWS = "the source has changed"
-URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
-PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
 
 
 def _is_open(uri: str) -> bool:
