@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from flows import environment, lock
+from flows import deployments, environment, lock
 from tasks.yard import params
 from tasks.yard.step import BadInput, Context
 
@@ -61,7 +61,9 @@ def _run(chosen: argparse.Namespace) -> int:
     """Bring a line up to date. Each stage of dvc.yaml that has changed runs as a Prefect task; the others are shown as
     up to date."""
     params.refuse_unknown_line(chosen.line)
-    params.set_values(chosen.set, write=False)  # refused before a flow has it as a parameter, which Prefect would keep
+    params.load()
+    if chosen.set:  # refused before a flow has it as a parameter, which Prefect would keep
+        params.set_values(chosen.set, write=False)
     if not chosen.wait:
         try:
             lock.refuse_if_held(environment.STATE)
@@ -109,6 +111,7 @@ def _status(chosen: argparse.Namespace) -> int:
             shown.add(name)
             reasons = [*graph.why(name), *watch.news(stages.stage(name))]
             print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
+    deployments.described()  # says which of them cannot run
     return 0
 
 
