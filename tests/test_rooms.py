@@ -145,6 +145,12 @@ def test_every_deployed_line_exists():
     assert {d["parameters"]["line"] for d in deployments} == set(params.lines())
 
 
+def test_every_line_shows_its_headline_and_nothing_else_as_metrics():
+    """400 columns are read by nobody: `dvc exp show` has the few that each report chose."""
+    shown = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    assert sorted(shown) == sorted(f"data/{line}/report/headline.json" for line in params.lines())
+
+
 def test_the_readme_draws_the_rooms_that_there_are():
     """The drawing is that of `git ls-files`, folders only; a new room is drawn, a gone one is not."""
     drawn = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("```")[2]

@@ -77,13 +77,13 @@ def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
         assert refused["state"]["type"] == "FAILED"
         assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]
         assert "hunter2" not in json.dumps(served.ask("flow_runs/filter", {}))
+        first = served.process.stderr.readline()  # on its own terminal
+        assert first.startswith("error in .trainyard/runner.log") and "toy failed: --set" in first, first
         family = psutil.Process(served.process.pid).children(recursive=True)
         listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
         assert {ip for ip, port in listening if port == served.runner_port} == {"127.0.0.1"}
         assert "0.0.0.0" in {ip for ip, _ in listening}
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    (said,) = served.said
-    assert said.count("toy failed") == 1 and "error in .trainyard/runner.log" in said, said  # once, on its terminal
     logs = [path for path in (lone.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
-    assert "hunter2" not in said and not logs
+    assert "hunter2" not in first + served.said[0] and not logs
