@@ -27,14 +27,15 @@ def main() -> int:
     host = os.environ.get("TRAINYARD_HOST", "127.0.0.1")
     names = [deployment.name for deployment in deployments.described()]
     prefect_port, mlflow_port, runner_port = port("PREFECT", 4200), port("MLFLOW", 5000), port("RUNNER", 8080)
-    for number in (prefect_port, mlflow_port, runner_port):
-        environment.check_port_is_free(host, number)
+    here = "127.0.0.1" if host == "0.0.0.0" else host  # where this machine finds what listens on `host`
+    for address, number in ((host, prefect_port), (host, mlflow_port), ("127.0.0.1", runner_port)):
+        environment.check_port_is_free(address, number)
     store.client()  # creates the store once, before two processes look at it
     # SIGTERM (docker stop, systemd) ends it as Ctrl-C does. Set after the imports: one of them replaces Python's own
     # handler.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    api_url = f"http://127.0.0.1:{prefect_port}/api"
+    api_url = f"http://{here}:{prefect_port}/api"
     os.environ["PREFECT_API_URL"] = api_url
     try:
         with ExitStack() as stack:
@@ -43,7 +44,7 @@ def main() -> int:
             environment.wait_until_answers(server, f"{api_url}/health")
             runner = stack.enter_context(running(start_runner(runner_port)))
             environment.wait_until_answers(runner, f"http://127.0.0.1:{runner_port}/health")
-            write_json(SERVED, {"api_url": api_url, "mlflow_url": f"http://127.0.0.1:{mlflow_port}"})
+            write_json(SERVED, {"api_url": api_url, "mlflow_url": f"http://{here}:{mlflow_port}"})
             stack.callback(lambda: SERVED.unlink(missing_ok=True))
             print(f"Prefect   http://{host}:{prefect_port}", f"MLflow    http://{host}:{mlflow_port}", sep="\n")
             print(f"Schedules http://127.0.0.1:{runner_port}/health   ({', '.join(names)})")

@@ -62,6 +62,14 @@ def test_a_wrong_set_writes_nothing(yard_copy):
         assert b"hunter2" not in reply.read()  # refused before a flow had it as its parameter
 
 
+def test_a_deployment_that_cannot_run_is_said_below_the_stages(yard_copy):
+    yard_copy.edit("prefect.yaml", "line: toy,", "line: tou,")
+    result = yard_copy.flow("status")
+    assert result.returncode == 2 and "toy-judge@2" in result.stdout
+    (said,) = result.stderr.splitlines()
+    assert said == "error: prefect.yaml: deployment toy-nightly: no line 'tou'; did you mean 'toy'?"
+
+
 def test_a_dvc_yaml_that_dvc_refuses_is_said_in_a_line(yard_copy):
     with (yard_copy.root / "dvc.yaml").open("a") as file:
         file.write("  toy-extra: {cmd: 'true', descr: a wrong key}\n")

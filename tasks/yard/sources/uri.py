@@ -41,8 +41,9 @@ def expanded(uri: str) -> str:
     def value(match: re.Match) -> str:
         if match[1] not in os.environ:
             raise BadInput(f"source {redacted(uri)}: the environment has no {match[1]}; export it first")
-        _put_in[os.environ[match[1]]] = match[0]
-        return os.environ[match[1]]
+        found = os.environ[match[1]].strip()  # a file with a secret likes to end in a line break
+        _put_in[found] = match[0]
+        return found
 
     found = NAMED.sub(value, uri)
     if scheme(found) and not _is_address(found):
