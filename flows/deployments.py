@@ -5,7 +5,7 @@ python -m flows.deployments      the process of `make serve` that runs what is d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def _name(entry: Any, number: int) -> str:
 def _checked(entry: Any, where: str) -> Deployment:
     from prefect.client.schemas.schedules import CronSchedule  # 1.5 s, which most commands can do without
 
-    with _faults_of(where):
+    with _faults_of(where, {"": [*Deployment.model_fields], "parameters": [*Parameters.model_fields]}):
         made = Deployment.model_validate(entry)
         if made.entrypoint != ENTRYPOINT:
             raise BadInput(f"entrypoint {made.entrypoint} is not run here; it has to be {ENTRYPOINT}")
@@ -75,14 +75,14 @@ def _checked(entry: Any, where: str) -> Deployment:
         if made.parameters.assignments:
             params.set_values(made.parameters.assignments, write=False)
     for number, schedule in enumerate(made.schedules):
-        with _faults_of(f"{where}: schedules[{number}]"):
+        with _faults_of(f"{where}: schedules[{number}]", {"": [*CronSchedule.model_fields]}):
             CronSchedule(**schedule)
     return made
 
 
 @contextmanager
-def _faults_of(where: str) -> Iterator[None]:
-    """The first fault, as one sentence that says where it is."""
+def _faults_of(where: str, known: Mapping[str, list[str]]) -> Iterator[None]:
+    """The first fault, as one sentence that says where it is; `known` are the keys of each section."""
     try:
         yield
     except (BadInput, TypeError) as error:
@@ -90,11 +90,10 @@ def _faults_of(where: str) -> Iterator[None]:
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
+        section, _, last = key.rpartition(".")
         text = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
         if fault["type"] == "extra_forbidden":
-            section = {"parameters": Parameters, "": Deployment}.get(key.rpartition(".")[0])
-            known = section.model_fields if section and "schedules" not in where else ("cron", "timezone", "day_or")
-            text = f"unknown key {key!r}; {suggestion(key.rpartition('.')[2], known, 'known keys')}"
+            text = f"unknown key {key!r}; {suggestion(last, known.get(section, []), 'known keys')}"
         raise BadInput(f"{where}: {text}") from None
 
 

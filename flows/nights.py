@@ -104,7 +104,7 @@ def _missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -
         runs = _ask(api_url, "flow_runs/filter", of)
         if all(run["state_type"] in ("SCHEDULED", "PENDING") for run in runs):
             why = "it has not started" if runs else "Prefect has made no run of it"
-            when = due.astimezone().strftime("%Y-%m-%d %H:%M")
+            when = due.strftime("%Y-%m-%d %H:%M")  # on the clock of its schedule
             found[f"{deployment['name']} {due}"] = (
                 f"{deployment['name']} was due at {when}, and {(now - due).total_seconds() / 60:.0f} minutes later "
                 f"{why}; see .trainyard/server.log and .trainyard/runner.log"

@@ -156,7 +156,7 @@ def _key_of(assignment: str) -> list[str]:
     """The key of a `--set`. Errors name it and never the value, which may hold a password."""
     name, equals, _ = assignment.partition("=")
     if not equals or "://" in name:
-        raise ParamsError(f"--set {'' if '://' in name else name}: expected line.step.key=value")
+        raise ParamsError(f"--set {'(an address)' if '://' in name else name}: expected line.step.key=value")
     return name.strip().split(".")
 
 
