@@ -1,4 +1,4 @@
-# The yard in a box: `docker compose up` serves the UIs and the schedules; `docker run ... python -m flows run brake_coast` runs a line.
+# The yard in a box: `docker compose up` serves the pages and the nights; compose.yaml says how to run a line.
 FROM python:3.11-slim
 RUN apt-get update && apt-get install -y --no-install-recommends git libgl1 libglib2.0-0 && rm -rf /var/lib/apt/lists/*
 WORKDIR /yard
@@ -7,6 +7,10 @@ COPY requirements.lock ./
 RUN uv pip sync --system --no-cache requirements.lock
 COPY . .
 RUN uv pip install --system --no-cache --no-deps --no-build-isolation --editable .
-ENV TRAINYARD_HOST=0.0.0.0 PYTHONUNBUFFERED=1
-EXPOSE 4200 5000 8080
+# Not as root, and under the number of whoever owns the mounted checkout: git would refuse it as somebody else's, and the
+# home and Prefect's pages, which it unpacks at its start, need a place that any number may write to.
+RUN git config --system --add safe.directory /yard && chown -R 1000:1000 /yard
+ENV HOME=/tmp PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui TRAINYARD_HOST=0.0.0.0 PYTHONUNBUFFERED=1
+USER 1000:1000
+EXPOSE 4200 5000
 CMD ["python", "-m", "flows", "serve"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from flows import environment, lock
+from flows import deployments, environment, lock
 from tasks.yard import ending, params
 from tasks.yard.step import BadInput, Context
 
@@ -70,6 +70,9 @@ def _run(chosen: argparse.Namespace) -> int:
     from flows import check
 
     params.refuse_unknown_line(chosen.line)
+    params.load()
+    if chosen.set:  # refused before a flow has it as a parameter, which Prefect would keep
+        params.set_values(chosen.set, write=False)
     if not chosen.wait:
         try:
             lock.refuse_if_held(environment.STATE)
@@ -123,6 +126,7 @@ def _status(chosen: argparse.Namespace) -> int:
             print(f"{name:48} {'; '.join(graph.why(name)) or 'up to date'}")
     if said := owed.said():
         print(said)
+    deployments.described()  # says which of them cannot run
     return 0
 
 

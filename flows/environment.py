@@ -79,7 +79,8 @@ def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subpro
     environment = {
         **os.environ,
         "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_UI_API_URL": "/api",  # of the server that the page came from, by whatever name
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",  # no page of another host reads the API
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     }
     with (STATE / "server.log").open("ab") as server_log:
@@ -200,7 +201,11 @@ def _serve(host: str, port: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     from prefect.server.api.server import create_app
 
-    uvicorn.run(create_app, factory=True, host=host, port=port, log_level="error", timeout_keep_alive=5)
+    from flows.pages import guarded
+
+    uvicorn.run(
+        lambda: guarded(create_app()), factory=True, host=host, port=port, log_level="error", timeout_keep_alive=5
+    )
 
 
 if __name__ == "__main__":

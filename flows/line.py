@@ -37,7 +37,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import environment, lock, notify, results, worker
+from flows import environment, lock, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import NOT_IN_CACHE, Graph
 from tasks.yard import ending
@@ -266,6 +266,8 @@ def run_line(
         return ended
     except lock.Held as error:
         return Failed(name="Held", message=str(error))
+    except params_file.ParamsError as error:  # the command looks first: these came from Prefect's pages or its API
+        return Failed(message=f"{error}{parameters.forget(assignments or [])}")
     except BadInput as error:
         return Failed(message=str(error))
     except (KeyboardInterrupt, TerminationSignal):  # Prefect turns SIGTERM into the latter

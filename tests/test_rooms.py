@@ -157,6 +157,21 @@ def test_every_deployed_line_exists():
     assert {d["parameters"]["line"] for d in deployments} == set(params.lines())
 
 
+def test_every_line_shows_its_headline_and_nothing_else_as_metrics():
+    """400 columns are read by nobody: `dvc exp show` has the few that each report chose."""
+    shown = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    assert sorted(shown) == sorted(f"data/{line}/report/headline.json" for line in params.lines())
+
+
+def test_the_box_publishes_its_pages_to_this_machine_alone_and_leaves_secrets_out():
+    """Neither Prefect nor MLflow asks for a password, and the runner's port can be told to stop the nights."""
+    yard = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["yard"]
+    assert yard["ports"] == ["127.0.0.1:4200:4200", "127.0.0.1:5000:5000"]
+    assert "USER 1000" in (ROOT / "Dockerfile").read_text()
+    ignored = ((ROOT / name).read_text().splitlines() for name in (".dockerignore", ".gitignore"))
+    assert all({".env", "/.env"} & set(lines) for lines in ignored)
+
+
 def test_the_readme_draws_the_rooms_that_there_are():
     """The drawing is that of `git ls-files`, folders only; a new room is drawn, a gone one is not."""
     drawn = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("```")[2]

@@ -1,7 +1,7 @@
 """Judge every trained run on the held-out drives, beside the baselines it has to beat.
 
 Reads   pack/{val,test}.h5 and train/<run>/best.pt of every run.
-Writes  metrics/<run>.json {task: five numbers}, a row a run in `dvc metrics show`; the baselines are runs among them
+Writes  metrics/<run>.json {task: five numbers}; the baselines are runs among them
         details.json       all numbers: counts, intervals, confusion, reliability, events, and the reason of each null
         thresholds.json    {run: {task: threshold}}, chosen on validation
         plots/*.csv        precision-recall and calibration curves, for `dvc plots show`
@@ -43,7 +43,7 @@ SHOWN = (
     "brier",
     "event_recall",
     "unknown_share",
-)  # as many as `dvc metrics show` has room for
+)  # as many as a person reads at once
 MAIN = ("pr_auc", "roc_auc", "brier", "ece", "precision", "recall", "f1")
 
 

@@ -27,6 +27,8 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator
 
 
 class Download(FromSource):
+    WORLD = "highway"
+
     layout: Literal["auto", "native", "carla", "carobd", "video"] = Field(
         description="of what the source holds; auto looks"
     )
@@ -218,6 +220,8 @@ class NuImages(Section):
 
 
 class DetectorData(FromSource):
+    WORLD = "highway"
+
     source: str = Field(
         min_length=1,
         description="synth://highway?..., a folder or an archive, https://, s3://, or a .txt with one of these a line: "

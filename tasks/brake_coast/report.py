@@ -2,7 +2,7 @@
 
 Reads   download, annotate, label, pack, train_detector, train and evaluate, each in the formats those steps state; a
         part that is not there (no camera, no detector of our own, no brake signal) is left out of the page
-Writes  report.html (self-contained), *.png, drive.mp4, summary.json, table.md (the same to print)
+Writes  report.html (self-contained), *.png, drive.mp4, summary.json, headline.json (for DVC), table.md (to print)
 Alone   python -m tasks brake_coast-report
 """
 
@@ -21,6 +21,7 @@ from tasks.brake_coast.page import charts, data_card, video
 from tasks.brake_coast.params import Report
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
+from tasks.yard.reporting.headline import write_headline
 from tasks.yard.reporting.pages import data_uri, environment, markdown
 from tasks.yard.reporting.words import other_leads, rendered
 from tasks.yard.step import Context
@@ -218,6 +219,9 @@ def run(
         },
     }
     write_json(out / "summary.json", summary)
+    compared = {f"{task}_pr_auc": summary["tasks"][task]["all"]["pr_auc"][run_shown] for task in judged}
+    compared["detector_map50"] = page["detector"].get("test", {}).get("map50")
+    write_headline(out, compared)
     write_text(out / "table.md", table(summary))
     write_text(out / "report.html", render(page))
     leading = {f"{task}/pr_auc": summary["tasks"][task]["all"]["pr_auc"][run_shown] for task in judged}

@@ -1,7 +1,7 @@
 """How many people of the test frames each network finds, where, and what that is worth beside runs that must fail.
 
 Reads    pack/, train/<network>/best.pt, detect/<network>/model_evaluation.hdf5 of every network
-Writes   evaluate/metrics/<run>.json   MODA, MODP, precision, recall on test: a row a run in `dvc metrics show`
+Writes   evaluate/metrics/<run>.json   MODA, MODP, precision, recall on test
          evaluate/details.json         leader, threshold, match_m; of each run its counts, metrics and intervals on test
                                        (of networks and baselines on validation too), by scene, by match radius; the
                                        curve over the threshold; remarks; the reason of each null

@@ -18,6 +18,8 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Download(FromSource):
+    WORLD = "plaza"
+
     metres_per_unit: float = Field(
         gt=0, description="of a MARMOT source's T and labels; 0.01: centimetres, as it is made"
     )

@@ -1,8 +1,8 @@
 """The line's result on one page that needs nothing but a browser: where people stand, and what that is worth.
 
 Reads   check_data, pack, train, evaluate and visualize, each in the formats those steps state
-Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, table.md (the same to print), and the
-        film if it is too large for the page
+Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, headline.json (for DVC), table.md (to
+        print), and the film if it is too large for the page
 Alone   python -m tasks ground_plane-report
 """
 
@@ -20,6 +20,7 @@ from tasks.ground_plane.page.remarks import of_standing
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.headline import write_headline
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.reporting.words import other_leads, rendered
@@ -160,6 +161,7 @@ def run(
     }  # fmt: skip
     top = details["runs"][details["leader"]] if details["leader"] else dict.fromkeys(METRICS)
     numbers = {key: top[key] for key in METRICS if top[key] is not None}
+    write_headline(out, numbers)
     write_json(out / "summary.json", {"leader": details["leader"], "remarks": details["remarks"], **numbers})
     write_text(out / "table.md", table(details, names))
     write_text(out / "report.html", render(PAGE, page))

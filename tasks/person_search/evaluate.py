@@ -2,7 +2,7 @@
 
 Reads    pack/{val,test}.h5 and dataset_config.json; train/<network>/best.pt of every network, and its start.pt if given
          weights were what training started from
-Writes   evaluate/metrics/<run>.json   rank-1, mAP, mINP and mAP re-ranked on test: a row a run in `dvc metrics show`
+Writes   evaluate/metrics/<run>.json   rank-1, mAP, mINP and mAP re-ranked on test
          evaluate/details.json         all numbers: counts, intervals, re-ranked, by data set, leads over the baselines,
                                        the leader, the matching threshold, and the reason of each null
          evaluate/embeddings.h5        of the test crops, as formats/embeddings.py says

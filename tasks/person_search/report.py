@@ -2,8 +2,8 @@
 
 Reads   download, pack, train_detector, train, evaluate, index and search, each in the formats those steps state; a part
         that is not there (no cameras, no detector of our own, nobody to judge on) is left out, and the page says why
-Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, table.md (the same to print), and
-        films too large for the page
+Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, headline.json (for DVC), table.md (to
+        print), and films too large for the page
 Alone   python -m tasks person_search-report
 """
 
@@ -23,6 +23,7 @@ from tasks.person_search.page.remarks import of_choice, remarks, strangers_of
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.headline import write_headline
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
 from tasks.yard.reporting.words import counted, rendered
@@ -258,6 +259,8 @@ def run(
         "sheets": drawings(download, ("people", "boxes"), photos=True),
     }  # fmt: skip
     numbers = headline(details, about, detector)
+    compared = ("rank1", "map", "map_reranked", "detector_test_map50", "search_map_detector")
+    write_headline(out, {key: numbers.get(key) for key in compared})
     write_json(out / "summary.json", {"leader": details["leader"], "remarks": page["remarks"], **numbers})
     write_text(out / "table.md", table(details, runs, detector, about, cameras))
     write_text(out / "report.html", render(PAGE, page))

@@ -15,12 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from tasks.yard.files import write_text
+from tasks.yard.sources.present import refuse_absent
+from tasks.yard.sources.uri import address_free, secret_in
 from tasks.yard.step import BadInput, suggestion
 
 
@@ -28,6 +29,17 @@ class Section(BaseModel):
     """One step's params: no unknown keys, no silent conversions, never changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")  # of the section, not of the field: the error of a field would show the value
+    def _no_secret_written_out(self) -> Section:
+        for key, value in self:
+            for uri in value if isinstance(value, list) else [value]:
+                if isinstance(uri, str) and (secret := secret_in(uri)):
+                    raise ValueError(
+                        f"{key} holds {secret}; git, dvc.lock and MLflow would keep it: write ${{NAME}} in its place "
+                        "and set NAME in the environment"
+                    )
+        return self
 
 
 class Machine(Section):
@@ -117,7 +129,7 @@ def _explain(error: dict, model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     field = section.model_fields.get(location[-1]) if section and isinstance(location[-1], str) else None
     meaning = f" ({field.description})" if field and field.description else ""
-    value = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
+    value = "" if isinstance(error["input"], dict) else f" = {address_free(error['input'])}"
     return f"{name}{value}: {message}{meaning}"
 
 
@@ -140,54 +152,59 @@ def load(path: Path = Path("params.yaml")) -> Params:
     return validate(values, str(path))
 
 
-class AsWritten(RoundTripRepresenter):
-    """`null` stays null, as it stands in the file, so that a diff shows what was set and no more. A class of its own:
-    DVC writes dvc.lock with the library's."""
+def _key_of(assignment: str) -> list[str]:
+    """The key of a `--set`. Errors name it and never the value, which may hold a password."""
+    name, equals, _ = assignment.partition("=")
+    if not equals or "://" in name:
+        raise ParamsError(f"--set {'(an address)' if '://' in name else name}: expected line.step.key=value")
+    return name.strip().split(".")
 
 
-AsWritten.add_representer(type(None), lambda this, _: this.represent_scalar("tag:yaml.org,2002:null", "null"))
-
-
-def set_values(assignments: list[str], path: Path = Path("params.yaml")) -> dict[str, tuple[Any, Any]]:
+def set_values(
+    assignments: list[str], path: Path = Path("params.yaml"), *, write: bool = True
+) -> dict[str, tuple[Any, Any]]:
     """Write `line.step.key=value` assignments into params.yaml, comments kept; nothing is written unless all are
-    valid. Returns {key: (value before, value now)} of those that changed."""
+    valid, and nothing at all without `write`. Returns {key: (value before, value now)} of those that changed.
+
+    The file is written in the form in which DVC writes it (`dvc exp run -S`), by the same library: a list item by
+    item, null as nothing. So only what was set differs, whoever wrote it.
+    """
     round_trip = YAML()
-    round_trip.preserve_quotes = True
-    round_trip.width = 4096
-    round_trip.Representer = AsWritten
+    round_trip.default_flow_style = False
     load(path)  # a file that is not usable as it is says so first
     document = round_trip.load(path.read_text(encoding="utf-8"))
     keys, changes = [], {}
     for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise ParamsError(f"--set {assignment}: expected line.step.key=value")
-        keys.append(name.strip().split("."))
-        node: Any = document
+        keys.append(_key_of(assignment))
+        name, node = ".".join(keys[-1]), document
         for depth, part in enumerate(keys[-1]):
             if not isinstance(node, dict):
-                raise ParamsError(f"--set {assignment}: {'.'.join(keys[-1][:depth])} is a value, not a section")
+                raise ParamsError(f"--set {name}: {'.'.join(keys[-1][:depth])} is a value, not a section")
             if part not in node:
-                raise ParamsError(f"--set {assignment}: unknown key {part!r}; {suggestion(part, node, 'known keys')}")
+                raise ParamsError(f"--set {name}: unknown key {part!r}; {suggestion(part, node, 'known keys')}")
             if depth < len(keys[-1]) - 1:
                 node = node[part]
         before = node[keys[-1][-1]]
         try:
-            node[keys[-1][-1]] = YAML(typ="safe").load(text)
-        except YAMLError as error:
-            raise ParamsError(f"--set {assignment}: the value is not YAML: {error}") from None
+            node[keys[-1][-1]] = YAML(typ="safe").load(assignment.partition("=")[2])
+        except YAMLError:
+            raise ParamsError(f"--set {name}: the value is not YAML; quote what holds : # [ or {{") from None
         if node[keys[-1][-1]] != before:
-            changes[".".join(keys[-1])] = before, node[keys[-1][-1]]
+            changes[name] = before, node[keys[-1][-1]]
     plain = json.loads(json.dumps(document, default=str))
-    valid = validate(plain, "--set").model_dump(mode="json")
+    params = validate(plain, "--set")
+    for name in changes:
+        refuse_absent(params, name.split("."))
+    valid = params.model_dump(mode="json")
     for key in keys:  # what validation made of the value (`all` becomes the list of names) is what DVC has to see
         node, value = document, valid
         for part in key[:-1]:
             node, value = node[part], value[part]
         node[key[-1]] = value[key[-1]]
-    text = io.StringIO()
-    round_trip.dump(document, text)
-    write_text(path, text.getvalue())
+    if write:
+        text = io.StringIO()
+        round_trip.dump(document, text)
+        write_text(path, text.getvalue())
     return changes
 
 

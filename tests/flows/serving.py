@@ -8,7 +8,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.environment import free_port
 from tests.flows.waiting import PATIENCE_S
@@ -19,6 +19,8 @@ class Served:
     process: subprocess.Popen
     api: str
     mlflow: str
+    runner_port: int
+    said: list[str] = field(default_factory=list)  # on stderr; there when the block is over
 
     def ask(self, path: str, body: dict | None = None) -> dict | list:
         """The answer of the Prefect server: to a POST if there is a body."""
@@ -29,16 +31,17 @@ class Served:
 
 
 @contextmanager
-def serving(yard) -> Iterator[Served]:
-    """Ends it as Ctrl-C does; what it then says is in `process.returncode` and `said`."""
+def serving(yard, **environment: str) -> Iterator[Served]:
+    """Ends it as Ctrl-C does."""
     ports = {name: free_port() for name in ("PREFECT", "MLFLOW", "RUNNER")}
-    serve = yard.start(
-        "python", "-m", "flows", "serve", **{f"TRAINYARD_{name}_PORT": str(port) for name, port in ports.items()}
-    )
+    environment |= {f"TRAINYARD_{name}_PORT": str(port) for name, port in ports.items()}
+    serve = yard.start("python", "-m", "flows", "serve", **environment)
     try:
         addresses = [serve.stdout.readline() for _ in ports]
         assert all(f":{port}" in line for port, line in zip(ports.values(), addresses, strict=True)), addresses
-        yield Served(serve, f"http://127.0.0.1:{ports['PREFECT']}/api", f"http://127.0.0.1:{ports['MLFLOW']}")
+        api, mlflow = f"http://127.0.0.1:{ports['PREFECT']}/api", f"http://127.0.0.1:{ports['MLFLOW']}"
+        served = Served(serve, api, mlflow, ports["RUNNER"])
+        yield served
     finally:
         serve.send_signal(signal.SIGINT)
         try:
@@ -46,4 +49,5 @@ def serving(yard) -> Iterator[Served]:
         except subprocess.TimeoutExpired:
             serve.kill()
             raise
+    served.said.append(errors)
     assert serve.returncode == 0 and "Traceback" not in errors, errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.request
 
 
 def test_status_says_what_has_changed(yard_copy):
@@ -51,11 +52,24 @@ def test_a_wrong_set_writes_nothing(yard_copy):
     for assignment, hint in [
         ("toy.square.ofset=3", "'offset'"),
         ("toy.square.offset=101", "less than or equal to 100"),
+        ("toy.collect.source=nowhere", "toy.collect.source: nowhere: no such folder"),
+        ("toy.collect.source=https://ada:hunter2@host/a.zip", "source holds a password"),
     ]:
         result = yard_copy.flow("run", "toy", "--set", assignment)
-        assert result.returncode == 1 and hint in result.stderr, result.stderr
-        assert "Traceback" not in result.stderr
+        assert result.returncode == 2 and hint in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr and "hunter2" not in result.stdout + result.stderr
     assert (yard_copy.root / "params.yaml").read_text() == before
+    request = urllib.request.Request(f"{yard_copy.api}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        assert b"hunter2" not in reply.read()  # refused before a flow had it as its parameter
+
+
+def test_a_deployment_that_cannot_run_is_said_below_the_stages(yard_copy):
+    yard_copy.edit("prefect.yaml", "line: toy,", "line: tou,")
+    result = yard_copy.flow("status")
+    assert result.returncode == 2 and "toy-judge@2" in result.stdout
+    (said,) = result.stderr.splitlines()
+    assert said == "error: prefect.yaml: deployment toy-nightly: no line 'tou'; did you mean 'toy'?"
 
 
 def test_a_dvc_yaml_that_dvc_refuses_is_said_in_a_line(yard_copy):

@@ -1,33 +1,89 @@
-"""`make serve`: a real server, a triggered deployment, and an end without leftovers."""
+"""`make serve`: a real server, a triggered deployment, what its pages may do, and an end without leftovers."""
 
 from __future__ import annotations
 
+import json
+import re
+import urllib.error
 import urllib.request
 
 import psutil
 
-from tests.flows.serving import serving
+from tests.flows.serving import Served, serving
 from tests.flows.waiting import PATIENCE_S, wait_until
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED")
+
+
+def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and content of an answer; a POST if there is a body."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
+
+
+def run_of(served: Served, parameters: dict) -> dict:
+    """A run of the one deployment, when it has ended."""
+    (deployment,) = served.ask("deployments/filter", {})
+    run = served.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
+    wait_until(lambda: served.ask(f"flow_runs/{run}")["state"]["type"] in ENDED, "the flow run")
+    return served.ask(f"flow_runs/{run}")
+
+
+def check_pages(served: Served) -> None:
+    """By whatever name they are reached, and without a word to anybody else."""
+    root = served.api.removesuffix("/api")
+    status, headers, page = asked(root, Host="yard.example.com:4200", Accept="text/html")
+    assert status == 200 and b"Prefect" in page
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["connect-src"] == "'self'" and "http" not in headers["content-security-policy"]
+    assert not re.search(rb'(src|href)="(https?:)?//', page)
+    assert json.loads(asked(f"{root}/ui-settings")[2])["api_url"] == "/api"
+    foreign = {"Origin": "https://evil.example.com"}
+    status, headers, _ = asked(f"{served.api}/flow_runs/filter", {}, **foreign)
+    assert status == 403
+    assert "access-control-allow-origin" not in asked(f"{served.api}/admin/version", **foreign)[1]
+    own = {"Origin": "http://yard.example.com:4200", "Host": "yard.example.com:4200"}
+    assert asked(f"{served.api}/flow_runs/filter", {}, **own)[0] == 200
+    proxied = {"Origin": "https://pages.example.com"}  # a proxy that calls us by our own name
+    assert asked(f"{served.api}/flow_runs/filter", {}, **proxied)[0] == 200
+
+    search = f"{served.mlflow}/ajax-api/2.0/mlflow/experiments/search"
+    assert asked(search, {"max_results": 1}, Host="pages.example.com", Origin="https://pages.example.com")[0] == 200
+    assert asked(search, {"max_results": 1}, Host="evil.example.com")[0] == 403
+    assert asked(search, {"max_results": 1}, **foreign)[0] == 403
+    assert b"MLflow" in asked(served.mlflow)[2]
 
 
 def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
     lone = type(yard_copy)(yard_copy.root)  # it has a server of its own
-    with serving(lone) as served:
+    with serving(lone, TRAINYARD_HOST="0.0.0.0", TRAINYARD_NAMES="pages.example.com") as served:
         (deployment,) = served.ask("deployments/filter", {})
         assert deployment["schedules"][0]["schedule"]["cron"] == "30 2 * * *"
-        path = f"deployments/{deployment['id']}/create_flow_run"
-        run = served.ask(path, {"parameters": {"force": ["square"]}})["id"]
-        ended = ("COMPLETED", "FAILED", "CRASHED")
-        wait_until(lambda: served.ask(f"flow_runs/{run}")["state"]["type"] in ended, "the flow run")
-        state = served.ask(f"flow_runs/{run}")["state"]
-        assert state["type"] == "COMPLETED", state
-        tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        run = run_of(served, {"force": ["square"]})
+        assert run["state"]["type"] == "COMPLETED", run["state"]
+        tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         states = {task["name"]: task["state"]["name"] for task in tasks}
         assert states["toy-square"] == "Completed" and states["toy-collect"] == "Up to date"
-        artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
         assert "toy-result" in {artifact["key"] for artifact in artifacts}
-        with urllib.request.urlopen(served.mlflow, timeout=PATIENCE_S) as page:
-            assert b"MLflow" in page.read()
+        check_pages(served)
+        refused = run_of(served, {"assignments": ["toy.collect.source=https://ada:hunter2@host/a.zip"]})
+        assert refused["state"]["type"] == "FAILED"
+        assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]
+        assert "hunter2" not in json.dumps(served.ask("flow_runs/filter", {}))
+        first = served.process.stderr.readline()  # on its own terminal
+        assert first.startswith("error in .trainyard/runner.log") and "toy failed: --set" in first, first
         family = psutil.Process(served.process.pid).children(recursive=True)
+        listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        assert {ip for ip, port in listening if port == served.runner_port} == {"127.0.0.1"}
+        assert "0.0.0.0" in {ip for ip, _ in listening}
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
+    logs = [path for path in (lone.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
+    assert "hunter2" not in first + served.said[0] and not logs

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, tee
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -21,7 +24,15 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 DAMAGED = "Incomplete Data"  # what the key cell of a damaged row says
 HEADER_LINES = 50  # where a header may stand: loggers like to write about themselves first
 MOST_WIDE_SHARE = 0.1  # of the rows that may have too many cells; more is another table than its header says
+MOST_MB = 500  # of one table: 10 million rows, a day at 100 a second; reading it takes five times that
+PART_ROWS = 5_000
 UNIT = re.compile(r"^(.*?)\s*[(\[]([^)\]]*)[)\]]$")
+
+
+class Line(NamedTuple):
+    number: int
+    text: str
+    cut: bool  # off at its end: the file ends in it
 
 
 @dataclass(frozen=True)
@@ -52,18 +63,17 @@ def decoded(data: bytes) -> tuple[str, str]:
     return data.decode("cp1252", "replace"), "Windows-1252"
 
 
-def _lines(text: str) -> tuple[list[tuple[int, str, bool]], list[int]]:
-    """[(line number, text, is it cut off at its end)] of those that hold something, and the numbers of damaged ones."""
-    whole, damaged = [], []
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+def _lines(text: str, damaged: list[int]) -> Iterator[Line]:
+    """Those that hold something, one by one: two million of them at once are 200 MB. `damaged` gets the numbers of
+    those that are."""
+    number, start, whole = 0, 0, text.endswith(("\n", "\r", "\0"))
+    for end in re.finditer(r"\r\n|\n|\r|\Z", text):
+        number, line, start = number + 1, text[start : end.start()], end.end()
         if "\0" in line:  # what stands behind the zero bytes is the row with which logging went on
             damaged.append(number)
             line = line.rpartition("\0")[2]
         if line.strip(" ,;\t|"):
-            whole.append((number, line, False))
-    if whole and not text.endswith(("\n", "\r", "\0")):
-        whole[-1] = (*whole[-1][:2], True)
-    return whole, damaged
+            yield Line(number, line, cut=not whole and end.end() == len(text))
 
 
 def split(line: str, separator: str) -> list[str]:
@@ -78,11 +88,11 @@ def _name(cell: str, known: dict[str, str]) -> tuple[str, str]:
     return known.get(re.sub(r"[\s_]+", "_", name.strip()).upper(), name.strip() or cell), unit
 
 
-def _header(lines: list[tuple[int, str, bool]], known: dict[str, str]) -> tuple[int, str]:
+def _header(lines: list[Line], known: dict[str, str]) -> tuple[int, str]:
     """(place in `lines`, separator): of the first lines the one with the most known names."""
 
     def score(place: int, separator: str) -> tuple[int, int, int]:
-        cells = split(lines[place][1], separator)
+        cells = split(lines[place].text, separator)
         return len({n for n, _ in (_name(c, known) for c in cells)} & set(known.values())), len(cells), -place
 
     options = [(k, s) for k in range(min(HEADER_LINES, len(lines))) for s in SEPARATORS]
@@ -125,35 +135,39 @@ def read_table(path: Path, known: Sequence[str], key: str) -> Table:
     Raises `BadInput` naming the file if it is absent, empty or no table.
     """
     try:
-        data = path.read_bytes()
+        if path.stat().st_size > MOST_MB * 1e6:
+            raise BadInput(f"{path}: {path.stat().st_size / 1e6:.0f} MB in one table; split it, one file a drive")
+        text, encoding = decoded(path.read_bytes())
     except FileNotFoundError:
         raise BadInput(f"{path}: no {path.name} in this recording") from None
-    text, encoding = decoded(data)
     if not text.strip(" \r\n\t\0"):
         raise BadInput(f"{path}: the file is empty; record it again or remove the folder")
     spelt = {name.upper(): name for name in known}
-    lines, damaged = _lines(text)
+    damaged: list[int] = []
+    lines = _lines(text, damaged)
+    first = list(islice(lines, HEADER_LINES + 2))
     notes = [f"read as {encoding}"] if encoding != "UTF-8" else []
     try:
-        place, separator = _header(lines, spelt)
-        names = _names(lines[place][1], separator, spelt, path)
+        place, separator = _header(first, spelt)
+        names = _names(first[place].text, separator, spelt, path)
         if separator != ",":
             notes.append(f"its cells are separated by {SEPARATORS[separator]}")
-        before = [line for _, line, _ in lines[:place] if not line.lower().startswith("sep=")]
+        before = [line.text for line in first[:place] if not line.text.lower().startswith("sep=")]
         if before:
             notes.append(f"{len(before)} lines before the header are passed over, the first is '{before[0][:40]}'")
-        if place + 1 < len(lines) and (units := _units_below(lines[place + 1][1], names, separator)):
+        below = first[place + 1 :]
+        if below and (units := _units_below(below[0].text, names, separator)):
             names |= units
             notes.append("the units are read from the line below the header")
-            del lines[place + 1]
-        return _rows(path, lines[place:], damaged, names, separator, spelt, key, notes)
+            del below[0]
+        return _rows(path, chain(below, lines), damaged, names, separator, spelt, key, notes)
     except csv.Error as error:
         raise BadInput(f"{path}: not a readable CSV ({error})") from None
 
 
 def _rows(
     path: Path,
-    lines: list[tuple[int, str, bool]],
+    lines: Iterable[Line],
     damaged: list[int],
     names: dict[str, str],
     separator: str,
@@ -161,20 +175,26 @@ def _rows(
     key: str,
     notes: list[str],
 ) -> Table:
-    readable = [(number, line, cut) for number, line, cut in lines[1:] if line.count('"') % 2 == 0]
-    damaged = damaged + [number for number, line, _ in lines[1:] if line.count('"') % 2]
-    split_rows = csv.reader((line for _, line, _ in readable), delimiter=separator, skipinitialspace=True)
-    columns, parts, again, wide, short = list(names), [], [], 0, 0
+    def readable() -> Iterator[Line]:
+        for line in lines:
+            if line.text.count('"') % 2:
+                damaged.append(line.number)
+            else:
+                yield line
+
+    told, split_here = tee(readable())
+    split_rows = csv.reader((line.text for line in split_here), delimiter=separator, skipinitialspace=True)
+    columns, parts, again, read, wide, short = list(names), [], [], 0, 0, 0
     rows: list[list[str]] = []
-    numbers: list[int] = []
     units = dict(names)
-    where: list[int] = []
+    where = array("q")  # the number of each row's line
 
     def close() -> None:
         parts.append(pd.DataFrame(rows, columns=columns, dtype=str))
-        where.extend(numbers)
+        rows.clear()
 
-    for (number, line, cut), cells in zip(readable, split_rows, strict=True):
+    for (number, line, cut), cells in zip(told, split_rows, strict=True):
+        read += 1
         cells = [cell.strip() for cell in cells]
         if (
             key.upper() in line.upper()
@@ -183,7 +203,7 @@ def _rows(
         ):
             again.append(number)  # the logger was started again; its columns may be others now
             close()
-            rows, numbers, new = [], [], _names(line, separator, known, path)
+            new = _names(line, separator, known, path)
             columns, units = list(new), {**units, **new}
             continue
         surplus = [cell for cell in cells[len(columns) :] if cell]
@@ -193,20 +213,22 @@ def _rows(
             continue
         short += len(cells) < len(columns)
         rows.append(cells[: len(columns)] + [""] * (len(columns) - len(cells)))
-        numbers.append(number)
+        where.append(number)
+        if len(rows) == PART_ROWS:  # as a column of text they take a fifth of what they take as lists of cells
+            close()
     close()
     cells = pd.concat(parts, ignore_index=True).fillna("") if len(parts) > 1 else parts[0]
-    if wide > MOST_WIDE_SHARE * max(1, len(readable)):
+    if wide > MOST_WIDE_SHARE * max(1, read):
         raise BadInput(
-            f"{path}: {wide} of {len(readable)} rows have more cells than the {len(columns)} of the header; are there "
+            f"{path}: {wide} of {read} rows have more cells than the {len(columns)} of the header; are there "
             "decimal commas in a file separated by commas? Write decimal points, or separate by semicolons"
         )
-    if short > MOST_WIDE_SHARE * max(1, len(readable)):
-        notes.append(f"{short} of {len(readable)} rows have fewer cells than the header: their last columns are blank")
+    if short > MOST_WIDE_SHARE * max(1, read):
+        notes.append(f"{short} of {read} rows have fewer cells than the header: their last columns are blank")
     if again:
         notes.append(f"the header comes again in line {again[0]}" + f" and {len(again) - 1} more" * (len(again) > 1))
     if damaged:
-        damaged = sorted(damaged)
+        damaged.sort()
         notes.append(f"{len(damaged)} damaged rows are left out, the first in line {damaged[0]}")
         blank = pd.DataFrame({name: [DAMAGED if name == key else ""] * len(damaged) for name in cells}, index=damaged)
         cells = pd.concat([cells.set_axis(where), blank]).sort_index(kind="stable").reset_index(drop=True)

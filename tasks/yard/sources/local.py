@@ -48,12 +48,12 @@ def local(
     waits_s: Sequence[float] = fetch.WAITS_S,
 ) -> Path:
     """The folder with what `uri` holds now. Raises `BadInput`, or `fetch.Unavailable` if the network fails."""
-    kind, shown = source_uri.scheme(uri), source_uri.redacted(uri)
-    uri = source_uri.expanded(uri)
+    shown, uri = source_uri.redacted(uri), source_uri.expanded(uri)
+    kind = source_uri.scheme(uri)
     if kind == "":
         path = Path(uri).expanduser()
         if path.is_file() and (path.name.lower().endswith(archives.SUFFIXES) or archives.kind(path)):
-            return _unpacked(path, cache, progress)
+            return _unpacked(path, cache, progress, shown)
         if not path.exists():
             raise BadInput(f"source {shown}: no such folder; a relative one is looked up from the project's folder")
         return path
@@ -71,10 +71,10 @@ def local(
 def fingerprint(uri: str) -> str:
     """A cheap hash of what the source holds now: it changes when a recording is added, at the latest. A copy of a small
     folder has the same one; a large folder is not read for it, and told by the times of its files."""
+    uri = source_uri.expanded(uri)
     kind = source_uri.scheme(uri)
     if kind == "synth":
         return digest(uri)
-    uri = source_uri.expanded(uri)
     if kind in ("https", "http"):
         now, sha256 = fetch.describe(_link(uri)), source_uri.checksum(uri)
         if not sha256 and not fetch.is_dated(now):
@@ -97,12 +97,12 @@ def _link(uri: str) -> str:
     return source_uri.download_form(urldefrag(uri).url)
 
 
-def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any]) -> Path:
+def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any], shown: str) -> Path:
     home = cache / file_hash(archive)[:16]
     folder = home / "files"
-    with turn(home, str(archive)):
+    with turn(home, shown):
         if not folder.exists():
-            archives.extract(archive, folder, str(archive), progress)
+            archives.extract(archive, folder, shown, progress)
     return archives.without_single_top(folder)
 
 

@@ -9,12 +9,24 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from tasks.yard.sources.archives import SUFFIXES
 from tasks.yard.step import BadInput
 
 SHARE_HOSTS = (".sharepoint.com", "onedrive.live.com", "1drv.ms")
+NAMED = re.compile(r"\$\{(\w+)\}")
+# What lets in whoever has the link: SharePoint's path holds /:u:/ and a token, Nextcloud's /s/ and 15 letters.
+KEY_HOSTS = (*SHARE_HOSTS[1:], "dropbox.com", "drive.google.com", "docs.google.com", "we.tl", "wetransfer.com")
+KEY_PATH = re.compile(r"/:\w:/|/s/\w{15}(/|$)")
+SECRET_WORDS = ("secret", "token", "passw", "pwd", "sig", "cred", "auth", "apikey", "api_key", "session")
+SECRET_KEYS = {"key", "rlkey", "code", "e"}
+TOKEN = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w-]{24,}")
+QUOTE = "in a password, write %2F for /, %23 for #, %3F for ?, %40 for @ and %25 for %"
+SHORTEST_SECRET = 4  # a shorter value is part of too many words to be taken out of a text
+
+_put_in: dict[str, str] = {}  # {what this process has taken from the environment: ${NAME}}
 
 
 def scheme(uri: str) -> str:
@@ -24,23 +36,86 @@ def scheme(uri: str) -> str:
 
 
 def expanded(uri: str) -> str:
-    """The URI with every `${NAME}` replaced from the environment."""
+    """The URI with every `${NAME}` replaced from the environment. `redacted` shows the name for what was put in."""
 
     def value(match: re.Match) -> str:
         if match[1] not in os.environ:
             raise BadInput(f"source {redacted(uri)}: the environment has no {match[1]}; export it first")
-        return os.environ[match[1]]
+        found = os.environ[match[1]].strip()  # a file with a secret likes to end in a line break
+        _put_in[found] = match[0]
+        return found
 
-    return re.sub(r"\$\{(\w+)\}", value, uri)
+    found = NAMED.sub(value, uri)
+    if scheme(found) and not _is_address(found):
+        raise BadInput(f"source {redacted(uri)}: is no address with the values of the environment; {QUOTE}")
+    return found
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        return urlsplit(uri).port != 0
+    except ValueError:  # its text may show a part of the password
+        return False
 
 
 def redacted(uri: str) -> str:
-    """The URI as it may be shown: no user, no password, no query but that of a world, no fragment."""
+    """The URI as it may be shown: no user, no password, no query but that of a world, no fragment; of a share link its
+    host; `${NAME}` for what came from the environment."""
+    shown = _plain(uri)
+    for value, name in sorted(_put_in.items(), key=lambda pair: -len(pair[0])):
+        for text in {value, quote(value), unquote(value), _plain(value)}:
+            shown = shown.replace(text, name) if len(text) >= SHORTEST_SECRET else shown
+    return shown
+
+
+def _plain(uri: str) -> str:
     if not scheme(uri) or scheme(uri) == "synth":
         return uri
+    if not _is_address(uri):
+        return f"{scheme(uri)}://..."
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return urlunsplit((parts.scheme, host, "/..." if _is_key(parts) else parts.path, "", ""))
+
+
+def _is_key(parts: SplitResult) -> bool:
+    """Is it a share link whose path is the key, written out?"""
+    if NAMED.search(parts.path):
+        return False
+    return (parts.hostname or "").endswith(KEY_HOSTS) or bool(KEY_PATH.search(parts.path))
+
+
+def secret_in(uri: str) -> str | None:
+    """What of a URI is a secret written out, None if nothing is; `${NAME}` is none."""
+    if scheme(uri) in ("", "synth"):
+        return None
+    if not _is_address(uri):
+        return f"no usable address ({QUOTE})"
+    parts = urlsplit(uri)
+
+    def is_named(value: str) -> bool:
+        return not NAMED.sub("", value)
+
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    if not is_named(password):
+        return "a password"
+    if not password and not is_named(user):
+        return "a user or token"
+    if _is_key(parts):
+        return "a share link, which lets in whoever has it"
+    for key, value in parse_qsl(parts.query):
+        known = key.lower() in SECRET_KEYS or any(word in key.lower() for word in SECRET_WORDS)
+        if not is_named(value) and (known or TOKEN.fullmatch(value)):
+            return f"the query {key!r}"
+    if not is_named(parts.fragment) and not parts.fragment.startswith("sha256="):
+        return "a part after #"
+    return None
+
+
+def address_free(value: Any) -> str:
+    """A value of params.yaml as an error may show it: nothing of an address, which may hold a password."""
+    text = repr(value)
+    return "(an address)" if "://" in text.replace("synth://", "") else text
 
 
 def download_form(uri: str) -> str:

@@ -18,13 +18,12 @@ from typing import Any
 from tasks.yard import params as params_file
 from tasks.yard.files import write_json
 from tasks.yard.sources import local as sources
+from tasks.yard.sources.present import PATHS, URIS
 from tasks.yard.stage import Stage
 
 log = logging.getLogger(__name__)
 SEEN = Path("data/sources")
 NEWS = "the source has changed"
-URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
-PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
 
 
 def seen_file(stage: Stage) -> Path:

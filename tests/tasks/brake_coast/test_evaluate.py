@@ -102,7 +102,7 @@ def test_metrics_can_be_computed_again_from_the_predictions(project):
 
 
 def shown(evaluated: Path) -> dict:
-    """The numbers of `dvc metrics show`, by run."""
+    """The numbers of evaluate/metrics, by run."""
     return {path.stem: read_json(path) for path in (evaluated / "metrics").glob("*.json")}
 
 

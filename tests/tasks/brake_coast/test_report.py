@@ -193,6 +193,8 @@ def test_the_table_names_every_run_beside_the_baselines(seen):
     best = max(held["pr_auc"].values())
     assert f"**{best:.3f}**" in text
     assert summary["leader"] == RUNS[0]  # never a blind run while one sees everything
+    told = read_json(root / "report" / "headline.json")
+    assert told["brake_1s_pr_auc"] == round(held["pr_auc"][RUNS[0]], 4) and len(told) <= 8
 
 
 def test_numbers_of_mostly_unknown_labels_are_marked_on_the_console_and_the_page(seen, tmp_path):

@@ -339,6 +339,8 @@ def test_the_numbers_stand_beside_the_baselines_and_controls(project):
         "0.429", "0.950", "0.800", "0.571",
     ]  # fmt: skip
     assert read_json(root / "report/summary.json")["leader"] == "one"
+    told = read_json(root / "report/headline.json")
+    assert sorted(told) == ["moda", "modp", "precision", "recall"] and round(told["moda"], 3) == 0.429
 
 
 def test_same_input_same_bytes_and_a_large_film_lies_beside_the_page(project):

@@ -137,6 +137,8 @@ def test_the_page_shows_every_run_the_search_the_detector_and_what_was_odd(proje
     assert "shop/labels/train/a.txt, line 7: 4 numbers &lt;instead of 5&gt;" in text
     assert "shop/images/x.jpg" in text and "a.jpg = b.jpg" in text and "no frame" in text
     assert sum(url.startswith("data:video/mp4") for url in page.fetched) == 1
+    told = read_json(root / "report" / "headline.json")
+    assert told["search_map_detector"] == 0.4321 and told["map"] == round(numbers["map"], 4) and len(told) <= 8
     assert numbers["search_map_detector"] == 0.4321 and numbers["map"] == details["runs"]["young"]["test"]["map"]
 
 

@@ -496,12 +496,40 @@ def test_no_credential_is_shown(site, tmp_path, caplog, monkeypatch):
 
 
 def test_a_password_in_params_is_refused_without_showing_it():
-    for uri in ("https://ada:hunter2@host/a.zip", "https://host/a.zip?sig=hunter2", "s3://b/c?token=hunter2"):
+    for uri in (
+        "https://ada:hunter2@host/a.zip", "https://hunter2@host/a.zip", "https://ada:${KEY}hunter2@host/a.zip",
+        "https://ada:hunter2/x@host/a.zip", "https://host/a.zip?sig=hunter2", "https://host/a.zip#hunter2",
+        "s3://b/c?token=hunter2", "https://host/a.zip?x=hunter2hunter2hunter2hunter2",
+        "https://x.sharepoint.com/:u:/g/personal/ada/hunter2?e=tok", "https://1drv.ms/u/s!hunter2",
+        "https://cloud.example.com/s/hunter2hunter2a/download",
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=r"\$\{NAME\}") as refused:
             FromSource(source=uri)
         assert "hunter2" not in refused.value.errors()[0]["msg"]
-    for uri in ("https://ada:${KEY}@host/a.zip?sig=${SIG}", "../shared/real", "synth://highway?seed=0"):
+    pinned = f"https://host/a.zip?version=2#sha256={'a' * 64}"
+    given = ("https://ada:${KEY}@host/a.zip?sig=${SIG}", "https://x.sharepoint.com/:u:/g/${SHARE}", "${LINK}", pinned)
+    for uri in (*given, "../shared/real", "synth://highway?seed=0", "s3://bucket/drives"):
         assert FromSource(source=uri).source == uri
+
+
+def test_a_link_that_is_wholly_in_the_environment_is_read_as_one_and_never_shown(site, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    host = site.url.removeprefix("http://").removesuffix("/drives.zip")
+    monkeypatch.setenv("LINK", f"http://ada:hunter2@{host}/s/hunter2hunter2a/drives.zip?x=hunter2")
+    site.content = packed(DRIVES)
+    assert held(get("${LINK}", tmp_path)) == FLAT
+    shown = []
+    site.content, site.statuses = b"no zip", [503, 503, 503]
+    for _ in range(2):
+        with pytest.raises((Unavailable, BadInput)) as failed:
+            get("${LINK}#sha256=" + "0" * 64, tmp_path)
+        shown.append(str(failed.value))
+    assert all("${LINK}" in text for text in shown)
+    assert "hunter2" not in "\n".join([*shown, caplog.text, *map(str, tmp_path.rglob("*"))])
+    monkeypatch.setenv("LINK", "https://ada:hunt/er2@host/a.zip")
+    with pytest.raises(BadInput, match="write %2F for /") as refused:
+        get("${LINK}", tmp_path)
+    assert "hunt" not in str(refused.value)
 
 
 def test_an_unset_variable_is_named(monkeypatch):

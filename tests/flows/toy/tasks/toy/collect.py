@@ -10,7 +10,9 @@ from tasks.toy.reading import number
 
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, write_text
+from tasks.yard.sources.local import local
 from tasks.yard.sources.units import refuse_too_few
+from tasks.yard.sources.uri import redacted
 from tasks.yard.step import BadInput, Context
 
 GIVE_UP_S = 240
@@ -37,9 +39,10 @@ def take(path: Path, folder: Path, gates: str | None) -> dict:
 
 
 def run(params, out, ctx=Context()) -> dict:
-    items = {path.stem: path for path in sorted(Path(params.source).glob("*.txt"))}
+    folder = local(params.source, progress=ctx.progress)
+    items = {path.stem: path for path in sorted(folder.glob("*.txt"))}
     if not items:
-        raise BadInput(f"{params.source}: holds no number")
+        raise BadInput(f"{redacted(params.source)}: holds no number")
     fingerprints = {key: digest(file_hash(path), ctx.code) for key, path in items.items()}
     accept = partial(refuse_too_few, needed=1, what="numbers", uri=params.source)
     made = fan_out(partial(take, gates=params.gates), items, fingerprints, out, ctx, accept=accept)

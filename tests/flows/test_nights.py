@@ -1,0 +1,109 @@
+"""A night that did not happen is told of, by what a real Prefect server says; errors in a log are said once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from flows import nights
+from tests.flows.waiting import wait_until
+
+DUE = datetime(2026, 1, 5, 3, tzinfo=UTC)  # over: Prefect plans nothing in the past
+SINCE, PATIENCE = DUE - timedelta(hours=5), timedelta(minutes=15)
+
+
+def ask(api: str, path: str, body: dict) -> dict:
+    request = urllib.request.Request(f"{api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.loads(reply.read() or "null")
+
+
+def a_deployment(api: str, name: str, **more) -> dict:
+    flow = ask(api, "flows/", {"name": "line"})["id"]
+    schedule = {"schedule": {"cron": "0 4 * * *", "timezone": "Europe/Berlin"}, "active": True}  # 03:00 UTC in winter
+    made = ask(api, "deployments/", {"name": name, "flow_id": flow, "schedules": [schedule], **more})
+    return {"flow_id": flow, "deployment_id": made["id"]}
+
+
+def told(api: str, name: str, now: datetime = DUE + timedelta(minutes=20)) -> list[str]:
+    return [text for text in nights.missed(api, SINCE, now, PATIENCE).values() if text.startswith(name)]
+
+
+def test_a_night_without_a_run_and_one_whose_run_did_not_start_are_told(api):
+    of = a_deployment(api, "never-nightly")
+    a_deployment(api, "paused-nightly", paused=True)
+    assert not told(api, "never", DUE + timedelta(minutes=10))  # it may still come
+    (text,) = told(api, "never-nightly was due at")
+    assert "20 minutes later Prefect has made no run of it" in text and "server.log" in text
+    assert not told(api, "paused")
+    planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": DUE.isoformat()}}
+    run = ask(api, "flow_runs/", {**of, "state": planned})["id"]
+    (text,) = told(api, "never")
+    assert "it has not started" in text
+    ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    assert not told(api, "never")  # somebody has decided so
+
+
+def test_a_night_that_waits_for_another_is_not_missed_and_a_dead_server_is_told(api):
+    a_deployment(api, "waits-nightly")
+    other = a_deployment(api, "runs-nightly", paused=True)
+    run = ask(api, "flow_runs/", {**other, "state": {"type": "RUNNING"}})["id"]
+    now = datetime.now(UTC)
+    since = now - timedelta(days=1)
+    assert not nights.missed(api, since, now, PATIENCE)
+    ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
+    assert any(text.startswith("waits-nightly") for text in nights.missed(api, since, now, PATIENCE).values())
+    (text,) = nights.missed("http://127.0.0.1:9/api", since, now, PATIENCE).values()
+    assert "http://127.0.0.1:9/api does not answer" in text and "no scheduled run starts" in text
+
+
+def test_an_error_that_comes_back_every_minute_is_said_once(tmp_path):
+    log, read, seen = tmp_path / "server.log", {tmp_path / "server.log": 0}, set()
+
+    def said(text: str) -> list[str]:
+        with log.open("a") as file:
+            file.write(text)
+        return nights.new_errors(log, read, seen)
+
+    assert nights.new_errors(log, read, seen) == []
+    minute = (
+        "02:{}:13.001 | ERROR   | prefect.server.services.scheduler - Unexpected error in: RuntimeError('run 7{}')\n"
+        'Traceback (most recent call last):\n  File "x.py", line 3, in f\n    raise RuntimeError\n'
+        "RuntimeError: Can't evaluate bulk DML statement\n"
+    )
+    first = said("02:30:12.000 | WARNING | prefect - slow\n" + minute.format("30", "1") + "02:31:13 | ERR")
+    assert len(first) == 2 and "scheduler" in first[0] and first[1] == "RuntimeError: Can't evaluate bulk DML statement"
+    assert said("OR   | another - a fault\n") == ["02:31:13 | ERROR   | another - a fault"]
+    assert said(minute.format("31", "2")) == []
+
+
+def test_somebody_is_told_and_a_process_that_ends_is_named(monkeypatch, capsys):
+    bodies: list[dict] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_) -> None:
+            pass
+
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("TRAINYARD_NOTIFY", f"json://127.0.0.1:{receiver.server_port}")
+    monkeypatch.setattr(nights, "ASK_EVERY_S", 0)
+    try:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as runner:
+            threading.Thread(target=lambda: wait_until(lambda: bodies, "a message") or runner.stdin.close()).start()
+            assert nights.watch({"runner": runner}, [], "http://127.0.0.1:9/api") == "runner"
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
+    assert [body["title"] for body in bodies] == ["Trainyard: a night did not happen"]
+    assert "does not answer" in bodies[0]["message"] and "does not answer" in capsys.readouterr().err
