@@ -10,6 +10,7 @@ from models.brake_coast.variants import VARIANTS, parse
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
+from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -140,6 +141,7 @@ class Pack(Section):
     brake_signal: bool = Field(description="the brake signal of now as eleventh telemetry feature")
     ranges: Ranges
     shares: Shares = Field(description="share of the windows in each split")
+    splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the split search where there are too many groups to try every assignment")
 
 

@@ -128,7 +128,7 @@ def test_recordings_of_one_day_are_split_one_by_one_and_copies_stay_together(tmp
 
 def test_the_same_input_gives_the_same_bytes(plain):
     before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
-    assert sorted(before) == ["dataset_config.json", "test.h5", "train.h5", "val.h5"]
+    assert sorted(before) == ["dataset_config.json", "splits.json", "test.h5", "train.h5", "val.h5"]
     time.sleep(1.1)  # HDF5 stamps whole seconds where it stamps at all
     packed(plain)
     assert {path.name: path.read_bytes() for path in (plain / "pack").iterdir()} == before
