@@ -1,6 +1,7 @@
 """Windows of telemetry and detections with their labels, split by day or trip, as the files that training reads.
 
 Reads    download/<name>/{telemetry.csv,recording.json}, annotate/<name>/annotations.{csv,json}, label/<name>/labels.csv
+         annotate/detector_saw.json: a drive that the detector was trained or validated on is in the same split here
 Writes   pack/{train,val,test}.h5 (laid out as windows.py says), pack/dataset_config.json
          pack/splits.json: which days or trips, and which recordings of them, are in each split (tasks/yard/splits.py)
 Alone    python -m tasks brake_coast-pack
@@ -18,62 +19,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording, windows
 from tasks.brake_coast.learning import splits
+from tasks.brake_coast.learning.belonging import groups_of, members_of, names_of
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
 from tasks.yard import splits as yard_splits
 from tasks.yard.fanout import as_bad_input
-from tasks.yard.files import FULL_DISK, replacing, write_json
+from tasks.yard.files import FULL_DISK, read_if_there, replacing, write_json
+from tasks.yard.layouts import learnt
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
-
-
-def same_frames(drives: list[Drive], params: Pack) -> list[list[int]]:
-    """Drives that share a window's worth of identical moving frames (copies, overlapping cuts), by their places."""
-    tables = [pd.DataFrame(d.telemetry).assign(t_ms=d.t_ms)[d.telemetry[:, 0] > 0] for d in drives]
-    hashes = [pd.util.hash_pandas_object(table, index=False) for table in tables]
-    rows = pd.concat(pd.DataFrame({"drive": index, "key": keys}) for index, keys in enumerate(hashes))
-    rows = rows[rows.duplicated("key", keep=False)]
-    pairs = rows.merge(rows, on="key").query("drive_x < drive_y").groupby(["drive_x", "drive_y"]).size()
-    return [list(pair) for pair, shared in pairs.items() if shared >= params.window_frames]
-
-
-def groups_of(drives: list[Drive], params: Pack, known: Mapping[str, str]) -> list[str]:
-    """The group (day, trip) of each drive, or its own name: if the days are fewer than three, or were divided before.
-
-    Drives that hold the same frames are one group either way.
-    """
-    same = same_frames(drives, params)
-    for group in ([d.group for d in drives], [d.name for d in drives]):
-        for a, b in same:
-            group = [group[a] if g == group[b] else g for g in group]
-        divided = yard_splits.kept(known, names_of(group, drives))[1]
-        if len(set(group)) >= len(splits.SPLITS) and not divided:
-            break
-    for a, b in same:
-        log.warning("%s and %s hold the same frames: kept in one split", drives[a].name, drives[b].name)
-    return group
-
-
-def members_of(groups: list[str], drives: list[Drive]) -> dict[str, list[str]]:
-    """{group: names of its drives}."""
-    members: dict[str, list[str]] = {}
-    for group, drive in zip(groups, drives, strict=True):
-        members.setdefault(group, []).append(drive.name)
-    return members
-
-
-def names_of(groups: list[str], drives: list[Drive]) -> dict[str, list[str]]:
-    """{group: what it may have been known by: its drives and their days}."""
-    names: dict[str, list[str]] = {}
-    for group, drive in zip(groups, drives, strict=True):
-        names.setdefault(group, []).extend([drive.name, drive.group])
-    return names
 
 
 def joined(drives: list[Drive], params: Pack) -> windows.Frames:
@@ -132,7 +91,7 @@ def assign(
 
     `known`: the splits of groups and drives that had one before.
     """
-    groups = groups_of(drives, params, known) if drives else []
+    groups = groups_of(drives, params.window_frames, known) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
         raise BadInput(too_few(drives, len(set(groups))) + reasons)
     future = len(label.FUTURE)
@@ -188,11 +147,15 @@ def run(
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
                 left_out[name] = left_out[name].replace(str(step), step.name)
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
+    saw = read_if_there(annotate / learnt.SAW)
     known = yard_splits.known(out, params.splits)
+    for name, seen in saw.items():
+        known[name] = yard_splits.first_of([known.get(name, seen["split"]), seen["split"]])
+        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, seen["pictures"])
     groups, chosen, error, remarks = assign(drives, params, known, reasons)
-    yard_splits.refuse_empty(chosen, out)
     for remark in remarks:
         log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))
+    yard_splits.refuse_empty(chosen, out, f"{len(saw)} drives are what the detector has learnt from" if saw else "")
     by_day = [drive.group for drive in drives]
     torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day, strict=True) if other == g}) > 1})
     if torn:

@@ -254,6 +254,10 @@ class DetectorData(FromSource):
     shares: Shares = Field(
         description="share of the images in each split; a sequence is never divided, splits of the source stay"
     )
+    guard_images: int = Field(
+        ge=0, description="images left out beside another split, where runs of neighbouring names are divided"
+    )
+    splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the split, and of the draw of backgrounds and hard negatives")
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ def unseen(manifest: Mapping[str, Any], learnt_from: Collection[str]) -> list[st
 
 
 def known(out: Path, pinned: str | None) -> dict[str, str]:
-    """{group or member: its split} by the step's last run, and before that by the file that its params name."""
+    """{group or member: its split} by the file that the step's params name, and else by its last run."""
     files = [out / FILE] if (out / FILE).exists() else []
     if pinned is not None:
         if not Path(pinned).is_file():
@@ -76,6 +76,11 @@ def known(out: Path, pinned: str | None) -> dict[str, str]:
     return found
 
 
+def first_of(splits: Iterable[str]) -> str:
+    """The split for what is in several: nobody is judged on what may have been learnt from."""
+    return min(splits, key=SPLITS.index)
+
+
 def kept(before: Mapping[str, str], members: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], list[str]]:
     """({group: its split} of those that are known by their own name or a member's, remarks on those known by several).
 
@@ -86,7 +91,7 @@ def kept(before: Mapping[str, str], members: Mapping[str, Iterable[str]]) -> tup
     for group, mine in members.items():
         splits = {before[name]: name for name in (group, *mine) if name in before}
         if splits:
-            found[group] = min(splits, key=SPLITS.index)
+            found[group] = first_of(splits)
         if len(splits) > 1:
             each = " and ".join(f"{splits[split]} in {split}" for split in SPLITS if split in splits)
             remarks.append(f"{group} belongs together and was divided, {each}: all of it is {found[group]} from now on")
@@ -127,10 +132,11 @@ def how_to_redraw(out: Path) -> str:
     return f"to draw the splits anew delete {out / FILE} and run again"
 
 
-def refuse_empty(today: Collection[str], out: Path) -> None:
+def refuse_empty(today: Collection[str], out: Path, because: str = "") -> None:
     """Raises `BadInput` if nothing is left for one of the splits: what is known does not move, and nothing is new."""
     if empty := [split for split in SPLITS if split not in today]:
+        more = f", and {because}" if because else ""
         raise BadInput(
             f"nothing is left for {' and '.join(empty)}: all that is known keeps its split, as {out / FILE} or the "
-            f"param splits has it. Add data; or, {how_to_redraw(out)}"
+            f"param splits has it{more}. Add data; or, {how_to_redraw(out)}"
         )

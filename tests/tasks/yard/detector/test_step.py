@@ -17,7 +17,8 @@ from tqdm import tqdm
 from tasks.yard.detector import step as detector_training
 from tasks.yard.detector.look import Detector
 from tasks.yard.detector.network import load_network
-from tasks.yard.files import folder_hash, write_json
+from tasks.yard.files import folder_hash
+from tasks.yard.layouts import yolo_write
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
@@ -178,7 +179,8 @@ def test_trains_further_from_weights_in_a_thread_and_frozen_layers_stay(tiny, tr
 def test_without_images_to_train_on_the_given_weights_are_handed_over(tiny, trained, tmp_path):
     data, out = tmp_path / "detector_data", tmp_path / "out"
     train(tiny, out, imgsz=64, epochs=1, save_period=1)
-    write_json(data / "dataset.json", {"images": {"train": 0, "val": 0}, "reason": "the source holds crops only"})
+    data.mkdir()
+    yolo_write.write_about(data, "the source holds crops only", {"train": {"images": 0}, "val": {"images": 0}})
     with pytest.raises(BadInput, match=r"the source holds crops only.*train_detector\.weights = None"):
         train(data, out)
     assert train(data, out, weights=str(trained / "best.pt")) == {"epochs": 0}
