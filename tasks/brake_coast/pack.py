@@ -23,7 +23,7 @@ import numpy as np
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording, windows
 from tasks.brake_coast.learning import splits
-from tasks.brake_coast.learning.belonging import groups_of, members_of, names_of
+from tasks.brake_coast.learning.belonging import apart, groups_of, members_of, names_of
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
 from tasks.yard import splits as yard_splits
@@ -85,15 +85,16 @@ def too_few(drives: list[Drive], different: int) -> str:
 
 
 def assign(
-    drives: list[Drive], params: Pack, known: Mapping[str, str], reasons: str
+    drives: list[Drive], params: Pack, known: Mapping[str, str], in_detector: Mapping[str, str], reasons: str
 ) -> tuple[list[str], list[str], float, list[str]]:
     """Group and split of each drive, the error, and what is to be said; sizes and rates are of windows at every frame.
 
-    `known`: the splits of groups and drives that had one before.
+    `known`: the splits of groups and drives that had one before. `in_detector`: of drives that the detector has.
     """
     groups = groups_of(drives, params.window_frames, known) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
         raise BadInput(too_few(drives, len(set(groups))) + reasons)
+    known = {**known, **{d: yard_splits.first_of([of, known.get(d, of)]) for d, of in in_detector.items()}}
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
     last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
@@ -150,16 +151,20 @@ def run(
     saw = read_if_there(annotate / learnt.SAW)
     known = yard_splits.known(out, params.splits)
     for name, seen in saw.items():
-        known[name] = yard_splits.first_of([known.get(name, seen["split"]), seen["split"]])
         log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, seen["pictures"])
-    groups, chosen, error, remarks = assign(drives, params, known, reasons)
+    in_detector = {name: seen["split"] for name, seen in saw.items()}
+    groups, chosen, error, remarks = assign(drives, params, known, in_detector, reasons)
     for remark in remarks:
         log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))
     yard_splits.refuse_empty(chosen, out, f"{len(saw)} drives are what the detector has learnt from" if saw else "")
     by_day = [drive.group for drive in drives]
     torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day, strict=True) if other == g}) > 1})
     if torn:
-        log.warning("fewer than three days or trips: the recordings of %s are split one by one", ", ".join(torn))
+        drives, lost = apart(drives, chosen, params.guard_s, params.window_frames)
+        log.warning(
+            "fewer than three days or trips: the recordings of %s are split one by one; %d frames beside another split "
+            "are left out (brake_coast.pack.guard_s = %g)", ", ".join(torn), lost, params.guard_s,
+        )  # fmt: skip
     manifest = yard_splits.manifest(zip(groups, chosen, strict=True), known, members_of(groups, drives))
 
     images, per_split, metrics = {}, {}, {"recordings": len(drives), "left_out": len(left_out), "split_error": error}

@@ -141,6 +141,9 @@ class Pack(Section):
     brake_signal: bool = Field(description="the brake signal of now as eleventh telemetry feature")
     ranges: Ranges
     shares: Shares = Field(description="share of the windows in each split")
+    guard_s: float = Field(
+        ge=0, description="left out between drives of one day in two splits, where there are too few days"
+    )
     splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the split search where there are too many groups to try every assignment")
 

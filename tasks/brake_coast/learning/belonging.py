@@ -1,11 +1,15 @@
-"""Which drives belong together, and so never lie in two splits: those of a day or trip, and copies of each other."""
+"""Which drives belong together, and so never lie in two splits: those of a day or trip, and copies of each other.
+
+Where there are too few days the drives of one are divided after all, and those that follow each other are kept apart.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -91,3 +95,35 @@ def names_of(groups: Sequence[str], drives: Sequence[Drive]) -> dict[str, list[s
     for group, drive in zip(groups, drives, strict=True):
         names.setdefault(group, []).extend([drive.name, drive.group])
     return names
+
+
+def apart(
+    drives: Sequence[Drive], chosen: Sequence[str], guard_s: float, window_frames: int
+) -> tuple[list[Drive], int]:
+    """The drives without the frames nearer than `guard_s` to a drive of the same day in another split, and how many
+    those were. Of two such drives the one whose split comes first in train, val, test gives them, at most a quarter."""
+    ends = [[0, len(drive.t_ms)] for drive in drives]
+    order = sorted(range(len(drives)), key=lambda place: (drives[place].group, int(drives[place].t_ms[0]), place))
+    for one, other in pairwise(order):
+        if drives[one].group != drives[other].group or chosen[one] == chosen[other]:
+            continue
+        gives = one if SPLITS.index(chosen[one]) < SPLITS.index(chosen[other]) else other
+        t_ms, guard_ms = drives[gives].t_ms, 1000 * guard_s
+        near = t_ms > drives[other].t_ms[0] - guard_ms if gives == one else t_ms < drives[one].t_ms[-1] + guard_ms
+        count = min(int(near.sum()), len(t_ms) // 4, max(0, len(t_ms) - 2 * window_frames))
+        ends[gives][1 if gives == one else 0] += -count if gives == one else count
+    return [cut(drive, *mine) for drive, mine in zip(drives, ends, strict=True)], sum(
+        len(drive.t_ms) - (end - begin) for drive, (begin, end) in zip(drives, ends, strict=True)
+    )
+
+
+def cut(drive: Drive, begin: int, end: int) -> Drive:
+    """The frames from `begin` to before `end`."""
+    lost = len(drive.t_ms) - (end - begin)
+    if not lost:
+        return drive
+    arrays = ("telemetry", "detections", "detection_masks", "labels", "t_ms", "segment", "image_ok")
+    kept_ = {name: getattr(drive, name)[begin:end] for name in arrays}
+    kept_["segment"] = kept_["segment"] - kept_["segment"][0]
+    counts = {**drive.counts, "frames": end - begin, "frames_beside_another_split": lost}
+    return replace(drive, **kept_, counts=counts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.brake_coast.learning.belonging import merged, same_frames
+from tasks.brake_coast.learning.belonging import apart, merged, same_frames
 from tasks.brake_coast.learning.features import Drive
 
 WINDOW = 4
@@ -25,7 +26,7 @@ def drive(name: str, frames: range) -> Drive:
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(CUTS)
 def test_drives_that_share_a_window_are_together_also_by_way_of_others(cuts):
     frames = [range(first, first + count) for first, count in cuts]
@@ -40,3 +41,12 @@ def test_drives_that_share_a_window_are_together_also_by_way_of_others(cuts):
 
 def test_days_with_copies_of_each_other_are_one_day():
     assert merged(["mon", "tue", "wed", "wed"], [[1, 3]]) == ["mon", "tue", "tue", "tue"]
+
+
+def test_drives_of_one_day_in_two_splits_are_a_guard_apart():
+    films = [drive(str(number), range(120 * number, 120 * number + 120)) for number in range(4)]
+    films = [replace(film, group="one day") for film in films]
+    cut, lost = apart(films, ["train", "test", "val", "val"], 15.0, 20)
+    assert [(int(film.t_ms[0]) // 500, len(film.t_ms)) for film in cut] == [(0, 91), (120, 120), (269, 91), (360, 120)]
+    assert lost == 58 and cut[0].counts["frames_beside_another_split"] == 29
+    assert apart([replace(film, group=film.name) for film in films], ["train", "test", "val", "val"], 15.0, 20)[1] == 0

@@ -89,7 +89,9 @@ class KillAt:
 
 def test_writes_weights_scores_and_pictures_and_leaves_the_dataset_alone(dataset, trained):
     weights = ["best.pt", "epochs/epoch_0002.pt"]
-    assert sorted(contents(trained)) == sorted([*weights, "curves.png", "history.jsonl", "metrics.json", "samples.png"])
+    others = ["curves.png", "history.jsonl", "learnt_from.json", "metrics.json", "samples.png"]
+    assert sorted(contents(trained)) == sorted([*weights, *others])
+    assert len(json.loads((trained / "learnt_from.json").read_text())["pictures"]) == 24 + 8
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["val"]["images"] == metrics["test"]["images"] == 8
     assert set(metrics["test"]) == {"images", "boxes", "precision", "recall", "map50", "map50_95"}
