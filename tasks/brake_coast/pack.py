@@ -157,8 +157,10 @@ def run(
     for remark in remarks:
         log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))
     yard_splits.refuse_empty(chosen, out, f"{len(saw)} drives are what the detector has learnt from" if saw else "")
-    by_day = [drive.group for drive in drives]
-    torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day, strict=True) if other == g}) > 1})
+    of_day: dict[str, set[str]] = {}
+    for drive, split in zip(drives, chosen, strict=True):
+        of_day.setdefault(drive.group, set()).add(split)
+    torn = sorted(day for day, mine in of_day.items() if len(mine) > 1)
     if torn:
         drives, lost = apart(drives, chosen, params.guard_s, params.window_frames)
         log.warning(

@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 
 from tasks.brake_coast.importers import drives as brake_coast
-from tasks.brake_coast.learning import splits
+from tasks.brake_coast.learning import pedal, splits
 from tasks.brake_coast.learning.belonging import same_frames
 from tasks.brake_coast.learning.features import Drive
 from tasks.ground_plane.importers import units as ground_plane
@@ -166,6 +166,18 @@ def of_drives(copies: bool) -> Callable[[int], float]:
     return seconds
 
 
+def of_pedals(count: int) -> float:
+    """Drives of 120 replies; half of them show no rest."""
+    rng = np.random.default_rng(0)
+    codes = np.clip(rng.normal(40, 8, (count, 120)), 17, 100)
+    codes[::2, :20] = 16.08
+    found = [pedal.Drive("one folder", [str(number)], mine) for number, mine in enumerate(codes.round(1))]
+    params = drives.section("label")
+    begin = time.process_time()
+    pedal.of_drives(found, params)
+    return time.process_time() - begin
+
+
 def passed_over(root: Path) -> object:
     return units.passed_over(root, ground_plane.known_in(ground_plane.plan(root, str(root))))
 
@@ -176,6 +188,7 @@ LOOKS: dict[str, Callable[[int], float]] = {
     ),
     "brake_coast: copies among different drives": of_drives(copies=False),
     "brake_coast: copies among copies": of_drives(copies=True),
+    "brake_coast: where pedals rest": of_pedals,
     "person_search: data sets of a source": of_folder(yolo, lambda root: person_search.plan(root, str(root), set())),
     "person_search: cameras of a source": of_folder(cameras, lambda root: person_search.plan(root, str(root), set())),
     "ground_plane: sequences, files passed over": of_folder(marmot, passed_over),
