@@ -108,12 +108,15 @@ def runs(names: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
         place = bisect_right(begins, natural(picture)) - 1
         return spans[place][2] if place >= 0 and natural(picture) <= spans[place][1] else None
 
-    run_of = {picture: known(picture) for picture in pictures}
-    parts = 1 if any(run_of.values()) else min(RUNS, len(pictures))
-    for run, stretch in groupby(pictures, key=run_of.__getitem__):
-        new = list(stretch) if run is None else []
-        for number in range(parts if new else 0):
-            mine = [picture for place, picture in enumerate(new) if place * parts // len(new) == number]
+    parts = 1 if any(map(known, pictures)) else min(RUNS, len(pictures))
+    run_of: dict[str, str] = {}
+    for run, stretch in groupby(pictures, key=known):
+        some = list(stretch)
+        if run is not None:
+            run_of |= dict.fromkeys(some, run)
+            continue
+        for number in range(parts):
+            mine = [picture for place, picture in enumerate(some) if place * parts // len(some) == number]
             run_of |= dict.fromkeys(mine, f"{mine[0]}{TO}{mine[-1]}")
     return {name: run_of[picture_of(name)] for name in ordered}
 
