@@ -4,6 +4,8 @@ Reads    download/<name>/<Time>.jpg|png, recording.json; train_detector/best.pt,
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
+         annotate/detector_saw.json         {recording: {split, pictures}} of those that the detector has learnt from,
+                                            by their names or the bytes of their pictures; if there are any
 Alone    python -m tasks brake_coast-annotate
 
 Pixels are those of the ROI crop. `status` is ok; empty: seen, and nothing found; unreadable: not a whole image. The
@@ -17,6 +19,7 @@ import fnmatch
 import logging
 import os
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,7 +32,9 @@ from tasks.yard.detector.look import Detector, Frame, ahead, threads
 from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
+from tasks.yard.layouts import learnt
 from tasks.yard.layouts.images import decoded
+from tasks.yard.splits import NAMED
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -146,6 +151,17 @@ def annotate_recording(
     return summary
 
 
+def seen_before(folders: Mapping[str, Path], train_detector: Path) -> dict[str, dict]:
+    """{recording: the split it was in and how many of its pictures} of those that the detector has learnt from."""
+    learnt_from, found = learnt.read(train_detector), {}
+    for name, folder in folders.items():
+        names = (name, recording.description(folder)["group"])
+        split, pictures = learnt_from.of_drive(names, recording.images(folder).values())
+        if split:
+            found[name] = {"split": split, "pictures": pictures}
+    return found
+
+
 def run(
     params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
 ) -> dict[str, float]:
@@ -165,6 +181,12 @@ def run(
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
+    saw = seen_before(folders, train_detector) if params.weights is None else {}
+    if saw:
+        log.warning("the detector has learnt from %d of the recordings: %s", len(saw), ", ".join(sorted(saw)[:NAMED]))
+        write_json(out / learnt.SAW, saw)
+    else:
+        (out / learnt.SAW).unlink(missing_ok=True)
     keys = ("frames", "ok", "empty", "unreadable", "boxes", "boxes_beyond_limit")
     totals = {key: sum(summary[key] for summary in done.summaries.values()) for key in keys}
     return {"recordings": len(done.summaries), "quarantined": len(done.quarantined), **totals}

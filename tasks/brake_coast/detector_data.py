@@ -3,12 +3,15 @@
 Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy, nuImages, COCO or YOLO data, or a .txt
          that lists several of them; importers/ here and tasks/yard/layouts/ say what each holds
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
+         detector_data/splits.json         which sequences are in each split (tasks/yard/splits.py)
+         detector_data/learnt_from.json    for pack, which tests on none of these (tasks/yard/layouts/learnt.py)
 Alone    python -m tasks brake_coast-detector_data
 
 Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split
 stays so, and a split that it lacks is drawn from its train. Where images lie in no folder of their own, their names
-show what belongs together (tasks/yard/layouts/groups.py), or runs of neighbours do. Boxes are clipped to the crop; an
-image left without any stays, as background.
+show what belongs together (tasks/yard/layouts/groups.py), or runs of neighbours do, with a guard between those of two
+splits. A sequence that was here before keeps its split. An image to learn from that another split holds too, byte by
+byte, is left out. Boxes are clipped to the crop; an image left without any stays, as background.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,20 +31,21 @@ from tasks.brake_coast.importers import boxy, nuimages
 from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.yard.files import file_hash, write_json
-from tasks.yard.layouts import bringing, coco, groups, yolo, yolo_write
+from tasks.yard import splits
+from tasks.yard.files import write_json
+from tasks.yard.layouts import bringing, coco, groups, learnt, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
 from tasks.yard.layouts.images import SUFFIXES
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
+from tasks.yard.splits import SPLITS
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import highway
 
 log = logging.getLogger(__name__)
 
 LAYOUTS: dict[str, ModuleType] = {"nuimages": nuimages, "yolo": yolo, "coco": coco, "boxy": boxy}
-SPLITS = ("train", "val", "test")
 BATCH = 100  # images that a worker makes at a time
 
 
@@ -92,80 +96,89 @@ def layout_of(roots: list[Path], params: DetectorData) -> ModuleType:
 
 
 def split_of(
-    sizes: dict[str, int], shares: dict[str, float], seed: int, splits: tuple[str, ...] = SPLITS
+    sizes: Mapping[str, int],
+    shares: Mapping[str, float],
+    seed: int,
+    wanted: tuple[str, ...] = SPLITS,
+    kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """One of `splits` for each sequence: in random order, each to where most is lacking. Each gets one or more."""
-    if len(sizes) < len(splits):
-        numbers = {2: "two splits need two", 3: "three splits need three"}[len(splits)]
+    """One of `wanted` for each sequence: in random order, each to where most is lacking. Each gets one or more.
+
+    `kept`: sequences that have their split already.
+    """
+    chosen = dict(kept or {})
+    if len(sizes) < len(wanted):
+        numbers = {2: "two splits need two", 3: "three splits need three"}[len(wanted)]
         raise BadInput(f"brake_coast.detector_data.source has {len(sizes)} sequences; {numbers} or more")
-    order = [sorted(sizes)[i] for i in np.random.default_rng(seed).permutation(len(sizes))]
-    chosen = dict(zip(order, reversed(splits), strict=False))
-    lacking = {split: shares[split] * sum(sizes.values()) for split in splits}
+    new = sorted(sizes.keys() - chosen.keys())
+    order = [new[i] for i in np.random.default_rng(seed).permutation(len(new))]
+    lacking = {split: shares[split] * sum(sizes.values()) for split in wanted}
+    for sequence, split in chosen.items():
+        lacking[split] -= sizes[sequence]
+    empty = [split for split in reversed(wanted) if split not in chosen.values()]
+    chosen |= dict(zip(order, empty, strict=False))
     for sequence in order:
-        split = chosen.setdefault(sequence, max(splits, key=lacking.__getitem__))
+        split = chosen.setdefault(sequence, max(wanted, key=lacking.__getitem__))
         lacking[split] -= sizes[sequence]
     return chosen
 
 
-def sequences_of(items: list[Labelled], by_name: bool, least: int) -> dict[str, str]:
-    """{image: what must not be divided}; runs of neighbours where names show fewer than `least`."""
+def sequences_of(items: list[Labelled], by_name: bool, least: int, known: Mapping[str, str]) -> tuple[dict, bool]:
+    """({image: what must not be divided}, whether that is runs of neighbours: names show fewer than `least`)."""
     sequences = {item.name: item.sequence for item in items}
-    if by_name and len(set(sequences.values())) < least:
-        stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in items}
-        runs = groups.runs(stems.values())
-        log.warning(
-            "the names of the images show %d sequence(s) only: runs of neighbouring names are taken for sequences",
-            len(set(sequences.values())),
-        )
-        sequences = {name: runs[stem] for name, stem in stems.items()}
-    return sequences
+    if not by_name or len(set(sequences.values())) >= least:
+        return sequences, False
+    stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in items}
+    runs = groups.runs(stems.values(), known)
+    log.warning(
+        "the names of the images show %d sequence(s) only: runs of neighbouring names are taken for sequences",
+        len(set(sequences.values())),
+    )
+    return {name: runs[stem] for name, stem in stems.items()}, True
 
 
-def with_splits(labels: Labels, params: DetectorData) -> tuple[list[tuple[Labelled, str]], dict[str, str]]:
-    """Each image with its split, and the splits of each sequence: the own ones, and what is lacking out of train."""
+def with_splits(
+    labels: Labels, params: DetectorData, known: Mapping[str, str], out: Path
+) -> tuple[list[tuple[Labelled, str]], list[tuple[str, str]]]:
+    """Each image with its split, and (sequence, split): the own ones, and what is lacking out of train."""
     own = {item.split for item in labels.images}
     kept = None not in own and "train" in own
     wanted = tuple(split for split in SPLITS if split == "train" or split not in own) if kept else SPLITS
     free = [item for item in labels.images if not kept or item.split == "train"]
     where = {item.name: str(item.split) for item in labels.images}
     sequences = {item.name: item.sequence for item in labels.images}
+    guarded: set[str] = set()
     if len(wanted) > 1:
-        sequences |= sequences_of(free, labels.by_name, len(wanted))
+        mine, are_runs = sequences_of(free, labels.by_name, len(wanted), known)
+        sequences |= mine
         sizes = Counter(sequences[item.name] for item in free)
         if kept and wanted == ("train", "test") and len(sizes) < len(wanted):
             log.warning("no test images, and too few sequences in train to draw some from")
         else:
             if kept:
                 log.warning("the source has no %s: drawn from its train, by sequence", " and no ".join(wanted[1:]))
-            chosen = split_of(sizes, params.shares.model_dump(), params.seed, wanted)
+            settled = {name: known[name] for name in sizes if known.get(name) in wanted}
+            chosen = split_of(sizes, params.shares.model_dump(), params.seed, wanted, settled)
+            splits.refuse_empty(set(chosen.values()) | (own - {None}), out)
             where |= {item.name: chosen[sequences[item.name]] for item in free}
-    of: dict[str, dict[str, None]] = {}
-    for item in labels.images:
-        of.setdefault(sequences[item.name], {})[where[item.name]] = None
-    return [(item, where[item.name]) for item in labels.images], {
-        name: ", ".join(splits) for name, splits in of.items()
-    }
+            if are_runs:
+                stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in free}
+                run_of = {stem: sequences[name] for name, stem in stems.items()}
+                near = groups.guard(run_of, chosen, params.guard_images)
+                guarded = {name for name, stem in stems.items() if stem in near}
+                labels.remarks += groups.guard_remarks(guarded, params.guard_images)
+    today = list(dict.fromkeys((sequences[item.name], where[item.name]) for item in labels.images))
+    labels.remarks += splits.moved(known, today)
+    return [(item, where[item.name]) for item in labels.images if item.name not in guarded], today
 
 
 def without_doubles(labels: Labels) -> None:
     """Two images whose names differ in the suffix only would overwrite each other."""
     first: dict[str, str] = {}
-    for item in list(labels.images):
+    for item in labels.images:
         if (other := first.setdefault(stem_of(item), item.name)) != item.name:
             labels.broken[item.name] = f"{other} has the same name but for its suffix"
-            labels.images.remove(item)
-
-
-def same_bytes(items: list[tuple[Labelled, str]]) -> list[str]:
-    """Says which images of two splits are one file: what is learnt by heart cannot be judged on."""
-    places: dict[str, list[tuple[str, str]]] = {}
-    for item, split in items:
-        places.setdefault(file_hash(item.path), []).append((split, item.name))
-    twice = [sorted(same) for same in places.values() if len({split for split, _ in same}) > 1]
-    if not twice:
-        return []
-    first = ", ".join(name for _, name in twice[0])
-    return [f"{len(twice)} images lie in several splits with the same bytes, first {first}: take them out of one"]
+    labels.images = [item for item in labels.images if first[stem_of(item)] == item.name]
 
 
 def make_examples(items: list[tuple[Labelled, str]], params: DetectorData, out: Path, ctx: Context) -> list[Made]:
@@ -215,7 +228,15 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     Raises `BadInput` if more than `max_broken_share` of the entries are broken, naming the first; fewer are left out
     and listed in the report.
     """
-    yolo_write.clear(out)
+    known = splits.known(out, params.splits)
+    with yolo_write.replacing_all(out) as new:
+        return make_dataset(params, new, ctx, known, out)
+
+
+def make_dataset(
+    params: DetectorData, out: Path, ctx: Context, known: Mapping[str, str], earlier: Path
+) -> dict[str, float]:
+    """The whole dataset in `out`, an empty folder. `known`: the splits of sequences that were in `earlier`."""
     with source_folders(params.source, ctx) as roots:
         layout = layout_of(roots, params)
         labels = layout.read(roots, params)
@@ -223,8 +244,11 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
         without_doubles(labels)
         broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
-        items, splits = with_splits(labels, params)
-        labels.remarks += same_bytes(items)
+        items, today = with_splits(labels, params, known, earlier)
+        pictures = {item.name: learnt.picture(item.path) for item, _ in items}
+        lost = learnt.copies((item.name, pictures[item.name], split) for item, split in items)
+        items = [(item, split) for item, split in items if item.name not in lost]
+        labels.remarks += learnt.remarks(lost)
         made = make_examples(items, params, out, ctx)
     broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
     check_broken(broken, entries, params)
@@ -234,8 +258,10 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
 
     counts = {s: {"sequences": 0, "images": 0, "boxes": 0, "background_images": 0} for s in SPLITS}
     dropped = Counter({"bonnet": 0, "outside": 0, "small": 0})
-    for split in (split for splits_ in splits.values() for split in splits_.split(", ")):
+    of: dict[str, list[str]] = {}
+    for sequence, split in today:
         counts[split]["sequences"] += 1
+        of.setdefault(sequence, []).append(split)
     for one in (one for one in made if one.fault is None and one.stem not in surplus):
         dropped.update(dict(one.dropped))
         count = counts[one.split]
@@ -263,7 +289,10 @@ def run(params: DetectorData, out: Path, ctx: Context = Context()) -> dict[str, 
     options |= anew
     for remark in bringing.remarks(anew):
         log.warning("%s: %s", source_uri.redacted(params.source), remark)
-    report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken, "sequences": splits}
+    report = {"splits": counts, "boxes_dropped": dict(dropped), "broken": broken}
+    report["sequences"] = {sequence: ", ".join(mine) for sequence, mine in of.items()}
     write_json(out / "report.json", report | {key: value for key, value in options.items() if value})
+    splits.write(out, splits.manifest(today, known))
+    learnt.write(out, today, ((pictures[item.name], split) for item, split in items))
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in ("images", "boxes")}
     return {**metrics, "broken_entries": len(broken)}

@@ -1,53 +1,38 @@
 """Windows of telemetry and detections with their labels, split by day or trip, as the files that training reads.
 
 Reads    download/<name>/{telemetry.csv,recording.json}, annotate/<name>/annotations.{csv,json}, label/<name>/labels.csv
+         annotate/detector_saw.json: a drive that the detector was trained or validated on is in the same split here
 Writes   pack/{train,val,test}.h5 (laid out as windows.py says), pack/dataset_config.json
+         pack/splits.json: which days or trips, and which recordings of them, are in each split (tasks/yard/splits.py)
 Alone    python -m tasks brake_coast-pack
 
 How a recording becomes features is said in features.py. No recording is in two splits, nor is a day or trip if there
-are three of them; labels never look past their recording, so no second is shared either.
+are three of them; labels never look past their recording, so no second is shared either. What was packed before stays
+in its split.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording, windows
 from tasks.brake_coast.learning import origins, splits
+from tasks.brake_coast.learning.belonging import apart, groups_of, members_of, names_of
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
+from tasks.yard import splits as yard_splits
 from tasks.yard.fanout import as_bad_input
-from tasks.yard.files import FULL_DISK, replacing, write_json
+from tasks.yard.files import FULL_DISK, read_if_there, replacing, write_json
+from tasks.yard.layouts import learnt
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
-
-
-def groups_of(drives: list[Drive], params: Pack) -> list[str]:
-    """The group (day, trip) of each drive, or if that gives fewer than three groups its own name.
-
-    Drives that share a window's worth of identical moving frames (copies, overlapping cuts) are one group either way.
-    """
-    tables = [pd.DataFrame(d.telemetry).assign(t_ms=d.t_ms)[d.telemetry[:, 0] > 0] for d in drives]
-    hashes = [pd.util.hash_pandas_object(table, index=False) for table in tables]
-    rows = pd.concat(pd.DataFrame({"drive": index, "key": keys}) for index, keys in enumerate(hashes))
-    rows = rows[rows.duplicated("key", keep=False)]
-    pairs = rows.merge(rows, on="key").query("drive_x < drive_y").groupby(["drive_x", "drive_y"]).size()
-    same = [pair for pair, shared in pairs.items() if shared >= params.window_frames]
-    for group in ([d.group for d in drives], [d.name for d in drives]):
-        for a, b in same:
-            group = [group[a] if g == group[b] else g for g in group]
-        if len(set(group)) >= len(splits.SPLITS):
-            break
-    for a, b in same:
-        log.warning("%s and %s hold the same frames: kept in one split", drives[a].name, drives[b].name)
-    return group
 
 
 def joined(drives: list[Drive], params: Pack) -> windows.Frames:
@@ -99,29 +84,43 @@ def too_few(drives: list[Drive], different: int) -> str:
     )
 
 
-def assign(drives: list[Drive], params: Pack, reasons: str) -> tuple[list[str], list[str], float]:
-    """Group and split of each drive, and the error; sizes and rates are of windows at every frame."""
-    groups = groups_of(drives, params) if drives else []
+def assign(
+    drives: list[Drive], params: Pack, known: Mapping[str, str], in_detector: Mapping[str, str], reasons: str
+) -> tuple[list[str], list[str], float, list[str]]:
+    """Group and split of each drive, the error, and what is to be said; sizes and rates are of windows at every frame.
+
+    `known`: the splits of groups and drives that had one before. `in_detector`: of drives that the detector has.
+    """
+    groups = groups_of(drives, params.window_frames, known) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
         raise BadInput(too_few(drives, len(set(groups))) + reasons)
+    known = {**known, **{d: yard_splits.first_of([of, known.get(d, of)]) for d, of in in_detector.items()}}
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
     last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
     positives = np.array([(values == 1).sum(axis=0) for values in last])
-    known = np.array([(values >= 0).sum(axis=0) for values in last])
+    labelled = np.array([(values >= 0).sum(axis=0) for values in last])
     sizes = np.array([len(end) for end in ends])
     shares = [getattr(params.shares, name) for name in splits.SPLITS]
-    chosen, error = splits.assign(groups, sizes, positives, known, shares, params.seed)
-    return groups, chosen, error
+    kept, remarks = yard_splits.kept(known, names_of(groups, drives))
+    chosen, error = splits.assign(groups, sizes, positives, labelled, shares, params.seed, kept)
+    if kept:
+        for split in splits.SPLITS:
+            mine = np.array([choice == split for choice in chosen])
+            lacks = (positives.sum(axis=0) > 0) & (positives[mine].sum(axis=0) == 0)
+            for task in (name for name, lacking in zip(label.FUTURE, lacks, strict=True) if lacking and mine.any()):
+                remarks.append(f"{split} has no positive of {task}, and drives keep the split that they had before")
+    return groups, chosen, error, remarks
 
 
-def write(out: Path, images: dict[str, bytes], config: dict) -> None:
+def write(out: Path, images: dict[str, bytes], jsons: dict[str, dict]) -> None:
     """All files or none: they get their names once all of them are on the disk."""
     try:
         with ExitStack() as stack:
             for split, image in images.items():
                 stack.enter_context(replacing(out / f"{split}.h5")).write_bytes(image)
-            write_json(stack.enter_context(replacing(out / "dataset_config.json")), config)
+            for name, said in jsons.items():
+                write_json(stack.enter_context(replacing(out / name)), said)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
@@ -149,11 +148,26 @@ def run(
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
                 left_out[name] = left_out[name].replace(str(step), step.name)
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
-    groups, chosen, error = assign(drives, params, reasons)
-    by_day = [drive.group for drive in drives]
-    torn = sorted({g for g in by_day if len({s for s, other in zip(chosen, by_day, strict=True) if other == g}) > 1})
+    saw = read_if_there(annotate / learnt.SAW)
+    known = yard_splits.known(out, params.splits)
+    for name, seen in saw.items():
+        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, seen["pictures"])
+    in_detector = {name: seen["split"] for name, seen in saw.items()}
+    groups, chosen, error, remarks = assign(drives, params, known, in_detector, reasons)
+    for remark in remarks:
+        log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))
+    yard_splits.refuse_empty(chosen, out, f"{len(saw)} drives are what the detector has learnt from" if saw else "")
+    of_day: dict[str, set[str]] = {}
+    for drive, split in zip(drives, chosen, strict=True):
+        of_day.setdefault(drive.group, set()).add(split)
+    torn = sorted(day for day, mine in of_day.items() if len(mine) > 1)
     if torn:
-        log.warning("fewer than three days or trips: the recordings of %s are split one by one", ", ".join(torn))
+        drives, lost = apart(drives, chosen, params.guard_s, params.window_frames)
+        log.warning(
+            "fewer than three days or trips: the recordings of %s are split one by one; %d frames beside another split "
+            "are left out (brake_coast.pack.guard_s = %g)", ", ".join(torn), lost, params.guard_s,
+        )  # fmt: skip
+    manifest = yard_splits.manifest(zip(groups, chosen, strict=True), known, members_of(groups, drives))
 
     images, per_split, metrics = {}, {}, {"recordings": len(drives), "left_out": len(left_out), "split_error": error}
     for split in splits.SPLITS:
@@ -199,6 +213,7 @@ def run(
         "split_by": "recording" if torn else "group",
         "splits": per_split,
         "left_out": left_out,
+        **({"split_remarks": remarks} if remarks else {}),
     }
-    write(out, images, config)
+    write(out, images, {"dataset_config.json": config, yard_splits.FILE: manifest})
     return metrics

@@ -10,6 +10,7 @@ from models.brake_coast.variants import VARIANTS, parse
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
+from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -142,6 +143,10 @@ class Pack(Section):
     brake_signal: bool = Field(description="the brake signal of now as eleventh telemetry feature")
     ranges: Ranges
     shares: Shares = Field(description="share of the windows in each split")
+    guard_s: float = Field(
+        ge=0, description="left out between drives of one day in two splits, where there are too few days"
+    )
+    splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the split search where there are too many groups to try every assignment")
 
 
@@ -256,6 +261,10 @@ class DetectorData(FromSource):
     shares: Shares = Field(
         description="share of the images in each split; a sequence is never divided, splits of the source stay"
     )
+    guard_images: int = Field(
+        ge=0, description="images left out beside another split, where runs of neighbouring names are divided"
+    )
+    splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the split, and of the draw of backgrounds and hard negatives")
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from typing import Any
 from tasks.ground_plane.formats import sequence
 from tasks.ground_plane.importers import marmot, wildtrack
 from tasks.ground_plane.importers import plaza as plaza_files
-from tasks.ground_plane.importers.units import Unit, files_of, known, plan
+from tasks.ground_plane.importers.units import Unit, files_of, known_in, plan
 from tasks.ground_plane.params import Download
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.sources import local as sources
@@ -89,7 +89,7 @@ def planned(
         marmot_by = [params.metres_per_unit, params.use_alpha_undistort]
         read_by = marmot_by if unit.layout == "marmot" else params.annotation_offset
         fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, read_by, ctx.code)
-    left = units.passed_over(root, lambda path: any(known(unit, path) for unit in found))
+    left = units.passed_over(root, known_in(found))
     units.say_passed_over(left, source_uri.redacted(uri), log)
     return {unit.name: unit for unit in found}, fingerprints, None, left
 

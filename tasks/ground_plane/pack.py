@@ -5,7 +5,9 @@ Writes   pack/<unit>-<cam>/frames.h5     images uint8 (F, height_px, width_px, 3
          pack/<unit>-<cam>/camera.json   {unit, camera, K, R, T, size, roi, frames, left_out: {image: why}}: the camera
                                          of the packed images, metres; row i of images is frame id frames[i]
          pack/scenes.json                {height_px, width_px, cell_m, grid: [rows, columns], scenes: {unit: {cameras,
-                                         plane, frames, split, labelled, people, outside}}, left_out: {unit: why}}
+                                         plane, frames, split, labelled, people, outside}}, left_out: {unit: why}};
+                                         the split of a frame that is in none is guard
+         pack/splits.json                which sequences, or parts and frames of one, are in each split
 Alone    python -m tasks ground_plane-pack
 
 scenes.py reads it. One camera of one sequence is one unit of work: unchanged ones are kept, also when the cells or the
@@ -13,8 +15,9 @@ shares of the splits change. Where its lens sends each pixel is computed once a 
 INTER_AREA, which is antialiased. An image that cannot be read to its end, or is not of the calibration's size, is left
 out by name.
 
-A sequence with several splits is cut into contiguous parts by its labelled frames, training first: neighbouring frames
-are nearly the same picture.
+A sequence with several splits is cut into contiguous parts by its labelled frames, training first, with a guard between
+(learning/splits.py). What was packed before stays in its split, as splits.json says (tasks/yard/splits.py). A frame to
+train on of which every picture is also one of validation or test is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +37,14 @@ import numpy as np
 
 from tasks.ground_plane.formats import calibration, sequence
 from tasks.ground_plane.formats.sequence import Sequence
-from tasks.ground_plane.params import Pack, Shares
-from tasks.yard import fanout
+from tasks.ground_plane.learning.splits import GUARD, of_frames
+from tasks.ground_plane.params import Pack
+from tasks.yard import fanout, splits
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.geometry.camera import EDGE_M, Plane
 from tasks.yard.geometry.lens import Calibration
 from tasks.yard.layouts import images
+from tasks.yard.splits import SPLITS
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -132,8 +137,8 @@ def pack_camera(job: Job, folder: Path, *, size: tuple[int, int]) -> dict[str, A
     return {"frames": good, "left_out": left_out}
 
 
-def fingerprint(of: Calibration, frames: dict[int, Path], params: Pack, code: str) -> str:
-    hashes = [(frame, file_hash(path)) for frame, path in frames.items()]
+def fingerprint(of: Calibration, frames: dict[int, Path], hashes: dict[Path, str], params: Pack, code: str) -> str:
+    hashes = [(frame, hashes[path]) for frame, path in frames.items()]
     return digest(calibration.document(of), hashes, params.height_px, params.width_px, code)
 
 
@@ -148,27 +153,6 @@ def room_for(jobs: dict[str, Job], fingerprints: dict[str, str], params: Pack, o
 
 def kept(done: Path, made_from: str) -> bool:
     return done.exists() and read_json(done)["fingerprint"] == made_from
-
-
-def cut(labelled: int, splits: tuple[str, ...], shares: Shares) -> list[int]:
-    """How many labelled frames each split has, in its order: one at least, all but train by their shares.
-
-    Raises `BadInput` where there are fewer frames than splits.
-    """
-    if labelled < len(splits):
-        raise BadInput(f"{labelled} labelled frames cannot be cut into {' and '.join(splits)}; label more")
-    if len(splits) == 1:
-        return [labelled]
-    counts = [max(1, round(getattr(shares, split) * labelled)) for split in splits[1:]]
-    while sum(counts) >= labelled:  # few frames, large shares: training has one too
-        counts[counts.index(max(counts))] -= 1
-    return [labelled - sum(counts), *counts]
-
-
-def split_of(labelled: list[bool], counts: list[int], splits: tuple[str, ...]) -> list[str]:
-    """The split of each frame; one without a label is in that of the labelled one before it."""
-    place = np.maximum(np.cumsum(labelled) - 1, 0)  # among the labelled ones
-    return [splits[part] for part in np.searchsorted(np.cumsum(counts), place, side="right")]
 
 
 def people_of(found: Sequence, frame: int) -> tuple[list[list[float]], int]:
@@ -198,36 +182,100 @@ def fitting(plane: Plane, cell_m: float) -> Plane:
     return plane
 
 
-def scene(found: Sequence, cameras: dict[str, dict], params: Pack) -> dict[str, Any]:
+def splits_of(
+    found: Sequence, frames: list[int], labelled: list[bool], params: Pack, known: Mapping[str, str]
+) -> list[str]:
+    """The split of each frame. `known`: of sequences, and of frames of those that were cut. Raises `BadInput`."""
+    before = [known.get(frame_name(found.name, frame)) for frame in frames]
+    whole = known.get(found.name)
+    if whole is not None and not any(before) and len(found.splits) > 1:
+        return [whole] * len(frames)
+    chosen, guard = of_frames(labelled, before, found.splits, params.shares, params.guard_frames)
+    if len(found.splits) > 1:
+        lost = sum(of == GUARD and ours for of, ours in zip(chosen, labelled, strict=True))
+        short = f", as it is too short for ground_plane.pack.guard_frames = {params.guard_frames}"
+        log.info(
+            "%s is cut into %s: %d of its %d labelled frames are left out, %d on each border%s", found.name,
+            " and ".join(found.splits), lost, sum(labelled), guard, short if guard < params.guard_frames else "",
+        )  # fmt: skip
+    return chosen
+
+
+def frame_name(unit: str, frame: int) -> str:
+    """What splits.json calls a frame of a sequence that is cut."""
+    return f"{unit}/{frame}"
+
+
+def scene(found: Sequence, cameras: dict[str, dict], params: Pack, known: Mapping[str, str]) -> dict[str, Any]:
     """What scenes.json says of a unit. `cameras`: what `pack_camera` returned. Raises `BadInput` if it is too short."""
     frames = sorted({frame for camera in cameras.values() for frame in camera["frames"]})
     people: list[list] = []
     labelled, outside = [], 0
     for frame in frames:
         mine, lost = [], 0
-        known = frame in found.labels
-        if known:
+        readable = frame in found.labels
+        if readable:
             try:
                 mine, lost = people_of(found, frame)
             except BadInput as error:
                 log.warning("%s: frame %d is taken as not labelled: %s", found.name, frame, error)
-                known = False
+                readable = False
         people.append(mine)
-        labelled.append(known)
+        labelled.append(readable)
         outside += lost
-    counts = cut(sum(labelled), found.splits, params.shares)
+    split = splits_of(found, frames, labelled, params, known)
     plane = fitting(found.plane, params.cell_m)
     return {
         "cameras": list(cameras),
         "plane": {"origin_m": list(plane.origin_m), "size_m": list(plane.size_m), "angle_rad": plane.angle_rad},
         "frames": frames, "labelled": labelled, "people": people,
-        "split": split_of(labelled, counts, found.splits), "outside": outside,
+        "split": split, "outside": outside,
     }  # fmt: skip
 
 
-def made(jobs: dict[str, Job], params: Pack, out: Path, ctx: Context, accept: Accept) -> fanout.FanOut:
+def without_copies(scenes: dict[str, dict[str, Any]], pictures: Mapping[tuple[str, int], list[str]]) -> list[str]:
+    """Takes frames out of training of which every picture is also one of validation or test, whatever sequence that is
+    in; returns a remark. `pictures`: (unit, frame) -> hashes of what its cameras show."""
+    places: dict[tuple[str, ...], list[tuple[int, str, int]]] = {}
+    for unit, said in scenes.items():
+        for place, (frame, split) in enumerate(zip(said["frames"], said["split"], strict=True)):
+            if split in SPLITS:
+                key = tuple(sorted(pictures[unit, frame]))
+                places.setdefault(key, []).append((SPLITS.index(split), unit, place))
+    lost = []
+    for same in places.values():
+        last = max(split for split, _, _ in same)
+        for split, unit, place in same:
+            if split < last:
+                scenes[unit]["split"][place] = GUARD
+                lost.append(f"frame {scenes[unit]['frames'][place]} of {unit}")
+    if not lost:
+        return []
+    return [f"{len(lost)} frames are left out, as other splits hold the same pictures, first {lost[0]}"]
+
+
+def manifest_of(scenes: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> dict[str, Any]:
+    """splits.json: a sequence of one split is a group, of others each part is one, made of its frames."""
+    today: list[tuple[str, str]] = []
+    members: dict[str, list[str]] = {}
+    for unit, said in scenes.items():
+        parts = [split for split in SPLITS if split in said["split"]]
+        if len(parts) == 1 and GUARD not in said["split"]:
+            today.append((unit, parts[0]))
+            continue
+        for split in parts:
+            mine = [f for f, of, ours in zip(said["frames"], said["split"], said["labelled"], strict=True)
+                    if of == split and ours]  # fmt: skip
+            today.append((f"{unit}/{split}", split))
+            members[f"{unit}/{split}"] = [frame_name(unit, frame) for frame in mine]
+    return splits.manifest(today, known, members)
+
+
+def made(
+    jobs: dict[str, Job], hashes: dict[Path, str], params: Pack, out: Path, ctx: Context, accept: Accept
+) -> fanout.FanOut:
     """Every camera's folder. Raises `BadInput` where the disk is full."""
-    prints = {key: fingerprint(of, frames, params, ctx.code) for key, (_, of, frames) in jobs.items()}
+    prints = {key: fingerprint(of, frames, hashes, params, ctx.code) for key, (_, of, frames) in jobs.items()}
     out.mkdir(parents=True, exist_ok=True)
     room_for(jobs, prints, params, out)
     work = partial(pack_camera, size=(params.height_px, params.width_px))
@@ -249,6 +297,12 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     }
     scenes: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
+    known = splits.known(out, params.splits)
+    hashes = {path: file_hash(path) for _, _, frames in jobs.values() for path in frames.values()}
+    pictures: dict[tuple[str, int], list[str]] = {}
+    for unit, _, frames in jobs.values():
+        for frame, path in frames.items():
+            pictures.setdefault((unit, frame), []).append(hashes[path])
 
     def accept(fan: fanout.FanOut) -> None:
         """Raises `BadInput` if nothing can be packed, before cameras of a run before are replaced."""
@@ -258,7 +312,7 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
                 if not cameras:
                     broken = sorted((key, why) for key, why in fan.quarantined.items() if jobs[key][0] == name)
                     raise BadInput("; ".join(why for _, why in broken))
-                scenes[name] = scene(found, cameras, params)
+                scenes[name] = scene(found, cameras, params, known)
             except BadInput as error:
                 log.warning("left out %s: %s", name, error)
                 left_out[name] = str(error)
@@ -266,7 +320,12 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
             reasons = "".join(f"\n  {name}: {why}" for name, why in left_out.items())
             raise BadInput(f"{download}: no sequence can be packed{reasons or ': check_data found none usable'}")
 
-    fan = made(jobs, params, out, ctx, accept)
+    fan = made(jobs, hashes, params, out, ctx, accept)
+    remarks = without_copies(scenes, pictures)
+    manifest = manifest_of(scenes, known)
+    remarks += splits.moved(known, [(group, split) for split in SPLITS for group in manifest[split]])
+    for remark in remarks:
+        log.warning("%s", remark)
     for key, summary in fan.summaries.items():
         for image, why in summary["left_out"].items():
             log.warning("left out %s of %s: %s", image, key, why)
@@ -274,11 +333,14 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     write_json(out / "scenes.json", {
         "height_px": params.height_px, "width_px": params.width_px, "cell_m": params.cell_m,
         "grid": [max(rows) for rows in zip(*grids, strict=True)], "scenes": scenes, "left_out": left_out,
+        **({"split_remarks": remarks} if remarks else {}),
     })  # fmt: skip
+    splits.write(out, manifest)
     metrics: dict[str, float] = {
         "scenes": len(scenes), "cameras": sum(len(said["cameras"]) for said in scenes.values()),
         "images": sum(len(s["frames"]) for s in fan.summaries.values()),
         "outside": sum(said["outside"] for said in scenes.values()),
+        "guard_frames": sum(said["split"].count(GUARD) for said in scenes.values()),
         "left_out": len(left_out) + len(fan.quarantined) + sum(len(s["left_out"]) for s in fan.summaries.values()),
     }  # fmt: skip
     for split in sequence.SPLITS[-1]:

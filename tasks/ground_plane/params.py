@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from models.ground_plane.variants import NETWORKS
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
+from tasks.yard.splits import PINNED
 from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -57,6 +58,10 @@ class Pack(Section):
     width_px: Positive
     cell_m: float = Field(gt=0, description="edge of a cell of the ground plane")
     shares: Shares
+    guard_frames: int = Field(
+        ge=0, description="labelled frames left out between two splits of one sequence; fewer of a short one"
+    )
+    splits: str | None = Field(description=PINNED)
 
 
 class SceneAugment(Section):

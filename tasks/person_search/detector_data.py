@@ -4,13 +4,15 @@ Reads    download/<unit>/{data.yaml,images,labels} of the units with a `detect` 
 Writes   detector_data/images/<split>/*, labels/<split>/*.txt, dataset.yaml    by tasks/yard/layouts/yolo_write.py
          detector_data/dataset.json    {empty, splits: {split: {images, boxes, background}}, datasets: {name: {how,
                                        images}}, classes, boxes_of_other_classes, left_out}
+         detector_data/splits.json     which groups are in each split (tasks/yard/splits.py)
          detector_data/boxes.png
 Alone    python -m tasks person_search-detector_data
 
 A data set keeps the splits that it comes with. One that lacks some gets them out of its train images (without those,
 all are divided anew), whole groups at a time: a unit, a folder, or what names show (tasks/yard/layouts/groups.py),
-since neighbouring frames are all but equal. Where names show too few groups, runs of neighbouring names are taken, and
-`how` says so.
+since neighbouring frames are all but equal. Where names show too few groups, runs of neighbouring names are taken, with
+a guard between those of two splits, and `how` says so. A group that was here before keeps its split. Left out is an
+image to learn from that is, byte by byte, one of a later split or a frame that is searched.
 
 Where the sources hold no labelled images, dataset.json says why under `empty` (null otherwise), its counts are 0, and
 there is no dataset.yaml: a later step has to look.
@@ -31,13 +33,14 @@ from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.yard.files import read_json, replacing, write_json
-from tasks.yard.layouts import groups, keypoints, yolo, yolo_write
+from tasks.yard import splits
+from tasks.yard.files import read_json, replacing
+from tasks.yard.layouts import groups, keypoints, learnt, yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
+from tasks.yard.splits import SPLITS
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
-SPLITS = yolo.SPLITS
 SHOWN = 6
 
 
@@ -101,30 +104,34 @@ def read_unit(folder: Path, params: DetectorData, tally: Counter, left_out: dict
     return list(found.values())
 
 
-def taken(sizes: Mapping[str, int], wanted: float, order: list[str]) -> list[str]:
-    """Of the groups, in this order, those that bring their sum nearer to `wanted`; at least one, never all."""
+def taken(sizes: Mapping[str, int], wanted: float, order: list[str], least: int = 1) -> list[str]:
+    """Of the groups, in this order, those that bring their sum nearer to `wanted`; `least` or more, never all."""
     chosen, total = [], 0
     for group in order[:-1]:
         if abs(total + sizes[group] - wanted) < abs(total - wanted):
             chosen.append(group)
             total += sizes[group]
-    return chosen or [min(order, key=lambda group: (sizes[group], order.index(group)))]
+    return chosen or sorted(order, key=sizes.__getitem__)[:least]
 
 
-def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Example, str], str]:
-    """A split for each image of one data set, and how they came about. Raises `BadInput` for fewer than 3 images."""
+def with_splits(
+    examples: list[Example], params: DetectorData, known: Mapping[str, str], out: Path
+) -> tuple[dict[Example, str], dict[Example, str], str]:
+    """(the split of each image of one data set, the group of each, how they came about); images beside another split
+    are left out. `known`: the splits of groups that had one before. Raises `BadInput` for fewer than 3 images."""
     chosen = {example: example.split for example in examples}
     there = set(chosen.values())
+    groups_of = {example: example.group for example in examples}
     if there == set(SPLITS):
-        return chosen, "the source's own"
+        return chosen, groups_of, "the source's own"
     dataset = examples[0].dataset
     lacking = [split for split in ("test", "val") if "train" not in there or split not in there]
     free = [example for example in examples if "train" not in there or example.split == "train"]
     group_of = {example: example.group for example in free}
-    by = "groups of one folder or sequence"
+    by, are_runs = "groups of one folder or sequence", False
     if len(set(group_of.values())) <= len(lacking):
-        runs = groups.runs(example.name for example in free)
-        group_of = {example: runs[example.name] for example in free}
+        runs = groups.runs((example.name for example in free), known)
+        group_of, are_runs = {example: runs[example.name] for example in free}, True
         by = f"runs of neighbouring names, as the names show {len({e.group for e in free})} sequence(s) only"
         log.warning("%s: %s made from %s", dataset, " and ".join(lacking), by)
     if len(set(group_of.values())) <= len(lacking):
@@ -132,15 +139,40 @@ def with_splits(examples: list[Example], params: DetectorData) -> tuple[dict[Exa
     if "train" not in there:
         chosen = dict.fromkeys(examples, "train")
     sizes = Counter(group_of.values())
-    left = [sorted(sizes)[i] for i in np.random.default_rng(params.seed).permutation(len(sizes))]
+    split_of = {group: known[group] for group in sizes if known.get(group) in (*lacking, "train")}
+    new = sorted(sizes.keys() - split_of.keys())
+    left = [new[i] for i in np.random.default_rng(params.seed).permutation(len(new))]
     for place, split in enumerate(lacking):
-        keep = len(lacking) - place - 1  # one group each for those that come after
-        mine = set(taken(sizes, getattr(params.shares, split) * len(examples), left[: len(left) - keep]))
-        left = [group for group in left if group not in mine]
-        chosen |= {example: split for example in free if group_of[example] in mine}
+        have = sum(sizes[group] for group, of in split_of.items() if of == split)
+        later = [other for other in lacking[place + 1 :] if other not in split_of.values()]
+        open_ = left[: len(left) - len(later)]  # one group each for those that come after
+        wanted = getattr(params.shares, split) * len(examples) - have
+        mine = taken(sizes, wanted, open_, least=0 if have else 1) if open_ else []
+        split_of |= dict.fromkeys(mine, split)
+        left = [group for group in left if group not in split_of]
+    split_of |= dict.fromkeys(left, "train")
+    splits.refuse_empty(set(split_of.values()) | (there if "train" in there else set()), out)
+    chosen |= {example: split_of[group_of[example]] for example in free}
+    near = groups.guard({e.name: group_of[e] for e in free}, split_of, params.guard_images) if are_runs else set()
+    chosen = {example: split for example, split in chosen.items() if example.name not in near}
     whole = "all images" if "train" not in there else "train"
     kept = f"; {', '.join(s for s in SPLITS if s in there)} of the source" if "train" in there else ""
-    return chosen, f"{' and '.join(sorted(lacking))} made from {whole} by {by}{kept}"
+    said = "; ".join([f"{' and '.join(sorted(lacking))} made from {whole} by {by}{kept}",
+                      *groups.guard_remarks(near, params.guard_images)])  # fmt: skip
+    return chosen, groups_of | group_of, said
+
+
+def copies(split_of: Mapping[Example, str], download: Path) -> dict[str, str]:
+    """{name of an image: why it is left out} of those that another split, or a camera that is searched, shows too."""
+    pictures = {example: learnt.picture(example.image) for example in split_of}
+    same = learnt.copies((example.name, pictures[example], split) for example, split in split_of.items())
+    lost = {name: f"the same bytes are in {split} too" for name, split in same.items()}
+    mine = learnt.Learnt(pictures={pictures[e]: split for e, split in split_of.items() if split in learnt.LEARNT})
+    searched = {learnt.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
+    for example, split in split_of.items():
+        if split in learnt.LEARNT and (frame := searched.get(pictures[example])):
+            lost[example.name] = f"the same bytes as {frame.relative_to(download).as_posix()}, which is searched"
+    return lost
 
 
 def write(example: Example, split: str, out: Path) -> None:
@@ -153,7 +185,15 @@ def write(example: Example, split: str, out: Path) -> None:
 
 def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns images and boxes per split. What cannot be used `download` has left out, up to its `max_broken_share`."""
-    yolo_write.clear(out)
+    known = splits.known(out, params.splits)
+    with yolo_write.replacing_all(out) as new:
+        return make_dataset(params, new, ctx, download, known, out)
+
+
+def make_dataset(
+    params: DetectorData, out: Path, ctx: Context, download: Path, known: Mapping[str, str], earlier: Path
+) -> dict[str, float]:
+    """The whole data set in `out`, an empty folder. `known`: the splits of groups that were in `earlier`."""
     tally: Counter[str] = Counter({"boxes_of_other_classes": 0})
     left_out: dict[str, str] = {}
     datasets: dict[str, list[Example]] = defaultdict(list)
@@ -161,11 +201,16 @@ def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: 
         if "detect" in read_json(about)["parts"]:
             for example in read_unit(about.parent, params, tally, left_out):
                 datasets[example.dataset].append(example)
-    how, split_of = {}, {}
+    how, split_of, groups_of = {}, {}, {}
     for dataset, examples in sorted(datasets.items()):
-        chosen, said = with_splits(examples, params)
+        chosen, mine, said = with_splits(examples, params, known, earlier)
         split_of |= chosen
+        groups_of |= mine
         how[dataset] = {"how": said, "images": dict(sorted(Counter(chosen.values()).items()))}
+    today = list(dict.fromkeys((groups_of[example], split) for example, split in split_of.items()))
+    lost = copies(split_of, download)
+    left_out |= lost
+    split_of = {example: split for example, split in split_of.items() if example.name not in lost}
     counts = {split: {"images": 0, "boxes": 0, "background": 0} for split in SPLITS}
     for example in ctx.progress(sorted(split_of, key=lambda e: e.name), desc="detector data", unit="image"):
         split = split_of[example]
@@ -182,9 +227,10 @@ def run(params: DetectorData, out: Path, ctx: Context = Context(), *, download: 
         yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], ["person"])
     else:
         log.warning("%s", empty)
-    write_json(out / "dataset.json", {
-        "empty": empty, "splits": counts, "datasets": how, "classes": ["person"], "left_out": left_out, **tally,
-    })  # fmt: skip
+    for remark in splits.moved(known, today):
+        log.warning("%s", remark)
+    splits.write(out, splits.manifest(today, known))
+    yolo_write.write_about(out, empty, counts, datasets=how, classes=["person"], left_out=left_out, **tally)
     some = [e for e in split_of if e.boxes]
     some = some[:: max(1, len(some) // SHOWN)][:SHOWN]
     sheets.scenes(out / "boxes.png", {f"{split_of[e]} {e.name}": (e.image, e.boxes) for e in some})

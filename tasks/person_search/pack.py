@@ -7,13 +7,14 @@ Writes   pack/{train,val,test}.h5: images uint8 (N, height_px, width_px, 3) RGB;
          pack/dataset_config.json   {height_px, width_px, datasets, identities: {split: ["<dataset>:<person>", ...]},
                                     whose places are the numbers, cameras: {dataset: [...]}, counts: {split: {...}},
                                     left_out: {path: why}, empty, missing: {split: why it has no crops}, ...}
+         pack/splits.json           the people of each split (tasks/yard/splits.py)
          pack/people.png            some people of each split
 Alone    python -m tasks person_search-pack
 
 Resized by PIL's bilinear filter, which is antialiased: what torchvision's Resize does to a PIL image, and with that
 torchreid and its published numbers. Validation people are a seeded share of the training people, whole, of those seen
-by two cameras or more; for each of them one image a camera asks, the others answer. They are drawn by their names: one
-more person in the source hardly moves another.
+by two cameras or more; for each of them one image a camera asks, the others answer. They are drawn by their names, and
+who was packed before stays in his split. A crop to learn from of which another split holds the same bytes is left out.
 
 Where the sources hold no crops all three files have 0 rows and `empty` says why (null otherwise).
 """
@@ -37,13 +38,14 @@ from tasks.person_search.formats import reid_layout
 from tasks.person_search.formats.reid_layout import DISTRACTOR, GALLERY, QUERY, Crop
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
+from tasks.yard import splits as yard_splits
 from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
 from tasks.yard.layouts.images import picture
 from tasks.yard.step import BadInput, Context, cores
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
+SPLITS = yard_splits.SPLITS
 ROLES = {"train": 0, "query": 1, "gallery": 2}
 VERSION = ("v110", "v110")  # fixed, so that the bytes do not depend on the library's newest format
 BATCH = 256  # crops that are decoded, then written
@@ -97,10 +99,16 @@ def by_camera(rows: Iterable[Row]) -> dict[str, dict[int, list[Row]]]:
     return found
 
 
-def validation_people(people: Mapping[str, Mapping[int, list[Row]]], params: Pack) -> set[str]:
-    """A share of all, of those seen by two cameras or more; two people always stay to be learnt from."""
-    able = sorted((key for key, cameras in people.items() if len(cameras) > 1), key=lambda key: draw(params.seed, key))
-    return set(able[: min(round(params.val_share * len(people)), max(0, len(people) - 2))])
+def validation_people(
+    people: Mapping[str, Mapping[int, list[Row]]], params: Pack, known: Mapping[str, str]
+) -> set[str]:
+    """A share of all, of those seen by two cameras or more; two people always stay to be learnt from. Who was one of
+    them before stays one, and who was learnt from too."""
+    settled = {key for key in people if known.get(key) == "val"}
+    new = (key for key, cameras in people.items() if len(cameras) > 1 and known.get(key) not in ("train", "val"))
+    able = sorted(new, key=lambda key: draw(params.seed, key))
+    wanted = min(round(params.val_share * len(people)), max(0, len(people) - 2))
+    return settled | set(able[: max(0, wanted - len(settled))])
 
 
 def asked(cameras: Mapping[int, list[Row]], seed: int) -> set[str]:
@@ -113,10 +121,10 @@ def asked(cameras: Mapping[int, list[Row]], seed: int) -> set[str]:
     return {min((row.name for row in rows), key=lambda name: draw(seed, name)) for rows in several}
 
 
-def divided(train: list[Row], params: Pack) -> tuple[list[Row], list[Row]]:
+def divided(train: list[Row], params: Pack, known: Mapping[str, str]) -> tuple[list[Row], list[Row]]:
     """(training rows, validation rows with their roles)."""
     people = by_camera(train)
-    chosen = validation_people(people, params)
+    chosen = validation_people(people, params, known)
     asking = {name for key in chosen for name in asked(people[key], params.seed)}
     val = [
         Row(r.path, r.name, r.dataset, r.key, r.camera, "query" if r.name in asking else "gallery")
@@ -124,6 +132,18 @@ def divided(train: list[Row], params: Pack) -> tuple[list[Row], list[Row]]:
         if r.key in chosen
     ]
     return [row for row in train if row.key not in chosen], val
+
+
+def copies(learnt: list[Row], judged: list[Row], download: Path) -> dict[str, str]:
+    """{name of a crop to learn from: why it must not be} of those that are a file of validation or test as well."""
+    content = {
+        f"{about.parent.name}/{name}": of
+        for about in sorted(download.glob("*/contents.json"))
+        for name, of in read_json(about).items()
+    }
+    shown = {content[row.name]: row.name for row in judged if row.name in content}
+    same = {row.name: shown[content[row.name]] for row in learnt if content.get(row.name) in shown}
+    return {name: f"the same bytes as {other}, which is judged on" for name, other in same.items()}
 
 
 def decoded(path: Path, width_px: int, height_px: int) -> np.ndarray | None:
@@ -144,11 +164,12 @@ def batches(rows: list[Row], params: Pack, pool: ThreadPoolExecutor) -> Iterator
 
 def columns(rows: list[Row], identities: Mapping[str, int], datasets: list[str]) -> dict[str, np.ndarray]:
     paths = [row.name.encode() for row in rows]
+    places = {name: place for place, name in enumerate(datasets)}
     return {
         "identity": np.array([-1 if row.key is None else identities[row.key] for row in rows], np.int32),
         "camera": np.array([row.camera for row in rows], np.int32),
         "role": np.array([ROLES[row.role] for row in rows], np.uint8),
-        "dataset": np.array([datasets.index(row.dataset) for row in rows], np.int32),
+        "dataset": np.array([places[row.dataset] for row in rows], np.int32),
         # Of one length: strings of any length lie in a heap, and reading one is a seek.
         "path": np.array(paths, h5py.string_dtype("utf-8", max(map(len, paths), default=1))),
     }
@@ -201,6 +222,8 @@ def missing_of(splits: Mapping[str, list[Row]], params: Pack) -> dict[str, str]:
         "val": f"no person of {reid_layout.TRAIN}/ to spare that two cameras saw (val_share = {params.val_share:g})",
         "test": f"no crop in {QUERY}/ and {GALLERY}/",
     }
+    if splits["val"]:
+        reasons["train"] = f"all people of {reid_layout.TRAIN}/ validated before, and stay what they are"
     return {split: reasons[split] for split, rows in splits.items() if not rows}
 
 
@@ -222,13 +245,14 @@ def people_sheet(out: Path, splits: Mapping[str, list[Row]]) -> None:
 def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns images, people and queries per split. Crops that cannot be read are left out, by name."""
     train, test = read_crops(download)
-    learnt, val = divided(train, params)
-    splits = {"train": learnt, "val": val, "test": test}
+    known = yard_splits.known(out, params.splits)
+    learnt, val = divided(train, params, known)
+    left_out = copies(learnt, [*val, *test], download)
+    splits = {"train": [row for row in learnt if row.name not in left_out], "val": val, "test": test}
     total = sum(map(len, splits.values()))
     datasets = sorted({row.dataset for row in (*train, *test)})
     room_for(total, params, out)
     identities: dict[str, list[str]] = {}
-    left_out: dict[str, str] = {}
     try:
         with ExitStack() as stack:  # all files get their names once all of them are on the disk
             pool = stack.enter_context(ThreadPoolExecutor(params.threads or cores()))
@@ -241,21 +265,30 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
                     splits[split] = [row for row in splits[split] if row.name not in left_out]
                     identities[split], _ = write_split(path, splits[split], datasets, params, pool, bar)
             counts = {split: counts_of(rows) for split, rows in splits.items()}
-            cameras = {name: sorted({r.camera for r in (*train, *test) if r.dataset == name}) for name in datasets}
+            seen: dict[str, set[int]] = defaultdict(set)
+            for row in (*train, *test):
+                seen[row.dataset].add(row.camera)
+            cameras = {name: sorted(seen[name]) for name in datasets}
             write_json(stack.enter_context(replacing(out / "dataset_config.json")), {
                 "height_px": params.height_px, "width_px": params.width_px, "datasets": datasets,
                 "identities": identities, "cameras": cameras, "counts": counts, "left_out": left_out,
                 "empty": EMPTY if not total else None, "missing": missing_of(splits, params),
                 "resize": "PIL bilinear, antialiased", "val_share": params.val_share, "seed": params.seed,
             })  # fmt: skip
+            today = [(key, split) for split in SPLITS for key in identities[split]]
+            manifest = yard_splits.manifest(today, known)
+            write_json(stack.enter_context(replacing(out / yard_splits.FILE)), manifest)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
         raise BadInput(f"{out}: the disk is full ({error.strerror}); free some space") from None
     for name, why in left_out.items():
         log.warning("left out %s: %s", name, why)
+    for remark in yard_splits.moved(known, today):
+        log.warning("%s", remark)
     for split, why in missing_of(splits, params).items():
         log.warning("%s has no crops: %s", split, EMPTY if not total else why)
+    (out / "people.png").unlink(missing_ok=True)
     people_sheet(out, splits)
     kept = ("images", "identities", "queries", "distractors")
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in kept}

@@ -10,6 +10,7 @@ from models.person_search.variants import NETWORKS
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section
 from tasks.yard.sources.section import FromSource
+from tasks.yard.splits import PINNED
 from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -50,6 +51,10 @@ class DetectorData(Section):
         min_length=1, description="shell patterns, in any case, of the names in data.yaml that are persons"
     )
     shares: SplitShares = Field(description="of the images of a data set, for a split that its source lacks")
+    guard_images: int = Field(
+        ge=0, description="images left out beside another split, where runs of neighbouring names are divided"
+    )
+    splits: str | None = Field(description=PINNED)
     seed: int = Field(ge=0, description="of the splits that are made")
 
 
@@ -58,6 +63,7 @@ class Pack(Section):
     width_px: Positive
     val_share: float = Field(ge=0, lt=1, description="of the training identities, as people to validate with")
     seed: int = Field(ge=0, description="of which identities validate, and which of their images are the queries")
+    splits: str | None = Field(description=PINNED)
     threads: Positive | None = Field(description="that read crops; null: one a core")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -47,17 +46,44 @@ def resting_level(pedal_pct: np.ndarray, highest_pct: float) -> float | None:
     level has to hold more than 3 times the replies of the two widths above it (true of fewer than 1 % of smooth random
     drives and of 99.7 % of drives with 2 to 7 releases of 2 s), and it may not be above `highest_pct`.
     """
-    replies = np.sort(pedal_pct[np.isfinite(pedal_pct)])
-    upto = partial(np.searchsorted, replies, side="right")
-    within = upto(replies + STOP_WIDTH_PCT) - np.arange(len(replies))
-    common = np.flatnonzero(within >= max(STOP_REPLIES, STOP_SHARE * len(replies)))
-    if not len(common):
-        return None
-    first = common[0]
-    last = first + within[first]
-    level = float(np.median(replies[first:last]))
-    above = upto(replies[first] + 3 * STOP_WIDTH_PCT) - last
-    return level if within[first] > 3 * above and level <= highest_pct else None
+    return Levels.of(pedal_pct[np.isfinite(pedal_pct)]).rest_pct(highest_pct)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Replies as their different values, rising, and how often there is each: a sensor knows a few hundred of them, so
+    that those of many drives are joined and looked at as fast as those of one."""
+
+    values: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, *replies: np.ndarray) -> Levels:
+        return cls(*np.unique(np.concatenate([np.empty(0), *replies]), return_counts=True))
+
+    def with_(self, replies: np.ndarray) -> Levels:
+        more = Levels.of(replies)
+        values, place = np.unique(np.concatenate([self.values, more.values]), return_inverse=True)
+        counts = np.bincount(place, weights=np.concatenate([self.counts, more.counts]), minlength=len(values))
+        return Levels(values, counts.astype(int))
+
+    def rest_pct(self, highest_pct: float) -> float | None:
+        """See `resting_level`."""
+        upto = np.concatenate([[0], np.cumsum(self.counts)])  # of the replies in order, how many are of lower values
+
+        def below(level: np.ndarray | float) -> np.ndarray | int:
+            return upto[np.searchsorted(self.values, level, side="right")]
+
+        within = below(self.values + STOP_WIDTH_PCT) - upto[:-1]
+        common = np.flatnonzero(within >= max(STOP_REPLIES, STOP_SHARE * upto[-1]))
+        if not len(common):
+            return None
+        lowest = common[0]
+        first, last = upto[lowest], upto[lowest] + within[lowest]
+        middle = np.searchsorted(upto, [(first + last - 1) // 2, (first + last) // 2], side="right") - 1
+        level = float(self.values[middle].mean())
+        above = below(self.values[lowest] + 3 * STOP_WIDTH_PCT) - last
+        return level if within[lowest] > 3 * above and level <= highest_pct else None
 
 
 def pedal_of(pedal_pct: np.ndarray, params: Label, rest_pct: float | None = None) -> Pedal:
@@ -97,8 +123,8 @@ def pedals(folders: Mapping[str, Path], params: Label) -> dict[str, Pedal]:
     """The pedal of every recording, by its name."""
     found: dict[str, Pedal] = {}
     for drives in _drives_by_layout(folders):
-        of_drives = _pedals(drives, params)
-        found |= {name: pedal for drive, pedal in zip(drives, of_drives, strict=True) for name in drive.names}
+        for drive, pedal in zip(drives, of_drives(drives, params), strict=True):
+            found |= dict.fromkeys(drive.names, pedal)
     return found
 
 
@@ -135,17 +161,19 @@ def _rests(drives: list[Drive], params: Label) -> list[float | None]:
         return [params.pedal_rest_pct] * len(drives)
     highest = params.pedal_rest_max_pct
     rests = [resting_level(drive.replies, highest) for drive in drives]
-    for place in {drive.place for drive in drives}:
-        here = [k for k, drive in enumerate(drives) if drive.place == place]
+    places: dict[str, list[int]] = {}
+    for k, drive in enumerate(drives):
+        places.setdefault(drive.place, []).append(k)
+    for here in places.values():
         if all(rests[k] is None for k in here):
             rest = resting_level(np.concatenate([drives[k].replies for k in here]), highest)
-            for k in here:
-                others = [drives[m].replies for m in here if m != k]
-                rests[k] = rest if rest is not None and _agrees(drives[k].replies, others, rest, params) else None
+            for k in here if rest is not None else ():
+                rests[k] = None if _contradicts(drives[k].replies, rest) else rest
     return rests
 
 
-def _pedals(drives: list[Drive], params: Label) -> list[Pedal]:
+def of_drives(drives: list[Drive], params: Label) -> list[Pedal]:
+    """The pedal of each drive of one layout."""
     rests = _rests(drives, params)
     cars: list[list[int]] = []  # numbers of their drives
     for k in sorted((k for k, rest in enumerate(rests) if rest is not None), key=lambda k: rests[k]):
@@ -159,12 +187,12 @@ def _pedals(drives: list[Drive], params: Label) -> list[Pedal]:
     found = [pedal_of(drive.replies, params) for drive in drives]
     level = [float(np.median([rests[k] for k in car])) for car in cars]
     joined = [list(car) for car in cars]
+    places = [{drives[k].place for k in car} for car in cars]
+    of_car = [Levels.of(*(drives[k].replies for k in car)) for car in cars]
     for k, drive in enumerate(drives):
         if rests[k] is None and len(drive.replies):
-            here = [c for c, car in enumerate(cars) if drive.place in {drives[m].place for m in car}]
-            here = here or list(range(len(cars)))
-            of_car = [drives[m].replies for c in here[:1] for m in cars[c]]
-            if len(here) == 1 and _agrees(drive.replies, of_car, level[here[0]], params):
+            here = [c for c in range(len(cars)) if drive.place in places[c]] or list(range(len(cars)))
+            if len(here) == 1 and _agrees(drive.replies, of_car[here[0]], level[here[0]], params):
                 joined[here[0]].append(k)
             else:
                 why = "and it may be of any of these cars" if len(here) > 1 else "so some coast labels stay unknown"
@@ -176,12 +204,17 @@ def _pedals(drives: list[Drive], params: Label) -> list[Pedal]:
     return found
 
 
-def _agrees(replies: np.ndarray, of_car: list[np.ndarray], rest_pct: float, params: Label) -> bool:
-    """Can a drive that shows no rest be of this car? No more replies below its rest than glitches can be, and with the
-    replies of the car that rest is still seen: one short drive in which chance looks like a stop does not decide."""
-    if int((replies < rest_pct - STOP_WIDTH_PCT).sum()) >= max(STOP_REPLIES, STOP_SHARE * len(replies)):
+def _contradicts(replies: np.ndarray, rest_pct: float) -> bool:
+    """Has a drive more replies below a car's rest than glitches can be?"""
+    return int((replies < rest_pct - STOP_WIDTH_PCT).sum()) >= max(STOP_REPLIES, STOP_SHARE * len(replies))
+
+
+def _agrees(replies: np.ndarray, of_car: Levels, rest_pct: float, params: Label) -> bool:
+    """Can a drive that shows no rest be of this car? It does not contradict that, and with the replies of the car that
+    rest is still seen: one short drive in which chance looks like a stop does not decide."""
+    if _contradicts(replies, rest_pct):
         return False
-    together = resting_level(np.concatenate([replies, *of_car]), params.pedal_rest_max_pct)
+    together = of_car.with_(replies).rest_pct(params.pedal_rest_max_pct)
     return together is not None and abs(together - rest_pct) <= STOP_WIDTH_PCT
 
 

@@ -11,6 +11,7 @@ source, or as the source if it is the source itself. A MARMOT root with labels f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def files_of(unit: Unit) -> list[Path]:
     else:
         files = [path for folder in wildtrack.FOLDERS for path in (unit.path / folder).rglob("*")]
     return sorted(path for path in files if path.is_file() and path.name[0] != ".")
+
+
+def known_in(found: Iterable[Unit]) -> Callable[[Path], bool]:
+    """`known` by any of the units; a file is only asked of those whose folder it is in."""
+    units_of: dict[Path, list[Unit]] = {}
+    for unit in found:
+        units_of.setdefault(unit.path, []).append(unit)
+    return lambda path: any(known(unit, path) for folder in path.parents for unit in units_of.get(folder, ()))
 
 
 def known(unit: Unit, path: Path) -> bool:

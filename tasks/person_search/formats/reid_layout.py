@@ -141,11 +141,11 @@ def folders_below(root: Path, depth: int = DEPTH) -> Iterable[Path]:
 
 def find(root: Path) -> list[Path]:
     """The folders at or below `root` that hold the layout."""
-    found: list[Path] = []
+    found: dict[Path, None] = {}
     for folder in folders_below(root):
-        if not any(folder.is_relative_to(other) for other in found) and is_layout(folder):
-            found.append(folder)
-    return found
+        if not found.keys() & {folder, *folder.parents} and is_layout(folder):
+            found[folder] = None
+    return list(found)
 
 
 def listed(names: Iterable[object]) -> str:

@@ -71,9 +71,9 @@ def cameras_in(folder: Path) -> dict[str, Path]:
 def layouts_below(root: Path) -> list[tuple[str, Path]]:
     """(layout, folder) of every data set; within one none is looked for."""
     found: list[tuple[str, Path]] = []
+    datasets: set[Path] = set()
     for folder in reid_layout.folders_below(root):
-        inner = any(folder.is_relative_to(other) and folder != other for _, other in found)
-        if inner or {CAMERAS, QUERIES} & set(folder.relative_to(root).parts):
+        if datasets.intersection(folder.parents) or {CAMERAS, QUERIES} & set(folder.relative_to(root).parts):
             continue
         if reid_layout.is_layout(folder):
             found.append(("reid", folder))
@@ -81,6 +81,7 @@ def layouts_below(root: Path) -> list[tuple[str, Path]]:
             found.append(("yolo", folder))
         elif coco.found([folder]):
             found.append(("coco", folder))
+        datasets |= {of for _, of in found[-2:]}
     return found
 
 

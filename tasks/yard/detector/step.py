@@ -1,11 +1,12 @@
 """Training a YOLO detector as a step of any line: curves, samples, scores on the held-out split, resume after a kill.
 
-Reads    a YOLO dataset: images/, labels/ and dataset.yaml. If it holds no images to train on (there is no dataset.yaml,
-         or a dataset.json says so: {"images": {"train": 0, ...}, "reason": "..."}) the weights that training would have
-         started from are handed over as they are.
+Reads    a YOLO dataset: images/, labels/ and dataset.yaml, and learnt_from.json if it has one. If it holds no images to
+         train on (layouts/yolo_write.py says why) the weights that training would have started from are handed over as
+         they are.
 Writes   best.pt        weights of the epoch with the best validation score, for any ultralytics tool
          epochs/*.pt    the weights of every `save_period`th epoch, if there is one
          metrics.json   mAP50, mAP50-95, precision and recall on the validation and the held-out split
+         learnt_from.json    which sequences and pictures it has learnt from (layouts/learnt.py)
          history.jsonl  one record an epoch
          curves.png, samples.png
          unfinished/    while it trains: a killed run goes on after its last whole epoch
@@ -31,6 +32,7 @@ from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.trainer import EPOCHS, IMAGES, train, view
 from tasks.yard.detector.weather import EFFECTS, Weather
 from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
+from tasks.yard.layouts import learnt, yolo_write
 from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
@@ -64,14 +66,6 @@ def weather(params: TrainDetector) -> Weather | None:
     return Weather(shares, params.augment.weather.strength, params.seed) if any(shares.values()) else None
 
 
-def nothing_to_train_on(dataset: Path) -> str | None:
-    """Why a dataset holds no training images, None if it does not say so."""
-    told = dataset / "dataset.json"
-    if told.exists() and (about := read_json(told)).get("images", {}).get("train") == 0:
-        return about.get("reason") or f"{told}: no training images"
-    return None if (dataset / "dataset.yaml").exists() else f"{dataset}/dataset.yaml: no such file"
-
-
 def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
     """The weights that there are become the trained ones; nothing of an earlier training stays beside them."""
     if weights is None or not weights.endswith(".pt"):
@@ -83,7 +77,7 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
     parameters = sum(weight.numel() for weight in load_network(start).parameters())
     with replacing(out / "best.pt") as temporary:
         shutil.copyfile(start, temporary)
-    for stale in ("history.jsonl", "curves.png", "samples.png"):
+    for stale in ("history.jsonl", "curves.png", "samples.png", learnt.FILE):
         (out / stale).unlink(missing_ok=True)
     for stale in (EPOCHS, "unfinished"):
         shutil.rmtree(out / stale, ignore_errors=True)
@@ -154,7 +148,7 @@ def run(
 
     Returns mAP50, mAP50-95, precision and recall of the best epoch, by split.
     """
-    if reason := nothing_to_train_on(dataset):
+    if reason := yolo_write.nothing_in(dataset):
         return hand_over(params.weights, reason, out)
     start = start_file(params.weights or network)
     begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
@@ -188,6 +182,7 @@ def run(
     best_epoch = max(history, key=lambda record: record["fitness"])["epoch"]
     counts = {"epochs": len(history), "best_epoch": best_epoch, "parameters": model.parameters}
     write_json(out / "metrics.json", metrics | counts)
+    learnt.pass_on(dataset, out)
     shutil.rmtree(work)
     for split, score in scores.items():
         log.info("%s: mAP50 %.3f, mAP50-95 %.3f on %d images", split, score.map50, score.map50_95, score.images)

@@ -12,10 +12,13 @@ What belongs together never lies in two splits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import groupby, pairwise
 
 from tasks.yard.files import natural
+from tasks.yard.splits import SPLITS
 
 COPY = re.compile(r"(.+?)(?:[_.](?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+")
 FILM_FRAME = re.compile(r"(.+[_.](?:mp4|mov|avi|mkv|m4v|webm))[-_]\d+", re.IGNORECASE)  # as Roboflow calls them
@@ -24,6 +27,7 @@ TIME = r"(?:[-_ T.]?([01]\d|2[0-3])[-_.:]?([0-5]\d)[-_.:]?([0-5]\d))"
 MOMENT = re.compile(rf"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?:{TIME}|(?!\d))")
 SHORT_MOMENT = re.compile(rf"(?<!\d)(\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])[-_]{TIME}(?!\d)")
 MEET = timedelta(minutes=15)  # films of one trip begin no further apart: cameras cut them at 1 to 10 minutes
+TO = " to "  # between the first and the last picture in the name of a run
 RUNS = 10  # that images are cut into where their names show too few groups
 
 
@@ -88,13 +92,57 @@ def groups(stems: Iterable[str]) -> dict[str, str]:
     return {stem: of_trips.get(stem) or group_of(stem) for stem in known}
 
 
-def runs(names: Iterable[str]) -> dict[str, str]:
-    """Neighbouring names together, copies of one picture too: for those that show too few groups."""
+def runs(names: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
+    """Neighbouring names together, copies of one picture too: for those that show too few groups.
+
+    A run is called as its first and last picture. Those of `before` stay as they were; what has come since, between two
+    of them or behind, is a run each.
+    """
     ordered = sorted(names, key=lambda name: (natural(picture_of(name)), name))
     pictures = list(dict.fromkeys(map(picture_of, ordered)))
-    parts = min(RUNS, len(pictures))
-    place = {picture: number * parts // len(pictures) for number, picture in enumerate(pictures)}
-    return {name: f"run {place[picture_of(name)]}" for name in ordered}
+    ends = [run.split(TO) for run in before if run.count(TO) == 1]
+    spans = sorted((natural(first), natural(last), f"{first}{TO}{last}") for first, last in ends)
+    begins = [begin for begin, _, _ in spans]
+
+    def known(picture: str) -> str | None:
+        place = bisect_right(begins, natural(picture)) - 1
+        return spans[place][2] if place >= 0 and natural(picture) <= spans[place][1] else None
+
+    parts = 1 if any(map(known, pictures)) else min(RUNS, len(pictures))
+    run_of: dict[str, str] = {}
+    for run, stretch in groupby(pictures, key=known):
+        some = list(stretch)
+        if run is not None:
+            run_of |= dict.fromkeys(some, run)
+            continue
+        for number in range(parts):
+            mine = [picture for place, picture in enumerate(some) if place * parts // len(some) == number]
+            run_of |= dict.fromkeys(mine, f"{mine[0]}{TO}{mine[-1]}")
+    return {name: run_of[picture_of(name)] for name in ordered}
+
+
+def guard(run_of: Mapping[str, str], split_of: Mapping[str, str], images: int) -> set[str]:
+    """Names to leave out where a run is beside one of another split: so many pictures, at most a quarter of the run
+    whose split comes first in train, val, test. `run_of`: {name: run} by `runs`, `split_of`: {run: split}."""
+    ordered = sorted(run_of, key=lambda name: (natural(picture_of(name)), name))
+    pictures: dict[str, dict[str, list[str]]] = {}
+    for name in ordered:
+        pictures.setdefault(run_of[name], {}).setdefault(picture_of(name), []).append(name)
+    left_out: set[str] = set()
+    for one, other in pairwise(pictures):
+        if split_of[one] == split_of[other]:
+            continue
+        at_end = SPLITS.index(split_of[one]) < SPLITS.index(split_of[other])
+        mine = list(pictures[one if at_end else other].values())
+        count = min(images, len(mine) // 4)
+        left_out |= {name for same in (mine[len(mine) - count :] if at_end else mine[:count]) for name in same}
+    return left_out
+
+
+def guard_remarks(left_out: Collection[str], images: int) -> list[str]:
+    if not left_out:
+        return []
+    return [f"{len(left_out)} images are left out beside runs of another split (guard_images = {images})"]
 
 
 def divided_copies(placed: Iterable[tuple[str, str]]) -> list[str]:

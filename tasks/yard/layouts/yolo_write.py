@@ -1,27 +1,55 @@
 """Writing a YOLO dataset as tasks/yard/detector/trainer.py reads it: images/<split>/, labels/<split>/ and dataset.yaml.
 
 One label file an image, of the same stem: `class cx cy w h` a line, as shares of the image. An empty one is background.
+dataset.json, if there is one, says what is in it, or why nothing is.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tasks.yard.files import replacing, write_text
+from tasks.yard.fanout import UNFINISHED
+from tasks.yard.files import read_if_there, replacing, write_json, write_text
 
+ABOUT = "dataset.json"
 JPEG_QUALITY = 95  # a second compression should add nothing to the first
 
 
-def clear(dataset: Path) -> None:
-    """Take away what an earlier run wrote."""
-    for folder in (dataset / "images", dataset / "labels"):
-        shutil.rmtree(folder, ignore_errors=True)
-    (dataset / "dataset.yaml").unlink(missing_ok=True)
+@contextmanager
+def replacing_all(out: Path) -> Iterator[Path]:
+    """A folder to write a dataset into. It takes the place of all that is in `out` once the block has ended well."""
+    new = out / f"new{UNFINISHED}"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        for path in out.iterdir():
+            if path != new:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in new.iterdir():
+            path.rename(out / path.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def write_about(dataset: Path, empty: str | None, splits: Mapping[str, Mapping[str, int]], **more: Any) -> None:
+    """dataset.json: why there are no images (None if there are some), {split: {images, ...}}, and more."""
+    write_json(dataset / ABOUT, {"empty": empty, "splits": splits, **more})
+
+
+def nothing_in(dataset: Path) -> str | None:
+    """Why a dataset holds no training images; None if it holds some."""
+    about = read_if_there(dataset / ABOUT)
+    if about and (about["empty"] or not about["splits"]["train"]["images"]):
+        return about["empty"] or f"{dataset / ABOUT}: no training images"
+    return None if (dataset / "dataset.yaml").exists() else f"{dataset}/dataset.yaml: no such file"
 
 
 def places(dataset: Path, split: str, stem: str, suffix: str = ".jpg") -> tuple[Path, Path]:

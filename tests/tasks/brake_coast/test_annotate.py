@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.brake_coast import annotate
 from tasks.yard.detector.look import ahead
-from tasks.yard.layouts import images
+from tasks.yard.layouts import images, learnt
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard import killed
@@ -81,6 +82,22 @@ def test_the_largest_and_surest_boxes_are_kept(tmp_path, yard):
     np.testing.assert_allclose(weakest, strongest, rtol=1e-3)
     sides = (every["x2"] - every["x1"]) * (every["y2"] - every["y1"])
     np.testing.assert_allclose(every["area"], sides, rtol=0.02, atol=2)
+
+
+def test_drives_that_the_detector_has_learnt_from_are_named(tmp_path, weights, caplog):
+    for frames, name in enumerate(("a-1", "b-1", "c-1", "d-1"), start=1):  # and so pictures of their own
+        scenes.write_recording(tmp_path / "download", name, frames=frames)
+    shutil.copytree(weights.parent, tmp_path / "train_detector")
+    image = min((tmp_path / "download/b-1").glob("*.jpg"))
+    learnt.write(tmp_path / "train_detector", [("c-1", "val"), ("d-1", "test")], [(learnt.picture(image), "train")])
+    inputs = {step: tmp_path / step for step in ("download", "train_detector")}
+    annotate.run(drives.section("annotate", **SIGHTED), tmp_path / "annotate", **inputs)
+    saw = json.loads((tmp_path / "annotate/detector_saw.json").read_text())
+    assert saw == {"b-1": {"split": "train", "pictures": 1}, "c-1": {"split": "val", "pictures": 0}}
+    assert "the detector has learnt from 2 of the recordings: b-1, c-1" in caplog.text
+    own = {"weights": str(weights)}  # of a detector that was trained elsewhere nobody knows
+    annotate.run(drives.section("annotate", **SIGHTED, **own), tmp_path / "annotate", **inputs)
+    assert not (tmp_path / "annotate/detector_saw.json").exists()
 
 
 def test_the_first_roi_rule_that_fits_holds_and_the_others_are_seen_whole(tmp_path, yard):

@@ -33,9 +33,9 @@ def box(x1, y1, x2, y2):
 
 def write_boxy(folder, entries, size=(100, 200)):
     """A Boxy-layout folder; images are half the size that labels are given for."""
-    for name in entries:
+    for number, name in enumerate(entries):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / name), np.full((*size, 3), 90, np.uint8))
+        cv2.imwrite(str(folder / name), np.full((*size, 3), 90 + number, np.uint8))
     (folder / "labels.json").write_text(json.dumps({f"./{name}": entry for name, entry in entries.items()}))
 
 
@@ -99,6 +99,20 @@ def test_a_sequence_is_in_one_split_and_empty_images_stay(boxy, tmp_path):
     assert sum(s["background_images"] for s in read_json(tmp_path / "out/report.json")["splits"].values()) == 12
 
 
+def test_sequences_keep_their_split_and_a_run_that_fails_takes_nothing_away(boxy, tmp_path):
+    run(boxy, tmp_path / "out")
+    first = read_json(tmp_path / "out/report.json")["sequences"]
+    entries = {f"s{n}/{k}.png": {"vehicles": []} for n in range(9) for k in range(3 + n)}
+    write_boxy(boxy, entries, size=(100, 201))
+    run(boxy, tmp_path / "out", seed=5, shares={"train": 0.2, "val": 0.4, "test": 0.4})
+    then = read_json(tmp_path / "out/report.json")["sequences"]
+    assert len(then) == 9 and first.items() <= then.items()
+    before = folder_hash(tmp_path / "out")
+    with pytest.raises(BadInput, match="reaches beyond"):
+        run(boxy, tmp_path / "out", roi_px=[0, 60, 2000, 50])
+    assert folder_hash(tmp_path / "out") == before
+
+
 def test_dataset_yaml_names_folders_beside_it(boxy, tmp_path):
     run(boxy, tmp_path / "out")
     dataset = yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())
@@ -108,7 +122,7 @@ def test_dataset_yaml_names_folders_beside_it(boxy, tmp_path):
 
 
 def test_a_second_run_leaves_the_same_bytes_and_nothing_old(boxy, tmp_path):
-    run(boxy, tmp_path / "a", seed=1)
+    run(boxy, tmp_path / "a", min_box_px=30.0)
     run(boxy, tmp_path / "a")
     run(boxy, tmp_path / "b")
     assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b")

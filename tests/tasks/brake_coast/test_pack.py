@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from tasks.brake_coast import label, pack
 from tasks.brake_coast.formats import windows
+from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
@@ -110,9 +112,9 @@ def test_a_day_is_never_torn_apart(tmp_path):
         table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)
         yard(tmp_path, {f"d-{seed}": table}, group=f"day {seed // 2}")
     packed(tmp_path)
-    held = [set(config(tmp_path)["splits"][split]["recordings"]) for split in SPLITS]
-    assert set.union(*held) == {f"d-{seed}" for seed in range(8)}
-    assert all({f"d-{seed ^ 1}" for seed in map(int, (n[2:] for n in names))} == names for names in held)
+    found = held(tmp_path).values()
+    assert set.union(*found) == {f"d-{seed}" for seed in range(8)}
+    assert all({f"d-{seed ^ 1}" for seed in map(int, (n[2:] for n in names))} == names for names in found)
     assert config(tmp_path)["split_by"] == "group"
 
 
@@ -120,15 +122,80 @@ def test_recordings_of_one_day_are_split_one_by_one_and_copies_stay_together(tmp
     tables = {f"d-{seed}": drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS) for seed in range(3)}
     yard(tmp_path, {**tables, "d-copy": tables["d-1"][100:]}, group="one day")
     packed(tmp_path)
-    held = [config(tmp_path)["splits"][split]["recordings"] for split in SPLITS]
-    assert sorted(map(sorted, held)) == [["d-0"], ["d-1", "d-copy"], ["d-2"]]
+    assert sorted(map(sorted, held(tmp_path).values())) == [["d-0"], ["d-1", "d-copy"], ["d-2"]]
     assert config(tmp_path)["split_by"] == "recording"
     assert "fewer than three days or trips" in caplog.text and "hold the same frames" in caplog.text
 
 
+def held(root: Path) -> dict[str, set[str]]:
+    return {split: set(config(root)["splits"][split]["recordings"]) for split in SPLITS}
+
+
+def test_days_keep_their_split_when_drives_come_and_params_change_until_drawn_anew(tmp_path, caplog):
+    yard(tmp_path, dict.fromkeys(NAMES))
+    packed(tmp_path)
+    first = held(tmp_path)
+    more = [f"2025-04-{day:02}_10-00-00" for day in range(6, 9)]
+    for seed, name in enumerate(more, start=5):
+        table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)
+        drives.write_drive(tmp_path / "download", name, table, annotate=tmp_path / "annotate", seed=seed)
+    packed(tmp_path, drives.section("pack", shares={"train": 0.2, "val": 0.4, "test": 0.4}, seed=3))
+    second = held(tmp_path)
+    assert all(first[split] <= second[split] for split in SPLITS) and set().union(*second.values()) == {*NAMES, *more}
+    manifest = json.loads((tmp_path / "pack/splits.json").read_text())
+    assert {name for split in SPLITS for name in manifest[split]} == second["train"] | second["val"] | second["test"]
+
+    for name in second["test"]:  # nothing is left to be tested on, and nothing moves there by itself
+        shutil.move(tmp_path / "download" / name, tmp_path / name)
+    before = (tmp_path / "pack/test.h5").read_bytes()
+    with pytest.raises(BadInput, match=r"nothing is left for test: .*; or, .* delete .*pack/splits.json and run again"):
+        packed(tmp_path)
+    assert (tmp_path / "pack/test.h5").read_bytes() == before
+    (tmp_path / "pack/splits.json").unlink()
+    packed(tmp_path)
+    assert all(held(tmp_path).values())
+
+
+def test_drives_split_one_by_one_stay_so_when_a_third_day_comes(tmp_path):
+    for seed in range(6):
+        table = drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS)
+        yard(tmp_path, {f"d-{seed}": table}, group=f"day {seed // 3}")
+    packed(tmp_path)
+    first = held(tmp_path)
+    table = drives.drive(seed=6, start_ms=drives.START_MS + 6 * DAY_MS)
+    yard(tmp_path, {"d-6": table}, group="day 2")
+    packed(tmp_path)
+    assert config(tmp_path)["split_by"] == "recording"
+    assert all(first[split] <= held(tmp_path)[split] for split in SPLITS)
+
+
+def test_copies_that_come_to_light_are_no_longer_tested_on(tmp_path, caplog):
+    yard(tmp_path, dict.fromkeys(NAMES))
+    packed(tmp_path)
+    first = held(tmp_path)
+    (learnt_from, tested) = min(first["train"]), min(first["test"])
+    both = [pd.read_csv(tmp_path / f"download/{name}/telemetry.csv", dtype=str) for name in (learnt_from, tested)]
+    yard(tmp_path, {"2025-05-01_10-00-00": pd.concat([table[:100] for table in both])})
+    yard(tmp_path, {"2025-05-02_10-00-00": drives.drive(seed=9, start_ms=drives.START_MS + 40 * DAY_MS)})
+    packed(tmp_path)
+    assert {learnt_from, tested, "2025-05-01_10-00-00"} <= held(tmp_path)["train"] and held(tmp_path)["test"]
+    assert "belongs together and was divided" in caplog.text
+
+
+def test_what_the_detector_has_learnt_from_is_not_tested_on(tmp_path, caplog):
+    yard(tmp_path, dict.fromkeys(NAMES))
+    packed(tmp_path)
+    tested = min(held(tmp_path)["test"])
+    write_json(tmp_path / "annotate/detector_saw.json", {tested: {"split": "train", "pictures": 7}})
+    (tmp_path / "pack/splits.json").unlink()
+    packed(tmp_path)
+    assert tested in held(tmp_path)["train"] and held(tmp_path)["test"]
+    assert f"{tested} is not tested on: the detector has learnt from it (7 pictures)" in caplog.text
+
+
 def test_the_same_input_gives_the_same_bytes(plain):
     before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
-    assert sorted(before) == ["dataset_config.json", "test.h5", "train.h5", "val.h5"]
+    assert sorted(before) == ["dataset_config.json", "splits.json", "test.h5", "train.h5", "val.h5"]
     time.sleep(1.1)  # HDF5 stamps whole seconds where it stamps at all
     packed(plain)
     assert {path.name: path.read_bytes() for path in (plain / "pack").iterdir()} == before

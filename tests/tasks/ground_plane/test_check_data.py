@@ -243,7 +243,7 @@ def test_a_sequence_of_two_labelled_frames_is_test_where_another_is_trained_on(t
         "short: 2 labelled frames are too few to be divided: all of them are test"
     ]
     assert "Read and left out: 1 sequence: 3 cameras, 1 frame, of which 1 are labelled" in said["verdict"]
-    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.2, test=0.2))
+    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.2, test=0.2), guard_frames=0, splits=None)
     pack.run(params, tmp_path / "pack", download=tmp_path / "download", check_data=tmp_path / "check_data")
     assert {s.name: s.split.tolist() for s in scenes.load(tmp_path / "pack")}["short"] == ["test", "test"]
 

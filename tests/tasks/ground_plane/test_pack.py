@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks.ground_plane import check_data, pack
 from tasks.ground_plane.formats import scenes, sequence
@@ -23,7 +22,6 @@ from tests.tasks.ground_plane import tiny_scene
 
 UNIT = "tiny-00"
 IMAGES, LABELS = "1-annotation/train", "1-annotation/labels/train"
-SHARE = st.floats(0.01, 0.49)
 
 
 def packed(root: Path, ctx: Context = Context(), **changes) -> dict[str, float]:
@@ -33,7 +31,8 @@ def packed(root: Path, ctx: Context = Context(), **changes) -> dict[str, float]:
         root / "check_data",
         download=root / "download",
     )
-    params = {"height_px": 32, "width_px": 48, "cell_m": 0.2, "shares": {"val": 0.1, "test": 0.1}} | changes
+    params = {"height_px": 32, "width_px": 48, "cell_m": 0.2, "shares": {"val": 0.1, "test": 0.1}}
+    params |= {"guard_frames": 0, "splits": None} | changes
     return pack.run(Pack(**params), root / "pack", ctx, download=root / "download", check_data=root / "check_data")
 
 
@@ -82,20 +81,6 @@ def test_people_stand_in_the_plane_and_others_are_counted(tmp_path):
     assert (scene.people[2][0, 1:] <= [6.0, 4.0]).all() and metrics["outside"] == 1 and scene.grid == (20, 30)
 
 
-@given(st.integers(3, 500), SHARE, SHARE, st.sampled_from([s for s in sequence.SPLITS if len(s) > 1]))
-def test_splits_are_cut_by_their_shares_and_none_is_empty(labelled, val, test, splits):
-    counts = pack.cut(labelled, splits, Shares(val=val, test=test))
-    assert sum(counts) == labelled and min(counts) >= 1 and len(counts) == len(splits)
-    for count, share in zip(counts[1:], (val, test), strict=False):
-        assert count <= max(1, round(share * labelled))
-        if labelled > 60:
-            assert abs(count - share * labelled) <= 1.5
-
-
-def test_wildtrack_s_published_test_frames_are_the_last_40_of_400():
-    assert pack.cut(400, ("train", "val", "test"), Shares(val=0.1, test=0.1)) == [320, 40, 40]
-
-
 @pytest.mark.parametrize("splits", sequence.SPLITS)
 def test_a_sequence_is_cut_contiguously_training_first(tmp_path, splits):
     tiny_scene.write_unit(tmp_path / "download", splits=splits, frames=8)
@@ -105,13 +90,45 @@ def test_a_sequence_is_cut_contiguously_training_first(tmp_path, splits):
     assert sum(a != b for a, b in zip(scene.split, scene.split[1:], strict=False)) == len(splits) - 1
 
 
+def test_frames_keep_their_split_and_new_ones_stay_apart_from_other_splits(tmp_path, caplog):
+    caplog.set_level("INFO")
+    tiny_scene.write_unit(tmp_path / "download", frames=40)
+    metrics = packed(tmp_path, shares={"val": 0.2, "test": 0.2}, guard_frames=2)
+    first = dict(zip(*(read_json(tmp_path / "pack/scenes.json")["scenes"]["tiny-00"][k] for k in ("frames", "split")),
+                     strict=True))  # fmt: skip
+    assert metrics["guard_frames"] == 4 and "4 of its 40 labelled frames are left out, 2 on each border" in caplog.text
+    manifest = read_json(tmp_path / "pack/splits.json")
+    assert {split: manifest[split] for split in scenes.SPLITS} == {s: [f"tiny-00/{s}"] for s in scenes.SPLITS}
+    assert len(manifest["members"]["tiny-00/test"]) == 8
+
+    tiny_scene.write_unit(tmp_path / "download", frames=60)
+    metrics = packed(tmp_path, shares={"val": 0.4, "test": 0.4}, guard_frames=2)
+    now = read_json(tmp_path / "pack/scenes.json")["scenes"]["tiny-00"]
+    then = dict(zip(now["frames"], now["split"], strict=True))
+    assert {frame: then[frame] for frame in first} == first
+    new = [split for frame, split in then.items() if frame not in first]
+    assert new == ["guard"] * 2 + ["val"] * 18  # val lacks most by the new shares
+
+
+def test_a_frame_that_another_split_shows_too_is_not_learnt_from(tmp_path, caplog):
+    tiny_scene.write_unit(tmp_path / "download", "a-00", splits=["train"], frames=4)
+    tiny_scene.write_unit(tmp_path / "download", "b-00", splits=["test"], frames=4, seed=9)
+    for camera in ("cam1", "cam2", "cam3"):
+        images = [tmp_path / f"download/{name}-00/{IMAGES}/{camera}/{camera}_5.png" for name in "ab"]
+        shutil.copy(images[0], images[1])
+    assert packed(tmp_path)["train_frames"] == 3
+    assert "1 frames are left out, as other splits hold the same pictures, first frame 5 of a-00" in caplog.text
+    assert [scene.split.tolist() for scene in scenes.load(tmp_path / "pack")][1] == ["test"] * 4
+
+
 def test_unchanged_cameras_are_kept_and_one_new_image_costs_one_camera(tmp_path):
     unit = tiny_scene.write_unit(tmp_path / "download")
     packed(tmp_path)
     first = files(tmp_path)
     packed(tmp_path, cell_m=0.1, shares={"val": 0.3, "test": 0.3})  # of no concern to the images
     second = files(tmp_path)
-    assert {name for name in first if first[name] != second[name]} <= {"pack/scenes.json", "pack/quarantine.json"}
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed <= {"pack/scenes.json", "pack/splits.json", "pack/quarantine.json"}
     path = unit / IMAGES / "cam3/cam3_5.png"
     cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     packed(tmp_path)
@@ -162,7 +179,7 @@ def test_the_same_download_gives_the_same_bytes(tmp_path):
         packed(root)
     a, b = (files(root) for root in (tmp_path / "a", tmp_path / "b"))
     assert {name: mine[0] for name, mine in a.items()} == {name: mine[0] for name, mine in b.items()}
-    assert len(a) == 3 * 3 + 2 and not any("/." in name and ".done" not in name for name in a)
+    assert len(a) == 3 * 3 + 3 and not any("/." in name and ".done" not in name for name in a)
 
 
 def test_images_that_cannot_be_used_are_left_out_by_name(tmp_path, caplog):
@@ -210,7 +227,7 @@ def test_a_sequence_without_labels_it_can_be_cut_by_is_out(tmp_path):
     check_data.run(CheckData(max_reprojection_px=25, refuse_shifted=True, pictures=0), checked, download=download)
     for frame in (5, 10):
         (download / UNIT / LABELS / f"tiny_{frame}.json").write_text("[[")
-    params = Pack(height_px=32, width_px=48, cell_m=0.2, shares=Shares(val=0.1, test=0.1))
+    params = Pack(height_px=32, width_px=48, cell_m=0.2, shares=Shares(val=0.1, test=0.1), guard_frames=0, splits=None)
     with pytest.raises(BadInput, match="2 labelled frames cannot be cut into train and val and test"):
         pack.run(params, tmp_path / "pack", download=download, check_data=checked)
 
@@ -257,7 +274,7 @@ def test_a_run_that_can_pack_nothing_leaves_the_cameras_of_the_one_before(tmp_pa
     for frame in (tmp_path / "download" / UNIT / LABELS).glob("*.json"):
         frame.write_text("[[")
     check = tmp_path / "check_data"  # what was checked before the labels broke
-    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.1, test=0.1))
+    params = Pack(height_px=64, width_px=96, cell_m=0.2, shares=Shares(val=0.1, test=0.1), guard_frames=0, splits=None)
     with pytest.raises(BadInput, match="no sequence can be packed"):
         pack.run(params, tmp_path / "pack", download=tmp_path / "download", check_data=check)
     left = [p for p in (tmp_path / "pack").rglob("*") if ".part" in str(p.relative_to(tmp_path / "pack"))]

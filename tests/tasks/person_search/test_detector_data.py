@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from itertools import pairwise
 
 import pytest
 import yaml
 
+from tasks.person_search import train_detector
+from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.trainer import view
 from tasks.yard.files import folder_hash, read_json
+from tasks.yard.params import Machine
 from tasks.yard.step import BadInput
-from tests.tasks.person_search.real_layouts import coco, detector, fetched, yolo
+from tests import sections
+from tests.tasks.person_search.real_layouts import coco, detector, fetched, market, yolo
 
 
 def images(out):
@@ -66,11 +72,14 @@ def test_where_names_show_no_sequences_neighbours_stay_together_and_it_says_so(t
     detector(tmp_path, yolo(tmp_path / "film", {"train": [f"{n:06d}" for n in range(60)]}))
     how = (tmp_path / "detector_data/dataset.json").read_text()
     assert "runs of neighbouring names, as the names show 1 sequence(s) only" in how
+    assert re.search(r"only; train of the source; [1-4] images are left out beside runs of another split", how)
     numbers = {s: sorted(int(stem[-6:]) for stem in stems) for s, stems in images(tmp_path).items()}
     for split in ("val", "test"):
         breaks = sum(b - a > 1 for a, b in pairwise(numbers[split]))
         assert 6 <= len(numbers[split]) <= 12 and breaks <= 1
-    assert len(set().union(*numbers.values())) == 60
+        beside = {number + step for number in numbers[split] for step in (-1, 1)} - set(numbers[split])
+        assert not beside & set(numbers["train"])  # a guard, of a quarter of a run
+    assert 56 <= len(set().union(*numbers.values())) < 60
 
 
 def test_a_wrong_label_line_costs_its_image_is_named_and_too_many_are_an_error(tmp_path):
@@ -107,3 +116,45 @@ def test_several_data_sets_become_one_and_twice_the_same(tmp_path):
     before = folder_hash(tmp_path / "detector_data")
     detector(tmp_path, *towns, photos)
     assert folder_hash(tmp_path / "detector_data") == before
+
+
+def test_groups_keep_their_split_when_others_come(tmp_path):
+    def stems(first, last):
+        return {"train": [f"c{c}s1_{n:06d}" for c in range(first, last) for n in range(4)]}
+
+    detector(tmp_path, yolo(tmp_path / "town", stems(10, 20)))
+    before = images(tmp_path)
+    detector(tmp_path, yolo(tmp_path / "town", stems(10, 40)), seed=5)
+    after = images(tmp_path)
+    assert all(set(before[split]) < set(after[split]) for split in ("train", "val", "test"))
+    manifest = read_json(tmp_path / "detector_data/splits.json")
+    assert len(manifest["test"]) in (4, 5) and sum(len(manifest[split]) for split in before) == 30
+
+    source = yolo(tmp_path / "film", {"train": [f"{n:06d}" for n in range(60)]})
+    for more in (0, 40):
+        detector(tmp_path / "of_film", yolo(source, {"train": [f"{n:06d}" for n in range(60 + more)]}))
+        now = images(tmp_path / "of_film")
+        before = now if not more else before
+    assert all(set(before[split]) <= set(now[split]) for split in before)
+
+
+def test_an_image_that_is_judged_on_or_searched_is_not_learnt_from(tmp_path):
+    source = yolo(tmp_path / "town", {"train": ["a", "b", "c"], "val": ["d"], "test": ["e"]})
+    shutil.copy(source / "images/test/e.jpg", source / "images/train/a.jpg")
+    frame = tmp_path / "town/cameras/door/1.jpg"
+    frame.parent.mkdir(parents=True)
+    shutil.copy(source / "images/train/b.jpg", frame)
+    dataset = detector(tmp_path, source)
+    assert images(tmp_path)["train"] == ["town-detect__c"]
+    assert dataset["left_out"]["town-detect__a"] == "the same bytes are in test too"
+    assert re.search(r"the same bytes as .*/frames/.*, which is searched", dataset["left_out"]["town-detect__b"])
+
+
+def test_why_there_are_no_images_reaches_who_trains(tmp_path):
+    detector(tmp_path, market(tmp_path / "crops"))
+    params = sections.values("person_search", "train_detector")
+    with pytest.raises(BadInput, match=r"\(the sources hold no labelled images \(YOLO or COCO\); nothing to train"):
+        train_detector.run(
+            TrainDetector.model_validate(params), tmp_path / "out", detector_data=tmp_path / "detector_data",
+            machine_params=Machine.model_validate(sections.values("yard", "machine")),
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
 from tasks.person_search.formats import crops
-from tasks.yard.files import file_hash, read_json
+from tasks.yard.files import file_hash, read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.real_layouts import fetched, market, packed, picture
 
@@ -86,15 +87,37 @@ def test_every_query_of_validation_has_an_answer_in_another_camera(tmp_path_fact
         assert all(set(val["camera"][answering]) - {camera} for camera in val["camera"][asking])
 
 
-def test_one_more_person_moves_no_other(tmp_path):
+def test_nobody_changes_sides_whoever_comes_and_a_file_pins_who_does(tmp_path):
     source = market(tmp_path / "crops", train=range(1, 21))
-    before = packed(tmp_path, source, height_px=8, width_px=4)["identities"]["val"]
+    before = packed(tmp_path, source, height_px=8, width_px=4)["identities"]
     asking = queries(tmp_path)
-    market(source, train=[30], test=[])
-    after = packed(tmp_path, source, height_px=8, width_px=4)["identities"]["val"]
-    both = set(before) & set(after)
-    assert len(before) == len(after) == 4 and len(both) >= 3
-    assert {path for path in asking if f"crops:{Path(path).name[:4]}" in both} <= queries(tmp_path)
+    market(source, train=range(30, 60), test=[])
+    after = packed(tmp_path, source, height_px=8, width_px=4)["identities"]
+    assert [len(people["val"]) for people in (before, after)] == [4, 10]
+    assert all(set(before[split]) <= set(after[split]) for split in SPLITS) and asking <= queries(tmp_path)
+    manifest = read_json(tmp_path / "pack/splits.json")
+    assert {split: manifest[split] for split in SPLITS} == after and "absent" not in manifest
+
+    for path in (source / "bounding_box_train").glob("003*"):
+        path.unlink()
+    pinned = [f"crops:{person:04d}" for person in (1, 2, 3)]
+    write_json(tmp_path / "pinned.json", {"train": [], "val": pinned, "test": []})
+    packed(tmp_path, source, height_px=8, width_px=4, splits=str(tmp_path / "pinned.json"))
+    manifest = read_json(tmp_path / "pack/splits.json")
+    assert set(pinned) <= set(manifest["val"]) and len(manifest["absent"]) == 10
+    (tmp_path / "pinned.json").write_text('{"train": []}')
+    with pytest.raises(BadInput, match=r"pinned.json: expected .*; mend it"):
+        packed(tmp_path, source, splits=str(tmp_path / "pinned.json"))
+
+
+def test_a_crop_that_is_judged_on_is_not_learnt_from(tmp_path):
+    source = market(tmp_path / "crops")
+    shutil.copy(source / "query/0005_c1s1_000000_01.jpg", source / "bounding_box_train/0001_c1s1_000009_01.jpg")
+    config = packed(tmp_path, source, height_px=16, width_px=8)
+    (name,) = config["left_out"]
+    assert name == "crops-reid/bounding_box_train/0001_c1s1_000009_01.jpg"
+    assert "same bytes as crops-reid/query/0005_c1s1_000000_01.jpg" in config["left_out"][name]
+    assert config["counts"]["train"]["images"] + config["counts"]["val"]["images"] == 24
 
 
 @pytest.mark.parametrize("size", [(20, 50), (300, 700)])

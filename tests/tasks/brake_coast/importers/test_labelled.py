@@ -364,8 +364,14 @@ def test_smaller_pictures_of_the_labelled_ones_are_taken_with_their_boxes_scaled
     assert folder_hash(tmp_path / "before/labels") == folder_hash(tmp_path / "after/labels")
 
 
-def test_images_with_the_same_bytes_in_two_splits_are_named(yolo, tmp_path, caplog):
+def test_an_image_of_a_later_split_is_not_learnt_from(yolo, tmp_path, caplog):
+    run(yolo, tmp_path / "before")
     shutil.copyfile(yolo / "images/train/001.jpg", yolo / "images/val/000.jpg")
     run(yolo, tmp_path / "out")
-    said = "1 images lie in several splits with the same bytes, first images/train/001.jpg, images/val/000.jpg"
+    said = "1 images are left out, as a later split holds the same bytes, first images/train/001.jpg (val too)"
     assert said in caplog.text and said in str(read_json(tmp_path / "out/report.json")["remarks"])
+    trained = [len(list((tmp_path / name / "images/train").iterdir())) for name in ("before", "out")]
+    assert trained[0] - trained[1] == 1
+    assert len(read_json(tmp_path / "out/learnt_from.json")["pictures"]) == trained[1] + len(
+        list((tmp_path / "out/images/val").iterdir())
+    )

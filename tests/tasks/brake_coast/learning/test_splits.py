@@ -86,3 +86,14 @@ def test_a_task_without_any_positive_or_known_label_is_left_aside():
 def test_two_groups_cannot_fill_three_splits():
     with pytest.raises(ValueError, match="2 groups"):
         splits.assign(["a", "a", "b"], *random_counts(3), SHARES, 0)
+
+
+def test_a_thousand_groups_fit_and_known_ones_stay():
+    """All pairs of them at once would take 8 GB."""
+    counts = random_counts(1000)
+    kept = {name: "test" for name in named(1000)[::10]}
+    chosen, error = splits.assign(named(1000), *counts, SHARES, 0, kept)
+    assert error < 0.01 and set(chosen[::10]) == {"test"}
+    few = dict(zip(named(5), ("train", "val", "train", "train", "train"), strict=True))
+    chosen, _ = splits.assign(named(6), *random_counts(6), SHARES, 0, few)
+    assert chosen == ["train", "val", "train", "train", "train", "test"]

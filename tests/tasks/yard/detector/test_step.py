@@ -17,7 +17,8 @@ from tqdm import tqdm
 from tasks.yard.detector import step as detector_training
 from tasks.yard.detector.look import Detector
 from tasks.yard.detector.network import load_network
-from tasks.yard.files import folder_hash, write_json
+from tasks.yard.files import folder_hash
+from tasks.yard.layouts import yolo_write
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard.shared import machine
@@ -88,7 +89,9 @@ class KillAt:
 
 def test_writes_weights_scores_and_pictures_and_leaves_the_dataset_alone(dataset, trained):
     weights = ["best.pt", "epochs/epoch_0002.pt"]
-    assert sorted(contents(trained)) == sorted([*weights, "curves.png", "history.jsonl", "metrics.json", "samples.png"])
+    others = ["curves.png", "history.jsonl", "learnt_from.json", "metrics.json", "samples.png"]
+    assert sorted(contents(trained)) == sorted([*weights, *others])
+    assert len(json.loads((trained / "learnt_from.json").read_text())["pictures"]) == 24 + 8
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["val"]["images"] == metrics["test"]["images"] == 8
     assert set(metrics["test"]) == {"images", "boxes", "precision", "recall", "map50", "map50_95"}
@@ -178,7 +181,8 @@ def test_trains_further_from_weights_in_a_thread_and_frozen_layers_stay(tiny, tr
 def test_without_images_to_train_on_the_given_weights_are_handed_over(tiny, trained, tmp_path):
     data, out = tmp_path / "detector_data", tmp_path / "out"
     train(tiny, out, imgsz=64, epochs=1, save_period=1)
-    write_json(data / "dataset.json", {"images": {"train": 0, "val": 0}, "reason": "the source holds crops only"})
+    data.mkdir()
+    yolo_write.write_about(data, "the source holds crops only", {"train": {"images": 0}, "val": {"images": 0}})
     with pytest.raises(BadInput, match=r"the source holds crops only.*train_detector\.weights = None"):
         train(data, out)
     assert train(data, out, weights=str(trained / "best.pt")) == {"epochs": 0}

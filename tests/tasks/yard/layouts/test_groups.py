@@ -49,3 +49,15 @@ def test_copies_of_one_picture_are_one_whatever_their_hash_is():
 def test_copies_in_several_splits_are_named():
     placed = [("10_jpg.rf.aa", "train"), ("10_jpg.rf.bb", "val"), ("11_jpg.rf.aa", "train"), ("11_jpg.rf.bb", "train")]
     assert groups.divided_copies(placed) == ["10"]
+
+
+def test_runs_stay_when_pictures_come_and_are_a_guard_apart():
+    names = [f"{n:03d}" for n in range(40)]
+    first = groups.runs(names)
+    assert list(dict.fromkeys(first.values()))[:2] == ["000 to 003", "004 to 007"]
+    then = groups.runs([*names, "0021", "100", "101"], first.values())
+    assert first.items() <= then.items()
+    assert then["100"] == then["101"] == "100 to 101" and then["0021"] == "020 to 023"
+    splits = {run: "test" if run == "020 to 023" else "train" for run in first.values()}
+    assert groups.guard(first, splits, 5) == {"019", "024"}  # a quarter of a run, of those to train on
+    assert groups.guard(first, dict.fromkeys(splits, "train"), 5) == set()
