@@ -71,14 +71,23 @@ def pay() -> None:
     try:
         with FileLock(_folder().with_suffix(".lock"), timeout=0):
             for path in entries():
-                sending.send(described.read(path))
-                log.info("%s, which was owed, is in MLflow now", path.name)
-                # Its name first: half a folder would be taken for an entry.
-                shutil.rmtree(path.replace(path.with_name(f".{path.name}")))
+                _pay_one(path)
     except Timeout:
         log.info("another run is telling MLflow what is owed")
     except Exception as error:
         log.warning("%s: %s", said(), _plain(error))
+
+
+def _pay_one(path: Path) -> None:
+    """Raises where MLflow is gone; an entry that is no good must not stop the others."""
+    try:
+        sending.send(described.read(path))
+        log.info("%s, which was owed, is in MLflow now", path.name)
+        shutil.rmtree(path.replace(path.with_name(f".{path.name}")))  # its name first: half a folder is no entry
+    except store.Unavailable:
+        raise
+    except Exception as error:
+        log.warning("%s stays owed: %s", path, _plain(error))
 
 
 def said() -> str | None:

@@ -121,6 +121,14 @@ def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finis
     assert owed.said() is None
 
 
+def test_an_entry_that_is_no_good_is_named_and_does_not_stop_the_others(monkeypatch, caplog):
+    write_text(Path(".trainyard/owed/toy.broken/run.json"), "{}")
+    track(monkeypatch, DEAD)
+    owed.pay()
+    assert len(told()["train@a"]) == 1 and "toy.broken stays owed" in caplog.text
+    assert "toy.broken (cannot be read; remove it)" in owed.said()
+
+
 def test_a_run_that_can_be_neither_sent_nor_kept_costs_no_result(monkeypatch, caplog):
     Path(".trainyard").mkdir()
     Path(".trainyard/owed").touch()  # as if the disk were full

@@ -20,9 +20,14 @@ ROOT = Path(__file__).parents[4]
 
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_are_left(tmp_path, monkeypatch):
     """In a container a process has another name of host every time, and the numbers of processes begin anew."""
-    code = (
+    flow = (
         "import sys; from tasks.yard.tracking.runs import start_flow_run\n"
         "print(start_flow_run('toy', 'toy', {}), flush=True); sys.stdin.read()"
+    )
+    after_the_step = (
+        "import sys; from tasks.yard.stage import Stage; from tasks.yard.tracking import owed, runs\n"
+        "owed.deliver = lambda run: (print(run.id, flush=True), sys.stdin.read())\n"
+        "with runs.stage_run(Stage('toy-x', 'toy', 'x', None, {'deps': []}), {}, None, {}) as log: log({'score': 1})"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tmp_path / "other").mkdir()  # another checkout, with the same store
@@ -31,18 +36,18 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
             [sys.executable, "-c", code], cwd=folder, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
-        for folder in (tmp_path, tmp_path, tmp_path / "other")
+        for code, folder in ((flow, tmp_path), (flow, tmp_path), (flow, tmp_path / "other"), (after_the_step, tmp_path))
     ]  # fmt: skip
     try:
         ids = [process.stdout.readline().strip() for process in processes]
-        for process in (processes[0], processes[2]):
+        for process in (processes[0], processes[2], processes[3]):
             process.send_signal(signal.SIGKILL)
             process.wait()
         own = runs.start_flow_run("toy", "toy", {})
         client = store.client()
         found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in [*ids, own]]
         # The one of the other checkout is that checkout's to end.
-        assert found == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+        assert found == ["KILLED", "RUNNING", "RUNNING", "KILLED", "RUNNING"]
         runs.end_flow_run(own, "FINISHED", {}, [])
         assert {path.name for path in Path(".trainyard/alive").iterdir()} == {ids[1]}
     finally:
