@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from flows import environment, lock
 from tasks.yard import ending, params
+from tasks.yard import stage as stages
 from tasks.yard.step import BadInput, Context
 
 HELD = 3  # exit status: another run holds this checkout
@@ -68,6 +69,7 @@ def _run(chosen: argparse.Namespace) -> int:
         except lock.Held as error:
             print(f"error: {error}", file=sys.stderr)
             return HELD
+    stages.asked_for(chosen.line, [step.partition("@")[0] for step in chosen.force], stages.entries())
     began = time.monotonic()
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
@@ -98,7 +100,6 @@ def _run(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
     from flows.graph import Graph
-    from tasks.yard import stage as stages
     from tasks.yard.sources import watch
 
     params.load()
