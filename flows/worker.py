@@ -30,6 +30,7 @@ from prefect.context import hydrated_context, serialize_context
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
+from flows.environment import quiet_logs
 from tasks.yard import runner
 from tasks.yard.step import BadInput, Context, cores, plain
 from tasks.yard.workers import Call, cause, end_with_parent, fork_server, mapped
@@ -135,6 +136,7 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow ends its steps
     signal.signal(signal.SIGTERM, interrupt)
+    quiet_logs()
     os.environ.update(environment)
     with hydrated_context(cloudpickle.loads(context)):
         try:

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import urllib.request
-from pathlib import Path
 
 import psutil
 import pytest
@@ -29,14 +28,15 @@ class Begun:
         params = yard.root / "params.yaml"
         params.write_text(params.read_text().replace("gates: null", f"gates: {yard.gates('bad', 'one').name}"))
         self.process = yard.start(*command)
-        self.one = yard.root / "data/toy/collect/one"
-        wait_until(lambda: self.one.exists() or self.process.poll() is not None, "the first number")
-        wait_until(lambda: (yard.root / "data/toy/collect/two.part").exists(), "the second number")
+        self.one, two = yard.root / "data/toy/collect/one", yard.root / "data/toy/collect/two.part"
+        wait_until(lambda: (self.one.exists() and two.exists()) or self.process.poll() is not None, "the first number")
+        if command == FLOW:
+            wait_until(lambda: self.below(steps=False), "its workers")
         self.stamp = self.one.stat().st_mtime_ns
         self.family = psutil.Process(self.process.pid).children(recursive=True)
 
     def below(self, *, steps: bool) -> list[psutil.Process]:
-        """The step's process, or its workers: children of the fork server of the flow, or of that of the step."""
+        """The flow's step, or the workers of it: children of the fork server of the flow, or of that of the step."""
         level = [psutil.Process(self.process.pid)]
         for _ in range(1 if steps else 2):
             servers = [child for one in level for child in one.children() if "forkserver" in " ".join(child.cmdline())]
@@ -49,6 +49,7 @@ class Begun:
         _, alive = psutil.wait_procs(self.family, timeout=LIMIT_S)
         assert not alive, f"left behind: {alive}"
         assert "Traceback" not in said and "retry" not in said.lower() and "leaked" not in said, said
+        assert "Error logging" not in said, said
         return said
 
     def goes_on_to(self, finished, *command: str) -> None:
@@ -66,33 +67,36 @@ def tracked(yard) -> list[str]:
     return [status for (status,) in sqlite3.connect(yard.root / "mlflow.db").execute("select status from runs")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_flow_that_is_told_to_end_does(new_yard, finished_yard, number):
-    run = Begun(new_yard, *FLOW)
-    # docker and systemd tell one process; Ctrl-C reaches all of the group
-    run.process.send_signal(number) if number == signal.SIGTERM else os.killpg(run.process.pid, number)
-    said = run.end()
-    assert run.process.returncode == 128 + number and said.splitlines()[-1] == STOPPED
-    assert "tell_someone" not in said and "Crash" not in said and said.count("stopped") == 1
+def state_of(yard, said: str) -> bytes:
+    """Of the flow run that said this, as its server tells."""
+    (link,) = (line for line in said.splitlines() if "/flow-run/" in line)
+    with urllib.request.urlopen(f"{yard.api}/flow_runs/{link.rpartition('/')[2]}", timeout=PATIENCE_S) as reply:
+        return reply.read()
+
+
+def test_a_flow_ends_as_it_is_told_and_one_whose_step_or_worker_dies_says_so(new_yard, finished_yard):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = Begun(new_yard, *FLOW)
+        # docker and systemd tell one process; Ctrl-C reaches all of the group
+        run.process.send_signal(number) if number == signal.SIGTERM else os.killpg(run.process.pid, number)
+        said = run.end()
+        assert run.process.returncode == 128 + number and said.splitlines()[-1] == STOPPED, said
+        assert "tell_someone" not in said and "Crash" not in said and said.count("stopped") == 1, said
+        assert b'"name":"Stopped"' in state_of(new_yard, said)
     assert set(tracked(new_yard)) == {"KILLED"}
-    (id_,) = (Path(line.rpartition("/")[2]).name for line in said.splitlines() if "/flow-run/" in line)
-    with urllib.request.urlopen(f"{new_yard.api}/flow_runs/{id_}", timeout=PATIENCE_S) as reply:
-        assert b'"name":"Stopped"' in reply.read()
-    run.goes_on_to(finished_yard, *FLOW)
 
-
-def test_a_step_or_a_worker_that_is_killed_is_named_and_the_next_run_goes_on(new_yard, finished_yard):
     run = Begun(new_yard, *FLOW)
     (step,) = run.below(steps=True)
     step.kill()
     said = run.end()
     wanted = "error: toy-collect: its process was killed, most likely because memory ran out"
     assert run.process.returncode == 1 and wanted in said, said
-    again = Begun(new_yard, *FLOW)
-    again.below(steps=False)[0].kill()  # over two, or three: that one is tried again
+
+    run = Begun(new_yard, *FLOW)
+    run.below(steps=False)[0].kill()  # over two, or three: that one is tried again
     new_yard.gates("two", "three")
-    said = again.end()
-    assert again.process.returncode == 0, said
+    said = run.end()
+    assert run.process.returncode == 0, said
     assert new_yard.outputs() == finished_yard.outputs()
 
 
