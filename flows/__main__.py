@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from flows import deployments, environment, lock
 from tasks.yard import ending, params
+from tasks.yard import stage as stages
 from tasks.yard.step import BadInput, Context
 
 HELD = 3  # exit status: another run holds this checkout
@@ -79,6 +80,7 @@ def _run(chosen: argparse.Namespace) -> int:
         except lock.Held as error:
             print(f"error: {error}", file=sys.stderr)
             return HELD
+    stages.asked_for(chosen.line, [step.partition("@")[0] for step in chosen.force], stages.entries())
     began = time.monotonic()
     check.refuse(chosen.line, chosen.set, chosen.force)
     with environment.server():

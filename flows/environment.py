@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -47,6 +48,12 @@ def prepare() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    quiet_logs()
+
+
+def quiet_logs() -> None:
+    """A record that cannot be sent to Prefect, because its server has ended, is nothing to tell: `Watch` tells that."""
+    logging.raiseExceptions = False
 
 
 def answers(url: str) -> bool:

@@ -183,21 +183,6 @@ def device_budget() -> int:
     return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or cores())
 
 
-def forced_stages(graph: Graph, steps: list[str]) -> set[str]:
-    """The stages that `--force label` or `--force brake_coast-train@simple_concat_lstm` names."""
-    forced: set[str] = set()
-    for step in steps:
-        wanted = step if step.startswith(f"{graph.line}-") else f"{graph.line}-{step}"
-        found = {name for name in graph.stages if wanted in (name, name.partition("@")[0])}
-        if not found:
-            names = ", ".join(
-                dict.fromkeys(name.removeprefix(f"{graph.line}-").partition("@")[0] for name in graph.stages)
-            )
-            raise BadInput(f"--force {step}: {graph.line} has no such step; its steps: {names}")
-        forced |= found
-    return forced
-
-
 OPEN = TaskRunFilter(
     state=TaskRunFilterState(
         type=TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
@@ -208,9 +193,8 @@ OPEN = TaskRunFilter(
 def end_task_runs(server: SyncPrefectClient, run: UUID, state: State) -> None:
     """Of a flow run that has ended: Prefect leaves task runs whose process is gone open for good."""
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
-    while left := server.read_task_runs(flow_run_filter=mine, task_run_filter=OPEN):  # 200 at a time
-        for one in left:
-            server.set_task_run_state(one.id, state, force=True)
+    for one in server.read_task_runs(flow_run_filter=mine, task_run_filter=OPEN):
+        server.set_task_run_state(one.id, state, force=True)
 
 
 @contextlib.contextmanager
@@ -259,7 +243,7 @@ def run_line(
             params_file.load()
             graph = Graph(line)
             with standing():
-                ended = _run(LineRun(graph, forced_stages(graph, force or [])))
+                ended = _run(LineRun(graph, stages.asked_for(line, force or [], graph.stages)))
         if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
             kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
             return Failed(message=f"{ended.message}\nparams.yaml keeps what --set wrote ({kept})")
@@ -272,8 +256,8 @@ def run_line(
         return Failed(message=str(error))
     except (KeyboardInterrupt, TerminationSignal):  # Prefect turns SIGTERM into the latter
         return Cancelled(name=STOPPED, message=ending.LINE)
-    except environment.ServerGone as error:  # Prefect would try to reach it for minutes
-        ending.leave(f"error: {error}", 1)
+    except environment.ServerGone:  # Prefect would try to reach it for minutes
+        ending.leave()
 
 
 def _run(run: LineRun) -> Outcome | State:
@@ -305,14 +289,19 @@ def _run(run: LineRun) -> Outcome | State:
 
 
 def _stop(run: LineRun, error: BaseException) -> None:
-    """End what belongs to the run, in seconds: it may have been told to by docker, which waits 10."""
-    if isinstance(error, (KeyboardInterrupt, TerminationSignal)):
-        ending.hurry(signal.SIGTERM if isinstance(error, TerminationSignal) else signal.SIGINT)
-    logging.disable()  # one line says it all, and that one is not logged
+    """End what belongs to the run, in seconds if it was told to: docker waits 10."""
+    said = {
+        KeyboardInterrupt: (ending.LINE, 128 + signal.SIGINT),
+        TerminationSignal: (ending.LINE, 128 + signal.SIGTERM),
+        environment.ServerGone: (f"error: {error}", 1),
+    }
+    if told := type(error) in said:
+        ending.hurry(*said[type(error)])
+        logging.disable()  # that one line says it all
     worker.stop()
     wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
     if run.parent:
-        end_flow_run(run.parent, "KILLED", results.metrics(run.made), [])
+        end_flow_run(run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
     if not isinstance(error, environment.ServerGone):
         with get_client(sync_client=True) as server:
             end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))

@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -31,6 +30,7 @@ from prefect.context import hydrated_context, serialize_context
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
+from flows.environment import quiet_logs
 from tasks.yard import runner
 from tasks.yard.step import BadInput, Context, cores, plain
 from tasks.yard.workers import Call, cause, end_with_parent, fork_server, mapped
@@ -41,7 +41,6 @@ GRACE_S = 3.0  # for a step that is told to end to say so in MLflow
 
 stopping = threading.Event()  # the run is to end: no step begins any more, and none is tried again
 _running: set[ForkServerProcess] = set()
-_starting = threading.Lock()
 
 
 class Stopped(RuntimeError):
@@ -87,12 +86,11 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
     ours, theirs = fork_server.Pipe(duplex=False)
     job = (stage, parent_run, tags, dict(os.environ))
     process = fork_server.Process(target=_work, args=(theirs, cloudpickle.dumps(serialize_context()), job))
-    with _starting:
-        if stopping.is_set():
-            raise Stopped(stage)
-        process.start()
-        _running.add(process)
+    process.start()
     theirs.close()
+    _running.add(process)
+    if stopping.is_set():  # since before `stop` could see this one
+        process.kill()
     try:
         kind, value = ours.recv()
     except EOFError:
@@ -115,8 +113,7 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> 
 
 def stop() -> None:
     """End the steps of all threads: told to, they say so in MLflow; whoever does not listen is killed."""
-    with _starting:
-        stopping.set()
+    stopping.set()
     here = {process.sentinel: process.pid for process in list(_running)}
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in here.values():
@@ -139,6 +136,7 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow ends its steps
     signal.signal(signal.SIGTERM, interrupt)
+    quiet_logs()
     os.environ.update(environment)
     with hydrated_context(cloudpickle.loads(context)):
         try:
@@ -165,14 +163,13 @@ def task_runs(stage: str) -> Callable:
         if not items:
             return iter(())
         context = contextvars.copy_context()
-        around = partial(_in_context, context, partial(_task_run, stage))
+
+        def around(*call: Any) -> Any:
+            return context.copy().run(_task_run, stage, *call)
+
         return mapped(fn, items, names, min(len(items), cores()) if parallel else 1, around)
 
     return over_task_runs
-
-
-def _in_context(context: contextvars.Context, fn: Callable[..., Any], *arguments: Any) -> Any:
-    return context.copy().run(fn, *arguments)
 
 
 def _task_run(stage: str, call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
@@ -188,8 +185,8 @@ def _task_run(stage: str, call: Call, name: str, fn: Callable[[Any], Any], item:
             return Failed(message=repr(outcome[0]))
         return Completed()
 
-    one(return_state=True)
-    return outcome[0]
+    state = one(return_state=True)
+    return outcome[0] if outcome else RuntimeError(f"{name}: its task run did not begin: {state.message}")
 
 
 def progress_bars(stage: str) -> Callable[..., tqdm]:

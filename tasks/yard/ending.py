@@ -12,7 +12,7 @@ from typing import NoReturn
 LIMIT_S = 7.0  # docker kills after 10
 LINE = "stopped; what is finished is kept, run again to continue"
 
-_told: int = signal.SIGINT  # the signal that told us to end
+_last = (LINE, 128 + signal.SIGINT)  # what is said at the end, and the exit code
 _leaving = threading.Lock()
 
 
@@ -24,27 +24,28 @@ def on_signals() -> None:
 
 
 def _begin(number: int, _frame: object) -> NoReturn:
-    hurry(number)
+    hurry(LINE, 128 + number)
     raise KeyboardInterrupt
 
 
-def hurry(number: int) -> None:
-    """Leave within `LIMIT_S`. Further signals change nothing."""
-    global _told
-    _told = number
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+def hurry(said: str, code: int) -> None:
+    """Leave within `LIMIT_S`, with this line and exit code. Further signals change nothing."""
+    global _last
+    _last = said, code
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     timer = threading.Timer(LIMIT_S, leave)
     timer.daemon = True
     timer.start()
 
 
-def leave(said: str = LINE, code: int | None = None) -> NoReturn:
+def leave() -> NoReturn:
     """End the process now. Its children notice and end too: steps, their workers and the embedded server."""
     with _leaving:  # and no second line
+        said, code = _last
         print(f"\n{said}" if sys.stderr.isatty() else said, file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(128 + _told if code is None else code)
+        os._exit(code)
 
 
 def with_dvc() -> None:

@@ -163,8 +163,8 @@ def fan_out(
     if failed:
         key, error = next(iter(failed.items()))
         said = f"{len(failed)} of {len(items)} recordings failed, first {key}: "
-        if (reason := plain(error)) is not None:
-            raise BadInput(said + reason.removeprefix(f"{key}: ")) from None
+        if (cause := plain(error)) is not None:
+            raise BadInput(said + cause.removeprefix(f"{key}: ")) from None
         raise RuntimeError(f"{said}{error!r}") from error
     done = FanOut(dict(sorted(summaries.items())), quarantined, todo, out)
     if accept is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,22 @@ def stage(name: str) -> Stage:
         raise BadInput(f"stage {name!r}: expected {wanted}")
     line, _, step = base.rpartition("-")
     return Stage(name, line, step, item or None, known[base])
+
+
+def asked_for(line: str, steps: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Of these stages of a line those that `label`, `brake_coast-label` or `train@simple_concat_lstm` stand for."""
+    prefix, known = f"{line}-", list(names)
+    asked: set[str] = set()
+    for step in steps:
+        wanted = step if step.startswith(prefix) else prefix + step
+        found = {name for name in known if wanted in (name, name.partition("@")[0])}
+        if not found:
+            there = dict.fromkeys(
+                name.removeprefix(prefix).partition("@")[0] for name in known if name.startswith(prefix)
+            )
+            raise BadInput(f"--force {step}: {line} has no such step; its steps: {', '.join(there)}")
+        asked |= found
+    return asked
 
 
 def matrix_items(base: str, params: Any) -> list[str] | None:

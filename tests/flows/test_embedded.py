@@ -50,3 +50,5 @@ def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lo
     runs = sqlite3.connect(lone_yard.root / "mlflow.db").execute("select status from runs").fetchall()
     assert "RUNNING" not in {status for (status,) in runs}
     assert runs_by_state(lone_yard) == ["COMPLETED", "CRASHED"]  # the refused one never began
+    tasks = sqlite3.connect(lone_yard.root / ".trainyard/prefect/prefect.db").execute("select state_type from task_run")
+    assert {state for (state,) in tasks} == {"COMPLETED", "CRASHED"}  # those of the killed run too

@@ -1,0 +1,182 @@
+"""However a run ends: in seconds, with one line, nothing of it alive, and the next run goes on to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import urllib.request
+
+import psutil
+import pytest
+
+from flows import environment
+from tests.flows.waiting import PATIENCE_S, wait_until
+
+FLOW = ("python", "-m", "flows", "run", "toy")
+STOPPED = "stopped; what is finished is kept, run again to continue"
+LIMIT_S = 60  # a few seconds on a machine that is not busy; without an end they would wait for minutes
+
+
+class Begun:
+    """A command that has made the number one, and waits for two and three at their gates."""
+
+    def __init__(self, yard, *command: str) -> None:
+        self.yard = yard
+        params = yard.root / "params.yaml"
+        params.write_text(params.read_text().replace("gates: null", f"gates: {yard.gates('bad', 'one').name}"))
+        self.process = yard.start(*command)
+        self.one, two = yard.root / "data/toy/collect/one", yard.root / "data/toy/collect/two.part"
+        wait_until(lambda: (self.one.exists() and two.exists()) or self.process.poll() is not None, "the first number")
+        if command == FLOW:
+            wait_until(lambda: self.below(steps=False), "its workers")
+        self.stamp = self.one.stat().st_mtime_ns
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+
+    def below(self, *, steps: bool) -> list[psutil.Process]:
+        """The flow's step, or the workers of it: children of the fork server of the flow, or of that of the step."""
+        level = [psutil.Process(self.process.pid)]
+        for _ in range(1 if steps else 2):
+            servers = [child for one in level for child in one.children() if "forkserver" in " ".join(child.cmdline())]
+            level = [child for server in servers for child in server.children()]
+        return level
+
+    def end(self) -> str:
+        """What it said, once all of it has ended."""
+        _, said = self.process.communicate(timeout=LIMIT_S)
+        _, alive = psutil.wait_procs(self.family, timeout=LIMIT_S)
+        assert not alive, f"left behind: {alive}"
+        assert "Traceback" not in said and "retry" not in said.lower() and "leaked" not in said, said
+        assert "Error logging" not in said, said
+        return said
+
+    def goes_on_to(self, finished, *command: str) -> None:
+        self.yard.gates("two", "three")
+        again = self.yard.call(*command)
+        assert again.returncode == 0, again.stderr
+        assert self.one.stat().st_mtime_ns == self.stamp
+        same = {path: data for path, data in self.yard.outputs().items() if path.startswith("toy/collect")}
+        assert same == {path: data for path, data in finished.outputs().items() if path.startswith("toy/collect")}
+        if command == FLOW:
+            assert self.yard.outputs() == finished.outputs()
+
+
+def tracked(yard) -> list[str]:
+    return [status for (status,) in sqlite3.connect(yard.root / "mlflow.db").execute("select status from runs")]
+
+
+def state_of(yard, said: str) -> bytes:
+    """Of the flow run that said this, as its server tells."""
+    (link,) = (line for line in said.splitlines() if "/flow-run/" in line)
+    with urllib.request.urlopen(f"{yard.api}/flow_runs/{link.rpartition('/')[2]}", timeout=PATIENCE_S) as reply:
+        return reply.read()
+
+
+def test_a_flow_ends_as_it_is_told_and_one_whose_step_or_worker_dies_says_so(new_yard, finished_yard):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = Begun(new_yard, *FLOW)
+        # docker and systemd tell one process; Ctrl-C reaches all of the group
+        run.process.send_signal(number) if number == signal.SIGTERM else os.killpg(run.process.pid, number)
+        said = run.end()
+        assert run.process.returncode == 128 + number and said.splitlines()[-1] == STOPPED, said
+        assert "tell_someone" not in said and "Crash" not in said and said.count("stopped") == 1, said
+        assert b'"name":"Stopped"' in state_of(new_yard, said)
+    assert set(tracked(new_yard)) == {"KILLED"}
+
+    run = Begun(new_yard, *FLOW)
+    (step,) = run.below(steps=True)
+    step.kill()
+    said = run.end()
+    wanted = "error: toy-collect: its process was killed, most likely because memory ran out"
+    assert run.process.returncode == 1 and wanted in said, said
+
+    run = Begun(new_yard, *FLOW)
+    run.below(steps=False)[0].kill()  # over two, or three: that one is tried again
+    new_yard.gates("two", "three")
+    said = run.end()
+    assert run.process.returncode == 0, said
+    assert new_yard.outputs() == finished_yard.outputs()
+
+
+def test_a_prefect_server_that_dies_ends_the_run_and_the_next_one_puts_its_pages_right(lone_yard, finished_yard):
+    run = Begun(lone_yard, *FLOW)
+    (server,) = [child for child in run.family if "flows.environment" in " ".join(child.cmdline())]
+    server.kill()
+    said = run.end()
+    assert run.process.returncode == 1, said
+    assert said.splitlines()[-1].startswith("error: the Prefect server that this run started has ended"), said
+    run.goes_on_to(finished_yard, *FLOW)
+    database = sqlite3.connect(lone_yard.root / ".trainyard/prefect/prefect.db")
+    assert sorted(database.execute("select state_type from flow_run")) == [("COMPLETED",), ("CRASHED",)]
+    assert {state for (state,) in database.execute("select state_type from task_run")} == {"COMPLETED", "CRASHED"}
+    assert "RUNNING" not in tracked(lone_yard)
+
+
+@pytest.mark.parametrize(
+    ("door", "number"), [("tasks", signal.SIGTERM), ("tasks", signal.SIGINT), ("dvc", signal.SIGTERM)]
+)
+def test_a_step_at_dvcs_door_that_is_told_to_end_does(new_yard, finished_yard, door, number):
+    command = ("dvc", "repro") if door == "dvc" else ("python", "-m", "tasks", "toy-collect")
+    if door == "tasks":
+        assert new_yard.call("python", "-m", "tasks", "code").returncode == 0
+    run = Begun(new_yard, *command)
+    run.process.send_signal(number) if number == signal.SIGTERM else os.killpg(run.process.pid, number)
+    said = run.end()
+    assert said.splitlines()[-1] == STOPPED, said  # of the step, whatever DVC says
+    assert run.process.returncode == (-number if door == "dvc" else 128 + number)
+    run.goes_on_to(finished_yard, *command)
+
+
+def test_a_server_of_others_has_ended_when_its_port_refuses_and_not_when_it_is_slow(monkeypatch):
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+    monkeypatch.setattr(environment, "GONE_AFTER_S", 0)
+    watch = environment.Watch()
+    watch.look()  # it answers nothing, but it is there
+    listening.close()
+    with pytest.raises(environment.ServerGone, match=f"PREFECT_API_URL = http://127.0.0.1:{port}/api"):
+        wait_until(watch.look, "the end")
+    environment.Watch().look()  # never seen, so it may be behind a proxy: not judged
+
+
+FULL = """
+from flows import environment; environment.prepare()
+from flows.graph import Graph
+from tasks.yard.step import BadInput
+graph = Graph("toy"); graph.record("code")
+try:
+    graph.record("toy-collect")
+except BadInput as error:
+    print(error)
+"""
+
+
+def namespaces() -> bool:
+    """May we mount a small disk of our own?"""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not namespaces(), reason="needs namespaces, to mount a small disk")
+def test_a_full_disk_under_dvcs_cache_is_said_and_what_was_made_is_only_recorded_by_the_next_run(new_yard):
+    for stage in ("code", "toy-collect"):
+        assert new_yard.call("python", "-m", "tasks", stage).returncode == 0
+    cache, large = new_yard.root / "cache", new_yard.root / "data/toy/collect/one/large.bin"
+    cache.mkdir()
+    large.write_bytes(os.urandom(200_000))
+    (new_yard.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
+    (new_yard.root / "full.py").write_text(FULL)
+    small = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
+    full = new_yard.call(*small, "mount -t tmpfs -o size=128k tmpfs cache && python full.py")
+    assert f"toy-collect: DVC's cache {cache} did not take what it made" in full.stdout and not full.stderr, full.stderr
+    stamp = large.stat().st_mtime_ns
+    result = new_yard.flow("run", "toy")
+    assert result.returncode == 0, result.stderr
+    assert "Recorded('made before, but not recorded" in result.stderr and large.stat().st_mtime_ns == stamp
+    assert "up to date" in new_yard.dvc("status").stdout
