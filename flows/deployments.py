@@ -1,6 +1,6 @@
 """The deployments of prefect.yaml, the one description of what runs when: read, checked, and run.
 
-python -m flows.deployments      the process of `make serve` that runs what is due or triggered
+`python -m flows.deployments` is the process of `make serve` that runs what is due or triggered.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-# Prefect's pages measure their users with Amplitude whatever its settings say, and MLflow's load nothing from outside.
+# Prefect's pages measure their users with Amplitude whatever its settings say; MLflow's heed DO_NOT_TRACK.
 # unsafe-eval: the drawing of a flow run compiles its shaders' settings.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 
 CHANGE_IT = (
     "this run came with an address as its parameter, which Prefect's database keeps; it is overwritten there now. If "
-    "it holds a password, a token or a share link, change that: backups and logs of the server may have it"
+    "it holds a password, a token or a share link, change that: the server's files and backups may still have it"
 )
 
 

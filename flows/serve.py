@@ -96,6 +96,9 @@ def start_mlflow(host: str, number: int) -> subprocess.Popen:
 def start_runner(number: int) -> subprocess.Popen:
     """It listens on this machine alone, whatever TRAINYARD_HOST says: its port has /shutdown, and no password."""
     settings = {"PREFECT_RUNNER_SERVER_HOST": "127.0.0.1", "PREFECT_RUNNER_SERVER_PORT": str(number)}
+    settings["PREFECT_RUNNER_SERVER_LOG_LEVEL"] = (
+        "CRITICAL"  # asked before its first poll, it logs a traceback each time
+    )
     with (STATE / "runner.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.deployments"],
