@@ -33,10 +33,9 @@ def other_leads(leader: str | None, test: Mapping[str, Mapping[str, float | None
     """
     if leader is None:
         return None
-    ours = test[leader]
-    columns = [column for column, value in ours.items() if value is not None]
+    columns = {column: value for column, value in test[leader].items() if value is not None}
     above = {
-        network: sum((numbers.get(column) or 0) > ours[column] for column in columns)
+        network: sum((value := numbers.get(column)) is not None and value > ours for column, ours in columns.items())
         for network, numbers in test.items()
         if network != leader
     }

@@ -32,8 +32,9 @@ def sketch(names: Iterable[str]) -> list[str]:
 
 
 def same_test(now: list[str], before: list[str]) -> bool:
-    comparable = [h for h in now if len(before) < KEPT or h <= before[-1]]
-    return sum(h in set(before) for h in comparable) >= SAME * max(1, len(comparable))
+    """Is half of the names of `now` among those of `before`?"""
+    comparable = [name for name in now if len(before) < KEPT or name <= before[-1]]
+    return len(set(comparable) & set(before)) >= SAME * max(1, len(comparable))
 
 
 def tag_of(now: list[str]) -> str:

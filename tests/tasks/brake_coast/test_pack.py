@@ -116,6 +116,9 @@ def test_a_day_is_never_torn_apart(tmp_path):
     assert set.union(*found) == {f"d-{seed}" for seed in range(8)}
     assert all({f"d-{seed ^ 1}" for seed in map(int, (n[2:] for n in names))} == names for names in found)
     assert config(tmp_path)["split_by"] == "group"
+    origins = config(tmp_path)["splits"]["train"]["origins"]  # what a checkpoint records of them
+    for name, known in origins.items():
+        assert {name, f"day {int(name[2:]) // 2}"} <= set(known["names"]) and not known["piece"]
 
 
 def test_recordings_of_one_day_are_split_one_by_one_and_copies_stay_together(tmp_path, caplog):
