@@ -10,13 +10,25 @@ from models.brake_coast.layers import Attention, Dropout
 
 
 class LSTMDecoder(nn.Module):
+    """Torch's LSTM. In training on a CPU its layers are called one by one, as torch itself does there, with our dropout
+    between them instead of torch's, which draws a number a value."""
+
     def __init__(self, hidden: int, layers: int, heads: int, dropout: float):
         super().__init__()
         between = dropout if layers > 1 else 0.0  # torch warns where there is no layer to drop between
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True, dropout=between)
+        self.drop = Dropout(between)
 
     def forward(self, steps: Tensor) -> Tensor:
-        return self.lstm(steps)[0][:, -1]
+        if not self.training or not steps.is_cpu or not self.drop.rate:
+            return self.lstm(steps)[0][:, -1]
+        start = steps.new_zeros(1, steps.shape[0], self.lstm.hidden_size)
+        steps = steps.transpose(0, 1)
+        for layer, weights in enumerate(self.lstm.all_weights):
+            steps = torch.lstm(
+                self.drop(steps) if layer else steps, (start, start), weights, True, 1, 0.0, True, False, False
+            )[0]
+        return steps[-1]
 
 
 class TransformerLayer(nn.Module):

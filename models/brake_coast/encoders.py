@@ -1,10 +1,10 @@
-"""Encoders: telemetry (B, T, F) -> (B, T, E) and boxes (B, T, S, 8) with mask (B, T, S) -> (B, T, S, E)."""
+"""Encoders: telemetry (B, T, F) -> (B, T, E), and boxes (B, T, S, 8) with mask (B, T, S) -> a vector a box (E)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.brake_coast.layers import Attention, Dropout, SlotAttention, on_filled, positions
+from models.brake_coast.layers import Attention, Dropout, SlotAttention, Slots, on_filled, positions
 
 
 class SimpleEncoder(nn.Module):
@@ -20,7 +20,7 @@ class SimpleEncoder(nn.Module):
             nn.Linear(2 * embedding, embedding), nn.LayerNorm(embedding),
         )  # fmt: skip
 
-    def forward(self, telemetry: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, telemetry: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Slots]:
         steps = self.telemetry_norm(self.telemetry(telemetry) + self.position[: telemetry.shape[1]])
         return steps, on_filled(self.boxes, boxes, mask)
 
@@ -35,12 +35,13 @@ class AttentionEncoder(SimpleEncoder):
         self.over_slots = SlotAttention(embedding, heads)
         self.over_slots_norm = nn.LayerNorm(embedding)
 
-    def forward(self, telemetry: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, telemetry: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Slots]:
         steps, slots = super().forward(telemetry, boxes, mask)
         steps = self.over_time_norm(steps + self.over_time(steps, steps))
-        flat, keep = slots.flatten(0, 1), mask.flatten(0, 1)
+        boxed = slots.spread(mask)
+        flat, keep = boxed.flatten(0, 1), mask.flatten(0, 1)
         flat = self.over_slots_norm(flat + self.over_slots(flat, flat, keep)) * keep[..., None]
-        return steps, flat.view_as(slots)
+        return steps, Slots(flat.view_as(boxed), None)
 
 
 ENCODERS = {"simple": SimpleEncoder, "attention": AttentionEncoder}

@@ -1,4 +1,4 @@
-"""Fusions: telemetry (B, T, E) and slots (B, T, S, E), both encoded, boxes and mask (B, T, S) -> one vector a step
+"""Fusions: telemetry (B, T, E) and a vector a box (E), both encoded, boxes and mask (B, T, S) -> one vector a step
 (B, T, H)."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.brake_coast.layers import Attention, Dropout, Pool, SlotAttention, masked_mean
+from models.brake_coast.layers import Attention, Dropout, Pool, SlotAttention, Slots, masked_mean
 
 
 class ConcatFusion(nn.Module):
@@ -17,7 +17,7 @@ class ConcatFusion(nn.Module):
         self.pool = Pool(embedding)
         self.mix = nn.Sequential(nn.Linear(2 * embedding, hidden), nn.ReLU(), Dropout(dropout), nn.LayerNorm(hidden))
 
-    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, slots: Slots, boxes: Tensor, mask: Tensor) -> Tensor:
         return self.mix(torch.cat([steps, self.pool(slots, boxes, mask)], dim=-1))
 
 
@@ -32,8 +32,8 @@ class CrossAttentionFusion(nn.Module):
         self.skip = nn.Identity() if 2 * embedding == hidden else nn.Linear(2 * embedding, hidden)
         self.norm = nn.LayerNorm(hidden)
 
-    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-        answer = self.ask(steps.flatten(0, 1)[:, None], slots.flatten(0, 1), mask.flatten(0, 1))
+    def forward(self, steps: Tensor, slots: Slots, boxes: Tensor, mask: Tensor) -> Tensor:
+        answer = self.ask(steps.flatten(0, 1)[:, None], slots.spread(mask).flatten(0, 1), mask.flatten(0, 1))
         both = torch.cat([steps, self.ask_norm(answer).view_as(steps)], dim=-1)
         return self.norm(self.skip(both) + self.mix(both))
 
@@ -51,12 +51,12 @@ class QueryFusion(nn.Module):
         self.weigh_norm = nn.LayerNorm(embedding)
         self.mix = nn.Sequential(nn.Linear(3 * embedding, hidden), nn.ReLU(), Dropout(dropout), nn.LayerNorm(hidden))
 
-    def forward(self, steps: Tensor, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-        step = steps.flatten(0, 1)
+    def forward(self, steps: Tensor, slots: Slots, boxes: Tensor, mask: Tensor) -> Tensor:
+        step, boxed = steps.flatten(0, 1), slots.spread(mask)
         queries = self.queries + self.wording(step).unflatten(-1, self.queries.shape)
-        answers = self.ask_norm(queries + self.ask(queries, slots.flatten(0, 1), mask.flatten(0, 1)))
+        answers = self.ask_norm(queries + self.ask(queries, boxed.flatten(0, 1), mask.flatten(0, 1)))
         pooled = self.weigh_norm(self.weigh(step[:, None], answers)).view_as(steps)
-        return self.mix(torch.cat([steps, pooled, masked_mean(slots, mask)], dim=-1))
+        return self.mix(torch.cat([steps, pooled, masked_mean(boxed, mask)], dim=-1))
 
 
 FUSIONS = {"concat": ConcatFusion, "cross_attention": CrossAttentionFusion, "query": QueryFusion}

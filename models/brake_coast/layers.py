@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from torch.nn import functional as F
 class Dropout(nn.Module):
     """Dropout whose CPU masks take one random byte a value instead of one random number.
 
-    torch's CPU generator is serial, at 8 ns a number: 80 ms of a transformer's step at batch 256. The rate is rounded
-    to 1/256 (.15 -> .1484) and the scale follows the rounded rate, so that the mean is kept exactly.
+    torch's CPU generator is serial, and draws one number a value. The rate is rounded to 1/256 (.15 -> .1484) and the
+    scale follows the rounded rate, so that the mean is kept exactly.
     """
 
     def __init__(self, rate: float):
@@ -28,11 +29,21 @@ class Dropout(nn.Module):
             return F.dropout(x, self.rate)
         dropped = min(round(self.rate * 256), 255)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        keep = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
-        return x * keep.to(x.dtype).mul_(256 / (256 - dropped))
+        keep = torch.empty(x.shape, dtype=x.dtype)
+        torch.ge(words.view(torch.uint8)[: x.numel()].view(x.shape), dropped, out=keep)
+        return x * keep.mul_(256 / (256 - dropped))
 
     def extra_repr(self) -> str:
         return str(self.rate)
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Torch's attention; on a CPU in float32 whatever the rest is: of windows this short its bfloat16 gradient there
+    takes 20 times as long (`python -m tests.benchmarks train` prints both)."""
+    if not q.is_cpu or q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(v.dtype)
 
 
 class Attention(nn.Module):
@@ -53,8 +64,7 @@ class Attention(nn.Module):
 
         q = split(self.query(query))
         k, v = (split(x) for x in self.key_value(keys).chunk(2, dim=-1))
-        mask = None if keep is None else keep[:, None, None, :]
-        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+        return self.out(attended(q, k, v, None if keep is None else keep[:, None, None, :]).transpose(1, 2).flatten(2))
 
 
 class SlotAttention(nn.Module):
@@ -76,17 +86,36 @@ class SlotAttention(nn.Module):
         return self.attend(query, torch.cat([token, slots], dim=1), keep)
 
 
-def on_filled(function: Callable[[Tensor], Tensor], slots: Tensor, mask: Tensor) -> Tensor:
-    """`function` on every filled slot, zeros in the others: what padding holds cannot matter.
+class Slots(NamedTuple):
+    """A vector a box: of the filled slots alone, (P, D), and their places in the flat mask, (P); or where `at` is None
+    of all of them, (..., S, D), zeros in the empty ones."""
 
-    slots (..., S, D), mask (..., S). On a CPU only the filled slots (about a quarter) are computed; on a GPU all are,
-    because counting them would make the host wait, and so are they in an exported graph, whose shapes are then known.
-    """
-    if not slots.is_cpu or torch.onnx.is_in_onnx_export():
-        return function(slots.masked_fill(~mask[..., None], 0)) * mask[..., None]
-    filled = mask.flatten().nonzero().squeeze(1)
-    values = function(slots.flatten(0, -2)[filled])
-    return values.new_zeros(mask.numel(), values.shape[-1]).index_copy(0, filled, values).unflatten(0, mask.shape)
+    values: Tensor
+    at: Tensor | None
+
+    def spread(self, mask: Tensor) -> Tensor:
+        """(..., S, D)"""
+        if self.at is None:
+            return self.values
+        zeros = self.values.new_zeros(mask.numel(), self.values.shape[-1])
+        return zeros.index_copy(0, self.at, self.values).unflatten(0, mask.shape)
+
+
+def filled(mask: Tensor) -> Tensor | None:
+    """The places of the filled slots (about a quarter) in the flat mask, where it pays to compute these alone: on a
+    CPU. Counting them would make the host wait for a GPU, and an exported graph has to know its shapes: None."""
+    if not mask.is_cpu or torch.onnx.is_in_onnx_export():
+        return None
+    return mask.flatten().nonzero().squeeze(1)
+
+
+def on_filled(function: Callable[[Tensor], Tensor], boxes: Tensor, mask: Tensor) -> Slots:
+    """`function` of what stands in the filled slots: what padding holds cannot matter. boxes (..., S, D), mask (...,
+    S)."""
+    at = filled(mask)
+    if at is None:
+        return Slots(function(boxes.masked_fill(~mask[..., None], 0)) * mask[..., None], None)
+    return Slots(function(boxes.flatten(0, -2)[at]), at)
 
 
 def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
@@ -95,9 +124,10 @@ def masked_mean(slots: Tensor, mask: Tensor) -> Tensor:
 
 
 class Pool(nn.Module):
-    """Weighted mean over the filled slots, zeros for an empty frame: (..., S, D), (..., S) -> (..., D).
+    """Weighted mean over the filled slots, zeros for an empty frame: slots, boxes (..., S, 8), mask (..., S) ->
+    (..., D).
 
-    The weights are learned from the slots and from the boxes (..., S, 8) that they encode, and start on the car ahead:
+    The weights are learned from the slots and from the boxes that they encode, and start on the car ahead:
     near the middle of the picture in its own widths, and tall. In a plain mean it moves less than a dozen others come
     and go, and the 80 brakings of a small training set do not suffice to find it.
     """
@@ -108,10 +138,22 @@ class Pool(nn.Module):
         start = {"aside": -2.0, "log_height": 1.5}
         self.where = nn.Parameter(torch.tensor([start.get(name, 0.0) for name in PERSPECTIVE]))
 
-    def forward(self, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-        scores = (slots @ self.weight + boxes @ self.where).masked_fill(~mask, -1e4)
-        shares = scores.softmax(-1) * mask
-        return (shares[..., None] * slots).sum(-2)
+    def shares(self, slots: Slots, boxes: Tensor, mask: Tensor) -> Tensor:
+        """(..., S): what each slot counts for; their sum is 1, or 0 for an empty frame."""
+        if slots.at is None:
+            scores = (slots.values @ self.weight + boxes @ self.where).masked_fill(~mask, -1e4)
+        else:
+            found = slots.values @ self.weight + boxes.flatten(0, -2)[slots.at] @ self.where
+            scores = found.new_full((mask.numel(),), -1e4).index_copy(0, slots.at, found).view(mask.shape)
+        return scores.softmax(-1) * mask
+
+    def forward(self, slots: Slots, boxes: Tensor, mask: Tensor) -> Tensor:
+        shares = self.shares(slots, boxes, mask)
+        if slots.at is None:
+            return (shares[..., None] * slots.values).sum(-2)
+        parts = shares.flatten()[slots.at, None] * slots.values
+        frames, frame = mask.shape[:-1], slots.at // mask.shape[-1]
+        return parts.new_zeros(frames.numel(), parts.shape[-1]).index_add(0, frame, parts).unflatten(0, frames)
 
 
 def positions(length: int, dim: int) -> Tensor:
@@ -147,20 +189,38 @@ def perspective(boxes: Tensor, mask: Tensor) -> Tensor:
 def growth(boxes: Tensor, mask: Tensor, frames: int) -> Tensor:
     """(B, T, S): log size of each box over that of the same car `frames` ago, the one it overlaps most; 0 if none
     does."""
-    sizes = (boxes[..., 3:5] - boxes[..., 1:3]).clamp(min=1e-3)
-    log_size, area = sizes.log().mean(-1), sizes.prod(-1)
+    x1, y1, x2, y2 = (boxes[..., i].contiguous() for i in range(1, 5))
+    width, height = (x2 - x1).clamp(min=1e-3), (y2 - y1).clamp(min=1e-3)
+    log_size = (width.log() + height.log()) / 2
     grown = torch.zeros_like(log_size)
     if boxes.shape[1] <= frames:
         return grown
-    now, then = boxes[:, frames:, :, None], boxes[:, :-frames, None]
-    overlap = torch.minimum(now[..., 3:5], then[..., 3:5]) - torch.maximum(now[..., 1:3], then[..., 1:3])
-    shared = overlap.clamp(min=0).prod(-1)
-    iou = shared / (area[:, frames:, :, None] + area[:, :-frames, None] - shared) * mask[:, :-frames, None]
-    best, same = iou.max(-1)
+    planes = (x1, y1, x2, y2, width * height)
+    now, then, there = [x[:, frames:] for x in planes], [x[:, :-frames] for x in planes], mask[:, :-frames]
+    later, shown = log_size[:, frames:], mask[:, frames:]
     before = log_size[:, :-frames].flatten(0, 1)  # flat, because OpenVINO 2026.4 loses a slice right before a gather
-    change = (log_size[:, frames:] - before.gather(-1, same.flatten(0, 1)).view_as(same)).clamp(-0.6, 0.6)
-    grown[:, frames:] = torch.where((best > SAME_CAR_IOU) & mask[:, frames:], change, 0)
+    at = filled(shown)
+    if at is None:
+        best, same = most_alike([x[..., None] for x in now], [x[:, :, None] for x in then], there[:, :, None])
+        change = (later - before.gather(-1, same.flatten(0, 1)).view_as(same)).clamp(-0.6, 0.6)
+        grown[:, frames:] = torch.where((best > SAME_CAR_IOU) & shown, change, 0)
+        return grown
+    frame = at // mask.shape[-1]
+    rows, columns = [x.flatten()[at, None] for x in now], [x.flatten(0, 1)[frame] for x in then]
+    best, same = most_alike(rows, columns, there.flatten(0, 1)[frame])
+    change = (later.flatten()[at] - before[frame, same]).clamp(-0.6, 0.6)
+    change = torch.where(best > SAME_CAR_IOU, change, 0)
+    grown[:, frames:] = torch.zeros_like(later).flatten().index_copy(0, at, change).view_as(later)
     return grown
+
+
+def most_alike(now: list[Tensor], then: list[Tensor], there: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest IoU of each box with one of an earlier frame, and the slot of that: x1, y1, x2, y2 and area of boxes
+    (..., 1), and of those of the earlier frame (..., S), and which of them there are."""
+    across = (torch.minimum(now[2], then[2]) - torch.maximum(now[0], then[0])).clamp(min=0)
+    down = (torch.minimum(now[3], then[3]) - torch.maximum(now[1], then[1])).clamp(min=0)
+    shared = across * down
+    return (shared / (now[4] + then[4] - shared) * there).max(-1)
 
 
 class Standardise(nn.Module):

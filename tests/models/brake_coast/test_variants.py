@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.brake_coast import layers
+from models.brake_coast.decoders import LSTMDecoder
 from models.brake_coast.factory import Config, build
 from models.brake_coast.layers import Dropout, growth
 from models.brake_coast.losses import focal, prior_corrected_bce
@@ -113,6 +115,59 @@ def test_the_growth_of_a_box_is_that_of_the_car_it_overlaps():
     alone = mask.clone()
     alone[0, :2] = False  # nothing to compare with two frames ago
     assert not growth(boxes, alone, 2)[0, 2:4].any()
+
+
+def learnt(model, inputs) -> list[torch.Tensor]:
+    """The output, and the gradient of each parameter that has one."""
+    model.zero_grad()
+    output = model(*inputs)
+    output.square().sum().backward()
+    return [output.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_work_on_the_filled_slots_alone_is_work_on_all_of_them(variant, monkeypatch):
+    """Outputs and gradients of what runs on a CPU, against the plain form that a GPU and an exported graph have."""
+    model = network(variant, dropout=0.0)
+    for name, mask in masks().items():
+        inputs = batch(mask)
+        inputs[1][..., 3:5] = inputs[1][..., 1:3] + inputs[1][..., 3:5] / 2  # as boxes lie, so that some overlap
+        found = learnt(model, inputs)
+        with monkeypatch.context() as patched:
+            patched.setattr(layers, "filled", lambda mask: None)
+            plain = learnt(model, inputs)
+        for a, b in zip(found, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_an_lstm_called_layer_by_layer_is_torchs():
+    torch.manual_seed(0)
+    decoder, steps = LSTMDecoder(32, 3, 2, 0.15), torch.randn(5, 6, 32, requires_grad=True)
+    decoder.drop = Dropout(0.001)  # too little for a byte: nothing is dropped, in the way that drops
+    found = [*learnt(decoder, [steps]), steps.grad.clone()]
+    steps.grad = None
+    decoder.lstm.dropout = 0.0
+    decoder.drop.rate = 0.0
+    for a, b in zip(found, [*learnt(decoder, [steps]), steps.grad], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bfloat16_on_a_cpu_is_that_in_float32(masked):
+    """Only what goes in and comes out is rounded: torch's own kernel rounds within, and its gradient is slow."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, weight = (torch.randn(3, 2, 7, 8, generator=generator).bfloat16() for _ in range(4))
+    keep = torch.arange(7) < torch.tensor([7, 3, 1])[:, None, None, None] if masked else None
+    found, exact = ([x.detach().to(t).requires_grad_() for x in (q, k, v)] for t in (torch.bfloat16, torch.float32))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layers.attended(*found, keep)
+    scores = exact[0] @ exact[1].mT / 8**0.5
+    expected = (scores if keep is None else scores.masked_fill(~keep, -torch.inf)).softmax(-1) @ exact[2]
+    (output.float() * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert output.dtype == torch.bfloat16
+    for a, b in zip([output, *(x.grad for x in found)], [expected, *(x.grad for x in exact)], strict=True):
+        torch.testing.assert_close(a.float(), b, rtol=2**-8, atol=1e-6)
 
 
 def test_the_questions_to_the_boxes_depend_on_telemetry():

@@ -159,7 +159,7 @@ def test_the_weights_are_those_the_layers_use(variant):
                 values = layer.key_value(args[1]).chunk(2, -1)[1].unflatten(-1, (layer.heads, -1)).transpose(1, 2)
                 again = layer.out((attention.attention_weights(layer, *args) @ values).transpose(1, 2).flatten(2))
             else:
-                again = (attention.pool_weights(layer, *args)[..., None] * args[0]).sum(-2)
+                again = (layer.shares(*args)[..., None] * args[0].spread(args[2])).sum(-2)
             torch.testing.assert_close(again, layer(*args), rtol=1e-4, atol=1e-5)
     look = attention.looks(network, inputs)
     total = look.boxes.sum(1) + (0 if look.no_object is None else look.no_object)

@@ -49,12 +49,6 @@ def attention_weights(layer: Attention, query: Tensor, keys: Tensor, keep: Tenso
     return (scores if keep is None else scores.masked_fill(~keep[:, None, None], -torch.inf)).softmax(-1)
 
 
-def pool_weights(layer: Pool, slots: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-    """(..., S): each slot's part of the mean that `layer(slots, boxes, mask)` takes."""
-    scores = (slots @ layer.weight + boxes @ layer.where).masked_fill(~mask, -1e4)
-    return scores.softmax(-1) * mask
-
-
 @contextmanager
 def watched(network: Network) -> Iterator[dict[str, tuple[nn.Module, tuple]]]:
     """Inside, a forward pass leaves {name: (layer, its inputs)} of every attention and pool."""
@@ -103,7 +97,7 @@ def looks(network: Network, inputs: tuple[Tensor, Tensor, Tensor]) -> Looks:
 
     if "fusion.pool" in seen:
         layer, args = seen["fusion.pool"]
-        return Looks(time, pool_weights(layer, *(x[:, -1] for x in args)).numpy())
+        return Looks(time, layer.shares(*args)[:, -1].numpy())
     asked = of_last("fusion.ask.attend")
     if "fusion.weigh" in seen:
         asked = of_last("fusion.weigh") @ asked
