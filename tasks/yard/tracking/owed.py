@@ -22,9 +22,7 @@ def _folder() -> Path:
 
 
 def entries() -> list[Path]:
-    """The oldest first."""
-    there = _folder().glob("[!.]*") if _folder().exists() else ()
-    return sorted(there, key=lambda path: path.stat().st_mtime_ns)
+    return sorted(_folder().glob("[!.]*")) if _folder().is_dir() else []
 
 
 def deliver(run: Run) -> None:
