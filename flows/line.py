@@ -210,8 +210,12 @@ def standing() -> Iterator[None]:
     write_text(file, str(flow_run.id))
     try:
         yield
-    finally:
+    except environment.ServerGone:  # it cannot be told now how the run ended: the next run tells it
+        raise
+    except BaseException:
         file.unlink(missing_ok=True)
+        raise
+    file.unlink(missing_ok=True)
 
 
 @flow(

@@ -38,9 +38,13 @@ class Begun:
     def below(self, *, steps: bool) -> list[psutil.Process]:
         """The flow's step, or the workers of it: children of the fork server of the flow, or of that of the step."""
         level = [psutil.Process(self.process.pid)]
-        for _ in range(1 if steps else 2):
-            servers = [child for one in level for child in one.children() if "forkserver" in " ".join(child.cmdline())]
-            level = [child for server in servers for child in server.children()]
+        try:
+            for _ in range(1 if steps else 2):
+                below = [child for one in level for child in one.children()]
+                servers = [child for child in below if "forkserver" in " ".join(child.cmdline())]
+                level = [child for server in servers for child in server.children()]
+        except psutil.NoSuchProcess:  # one that ended while we looked
+            return []
         return level
 
     def end(self) -> str:
