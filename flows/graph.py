@@ -249,9 +249,13 @@ class Graph:
                 out.remove(ignore_remove=False)
 
     def pull(self) -> None:
-        """Bring back what dvc.lock names: fetch what the cache lacks, where a DVC remote is configured, then check out
-        the outs that are not here, or are here as they were recorded at some time. Unfinished work stays as it is."""
+        """Bring back what dvc.lock names: fetch what neither the cache nor this checkout holds, where a DVC remote is
+        configured, then check out the outs that are not here, or are here as they were recorded at some time.
+        Unfinished work stays as it is."""
         with self.locked():
+            for out in [out for stage in self.stages.values() for out in stage.outs]:
+                if out.hash_info and out.changed_cache() and out.exists and out.get_hash() == out.hash_info:
+                    out.commit(relink=False)  # the cache was cleared, or the data were copied without it
             if remote.is_configured(self.repo):
                 remote.fetch(self.repo, self.stages.values())
             for name, stage in self.stages.items():

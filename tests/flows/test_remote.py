@@ -94,6 +94,15 @@ def test_a_fresh_clone_gets_all_and_the_next_run_asks_the_remote_for_nothing(yar
     assert clone.outputs() == yard.outputs()
 
 
+def test_data_that_are_here_need_no_remote_when_the_cache_was_cleared(yard, tmp_path):
+    shutil.rmtree(yard.root / ".dvc/cache/files")
+    offline(yard, tmp_path, "not mounted")
+    before = yard.outputs()
+    graph(yard).pull()
+    assert yard.outputs() == before
+    assert not [out for stage in graph(yard).stages.values() for out in stage.outs if out.hash_info and out.changed()]
+
+
 def test_what_is_as_it_was_recorded_moves_on_with_dvc_lock(yard, clone):
     graph(clone).pull()
     yard.add_number("five", "5")
