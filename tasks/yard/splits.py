@@ -47,18 +47,6 @@ def read(path: Path) -> dict[str, Any]:
     return said
 
 
-def names_in(manifest: Mapping[str, Any], split: str) -> set[str]:
-    """The groups of a split, and what they are made of: two manifests may group the same drives in different ways."""
-    members = manifest.get("members", {})
-    return {name for group in manifest[split] for name in (group, *members.get(group, ()))}
-
-
-def unseen(manifest: Mapping[str, Any], learnt_from: Collection[str]) -> list[str]:
-    """Test groups that hold nothing of what another model learnt from: `names_in` train and val of its manifest."""
-    members = manifest.get("members", {})
-    return [group for group in manifest["test"] if not {group, *members.get(group, ())} & set(learnt_from)]
-
-
 def known(out: Path, pinned: str | None) -> dict[str, str]:
     """{group or member: its split} by the file that the step's params name, and else by its last run."""
     files = [out / FILE] if (out / FILE).exists() else []
@@ -67,11 +55,14 @@ def known(out: Path, pinned: str | None) -> dict[str, str]:
             raise BadInput(f"splits = {pinned}: no such file; give the path of a {FILE}, or null")
         files.append(Path(pinned))
     found: dict[str, str] = {}
+    members: dict[str, list[str]] = {}  # a group that a file pins by its name moves with all that it was made of
     for manifest in map(read, files):
+        members |= manifest.get("members", {})
         of: dict[str, str] = {}
         for split in SPLITS:
-            for name in names_in(manifest, split):
-                of.setdefault(name, split)
+            for group in manifest[split]:
+                for name in (group, *members.get(group, ())):
+                    of.setdefault(name, split)
         found |= manifest.get("absent", {}) | of
     return found
 
