@@ -23,7 +23,7 @@ FIRST = {"brake_coast": "PR-AUC on test", "person_search": "re-identification on
 
 
 def of_seeds(runs: Mapping[str, Mapping[str, Any]], row: str, column: str) -> list[float]:
-    values = [run["rows"].get(row, {}).get(column) for run in runs.values()]
+    values = [dict(run["rows"]).get(row, {}).get(column) for run in runs.values()]
     return [value for value in values if value is not None]
 
 
@@ -37,7 +37,7 @@ def shown(values: Sequence[float]) -> str:
 
 def unranked(runs: Mapping[str, Mapping[str, Any]], rows: Sequence[str], columns: Sequence[str]) -> str | None:
     """Columns in which the ranges of two trained networks overlap: seeds, not networks, decide who is above."""
-    trained = [row for row in rows if len({tuple(of["rows"].get(row, {}).values()) for of in runs.values()}) > 1]
+    trained = [row for row in rows if len({str(dict(of["rows"]).get(row)) for of in runs.values()}) > 1]
     told = []
     for one, other in combinations(trained, 2):
         pairs = {column: (of_seeds(runs, one, column), of_seeds(runs, other, column)) for column in columns}
@@ -51,7 +51,7 @@ def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapp
     """What stands between the markers. `others`: (name, result) of other worlds."""
     runs = result["seeds"]
     first = next(iter(runs.values()))
-    rows, columns = list(first["rows"]), list(next(iter(first["rows"].values())))
+    rows, columns = [row for row, _ in first["rows"]], first["columns"]
     cells = [[FIRST[line], *columns]]
     for row in rows:
         plain = row in TITLES or row in ("prevalence", "chance", "raw_pixels", "colour_stripes")
@@ -83,7 +83,7 @@ def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapp
 def fallen(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(row, column) whose median on another world lies outside of the range here."""
     runs, found = result["seeds"], []
-    for row, numbers in next(iter(runs.values()))["rows"].items():
+    for row, numbers in next(iter(runs.values()))["rows"]:
         for column in numbers:
             here, there = of_seeds(runs, row, column), of_seeds(other["seeds"], row, column)
             trained = len(set(here)) > 1
