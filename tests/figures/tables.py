@@ -92,14 +92,20 @@ def fallen(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[st
     return found
 
 
+def parts(readme: Path, line: str) -> tuple[str, str]:
+    """What stands before and after a line's block. Raises `BadInput` where the file or a marker is missing."""
+    begin, end = f"<!-- figures:{line} -->\n", "\n<!-- /figures -->"
+    if not readme.is_file():
+        raise BadInput(f"{readme}: no such file; name one with --readme")
+    before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise BadInput(f"{readme}: no {begin.strip()} with a {end.strip()} after it; put both where the table goes")
+    return before + begin, end + after
+
+
 def write(readme: Path, blocks: Mapping[str, str]) -> None:
-    """Between `<!-- figures:<line> -->` and `<!-- /figures -->`. Raises `BadInput` where a marker is missing."""
-    text = readme.read_text(encoding="utf-8")
+    """Between `<!-- figures:<line> -->` and `<!-- /figures -->`."""
     for line, inside in blocks.items():
-        begin, end = f"<!-- figures:{line} -->\n", "\n<!-- /figures -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise BadInput(f"{readme}: no {begin.strip()} with a {end.strip()} after it; put both where the table goes")
-        text = f"{before}{begin}{inside}{end}{after}"
-    write_text(readme, text)
+        before, after = parts(readme, line)
+        write_text(readme, f"{before}{inside}{after}")
