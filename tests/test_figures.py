@@ -16,7 +16,8 @@ def result(cpu: str = "A CPU, 2 cores", shift: float = 0.0) -> dict:
     seeds = {}
     for seed in range(3):
         rows = {"prevalence": {"brake_1s": 0.05}} | {net: {"brake_1s": of[seed] + shift} for net, of in NETS.items()}
-        seeds[str(seed)] = {"rows": rows, "on": "3 drives", "said": {"mAP50": None}, "cpu": cpu}
+        named = {"rows": [[name, of] for name, of in rows.items()], "columns": ["brake_1s"], "said": {"mAP50": None}}
+        seeds[str(seed)] = {**named, "on": "3 drives", "cpu": cpu}
     return {"of": "code and params", "set": ["x.y=1"], "seeds": seeds}
 
 

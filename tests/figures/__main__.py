@@ -124,6 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if unknown := set(lines) - set(LINES):
             raise BadInput(f"no line {', '.join(sorted(unknown))}; there are: {', '.join(LINES)}")
+        for line in lines:
+            tables.parts(chosen.readme, line)  # before anything is trained
         for line in [] if chosen.write else lines:
             measure(line, chosen, chosen.scratch / (f"{line}@{chosen.world}" if chosen.world else line))
         tables.write(chosen.readme, blocks(chosen.results, lines))

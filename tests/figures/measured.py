@@ -1,7 +1,7 @@
 """What one finished run of a line says: the rows of its table, and on how much of what.
 
-Reads data/<line>/ below a root. A result is {"rows": {row: {column: number or null}}, "on": text, "said": {name:
-number}}; the numbers of baselines are those of the first seed.
+Reads data/<line>/. A result is {"rows": [[row, {column: number or null}], ...] as they stand in the table, "columns":
+[...], "on": of how much of what, "said": {name: number} for below it}.
 """
 
 from __future__ import annotations
@@ -9,9 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tasks.brake_coast.judging.runs import ranked_runs as brake_runs
+from tasks.person_search.judging.runs import ranked_runs as person_runs
 from tasks.yard.files import read_if_there, read_json
+from tasks.yard.reporting.words import counted
 
 NOT_YET = "brake_1s, not yet braking"
+
+
+def made(rows: dict[str, dict], on: str, said: dict[str, float | None]) -> dict[str, Any]:
+    columns = list(dict.fromkeys(column for numbers in rows.values() for column in numbers))
+    return {"rows": [[row, numbers] for row, numbers in rows.items()], "columns": columns, "on": on, "said": said}
 
 
 def brake_coast(data: Path) -> dict[str, Any]:
@@ -19,12 +27,12 @@ def brake_coast(data: Path) -> dict[str, Any]:
     rows = {
         run: {task: of["all"]["pr_auc"] for task, of in tasks.items()}
         | ({NOT_YET: tasks["brake_1s"]["not_yet"]["pr_auc"]} if "brake_1s" in tasks else {})
-        for run, tasks in details.items()
+        for run, tasks in ((run, details[run]) for run in brake_runs(details))
     }
     held = {task: of["all"] for task, of in details["prevalence"].items()}
     each = ", ".join(f"{of['positives']} of {of['windows']} windows of {task}" for task, of in held.items())
     drives = max(of["recordings"] for of in held.values())
-    return {"rows": rows, "on": f"{drives} held-out drives; positive are {each}", "said": {}}
+    return made(rows, f"{counted(drives, 'drive', 'drives')} held out; positive are {each}", {})
 
 
 def person_search(data: Path) -> dict[str, Any]:
@@ -34,7 +42,7 @@ def person_search(data: Path) -> dict[str, Any]:
             "rank-1": of["test"]["rank1"], "mAP": of["test"]["map"], "mINP": of["test"]["minp"],
             "mAP re-ranked": (of["reranked"] or {}).get("map"),
         }
-        for run, of in details["runs"].items()
+        for run, of in ((run, details["runs"][run]) for run in person_runs(details["runs"]))
     }  # fmt: skip
     test = details["runs"][details["networks"][0]]["test"]
     detector = read_if_there(data / "train_detector/metrics.json").get("test", {})
@@ -47,7 +55,7 @@ def person_search(data: Path) -> dict[str, Any]:
     ):
         said[f"mAP of the search in whole frames, with {boxes}"] = (found.get(key) or {}).get("map")
     on = f"{test['people']} people held out, {test['queries']} queries in {test['gallery']} images"
-    return {"rows": rows, "on": on, "said": said}
+    return made(rows, on, said)
 
 
 def ground_plane(data: Path) -> dict[str, Any]:
@@ -73,10 +81,7 @@ def ground_plane(data: Path) -> dict[str, Any]:
     scenes = [of["moda"] for of in details["per_scene"].values() if of["moda"] is not None]
     said = {"MODA in the worst scene": min(scenes, default=None), "MODA in the best scene": max(scenes, default=None)}
     on = f"{details['frames']['test']} frames of {details['scenes']['test']} scenes held out, "
-    return {
-        "rows": rows, "said": said,
-        "on": f"{on}{details['people']['test']} people, one to one within {details['match_m']:g} m",
-    }  # fmt: skip
+    return made(rows, f"{on}{details['people']['test']} people, one to one within {details['match_m']:g} m", said)
 
 
 LINES = {"brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane}

@@ -23,7 +23,7 @@ FIRST = {"brake_coast": "PR-AUC on test", "person_search": "re-identification on
 
 
 def of_seeds(runs: Mapping[str, Mapping[str, Any]], row: str, column: str) -> list[float]:
-    values = [run["rows"].get(row, {}).get(column) for run in runs.values()]
+    values = [dict(run["rows"]).get(row, {}).get(column) for run in runs.values()]
     return [value for value in values if value is not None]
 
 
@@ -37,7 +37,7 @@ def shown(values: Sequence[float]) -> str:
 
 def unranked(runs: Mapping[str, Mapping[str, Any]], rows: Sequence[str], columns: Sequence[str]) -> str | None:
     """Columns in which the ranges of two trained networks overlap: seeds, not networks, decide who is above."""
-    trained = [row for row in rows if len({tuple(of["rows"].get(row, {}).values()) for of in runs.values()}) > 1]
+    trained = [row for row in rows if len({str(dict(of["rows"]).get(row)) for of in runs.values()}) > 1]
     told = []
     for one, other in combinations(trained, 2):
         pairs = {column: (of_seeds(runs, one, column), of_seeds(runs, other, column)) for column in columns}
@@ -51,7 +51,7 @@ def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapp
     """What stands between the markers. `others`: (name, result) of other worlds."""
     runs = result["seeds"]
     first = next(iter(runs.values()))
-    rows, columns = list(first["rows"]), list(next(iter(first["rows"].values())))
+    rows, columns = [row for row, _ in first["rows"]], first["columns"]
     cells = [[FIRST[line], *columns]]
     for row in rows:
         plain = row in TITLES or row in ("prevalence", "chance", "raw_pixels", "colour_stripes")
@@ -83,7 +83,7 @@ def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapp
 def fallen(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(row, column) whose median on another world lies outside of the range here."""
     runs, found = result["seeds"], []
-    for row, numbers in next(iter(runs.values()))["rows"].items():
+    for row, numbers in next(iter(runs.values()))["rows"]:
         for column in numbers:
             here, there = of_seeds(runs, row, column), of_seeds(other["seeds"], row, column)
             trained = len(set(here)) > 1
@@ -92,14 +92,20 @@ def fallen(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[st
     return found
 
 
+def parts(readme: Path, line: str) -> tuple[str, str]:
+    """What stands before and after a line's block. Raises `BadInput` where the file or a marker is missing."""
+    begin, end = f"<!-- figures:{line} -->\n", "\n<!-- /figures -->"
+    if not readme.is_file():
+        raise BadInput(f"{readme}: no such file; name one with --readme")
+    before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise BadInput(f"{readme}: no {begin.strip()} with a {end.strip()} after it; put both where the table goes")
+    return before + begin, end + after
+
+
 def write(readme: Path, blocks: Mapping[str, str]) -> None:
-    """Between `<!-- figures:<line> -->` and `<!-- /figures -->`. Raises `BadInput` where a marker is missing."""
-    text = readme.read_text(encoding="utf-8")
+    """Between `<!-- figures:<line> -->` and `<!-- /figures -->`."""
     for line, inside in blocks.items():
-        begin, end = f"<!-- figures:{line} -->\n", "\n<!-- /figures -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise BadInput(f"{readme}: no {begin.strip()} with a {end.strip()} after it; put both where the table goes")
-        text = f"{before}{begin}{inside}{end}{after}"
-    write_text(readme, text)
+        before, after = parts(readme, line)
+        write_text(readme, f"{before}{inside}{after}")
