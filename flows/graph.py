@@ -231,7 +231,7 @@ class Graph:
             room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
             raise BadInput(
                 f"{stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make room, or "
-                "`dvc cache dir <a folder with more>`, and run again: what it made is kept, and then only recorded"
+                "move it by `dvc cache dir`, and run again: what it made is kept, and then only recorded"
             )
 
     def is_unrecorded(self, name: str) -> bool:

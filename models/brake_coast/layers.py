@@ -39,7 +39,7 @@ class Dropout(nn.Module):
 
 def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Torch's attention; on a CPU in float32 whatever the rest is: of windows this short its bfloat16 gradient there
-    takes 20 times as long (`python -m tests.benchmarks train` prints both)."""
+    takes ten times as long (`python -m tests.benchmarks train` prints both)."""
     if not q.is_cpu or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     with torch.autocast("cpu", enabled=False):

@@ -1,23 +1,58 @@
-"""Runs every benchmark of this folder, or the named ones, and prints what each one prints."""
+"""Runs the benchmarks of this folder, each in a process of its own, and prints what each one prints. Unless they are
+named, the long ones and those that need a GPU are left out."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import subprocess
 import sys
-from pathlib import Path
+import time
 
 from tasks.yard.step import cores
 
+# Minutes on two quiet cores, generously; of what is LONG they depend on what was made before.
+TAKES_MIN = {"annotate": 3, "embed": 3, "ground_plane": 3, "label": 1, "pack": 3, "ranking": 5, "splits": 1, "train": 5}
+LONG = {
+    "gpu": "needs a GPU, 12 minutes there",
+    "joint": "an hour, needs a finished run of brake_coast",
+    "overhead": "a whole flow of brake_coast from nothing",
+    "quality": "half an hour, needs a finished run of brake_coast",
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="on so little that the figures mean nothing")
+    every = [*TAKES_MIN, *LONG]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(every)}")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.names) - set(every):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
+    return chosen
+
 
 def main() -> None:
-    every = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    chosen = sys.argv[1:] or every
-    if unknown := set(chosen) - set(every):
-        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
+    chosen = arguments()
+    if len(chosen.names) == 1:
+        importlib.import_module(f"tests.benchmarks.{chosen.names[0]}").main(tiny=chosen.tiny)
+        return
+    names = chosen.names or list(TAKES_MIN)
     print(f"{cores()} cores. Ratios are medians of interleaved runs; single figures depend on the machine.")
-    for name in chosen:
+    if not chosen.names:
+        if not chosen.tiny:
+            print(f"About {sum(TAKES_MIN.values())} minutes on two quiet cores. ", end="")
+        print("Left out unless named:", "; ".join(f"{name} ({why})" for name, why in LONG.items()))
+    failed = []
+    for name in names:
         print(f"\n== {name}", flush=True)
-        importlib.import_module(f"tests.benchmarks.{name}").main()
+        began = time.monotonic()
+        command = [sys.executable, "-m", "tests.benchmarks", name, *(["--tiny"] if chosen.tiny else [])]
+        if subprocess.run(command).returncode:
+            failed.append(name)
+        print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

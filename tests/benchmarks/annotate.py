@@ -35,25 +35,26 @@ def seconds(work, *arguments, **options) -> float:
     return time.perf_counter() - begin
 
 
-def main() -> None:
+def main(tiny: bool = False) -> None:
+    images, repeats = (8, 1) if tiny else (FRAMES, REPEATS)
     with tempfile.TemporaryDirectory() as scratch:
         logging.getLogger("ultralytics").setLevel(logging.ERROR)
         download = Path(scratch) / "download"
-        frames = scenes.write_recording(download, "drive-1", FRAMES, SIZE_PX)
+        frames = scenes.write_recording(download, "drive-1", images, SIZE_PX)
         own = scenes.write_weights(Path(scratch) / "own.pt")  # untrained: as fast as trained, and it finds nothing
-        for name, weights in (("the demo's network", own), ("yolov8n", COCO)):
+        for name, weights in (("the demo's network", own), ("yolov8n", COCO))[: 1 if tiny else 2]:
             if not weights.exists():
                 print(f"annotate, {name}: left out, no {weights}")
                 continue
             params = drives.section("annotate", weights=str(weights), device="cpu", roi=[])
             ours, theirs = [], []
-            for repeat in range(REPEATS + 1):  # the first warms up
+            for repeat in range(repeats + 1):  # the first warms up
                 out = Path(scratch) / f"{weights.stem}-{repeat}"
                 (out / "theirs").mkdir(parents=True)
                 ours.append(seconds(annotate.run, params, out / "ours", download=download, train_detector=out))
                 theirs.append(seconds(predict, weights, frames, out / "theirs", params.imgsz))
             ratio = median(b / a for a, b in zip(ours[1:], theirs[1:], strict=True))
-            fast, slow = (FRAMES / median(times[1:]) for times in (ours, theirs))
+            fast, slow = (images / median(times[1:]) for times in (ours, theirs))
             print(f"annotate, {name:18}  {fast:6.0f} img/s   yolo predict {slow:6.0f} img/s   {ratio:5.1f} x")
 
 

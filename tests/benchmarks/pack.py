@@ -50,9 +50,9 @@ class CopiedWindows(Dataset):
         return {name: torch.from_numpy(np.asarray(self.file[name][index])) for name in windows.WINDOWED}
 
 
-def copied_batches(path: Path, batches: int) -> float:
+def copied_batches(path: Path, batches: int, batch: int = BATCH) -> float:
     """Batches/s of a shuffled DataLoader over the copies."""
-    loader = iter(DataLoader(CopiedWindows(path), batch_size=BATCH, shuffle=True, drop_last=True))
+    loader = iter(DataLoader(CopiedWindows(path), batch_size=batch, shuffle=True, drop_last=True))
     begin = time.perf_counter()
     for _ in range(batches):
         next(loader)
@@ -72,18 +72,19 @@ def gathered_batches(frames: windows.Frames, batches: int) -> float:
     return batches / (time.perf_counter() - begin)
 
 
-def main() -> None:
+def main(tiny: bool = False) -> None:
+    count_of_rows, repeats, batches = (320, 1, 1) if tiny else (ROWS, REPEATS, 60)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for seed in range(RECORDINGS):
-            table = drives.drive(ROWS, seed, drives.START_MS + seed * 86_400_000)
+            table = drives.drive(count_of_rows, seed, drives.START_MS + seed * 86_400_000)
             drives.write_drive(root / "download", f"drive-{seed}", table, annotate=root / "annotate", seed=seed)
         label.run(drives.section("label"), root / "label", download=root / "download")
         upstream = {step: root / step for step in ("download", "annotate", "label")}
         for stride in (1, 5):
             params = drives.section("pack", window_stride=stride)
             rates = []
-            for _ in range(REPEATS):
+            for _ in range(repeats):
                 begin = time.perf_counter()
                 metrics = pack.run(params, root / "pack", **upstream)
                 packed_s = time.perf_counter() - begin
@@ -106,7 +107,11 @@ def main() -> None:
                 f"                 {size:9,.0f} B/window    gzip copies {copied:9,.0f} B/window  {copied / size:7.1f} x"
                 f"   uncompressed copies {plain:7,.0f} B/window {plain / size:5.1f} x"
             )
-        speeds = [(gathered_batches(splits["train"], 60), copied_batches(root / "train.h5", 1)) for _ in range(REPEATS)]
+        batch = min(BATCH, len(windows.window_starts(splits["train"].segment, 20)) // 10) if tiny else BATCH
+        speeds = [
+            (gathered_batches(splits["train"], batches), copied_batches(root / "train.h5", 1, batch))
+            for _ in range(repeats)
+        ]
         ours, other = (median(column) for column in zip(*speeds, strict=True))
         print(f"batches of {BATCH} {ours:11,.0f} /s          DataLoader  {other:9,.2f} /s {ours / other:14,.0f} x")
 

@@ -34,9 +34,10 @@ from tasks.yard import params as params_file
 from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.step import Context
 from tests.benchmarks.train import Plain
+from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.shared import machine
 
-PACK = Path("data/brake_coast/pack")
+MADE = Path("data/brake_coast/pack")
 SEEDS, BATCH, WARM_EPOCHS = (0, 1, 2), 256, 8
 TASKS = ("brake_1s", "coast_1s")
 PUBLISHED = os.environ.get("ORIGINAL") == "published"
@@ -45,8 +46,8 @@ OURS = ("simple_concat_lstm-telemetry", "simple_concat_lstm", "simple_concat_tra
 
 
 class Split:
-    def __init__(self, name: str, stride: int, tasks: list[str]):
-        self.frames = windows.load(PACK / f"{name}.h5")
+    def __init__(self, pack: Path, name: str, stride: int, tasks: list[str]):
+        self.frames = windows.load(pack / f"{name}.h5")
         self.starts = windows.window_starts(self.frames.segment, self.frames.window_frames, stride)
         self.labels = self.frames.labels[self.starts + self.frames.window_frames - 1]
         self.targets = torch.from_numpy(self.labels[:, [self.frames.label_names.index(task) for task in tasks]])
@@ -90,33 +91,43 @@ def original(params: Train, seed: int, splits: dict[str, Split]) -> np.ndarray:
     return torch.sigmoid(logits_of(model, splits["test"])).numpy()
 
 
-def ours(params: Train, variant: str, seed: int, splits: dict[str, Split]) -> np.ndarray:
+def ours(params: Train, variant: str, seed: int, pack: Path, splits: dict[str, Split]) -> np.ndarray:
     params = params.model_copy(update={"engine": params.engine.model_copy(update={"seed": seed})})
     with tempfile.TemporaryDirectory() as out:
-        train.run(params, Path(out), Context(), variant=variant, pack=PACK, machine_params=machine(accelerator="auto"))
+        train.run(params, Path(out), Context(), variant=variant, pack=pack, machine_params=machine(accelerator="auto"))
         test = splits["test"]
         return predict(load_model(Path(out) / "best.pt")[0], test.frames, test.starts)
 
 
-def main() -> None:
-    if not (PACK / "test.h5").exists():
-        print(f"{PACK}/test.h5: not there; `make demo` makes it")
-        return
+def main(tiny: bool = False) -> None:
     params = params_file.load(Path("params.yaml")).brake_coast.train
-    stride, tasks = windows.load(PACK / "train.h5").window_stride, [task.name for task in params.tasks]
+    if tiny:
+        few = params.engine.model_copy(update={"epochs": 1})
+        params = params.model_copy(update={"engine": few, "model": params.model.model_copy(update={"layers": 1})})
+        with tempfile.TemporaryDirectory() as folder:
+            pack = write_pack(Path(folder), {"train": 2, "val": 1, "test": 1}, frames=150)
+            compare(params, pack, seeds=(0,))
+    elif (MADE / "test.h5").exists():
+        compare(params, MADE, SEEDS)
+    else:
+        print(f"{MADE}/test.h5: not there; `make demo` makes it")
+
+
+def compare(params: Train, pack: Path, seeds: tuple[int, ...]) -> None:
+    stride, tasks = windows.load(pack / "train.h5").window_stride, [task.name for task in params.tasks]
     strides = {"train": 1 if PUBLISHED else stride, "val": 1, "test": 1}
-    splits = {name: Split(name, step, tasks) for name, step in strides.items()}
+    splits = {name: Split(pack, name, step, tasks) for name, step in strides.items()}
     test = splits["test"]
     group = np.unique(test.frames.recording[test.starts], return_inverse=True)[1]
     draws = bootstrap.resamples(len(np.unique(group)), 1000, 0)
     sides = {"the original": lambda seed: original(params, seed, splits)}
-    sides |= {variant: lambda seed, v=variant: ours(params, v, seed, splits) for variant in OURS}
+    sides |= {variant: lambda seed, v=variant: ours(params, v, seed, pack, splits) for variant in OURS}
     budget = "its published budget" if PUBLISHED else "quick: not its published budget, no ratio to quote"
     epochs, windows_ = PUBLISHED_EPOCHS if PUBLISHED else params.engine.epochs, len(splits["train"].starts)
-    print(f"PR-AUC on test, seeds {SEEDS}; the original: {epochs} epochs of {windows_} windows ({budget})", flush=True)
+    print(f"PR-AUC on test, seeds {seeds}; the original: {epochs} epochs of {windows_} windows ({budget})", flush=True)
     base: dict[tuple[str, str], float] = {}
     for name, side in sides.items():
-        scores = [side(seed).astype(float) for seed in SEEDS]
+        scores = [side(seed).astype(float) for seed in seeds]
         for task in (task for task in TASKS if task in tasks):
             column, state = tasks.index(task), state_of(task)
             y, now = test.targets[:, column].numpy(), test.labels[:, test.frames.label_names.index(state)]

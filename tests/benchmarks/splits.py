@@ -86,18 +86,21 @@ def peak_mb(work: Callable[[], object]) -> float:
     return peak / 1e6
 
 
-def search() -> None:
+def search(sizes: tuple[int, ...]) -> None:
     print(f"{'groups':>8}  {'search':12}{'CPU s':>8}{'peak MB':>9}   error: median (worst) of {SEEDS} seeds")
-    for count in GROUPS:
+    for count in sizes:
+        needed = {}
         for kind, title in ((splits.Search, "ours"), (Pairs, "all pairs")):
             if kind is Pairs and count > LARGEST_OF_PAIRS:
                 print(f"{count:8}  {title:12}{'-':>8}{'-':>9}   grows with the third power")
                 continue
             runs = [searched(kind, count, seed) for seed in range(SEEDS)]
             errors, seconds = zip(*runs, strict=True)
+            needed[kind] = median(seconds)
             memory = peak_mb(lambda kind=kind, count=count: searched(kind, count, 0))
             print(
-                f"{count:8}  {title:12}{median(seconds):8.2f}{memory:9.1f}   {median(errors):.5f} ({max(errors):.5f})"
+                f"{count:8}  {title:12}{needed[kind]:8.2f}{memory:9.1f}   {median(errors):.5f} ({max(errors):.5f})"
+                + (f"   {needed[Pairs] / needed[splits.Search]:5.1f} x" if kind is Pairs else "")
             )
 
 
@@ -196,11 +199,12 @@ LOOKS: dict[str, Callable[[int], float]] = {
 }
 
 
-def main() -> None:
-    search()
-    print(f"\nCPU s of looking over so many recordings{'':4}" + "".join(f"{count:>9,}" for count in RECORDINGS))
+def main(tiny: bool = False) -> None:
+    search(GROUPS[:1] if tiny else GROUPS)
+    sizes = RECORDINGS[:1] if tiny else RECORDINGS
+    print(f"\nCPU s of looking over so many recordings{'':4}" + "".join(f"{count:>9,}" for count in sizes))
     for title, seconds in LOOKS.items():
-        print(f"{title:44}" + "".join(f"{seconds(count):9.3f}" for count in RECORDINGS), flush=True)
+        print(f"{title:44}" + "".join(f"{seconds(count):9.3f}" for count in sizes), flush=True)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def copied(line: str, root: Path) -> None:
 
 def repro(line: str, root: Path) -> None:
     """The line up to what is read of it, at DVC's door. Raises `BadInput` if it fails."""
-    here = Path(sys.executable).parent  # stages are `python -m tasks ...`
+    here = Path(sys.executable).parent  # the stages' commands are `python ...`
     settings = {
         **os.environ,
         "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",

@@ -1,0 +1,48 @@
+"""Every benchmark goes through, on so little that its figures mean nothing. What they print is no test's business."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import LONG, TAKES_MIN
+
+ROOT = Path(__file__).parents[1]
+RATIO = r"\d ?x\b"  # as in "2.4 x"
+EXPECTED = dict.fromkeys([*TAKES_MIN, "joint", "quality"], RATIO) | {
+    "gpu": "needs one|TFLOP/s",
+    "overhead": "needs a whole flow",
+}
+
+
+def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tests.benchmarks", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # tests run side by side
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_make_bench_knows_every_benchmark_and_stays_below_25_minutes():
+    there = {path.stem for path in (ROOT / "tests/benchmarks").glob("*.py") if not path.stem.startswith("_")}
+    assert there == {*TAKES_MIN, *LONG} and not {*TAKES_MIN} & {*LONG}
+    assert sum(TAKES_MIN.values()) < 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_each_goes_through(name):
+    found = run("--tiny", name)
+    assert found.returncode == 0, found.stderr
+    assert re.search(EXPECTED[name], found.stdout), found.stdout
+
+
+@pytest.mark.slow
+def test_one_that_fails_is_named_and_does_not_stop_the_others(tmp_path):
+    """Where there is no params.yaml `joint` fails; `overhead` reads none of it."""
+    found = run("--tiny", "joint", "overhead", cwd=tmp_path)
+    assert found.returncode == 1 and "failed: joint" in found.stderr
+    assert re.search(r"-- joint: \d+ s", found.stdout) and "needs a whole flow" in found.stdout
