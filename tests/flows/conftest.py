@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flows import environment
 from tests.flows.waiting import PATIENCE_S
@@ -117,9 +120,37 @@ def make_yard(root: Path, api: str | None = None) -> Yard:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prefect server with a home of its own, for as long as this process runs tests."""
-    home, port = tmp_path_factory.mktemp("prefect"), environment.free_port()
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what the processes that run tests side by side have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def api(shared: Path) -> Iterator[str]:
+    """The address of a Prefect server with a home of its own, one for all processes that run tests: it ends when the
+    last of them has let go of its stdin, however that ended."""
+    home, port = shared / "prefect", shared / "prefect.port"
+    with FileLock(shared / "prefect.lock"):
+        if not port.exists():
+            home.mkdir()
+            os.mkfifo(home / "stdin")
+            read = os.open(home / "stdin", os.O_RDONLY | os.O_NONBLOCK)
+            holding = os.open(home / "stdin", os.O_WRONLY)
+            os.set_blocking(read, True)
+            number = environment.free_port()
+            _start_server(home, number, read)
+            os.close(read)
+            port.write_text(str(number))
+        else:
+            holding = os.open(home / "stdin", os.O_WRONLY | os.O_NONBLOCK)  # an error if the server is gone
+    yield f"http://127.0.0.1:{port.read_text()}/api"
+    os.close(holding)
+
+
+def _start_server(home: Path, port: int, stdin: int) -> None:
     settings = {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -130,13 +161,11 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.environment", "127.0.0.1", str(port)], cwd=ROOT, stdout=log, stderr=log,
-            stdin=subprocess.PIPE, env={**Yard(ROOT).environment, **settings}, start_new_session=True,
+            stdin=stdin, env={**Yard(ROOT).environment, **settings}, start_new_session=True,
         )  # fmt: skip
-    try:
-        environment.wait_until_answers(server, f"http://127.0.0.1:{port}/api/health")
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        environment.stop(server)
+    environment.wait_until_answers(server, f"http://127.0.0.1:{port}/api/health")
+    with closing(sqlite3.connect(home / "prefect.db")) as own, closing(sqlite3.connect(home / "empty.db")) as empty:
+        own.backup(empty)
 
 
 @pytest.fixture
@@ -145,21 +174,37 @@ def new_yard(tmp_path: Path, api: str) -> Yard:
 
 
 @pytest.fixture
-def lone_yard(tmp_path: Path) -> Yard:
+def bare_yard(tmp_path: Path) -> Yard:
     """A new yard that knows no server."""
     return make_yard(tmp_path / "yard")
 
 
+@pytest.fixture
+def lone_yard(bare_yard: Yard, shared: Path, api: str) -> Yard:
+    """A new yard that knows no server. Its database of Prefect has all tables and no runs: to create them takes 5 s."""
+    home = bare_yard.root / ".trainyard" / "prefect"
+    home.mkdir(parents=True)
+    shutil.copy(shared / "prefect" / "empty.db", home / "prefect.db")
+    return bare_yard
+
+
 @pytest.fixture(scope="session")
-def finished_yard(tmp_path_factory: pytest.TempPathFactory, api: str) -> Yard:
+def finished_yard(shared: Path, api: str, tmp_path_factory: pytest.TempPathFactory) -> Yard:
     """A yard whose line ran through Prefect's door once. Tests that change it copy it first."""
-    yard = make_yard(tmp_path_factory.mktemp("finished") / "yard", api)
-    result = yard.flow("run", "toy")
-    assert result.returncode == 0, result.stderr
-    return yard
+    made, root = shared / "yard", tmp_path_factory.mktemp("finished") / "yard"
+    with FileLock(shared / "yard.lock"):
+        if not (shared / "yard.made").exists():
+            result = make_yard(made, api).flow("run", "toy")
+            assert result.returncode == 0, result.stderr
+            (shared / "yard.made").touch()
+    return copied(Yard(made, api), root)  # nobody works in the shared one: others may be copying it
+
+
+def copied(yard: Yard, root: Path) -> Yard:
+    shutil.copytree(yard.root, root, symlinks=True)
+    return Yard(root, yard.api)
 
 
 @pytest.fixture
 def yard_copy(finished_yard: Yard, tmp_path: Path) -> Yard:
-    shutil.copytree(finished_yard.root, tmp_path / "yard", symlinks=True)
-    return Yard(tmp_path / "yard", finished_yard.api)
+    return copied(finished_yard, tmp_path / "yard")

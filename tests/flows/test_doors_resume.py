@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import pytest
 
+from tests.flows.conftest import copied
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 
-def test_one_new_recording_costs_one_recording(yard_copy):
-    yard_copy.add_number("five", "5")
-    result = yard_copy.flow("run", "toy")
+@pytest.fixture(scope="module")
+def grown(finished_yard, tmp_path_factory):
+    """A yard that got a number after a run that was killed while it wrote DVC's file of claims, and its next run."""
+    yard = copied(finished_yard, tmp_path_factory.mktemp("grown") / "yard")
+    yard.add_number("five", "5")
+    (yard.root / ".dvc/tmp/rwlock").write_text("")
+    return yard, yard.flow("run", "toy")
+
+
+def test_one_new_recording_costs_one_recording(grown):
+    yard, result = grown
     assert result.returncode == 0, result.stderr
     assert "toy-collect five" in result.stderr
     assert "toy-collect one" not in result.stderr
-    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "40"
+    assert (yard.root / "data/toy/square/sum.txt").read_text() == "40"
+
+
+def test_a_file_of_claims_that_a_killed_run_left_empty_is_set_aside(grown):
+    _, result = grown
+    assert result.returncode == 0, result.stderr
+    assert "rwlock could not be read" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_failed_step_leaves_what_others_made(yard_copy):
@@ -27,14 +42,27 @@ def test_a_failed_step_leaves_what_others_made(yard_copy):
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"  # what it had made before
 
 
-def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(yard_copy):
-    before = yard_copy.outputs()
-    (yard_copy.root / "elsewhere").mkdir()
-    result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=elsewhere")
+@pytest.fixture(scope="module")
+def refused(finished_yard, tmp_path_factory):
+    """A yard, what it had made, and a run with a source that only the step can refuse."""
+    yard = copied(finished_yard, tmp_path_factory.mktemp("refused") / "yard")
+    before = yard.outputs()
+    (yard.root / "elsewhere").mkdir()
+    return yard, before, yard.flow("run", "toy", "--set", "toy.collect.source=elsewhere")
+
+
+def test_what_a_person_has_to_mend_is_not_tried_again_and_takes_nothing_away(refused):
+    yard, before, result = refused
     assert result.returncode == 1 and "elsewhere: holds no number" in result.stderr
     assert "retry" not in result.stderr.lower() and "Traceback" not in result.stderr
     assert "NoneType" not in result.stderr and "NotReady" not in result.stderr
-    assert yard_copy.outputs() == before
+    assert yard.outputs() == before
+
+
+def test_a_value_that_only_the_step_can_refuse_is_said_to_be_kept(refused):
+    _, _, result = refused
+    kept = "params.yaml keeps what --set wrote (toy.collect.source: elsewhere, was numbers)"
+    assert result.returncode == 1 and kept in result.stderr, result.stderr
 
 
 def test_a_fault_that_no_check_foresaw_costs_one_recording_and_broken_code_is_not_tried_again(yard_copy):
@@ -74,20 +102,6 @@ def test_kept_work_does_not_outlive_the_code_that_made_it(yard_copy, door):
     kept = {path.parent.name: path.read_text() for path in yard_copy.root.glob("data/toy/collect/*/number.txt")}
     assert kept == {"one": "10", "two": "20", "three": "30"}
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
-
-
-def test_a_file_of_claims_that_a_killed_run_left_empty_is_set_aside(yard_copy):
-    (yard_copy.root / ".dvc/tmp/rwlock").write_text("")
-    result = yard_copy.flow("run", "toy", "--force", "square")
-    assert result.returncode == 0, result.stderr
-    assert "rwlock could not be read" in result.stderr and "Traceback" not in result.stderr
-
-
-def test_a_value_that_only_the_step_can_refuse_is_said_to_be_kept(yard_copy):
-    (yard_copy.root / "empty").mkdir()
-    result = yard_copy.flow("run", "toy", "--set", "toy.collect.source=empty")
-    assert result.returncode == 1
-    assert "params.yaml keeps what --set wrote (toy.collect.source: empty, was numbers)" in result.stderr, result.stderr
 
 
 def test_a_deployment_of_a_line_that_does_not_exist_fails(yard_copy):

@@ -16,12 +16,12 @@ def runs_by_state(yard) -> list[str]:
     return sorted(state for (state,) in database.execute("select state_type from flow_run"))
 
 
-def test_a_good_run_prints_no_traceback_and_names_the_quarantined(lone_yard):
-    result = lone_yard.flow("run", "toy")
+def test_a_good_run_prints_no_traceback_and_names_the_quarantined(bare_yard):
+    result = bare_yard.flow("run", "toy")
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     assert "quarantined bad: bad.txt: 'four' is not a whole number" in result.stderr
-    assert runs_by_state(lone_yard) == ["COMPLETED"]
+    assert runs_by_state(bare_yard) == ["COMPLETED"]
 
 
 def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lone_yard, tmp_path):
