@@ -36,7 +36,7 @@ LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory://
 CONNECTIONS = 8
 UNDATED = (
     "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that it has changed cannot be "
-    "seen; `python -m flows run <line> --force <step>` fetches it anew"
+    "seen; `python -m flows run <line> --force STEP` fetches it anew"
 )
 SMALL_BYTES = 64 << 20  # read and hashed in about a tenth of a second
 
