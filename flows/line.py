@@ -285,10 +285,10 @@ def _run(run: LineRun) -> Outcome | State:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
     verdict = _challenge(line) if run.made else None
-    run.graph.push()  # after what needs this run's stages: a remote that fails must not cost the challenge
     key = f"{line.replace('_', '-')}-result"
     text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
+    run.graph.push()  # last: a remote that fails must cost neither the challenge nor the page
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
 
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:  # mlflow takes 4 s to import
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 # MLflow's own are 7 retries, each after twice the wait, and 120 s: a server that dies costs 4 minutes a call.
-PATIENCE = {
+SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # s; it may take that long until an uploaded model lies in a bucket
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # of DO_NOT_TRACK it takes no other word than "true"
 }
 
 
@@ -70,7 +71,7 @@ def fault() -> str | None:
 
 def client() -> MlflowClient:
     """A client of the store, which is created by one process at a time. Raises `Unavailable`."""
-    for name, value in PATIENCE.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if said := fault():
         raise Unavailable(said)
