@@ -43,7 +43,7 @@ from flows import remote
 from flows.environment import STATE
 from tasks.yard import code
 from tasks.yard import stage as stages
-from tasks.yard.files import read_json
+from tasks.yard.files import FULL_DISK, read_json
 from tasks.yard.sources import watch
 from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput, plain
@@ -224,7 +224,11 @@ class Graph:
 
     def _record(self, stage: PipelineStage) -> None:
         stage.save()
-        stage.commit()
+        try:
+            stage.commit()
+        except OSError as error:  # some of what fails for want of room DVC raises, some it passes over: see below
+            if error.errno not in FULL_DISK:
+                raise
         stage.dump(update_pipeline=False)
         if any(out.use_cache and out.changed_cache() for out in stage.outs):  # DVC itself goes on as if it were there
             cache = self.repo.cache.local_cache_dir

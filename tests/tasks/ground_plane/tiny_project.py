@@ -40,7 +40,9 @@ def write_pack(root: Path, val: float = 0.25, test: float = 0.25, missing: Seque
         (root / "download" / file).unlink()
     (root / "check_data").mkdir()
     check_data.run(section("check_data", pictures=0), root / "check_data", download=root / "download")
-    params = section("pack", height_px=HEIGHT, width_px=WIDTH, cell_m=CELL_M, shares={"val": val, "test": test})
+    params = section(
+        "pack", height_px=HEIGHT, width_px=WIDTH, cell_m=CELL_M, shares={"val": val, "test": test}, guard_frames=0
+    )
     pack.run(params, root / "pack", download=root / "download", check_data=root / "check_data")
     return root / "pack"
 

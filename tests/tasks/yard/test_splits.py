@@ -64,4 +64,4 @@ def test_a_step_that_assigns_splits_keeps_its_out_between_runs():
     ]  # fmt: skip
     assert len(assigning) == 5
     for name in assigning:
-        assert stages[name]["outs"] == [{f"data/{name.replace('-', '/', 1)}": {"persist": True}}]
+        assert {f"data/{name.replace('-', '/', 1)}": {"persist": True}} in stages[name]["outs"]

@@ -39,9 +39,9 @@ def coco(root, boxes, names=("a1", "b1", "c1", "d1"), **entry):
 
 
 def yolo(root, splits, line="0 0.5 0.5 0.4 0.4\n", **description):
-    for split, names in splits.items():
+    for place, (split, names) in enumerate(splits.items()):
         for n, name in enumerate(names):
-            photo(root / f"images/{split}/{name}.jpg", n)
+            photo(root / f"images/{split}/{name}.jpg", 10 * place + n)
             label = root / f"labels/{split}/{name}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text(line)

@@ -138,7 +138,7 @@ def test_labelled_pictures_of_16_bits_have_one_scale(tmp_path, caplog):
     labels = source / "annotations/instances.json"
     labels.write_text(labels.read_text().replace(".jpg", ".png"))
     for n in range(9):
-        photos.deep(source / f"images/{n}.png", photos.upright(60, 100) // (1 if n else 8), bits=12)
+        photos.deep(source / f"images/{n}.png", photos.upright(60, 100, n) // (1 if n else 8), bits=12)
     detector_data.run(drives.section("detector_data", source=str(source), roi_px=None), tmp_path / "out")
     brightest = {
         path.stem[-1]: cv2.imread(str(path)).max() for path in (tmp_path / "out/images").rglob("images__?.jpg")
