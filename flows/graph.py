@@ -9,7 +9,7 @@ from __future__ import annotations
 # DVC is pinned in requirements/core.in, because these parts of it are not public:
 #   Repo        index.graph, lock, stage_cache, cache.local, cache.local_cache_dir, tmp_dir, fs, config, cloud
 #   PipelineStage and its deps and outs   changed, status, save, commit, dump, remove_outs; exists, hash_info, fs_path,
-#               use_cache, changed_cache, changed_checksum, get_hash, get_obj, checkout
+#               use_cache, changed_cache, get_hash, get_obj, checkout
 #   HashFileDB, of the cache and of a remote   oid_to_path, oids_exist, add; load, check
 #   ParamsDependency                      read_params
 #   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
@@ -49,7 +49,6 @@ from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
-NOT_IN_CACHE = " not in cache"  # ends DVC's word for an out that its cache lacks
 
 
 @dataclass
@@ -235,15 +234,7 @@ class Graph:
             room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
             raise BadInput(
                 f"{stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make room, or "
-                "move it by `dvc cache dir`, and run again: what it made is kept, and then only recorded"
-            )
-
-    def is_unrecorded(self, name: str) -> bool:
-        """Is the stage up to date and all it made here, but DVC's cache lacks it? As after a disk that was full."""
-        with self.locked():
-            return all(
-                out.use_cache and out.exists and out.changed_cache() and not out.changed_checksum()
-                for out in self.stages[name].outs
+                "move it by `dvc cache dir`, and run again: what it made is kept, and then goes there"
             )
 
     def discard(self, name: str) -> None:
@@ -259,7 +250,7 @@ class Graph:
         with self.locked():
             for out in [out for stage in self.stages.values() for out in stage.outs]:
                 if out.hash_info and out.changed_cache() and out.exists and out.get_hash() == out.hash_info:
-                    out.commit(relink=False)  # the cache was cleared, or the data were copied without it
+                    out.commit(relink=False)  # the cache was full or cleared, or the data were copied without it
             if remote.is_configured(self.repo):
                 remote.fetch(self.repo, self.stages.values())
             for name, stage in self.stages.items():
