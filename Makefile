@@ -13,7 +13,7 @@ demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded wor
 	$(BIN)/python -m flows run brake_coast
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
@@ -21,7 +21,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/python .ci/types.py
 
 test-fast: $(READY) ## Run the tests that take no more than seconds, under 90 s in all: for while you work
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks

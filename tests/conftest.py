@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tasks.yard.step import cores
 
 # A core a test process, and for what it starts. Each has a core's worth of tests beside it: two threads of torch that
 # wait for each other, spinning, took 8 times the CPU time for a small network. Read when torch is loaded.
@@ -18,3 +21,9 @@ STEADY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("steady", derandomize=True, **STEADY)
 settings.register_profile("search", print_blob=True, **STEADY)
 settings.load_profile("steady")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Of `-n auto`: one more than cores, because the tests of flows wait for other programs a third of their time. A
+    test process takes 1.2 GB."""
+    return min(cores() + 1, 4)
