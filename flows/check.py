@@ -27,7 +27,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
-from tasks.yard.sources import watch
+from tasks.yard.sources.present import PATHS, PUBLISHED, URIS
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
@@ -174,7 +174,7 @@ def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]
     for name in stages.entries():
         step = name.removeprefix(f"{line}-")
         section = getattr(getattr(values, line), step, None) if step != name else None
-        for key in (*watch.URIS, *watch.PATHS):
+        for key in (*URIS, *PATHS):
             value = getattr(section, key, None)
             for uri in [value] if isinstance(value, str) else value or []:
                 found[f"{line}.{step}.{key}: {source_uri.redacted(uri)}"] = name, uri
@@ -190,7 +190,7 @@ def source_fault(what: str, uri: str) -> str | None:
         sources.fingerprint(uri)
         return None
     path = Path(uri).expanduser()
-    published = path.parent == Path() and path.suffix == ".pt"  # the name of weights that are downloaded
+    published = PUBLISHED.fullmatch(uri) and path.suffix == ".pt"
     ours = path.parts[:1] == ("data",)  # another stage may make it in this run
     return (
         None

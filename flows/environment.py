@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.yard.step import BadInput
+from tasks.yard.tracking import store
 
 STATE = Path(".trainyard")
 SERVED = STATE / "server.json"
@@ -45,6 +46,7 @@ def prepare() -> None:
         "DVC_NO_ANALYTICS": "1",
         # Without it a log record that arrives after the server has stopped prints a traceback on stderr.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        **store.SETTINGS,  # before whoever imports MLflow first: it calls home while it is imported
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -101,7 +103,7 @@ def wait_until_answers(process: subprocess.Popen, url: str) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while not answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{' '.join(process.args)} did not start; its log is in {STATE}")
+            raise BadInput(f"{' '.join(['python', *process.args[1:]])} did not start; its log in {STATE} says why")
         time.sleep(0.1)
 
 

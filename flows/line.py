@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -31,7 +31,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
@@ -46,7 +46,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, cores
-from tasks.yard.tracking import champion, store
+from tasks.yard.tracking import champion, owed, store
 from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -84,6 +84,7 @@ class LineRun:
         self._parent: Future[str] | None = None
         heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
         if forced or any(self.to_do(name) for name in heavy):
+            write_text(_unjudged(graph.line), "")
             # Both import for seconds; the first stages need not wait for them.
             self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
             wants_device = any(stages.stage(name).uses_device for name in graph.stages)
@@ -238,12 +239,16 @@ def run_line(
         The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
+        ending.on_signals()  # Prefect's own handler gives no limit, to a push or a challenge least of all
+        if assignments:  # before anything else refuses this run, and leaves an address in Prefect's database
+            params_file.set_values(assignments, write=False)
         params_file.refuse_unknown_line(line)  # a deployment's line may be misspelt: no stage would run, every night
         with lock.checkout(STATE, wait=wait):
             changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
             with standing():
+                graph.pull()  # before it is asked what has to be made
                 ended = _run(LineRun(graph, stages.asked_for(line, force or [], graph.stages)))
         if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
             kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
@@ -255,7 +260,7 @@ def run_line(
         return Failed(message=f"{error}{parameters.forget(assignments or [])}")
     except BadInput as error:
         return Failed(message=str(error))
-    except (KeyboardInterrupt, TerminationSignal):  # Prefect turns SIGTERM into the latter
+    except KeyboardInterrupt:
         return Cancelled(name=STOPPED, message=ending.LINE)
     except environment.ServerGone:  # Prefect would try to reach it for minutes
         ending.leave()
@@ -264,7 +269,6 @@ def run_line(
 def _run(run: LineRun) -> Outcome | State:
     line = run.graph.line
     try:
-        run.graph.pull()
         states = _run_stages(run)
     except BaseException as error:  # told to end, or crashed: nothing of it may go on, or stay "running"
         _stop(run, error)
@@ -281,7 +285,7 @@ def _run(run: LineRun) -> Outcome | State:
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
-    verdict = _challenge(line) if run.made else None
+    verdict = _challenge(line)
     key = f"{line.replace('_', '-')}-result"
     text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
@@ -291,31 +295,38 @@ def _run(run: LineRun) -> Outcome | State:
 
 def _stop(run: LineRun, error: BaseException) -> None:
     """End what belongs to the run, in seconds if it was told to: docker waits 10."""
-    said = {
-        KeyboardInterrupt: (ending.LINE, 128 + signal.SIGINT),
-        TerminationSignal: (ending.LINE, 128 + signal.SIGTERM),
-        environment.ServerGone: (f"error: {error}", 1),
-    }
-    if told := type(error) in said:
-        ending.hurry(*said[type(error)])
+    if gone := isinstance(error, environment.ServerGone):
+        ending.hurry(f"error: {error}", 1)
+    if told := gone or isinstance(error, KeyboardInterrupt):
         logging.disable()  # that one line says it all
     worker.stop()
     wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
     if run.parent:
         end_flow_run(run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
-    if not isinstance(error, environment.ServerGone):
+    if not gone:
         with get_client(sync_client=True) as server:
             end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))
 
 
+def _unjudged(line: str) -> Path:
+    """There from the start of a run that makes something until its leader has been judged."""
+    return STATE / "unjudged" / line
+
+
 def _challenge(line: str) -> str | None:
-    """What became of the champion. An MLflow that fails costs the challenge, not the run."""
+    """What became of the champion; None if nobody is left to judge. An MLflow that fails costs the run nothing, and the
+    challenge only until the next one."""
+    if not _unjudged(line).exists():
+        return None
     try:
-        return champion.settle(line)
+        verdict = champion.settle(line)
     except Exception as error:
         if not store.is_fault(error):
             raise
         return f"nobody was judged, because MLflow failed: {error}"
+    if not owed.entries():  # else the leader may be among what MLflow has not been told yet
+        _unjudged(line).unlink()
+    return verdict
 
 
 def _run_stages(run: LineRun) -> dict[str, State]:

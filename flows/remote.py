@@ -24,7 +24,7 @@ from dvc_data.hashfile.db import HashFileDB
 
 from tasks.yard.files import digest, read_if_there, write_json
 from tasks.yard.sources.uri import redacted
-from tasks.yard.step import BadInput
+from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
 ANSWER_S = 30  # clients of object stores try a dead host for minutes
@@ -160,5 +160,5 @@ def _plainly(repo: Repo, then: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
+        reason = textwrap.shorten(plain(error) or str(error), 300, placeholder=" ...") or type(error).__name__
         raise BadInput(f"DVC remote {repo.config['core']['remote']} ({_url(repo)}): {reason}; {then}") from None

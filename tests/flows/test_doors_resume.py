@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import pytest
 
 from tests.flows.conftest import copied
@@ -110,3 +112,22 @@ def test_a_deployment_of_a_line_that_does_not_exist_fails(yard_copy):
     code += "print(run_line('toi', return_state=True))"
     result = yard_copy.call("python", "-c", code)
     assert "Failed" in result.stdout and "no line 'toi'" in result.stdout and "toy" in result.stdout, result.stderr
+
+
+REFUSED = """
+from filelock import FileLock
+from flows import environment; environment.prepare()
+from flows.line import run_line
+with FileLock(".trainyard/run.lock"):
+    for line in ("toi", "toy"):
+        print(run_line(line, ["toy.collect.source=https://ada:hunter2@host/a.zip"], return_state=True))
+"""
+
+
+def test_a_password_is_taken_out_of_prefects_database_whatever_else_the_run_is_refused_for(yard_copy):
+    """Another line than there is, or a checkout that another run holds."""
+    result = yard_copy.call("python", "-c", REFUSED)
+    assert result.stdout.count("change that") == 2, result.stdout + result.stderr
+    request = urllib.request.Request(f"{yard_copy.api}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+        assert b"hunter2" not in reply.read()

@@ -7,7 +7,9 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -131,6 +133,36 @@ def test_a_step_at_dvcs_door_that_is_told_to_end_does(new_yard, finished_yard, d
     assert said.splitlines()[-1] == STOPPED, said  # of the step, whatever DVC says
     assert run.process.returncode == (-number if door == "dvc" else 128 + number)
     run.goes_on_to(finished_yard, *command)
+
+
+class Store(BaseHTTPRequestHandler):
+    """A DVC remote that is there and empty, and never takes what it is sent."""
+
+    def do_HEAD(self) -> None:  # nothing is there
+        self.send_response(200 if self.path == "/store" else 404)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.server.asked.set()
+        self.server.over.wait()
+
+    def log_message(self, *_) -> None: ...
+
+
+def test_a_run_that_is_told_to_end_while_it_sends_to_a_remote_does(yard_copy):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Store) as store:
+        store.asked, store.over = threading.Event(), threading.Event()
+        threading.Thread(target=store.serve_forever, args=[0.01], daemon=True).start()
+        url = f"http://127.0.0.1:{store.server_port}/store"
+        assert yard_copy.dvc("remote", "add", "-d", "store", url).returncode == 0
+        run = yard_copy.start(*FLOW)
+        wait_until(lambda: store.asked.is_set() or run.poll() is not None, "the sending")
+        run.terminate()
+        _, said = run.communicate(timeout=LIMIT_S)
+        store.over.set()
+        store.shutdown()
+    assert run.returncode == 128 + signal.SIGTERM, said
+    assert said.splitlines()[-1] == STOPPED and "Traceback" not in said and "error" not in said, said
 
 
 def test_a_server_of_others_has_ended_when_its_port_refuses_and_not_when_it_is_slow(monkeypatch):

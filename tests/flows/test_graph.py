@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import pytest
 
 from flows.graph import Graph
+from tests.flows.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,18 @@ def test_a_stage_is_in_vain_once_nothing_that_it_is_for_can_be_finished(line, fa
     assert in_vain <= found
     assert failed != "tune" or found == in_vain
     assert not graph.in_vain("code", set()) and not any(graph.in_vain(name, set()) for name in names)
+
+
+def test_whoever_has_a_number_and_no_name_can_run_a_line_in_the_box(bare_yard):
+    """As the owner of a mounted checkout does. Without a name in the environment both DVC and our own lock fail."""
+    (said,) = re.findall(r"^ENV (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    box = dict(setting.split("=") for setting in said.split())
+    code = "from flows.graph import Graph; from flows import lock; from pathlib import Path\n"
+    code += "with lock.checkout(Path('.trainyard'), wait=False): print(*Graph('toy').stages)"
+    named = {"HOME", "LOGNAME", "USER", "LNAME", "USERNAME"}
+    kept = {name: value for name, value in bare_yard.environment.items() if name not in named}
+    command = ["unshare", "--map-user", "4242", "python", "-c", code]
+    result = subprocess.run(command, cwd=bare_yard.root, env=kept | box, capture_output=True, text=True, check=False)
+    if "unshare" in result.stderr:
+        pytest.skip(result.stderr)
+    assert "toy-collect" in result.stdout, result.stderr

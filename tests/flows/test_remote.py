@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import remote
 from flows.graph import Graph
 from tasks.yard.files import write_json, write_text
 from tasks.yard.step import BadInput
@@ -154,6 +156,13 @@ def test_a_remote_that_is_offline_is_one_sentence(yard, clone, tmp_path, how, ca
     with pytest.raises(BadInput, match=r"^DVC remote store .* the next run sends it$"):
         graph(yard).push()
     assert not caplog.records and len("".join(capfd.readouterr()).splitlines()) < 3
+
+
+def test_a_disk_that_is_full_under_a_remote_or_the_cache_is_named_with_the_way_out(yard):
+    place = "/cache/files/md5/0a"
+    said = rf"^DVC remote store .* the disk is full at {place} .*; make room"
+    with pytest.raises(BadInput, match=said), remote._plainly(graph(yard).repo, "then"):
+        raise OSError(errno.ENOSPC, "No space left on device", place)
 
 
 def test_a_remote_that_is_offline_when_there_is_nothing_to_send_is_a_warning(yard, tmp_path, caplog):

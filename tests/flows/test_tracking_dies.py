@@ -23,6 +23,12 @@ def wait_for_go(scale):
         time.sleep(0.02)
 """
 
+LEADING = """
+from tasks.yard.tracking.champion import Leader
+def challenger(data):
+    return Leader("a network", "score", {})
+"""
+
 
 class Server:
     """A real one, on a port and with a database that stay when it is killed."""
@@ -89,9 +95,11 @@ def test_a_server_that_dies_while_stages_work_costs_nothing_and_the_next_run_pay
     server = Server(tmp_path / "server")
     judge = new_yard.root / "tasks/toy/judge.py"
     judge.write_text(judge.read_text().replace("-> dict:\n", "-> dict:\n    wait_for_go(scale)\n") + WAITING)
+    (judge.parent / "champion.py").write_text(LEADING)
     flow = ["python", "-m", "flows", "run", "toy"]
     out, _ = run_while_it_dies(new_yard, server, *flow, begun=["1", "2"])
     assert "5 of 5 stages ran" in out and "Owed to MLflow: 3 runs (" in out
+    assert "Champion: nobody was judged, because MLflow failed" in out
     assert "up to date" in new_yard.dvc("status").stdout
     assert "owed to MLflow: 3 runs" in new_yard.flow("status").stdout
 
@@ -100,11 +108,12 @@ def test_a_server_that_dies_while_stages_work_costs_nothing_and_the_next_run_pay
     assert "up to date" in new_yard.dvc("status").stdout
     assert new_yard.flow("status").stdout.splitlines()[-1].startswith("owed to MLflow: 1 run (judge@1)"), err
 
-    # A flow in which no stage has anything to do sends what is owed, too.
+    # A flow in which no stage has anything to do sends what is owed, too, and judges whom nobody could judge.
     with server.running():
         last = new_yard.start(*flow, MLFLOW_TRACKING_URI=server.uri)
         out, err = last.communicate(timeout=PATIENCE_S)
     assert last.returncode == 0 and "0 of 5 stages ran" in out and "wed to MLflow" not in out, err
+    assert "Champion: a network is not registered in this MLflow store" in out
     runs = server.runs()
     assert {name: len(told) for name, told in runs.items()} == {"toy": 1, "judge@1": 2, "judge@2": 1}
     assert {status for told in runs.values() for status, *_ in told} == {"FINISHED"}

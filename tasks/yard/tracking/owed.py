@@ -15,6 +15,7 @@ from tasks.yard.tracking import described, sending, store
 from tasks.yard.tracking.described import Run
 
 log = logging.getLogger(__name__)
+SENT = ".sent."  # begins the name of an entry that is being removed
 
 
 def _folder() -> Path:
@@ -58,16 +59,18 @@ def _keep(run: Run) -> None:
 
 
 def forget_half(run_id: str) -> None:
-    """Remove what is left of a run whose process was killed while it kept it, or sent it."""
+    """Remove what is left of a run whose process was killed while it kept it."""
     shutil.rmtree(_folder() / f".{run_id}", ignore_errors=True)
 
 
 def pay() -> None:
     """Tell MLflow of the runs that are owed. Never raises; what fails stays owed."""
-    if not entries():
+    if not _folder().is_dir():
         return
     try:
         with FileLock(_folder().with_suffix(".lock"), timeout=0):
+            for sent in _folder().glob(f"{SENT}*"):  # by one who was killed before all of it was removed
+                shutil.rmtree(sent)
             for path in entries():
                 _pay_one(path)
     except Timeout:
@@ -81,7 +84,7 @@ def _pay_one(path: Path) -> None:
     try:
         sending.send(described.read(path))
         log.info("%s, which was owed, is in MLflow now", path.name)
-        shutil.rmtree(path.replace(path.with_name(f".{path.name}")))  # its name first: half a folder is no entry
+        shutil.rmtree(path.replace(path.with_name(f"{SENT}{path.name}")))  # its name first: half a folder is no entry
     except store.Unavailable:
         raise
     except Exception as error:

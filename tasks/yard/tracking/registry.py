@@ -12,6 +12,7 @@ from tasks.yard.tracking.described import Model
 from tasks.yard.tracking.lineage import dvc_hash
 
 CHAMPION = "champion"
+NONE_YET = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; a model that has no such alias
 
 
 def described_model(stage: Stage) -> Model | None:
@@ -49,7 +50,9 @@ def champion(line: str) -> tuple[str, Path] | None:
     client = store.client()
     try:
         version = client.get_model_version_by_alias(line, CHAMPION)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in NONE_YET:  # of a server that fails nobody knows, and the next model is not the first
+            raise
         return None
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{line}@{CHAMPION}"))
     return str(version.version), next(folder.rglob("*.pt"))
