@@ -32,7 +32,7 @@ from tasks.yard.detector.look import Detector, Frame, ahead, threads
 from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
-from tasks.yard.layouts import learnt
+from tasks.yard.layouts import seen
 from tasks.yard.layouts.images import decoded
 from tasks.yard.splits import NAMED
 from tasks.yard.step import BadInput, Context
@@ -153,7 +153,7 @@ def annotate_recording(
 
 def seen_before(folders: Mapping[str, Path], train_detector: Path) -> dict[str, dict]:
     """{recording: the split it was in and how many of its pictures} of those that the detector has learnt from."""
-    learnt_from, found = learnt.read(train_detector), {}
+    learnt_from, found = seen.read(train_detector), {}
     for name, folder in folders.items():
         names = (name, recording.description(folder)["group"])
         split, pictures = learnt_from.of_drive(names, recording.images(folder).values())
@@ -184,9 +184,9 @@ def run(
     saw = seen_before(folders, train_detector) if params.weights is None else {}
     if saw:
         log.warning("the detector has learnt from %d of the recordings: %s", len(saw), ", ".join(sorted(saw)[:NAMED]))
-        write_json(out / learnt.SAW, saw)
+        write_json(out / seen.SAW, saw)
     else:
-        (out / learnt.SAW).unlink(missing_ok=True)
+        (out / seen.SAW).unlink(missing_ok=True)
     keys = ("frames", "ok", "empty", "unreadable", "boxes", "boxes_beyond_limit")
     totals = {key: sum(summary[key] for summary in done.summaries.values()) for key in keys}
     return {"recordings": len(done.summaries), "quarantined": len(done.quarantined), **totals}

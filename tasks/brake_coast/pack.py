@@ -29,7 +29,7 @@ from tasks.brake_coast.params import Pack
 from tasks.yard import splits as yard_splits
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import FULL_DISK, read_if_there, replacing, write_json
-from tasks.yard.layouts import learnt
+from tasks.yard.layouts import seen
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -148,11 +148,11 @@ def run(
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
                 left_out[name] = left_out[name].replace(str(step), step.name)
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
-    saw = read_if_there(annotate / learnt.SAW)
+    saw = read_if_there(annotate / seen.SAW)
     known = yard_splits.known(out, params.splits)
-    for name, seen in saw.items():
-        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, seen["pictures"])
-    in_detector = {name: seen["split"] for name, seen in saw.items()}
+    for name, of in saw.items():
+        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, of["pictures"])
+    in_detector = {name: of["split"] for name, of in saw.items()}
     groups, chosen, error, remarks = assign(drives, params, known, in_detector, reasons)
     for remark in remarks:
         log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))

@@ -35,7 +35,7 @@ from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
 from tasks.yard import splits
 from tasks.yard.files import read_json, replacing
-from tasks.yard.layouts import groups, keypoints, learnt, yolo, yolo_write
+from tasks.yard.layouts import groups, keypoints, seen, yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
 from tasks.yard.splits import SPLITS
 from tasks.yard.step import BadInput, Context
@@ -164,13 +164,13 @@ def with_splits(
 
 def copies(split_of: Mapping[Example, str], download: Path) -> dict[str, str]:
     """{name of an image: why it is left out} of those that another split, or a camera that is searched, shows too."""
-    pictures = {example: learnt.picture(example.image) for example in split_of}
-    same = learnt.copies((example.name, pictures[example], split) for example, split in split_of.items())
+    pictures = {example: seen.picture(example.image) for example in split_of}
+    same = seen.copies((example.name, pictures[example], split) for example, split in split_of.items())
     lost = {name: f"the same bytes are in {split} too" for name, split in same.items()}
-    mine = learnt.Learnt(pictures={pictures[e]: split for e, split in split_of.items() if split in learnt.LEARNT})
-    searched = {learnt.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
+    mine = seen.Seen(pictures={pictures[e]: split for e, split in split_of.items() if split in seen.LEARNT})
+    searched = {seen.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
     for example, split in split_of.items():
-        if split in learnt.LEARNT and (frame := searched.get(pictures[example])):
+        if split in seen.LEARNT and (frame := searched.get(pictures[example])):
             lost[example.name] = f"the same bytes as {frame.relative_to(download).as_posix()}, which is searched"
     return lost
 

@@ -28,7 +28,7 @@ def picture(file: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class Seen:
     sequences: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,9 +79,9 @@ def write(folder: Path, sequences: Iterable[tuple[str, str]], pictures: Iterable
     write_json(folder / FILE, found)
 
 
-def read(folder: Path) -> Learnt:
+def read(folder: Path) -> Seen:
     said: dict[str, Any] = read_if_there(folder / FILE)
-    return Learnt(**said)
+    return Seen(**said)
 
 
 def pass_on(source: Path, folder: Path) -> None:
