@@ -151,12 +151,16 @@ def annotate_recording(
     return summary
 
 
-def seen_before(folders: Mapping[str, Path], train_detector: Path) -> dict[str, dict]:
+def seen_before(folders: Mapping[str, Path], detector: Path) -> dict[str, dict]:
     """{recording: the split it was in and how many of its pictures} of those that the detector has learnt from."""
-    learnt_from, found = seen.read(train_detector), {}
+    learnt_from, found = seen.read(detector), {}
     for name, folder in folders.items():
-        names = (name, recording.description(folder)["group"])
-        split, pictures = learnt_from.of_drive(names, recording.images(folder).values())
+        about = recording.description(folder)
+        names = {name, about["group"]}
+        if about.get("layout") != "synth" and about.get("source"):
+            file = Path(about["source"]).name  # what others call a film, or its frames: trip.mp4, trip_mp4
+            names |= {file, file.replace(".", "_")}
+        split, pictures = learnt_from.of_drive(sorted(names), recording.images(folder).values())
         if split:
             found[name] = {"split": split, "pictures": pictures}
     return found
@@ -181,7 +185,7 @@ def run(
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
-    saw = seen_before(folders, train_detector) if params.weights is None else {}
+    saw = seen_before(folders, train_detector if params.weights is None else Path(params.weights).parent)
     if saw:
         log.warning("the detector has learnt from %d of the recordings: %s", len(saw), ", ".join(sorted(saw)[:NAMED]))
         write_json(out / seen.SAW, saw)

@@ -94,7 +94,6 @@ def assign(
     groups = groups_of(drives, params.window_frames, known) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
         raise BadInput(too_few(drives, len(set(groups))) + reasons)
-    known = {**known, **{d: yard_splits.first_of([of, known.get(d, of)]) for d, of in in_detector.items()}}
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
     last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
@@ -103,6 +102,9 @@ def assign(
     sizes = np.array([len(end) for end in ends])
     shares = [getattr(params.shares, name) for name in splits.SPLITS]
     kept, remarks = yard_splits.kept(known, names_of(groups, drives))
+    for group, mine in members_of(groups, drives).items():
+        if learnt := [in_detector[name] for name in mine if name in in_detector]:
+            kept[group] = yard_splits.first_of([*learnt, kept.get(group, learnt[0])])
     chosen, error = splits.assign(groups, sizes, positives, labelled, shares, params.seed, kept)
     if kept:
         for split in splits.SPLITS:
@@ -182,7 +184,11 @@ def run(
             "recordings": frames.recordings,
             "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
             "origins": {
-                drive.name: origins.origin(drive.name, {drive.group, group}, drive.name in pieces)
+                drive.name: origins.origin(
+                    drive.name,
+                    {group} if split == "test" and drive.group in torn else {drive.group, group},
+                    drive.name in pieces,
+                )
                 for drive, group, choice in zip(drives, groups, chosen, strict=True)
                 if choice == split
             },

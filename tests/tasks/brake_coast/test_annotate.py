@@ -95,6 +95,12 @@ def test_drives_that_the_detector_has_learnt_from_are_named(tmp_path, weights, c
     saw = json.loads((tmp_path / "annotate/detector_saw.json").read_text())
     assert saw == {"b-1": {"split": "train", "pictures": 1}, "c-1": {"split": "val", "pictures": 0}}
     assert "the detector has learnt from 2 of the recordings: b-1, c-1" in caplog.text
+    about = json.loads((tmp_path / "download/d-1/recording.json").read_text())
+    (tmp_path / "download/d-1/recording.json").write_text(json.dumps({**about, "source": "films/trip.mp4"}))
+    seen.write(tmp_path / "train_detector", [("trip_mp4", "train")], [])  # as Roboflow calls the frames of a film
+    annotate.run(drives.section("annotate", **SIGHTED), tmp_path / "annotate", **inputs)
+    saw = json.loads((tmp_path / "annotate/detector_saw.json").read_text())
+    assert saw == {"d-1": {"split": "train", "pictures": 0}}
     own = {"weights": str(weights)}  # of a detector that was trained elsewhere nobody knows
     annotate.run(drives.section("annotate", **SIGHTED, **own), tmp_path / "annotate", **inputs)
     assert not (tmp_path / "annotate/detector_saw.json").exists()
