@@ -124,16 +124,18 @@ def split_of(
 
 
 def sequences_of(items: list[Labelled], by_name: bool, least: int, known: Mapping[str, str]) -> tuple[dict, bool]:
-    """({image: what must not be divided}, whether that is runs of neighbours: names show fewer than `least`)."""
+    """({image: what must not be divided}, whether that is runs of neighbours: names show, or showed, fewer than
+    `least`)."""
     sequences = {item.name: item.sequence for item in items}
-    if not by_name or len(set(sequences.values())) >= least:
-        return sequences, False
     stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in items}
+    few = len(set(sequences.values())) < least
+    if not by_name or not (few or groups.were_runs(stems.values(), known)):
+        return sequences, False
     runs = groups.runs(stems.values(), known)
     log.warning(
-        "the names of the images show %d sequence(s) only: runs of neighbouring names are taken for sequences",
-        len(set(sequences.values())),
-    )
+        "the names of the images show %d sequence(s)%s: runs of neighbouring names are taken for sequences",
+        len(set(sequences.values())), " only" if few else ", but were divided before",
+    )  # fmt: skip
     return {name: runs[stem] for name, stem in stems.items()}, True
 
 

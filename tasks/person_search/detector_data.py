@@ -129,10 +129,12 @@ def with_splits(
     free = [example for example in examples if "train" not in there or example.split == "train"]
     group_of = {example: example.group for example in free}
     by, are_runs = "groups of one folder or sequence", False
-    if len(set(group_of.values())) <= len(lacking):
+    few = len(set(group_of.values())) <= len(lacking)
+    if few or groups.were_runs([example.name for example in free], known):
         runs = groups.runs((example.name for example in free), known)
         group_of, are_runs = {example: runs[example.name] for example in free}, True
-        by = f"runs of neighbouring names, as the names show {len({e.group for e in free})} sequence(s) only"
+        why = f"the names show {len({e.group for e in free})} sequence(s) only" if few else "they were divided before"
+        by = f"runs of neighbouring names, as {why}"
         log.warning("%s: %s made from %s", dataset, " and ".join(lacking), by)
     if len(set(group_of.values())) <= len(lacking):
         raise BadInput(f"{dataset}: {len(free)} labelled images to make {' and '.join(lacking)} from; add some")
