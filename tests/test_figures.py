@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
+from tests.figures import __main__ as figures
 from tests.figures import tables
 from tests.figures.__main__ import main
 
@@ -54,3 +59,31 @@ def test_only_what_lies_between_the_markers_is_written(tmp_path):
     readme.write_text("nothing to write into\n")
     with pytest.raises(BadInput, match="put both where the table goes"):
         tables.write(readme, {"brake_coast": "x"})
+
+
+def test_a_seed_is_trained_once_and_anew_after_a_change_on_the_splits_of_a_fresh_checkout(tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    network = Path("models/brake_coast/highway.yaml")
+    network.parent.mkdir(parents=True)
+    network.write_text("layers: 1")
+    Path("README.md").write_text("<!-- figures:brake_coast -->\n\n<!-- /figures -->")
+    kept = Path("data/brake_coast/pack/splits.json")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("of other data")
+    trained = []
+
+    def repro(line: str, root: Path) -> None:
+        trained.append((root / kept).exists())
+        (root / kept).write_text("of these data")
+
+    monkeypatch.setattr(figures, "repro", repro)  # minutes of training
+    monkeypatch.setitem(figures.LINES, "brake_coast", lambda data: result()["seeds"]["0"])
+    asked = ["brake_coast", "--seeds", "0", "1"]
+    assert main(asked) == 0 and main(asked) == 0
+    assert trained == [False, True], "both seeds once, on splits that the first of them drew"
+    network.write_text("layers: 2")
+    assert main(asked) == 0 and trained[2:] == [False, True]
+    assert main([*asked, "--set", "brake_coast.pack.seed=5"]) == 0 and trained[4:] == [False, True]
+    assert kept.read_text() == "of other data", "this checkout is left alone"

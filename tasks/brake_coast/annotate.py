@@ -32,7 +32,7 @@ from tasks.yard.detector.look import Detector, Frame, ahead, threads
 from tasks.yard.detector.network import device_of, weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
-from tasks.yard.layouts import learnt
+from tasks.yard.layouts import seen
 from tasks.yard.layouts.images import decoded
 from tasks.yard.splits import NAMED
 from tasks.yard.step import BadInput, Context
@@ -151,12 +151,16 @@ def annotate_recording(
     return summary
 
 
-def seen_before(folders: Mapping[str, Path], train_detector: Path) -> dict[str, dict]:
+def seen_before(folders: Mapping[str, Path], detector: Path) -> dict[str, dict]:
     """{recording: the split it was in and how many of its pictures} of those that the detector has learnt from."""
-    learnt_from, found = learnt.read(train_detector), {}
+    learnt_from, found = seen.read(detector), {}
     for name, folder in folders.items():
-        names = (name, recording.description(folder)["group"])
-        split, pictures = learnt_from.of_drive(names, recording.images(folder).values())
+        about = recording.description(folder)
+        names = {name, about["group"]}
+        if about.get("layout") != "synth" and about.get("source"):
+            file = Path(about["source"]).name  # what others call a film, or its frames: trip.mp4, trip_mp4
+            names |= {file, file.replace(".", "_")}
+        split, pictures = learnt_from.of_drive(sorted(names), recording.images(folder).values())
         if split:
             found[name] = {"split": split, "pictures": pictures}
     return found
@@ -181,12 +185,12 @@ def run(
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
-    saw = seen_before(folders, train_detector) if params.weights is None else {}
+    saw = seen_before(folders, train_detector if params.weights is None else Path(params.weights).parent)
     if saw:
         log.warning("the detector has learnt from %d of the recordings: %s", len(saw), ", ".join(sorted(saw)[:NAMED]))
-        write_json(out / learnt.SAW, saw)
+        write_json(out / seen.SAW, saw)
     else:
-        (out / learnt.SAW).unlink(missing_ok=True)
+        (out / seen.SAW).unlink(missing_ok=True)
     keys = ("frames", "ok", "empty", "unreadable", "boxes", "boxes_beyond_limit")
     totals = {key: sum(summary[key] for summary in done.summaries.values()) for key in keys}
     return {"recordings": len(done.summaries), "quarantined": len(done.quarantined), **totals}

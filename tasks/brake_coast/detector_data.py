@@ -4,7 +4,7 @@ Reads    params.source: synth://highway?..., or a folder, archive or URL of Boxy
          that lists several of them; importers/ here and tasks/yard/layouts/ say what each holds
 Writes   detector_data/images/{train,val,test}/*.jpg, labels/{train,val,test}/*.txt, dataset.yaml, report.json
          detector_data/splits.json         which sequences are in each split (tasks/yard/splits.py)
-         detector_data/learnt_from.json    for pack, which tests on none of these (tasks/yard/layouts/learnt.py)
+         detector_data/learnt_from.json    for pack, which tests on none of these (tasks/yard/layouts/seen.py)
 Alone    python -m tasks brake_coast-detector_data
 
 Neighbouring frames of a drive are all but equal, so a sequence never lies in two splits; a source that comes split
@@ -33,7 +33,7 @@ from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
 from tasks.yard import splits
 from tasks.yard.files import write_json
-from tasks.yard.layouts import bringing, coco, groups, learnt, yolo, yolo_write
+from tasks.yard.layouts import bringing, coco, groups, seen, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
 from tasks.yard.layouts.images import SUFFIXES
 from tasks.yard.sources import local as sources
@@ -124,16 +124,18 @@ def split_of(
 
 
 def sequences_of(items: list[Labelled], by_name: bool, least: int, known: Mapping[str, str]) -> tuple[dict, bool]:
-    """({image: what must not be divided}, whether that is runs of neighbours: names show fewer than `least`)."""
+    """({image: what must not be divided}, whether that is runs of neighbours: names show, or showed, fewer than
+    `least`)."""
     sequences = {item.name: item.sequence for item in items}
-    if not by_name or len(set(sequences.values())) >= least:
-        return sequences, False
     stems = {item.name: Path(item.name).with_suffix("").as_posix() for item in items}
+    few = len(set(sequences.values())) < least
+    if not by_name or not (few or groups.were_runs(stems.values(), known)):
+        return sequences, False
     runs = groups.runs(stems.values(), known)
     log.warning(
-        "the names of the images show %d sequence(s) only: runs of neighbouring names are taken for sequences",
-        len(set(sequences.values())),
-    )
+        "the names of the images show %d sequence(s)%s: runs of neighbouring names are taken for sequences",
+        len(set(sequences.values())), " only" if few else ", but were divided before",
+    )  # fmt: skip
     return {name: runs[stem] for name, stem in stems.items()}, True
 
 
@@ -245,10 +247,10 @@ def make_dataset(
         broken, entries = labels.broken, len(labels.images) + len(labels.broken)
         check_broken(broken, entries, params)
         items, today = with_splits(labels, params, known, earlier)
-        pictures = {item.name: learnt.picture(item.path) for item, _ in items}
-        lost = learnt.copies((item.name, pictures[item.name], split) for item, split in items)
+        pictures = {item.name: seen.picture(item.path) for item, _ in items}
+        lost = seen.copies((item.name, pictures[item.name], split) for item, split in items)
         items = [(item, split) for item, split in items if item.name not in lost]
-        labels.remarks += learnt.remarks(lost)
+        labels.remarks += seen.remarks(lost)
         made = make_examples(items, params, out, ctx)
     broken |= {item.name: one.fault for (item, _), one in zip(items, made, strict=True) if one.fault is not None}
     check_broken(broken, entries, params)
@@ -293,6 +295,6 @@ def make_dataset(
     report["sequences"] = {sequence: ", ".join(mine) for sequence, mine in of.items()}
     write_json(out / "report.json", report | {key: value for key, value in options.items() if value})
     splits.write(out, splits.manifest(today, known))
-    learnt.write(out, today, ((pictures[item.name], split) for item, split in items))
+    seen.write(out, today, ((pictures[item.name], split) for item, split in items))
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in ("images", "boxes")}
     return {**metrics, "broken_entries": len(broken)}

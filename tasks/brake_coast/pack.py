@@ -29,7 +29,7 @@ from tasks.brake_coast.params import Pack
 from tasks.yard import splits as yard_splits
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import FULL_DISK, read_if_there, replacing, write_json
-from tasks.yard.layouts import learnt
+from tasks.yard.layouts import seen
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,6 @@ def assign(
     groups = groups_of(drives, params.window_frames, known) if drives else []
     if len(set(groups)) < len(splits.SPLITS):
         raise BadInput(too_few(drives, len(set(groups))) + reasons)
-    known = {**known, **{d: yard_splits.first_of([of, known.get(d, of)]) for d, of in in_detector.items()}}
     future = len(label.FUTURE)
     ends = [windows.window_starts(d.segment, params.window_frames) + params.window_frames - 1 for d in drives]
     last = [d.labels[end, :future] for d, end in zip(drives, ends, strict=True)]
@@ -103,6 +102,9 @@ def assign(
     sizes = np.array([len(end) for end in ends])
     shares = [getattr(params.shares, name) for name in splits.SPLITS]
     kept, remarks = yard_splits.kept(known, names_of(groups, drives))
+    for group, mine in members_of(groups, drives).items():
+        if learnt := [in_detector[name] for name in mine if name in in_detector]:
+            kept[group] = yard_splits.first_of([*learnt, kept.get(group, learnt[0])])
     chosen, error = splits.assign(groups, sizes, positives, labelled, shares, params.seed, kept)
     if kept:
         for split in splits.SPLITS:
@@ -148,11 +150,11 @@ def run(
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
                 left_out[name] = left_out[name].replace(str(step), step.name)
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
-    saw = read_if_there(annotate / learnt.SAW)
+    saw = read_if_there(annotate / seen.SAW)
     known = yard_splits.known(out, params.splits)
-    for name, seen in saw.items():
-        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, seen["pictures"])
-    in_detector = {name: seen["split"] for name, seen in saw.items()}
+    for name, of in saw.items():
+        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, of["pictures"])
+    in_detector = {name: of["split"] for name, of in saw.items()}
     groups, chosen, error, remarks = assign(drives, params, known, in_detector, reasons)
     for remark in remarks:
         log.warning("%s; %s", remark, yard_splits.how_to_redraw(out))
@@ -182,7 +184,11 @@ def run(
             "recordings": frames.recordings,
             "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
             "origins": {
-                drive.name: origins.origin(drive.name, {drive.group, group}, drive.name in pieces)
+                drive.name: origins.origin(
+                    drive.name,
+                    {group} if split == "test" and drive.group in torn else {drive.group, group},
+                    drive.name in pieces,
+                )
                 for drive, group, choice in zip(drives, groups, chosen, strict=True)
                 if choice == split
             },

@@ -13,7 +13,7 @@ from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
 from tasks.yard.tracking.champion import Comparison, Leader, Score, compared
 from tasks.yard.training.accelerator import accelerator
-from tasks.yard.training.learnt import Item, unseen
+from tasks.yard.training.learnt import unseen
 
 
 def challenger(data: Path) -> Leader | None:
@@ -32,12 +32,12 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
     """Each at its own threshold, both by the match radius of today's params, over the same draws.
 
     Raises `BadInput` if one has no threshold, cannot take the images or cells of today, or there is nobody to find in
-    frames that neither has learnt from.
+    frames that neither has learnt from, nor from their neighbours.
     """
-    held = scenes.of_split(scenes.load(data / "pack"), "test")
+    packed = scenes.load(data / "pack")
+    held = scenes.of_split(packed, "test")
     configs = {"the champion": load_network(champion)[1], "the challenger": load_network(challenger)[1]}
-    ids = [(scene.name, int(scene.frames[row])) for scene, row in held]
-    new = unseen([Item((name,), (frame, frame)) for name, frame in ids], configs, "test frames")
+    new = unseen(scenes.tested(packed, section.pack.guard_frames), configs, "test frames")
     frames = [frame for frame, kept in zip(held, new.kept, strict=True) if kept]
     if not any(len(matching.people_of(scene, row)) for scene, row in frames):
         raise BadInput(f"nobody to find in the {len(frames)} labelled frames of the test split")

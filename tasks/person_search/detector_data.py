@@ -35,7 +35,7 @@ from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
 from tasks.yard import splits
 from tasks.yard.files import read_json, replacing
-from tasks.yard.layouts import groups, keypoints, learnt, yolo, yolo_write
+from tasks.yard.layouts import groups, keypoints, seen, yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
 from tasks.yard.splits import SPLITS
 from tasks.yard.step import BadInput, Context
@@ -129,10 +129,12 @@ def with_splits(
     free = [example for example in examples if "train" not in there or example.split == "train"]
     group_of = {example: example.group for example in free}
     by, are_runs = "groups of one folder or sequence", False
-    if len(set(group_of.values())) <= len(lacking):
+    few = len(set(group_of.values())) <= len(lacking)
+    if few or groups.were_runs([example.name for example in free], known):
         runs = groups.runs((example.name for example in free), known)
         group_of, are_runs = {example: runs[example.name] for example in free}, True
-        by = f"runs of neighbouring names, as the names show {len({e.group for e in free})} sequence(s) only"
+        why = f"the names show {len({e.group for e in free})} sequence(s) only" if few else "they were divided before"
+        by = f"runs of neighbouring names, as {why}"
         log.warning("%s: %s made from %s", dataset, " and ".join(lacking), by)
     if len(set(group_of.values())) <= len(lacking):
         raise BadInput(f"{dataset}: {len(free)} labelled images to make {' and '.join(lacking)} from; add some")
@@ -164,13 +166,13 @@ def with_splits(
 
 def copies(split_of: Mapping[Example, str], download: Path) -> dict[str, str]:
     """{name of an image: why it is left out} of those that another split, or a camera that is searched, shows too."""
-    pictures = {example: learnt.picture(example.image) for example in split_of}
-    same = learnt.copies((example.name, pictures[example], split) for example, split in split_of.items())
+    pictures = {example: seen.picture(example.image) for example in split_of}
+    same = seen.copies((example.name, pictures[example], split) for example, split in split_of.items())
     lost = {name: f"the same bytes are in {split} too" for name, split in same.items()}
-    mine = learnt.Learnt(pictures={pictures[e]: split for e, split in split_of.items() if split in learnt.LEARNT})
-    searched = {learnt.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
+    mine = seen.Seen(pictures={pictures[e]: split for e, split in split_of.items() if split in seen.LEARNT})
+    searched = {seen.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
     for example, split in split_of.items():
-        if split in learnt.LEARNT and (frame := searched.get(pictures[example])):
+        if split in seen.LEARNT and (frame := searched.get(pictures[example])):
             lost[example.name] = f"the same bytes as {frame.relative_to(download).as_posix()}, which is searched"
     return lost
 

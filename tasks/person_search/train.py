@@ -121,8 +121,15 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
     made = {"name": network, "identities": int(identity.max()) + 1, "embedding": params.embedding}
     torch.manual_seed(params.engine.seed)
     model = build(**made)
+    dataset = read_json(pack / "dataset_config.json")
+    before = {}
     if params.weights is not None:
         weights.load_into(model, Path(params.weights))
+        before = weights.learnt_before(Path(params.weights))
+    tested = dataset["identities"].get("test", [])
+    if known := [who for who in tested if who in before]:
+        told = f"{len(known)} of the {len(tested)} test people"
+        log.warning("%s has learnt from %s: scores on test say too much", params.weights, told)
     model = with_common_statistics(model.to(memory_format=torch.channels_last))
     of = params.loss
 
@@ -133,7 +140,6 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
             label_smoothing=of.label_smoothing, margin=of.margin, everyone=gathered,
         )  # fmt: skip
 
-    dataset = read_json(pack / "dataset_config.json")
     files = [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
     files += [file_hash(Path(params.weights))] if params.weights is not None else []
     return engine.Job(
@@ -145,7 +151,9 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
         config={
             "network": made, "height_px": train.images.shape[1], "width_px": train.images.shape[2],
             "mean": list(crops.MEAN), "std": list(crops.STD), "datasets": dataset["datasets"],
-            "learnt": learnt_from(Item((who,)) for split in ("train", "val") for who in dataset["identities"][split]),
+            "learnt": learnt_from(
+                (Item((who,)) for split in ("train", "val") for who in dataset["identities"][split]), before
+            ),
         },
         fingerprint=digest(
             network, params.model_dump(mode="json", exclude={"networks"}), machine.model_dump(), files, code

@@ -17,12 +17,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks.yard import params
+from tasks.yard import params, splits
 from tasks.yard.files import digest, file_hash, read_if_there, write_json
 from tasks.yard.step import BadInput
 from tests.figures import tables
 from tests.figures.measured import LAST, LINES
 
+CODE = (".py", ".yaml")  # what numbers hang on; the networks of detectors are .yaml files
 RESULTS, SCRATCH, README = Path("docs/figures"), Path(".trainyard/figures"), Path("README.md")
 
 
@@ -88,10 +89,15 @@ def measure(line: str, chosen: argparse.Namespace, root: Path) -> None:
     copied(line, root)
     params.set_values(chosen.set, root / "params.yaml")
     file = result_file(line, chosen)
-    code = [file_hash(path) for part in ("tasks", "models") for path in sorted(Path(part).rglob("*.py"))]
+    code = [
+        file_hash(path) for part in ("tasks", "models") for path in sorted(Path(part).rglob("*")) if path.suffix in CODE
+    ]
     asked = params.load(root / "params.yaml").model_dump(mode="json", include={line, "yard"})
     asked[line]["train"]["engine"].pop("seed")
     of = digest(code, asked)
+    if read_if_there(file).get("of") != of:
+        for stale in (root / "data" / line).glob(f"*/{splits.FILE}"):
+            stale.unlink()  # the splits of a fresh checkout, and not those that earlier code or data have left behind
     for seed in chosen.seeds:
         known = read_if_there(file)
         seeds = known.get("seeds", {}) if known.get("of") == of else {}

@@ -1,7 +1,8 @@
 """By which names a recording is known again when the splits are other ones: its own, that of its day or trip, and of a
 piece that of the drive it was cut from, with its place in time.
 
-pack writes them into dataset_config.json: splits/<split>/origins = {recording: {"names": [...], "piece": bool}}.
+pack writes them into dataset_config.json: splits/<split>/origins = {recording: {"names": [...], "piece": bool}}. Of a
+day whose drives are divided a test drive does not bear the name: others of that day are learnt from, a guard away.
 """
 
 from __future__ import annotations

@@ -112,6 +112,20 @@ def of_split(scenes: Sequence[Scene], split: str) -> list[tuple[Scene, int]]:
     return [(scene, int(row)) for scene in scenes for row in scene.rows(split)]
 
 
+def tested(scenes: Sequence[Scene], guard: int) -> list[Item]:
+    """One of each frame of `of_split(scenes, "test")`, with the `guard` labelled frames on either side that show nearly
+    the same; fewer where today's own splits are nearer to each other."""
+    found = []
+    for scene in scenes:
+        labelled, mine = scene.frames[scene.labelled], scene.frames[scene.rows("test")]
+        others = scene.frames[np.concatenate([scene.rows("train"), scene.rows("val")])]
+        step = int(np.median(np.diff(labelled))) if len(labelled) > 1 else 1
+        nearest = min((int(np.abs(others - frame).min()) for frame in mine if len(others)), default=None)
+        around = guard * step if nearest is None else min(guard * step, nearest - 1)
+        found += [Item((scene.name,), (int(frame) - around, int(frame) + around)) for frame in mine]
+    return found
+
+
 def parts(scenes: Sequence[Scene]) -> list[Item]:
     """What training and validation are made from: of each scene its runs of frames, from the first to the last one."""
     found = []

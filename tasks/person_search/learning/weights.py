@@ -18,6 +18,7 @@ from models.person_search.factory import HEAD, build
 from models.person_search.variants import NETWORKS
 from tasks.yard.files import file_hash
 from tasks.yard.step import BadInput
+from tasks.yard.training.learnt import Learnt
 
 UNDER = ("state_dict", "model")
 WRAPPER = "module."  # what nn.DataParallel puts before every name
@@ -41,15 +42,26 @@ def hash_of(path: Path) -> str:
         raise missing(path) from None
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, on the CPU, by name. Raises `BadInput` where there are none."""
+def _loaded(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(SCALARS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise missing(path) from None
     except Exception as error:  # on a file of another kind torch's reader fails in any way, from KeyError to EOFError
         raise BadInput(f"{path}: not a file of weights that torch can read safely ({type(error).__name__})") from None
+
+
+def learnt_before(path: Path) -> Learnt:
+    """What the network of a file has learnt from, as a best.pt of this line tells it; nothing if it does not."""
+    state = _loaded(path)
+    config = state.get("config") if isinstance(state, dict) else None
+    return (config.get("learnt") if isinstance(config, dict) else None) or {}
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU, by name. Raises `BadInput` where there are none."""
+    state = _loaded(path)
     for key in UNDER:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -6,7 +6,7 @@ Reads    a YOLO dataset: images/, labels/ and dataset.yaml, and learnt_from.json
 Writes   best.pt        weights of the epoch with the best validation score, for any ultralytics tool
          epochs/*.pt    the weights of every `save_period`th epoch, if there is one
          metrics.json   mAP50, mAP50-95, precision and recall on the validation and the held-out split
-         learnt_from.json    which sequences and pictures it has learnt from (layouts/learnt.py)
+         learnt_from.json    which sequences and pictures it, or what it started from, has learnt from (layouts/seen.py)
          history.jsonl  one record an epoch
          curves.png, samples.png
          unfinished/    while it trains: a killed run goes on after its last whole epoch
@@ -32,7 +32,7 @@ from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.trainer import EPOCHS, IMAGES, train, view
 from tasks.yard.detector.weather import EFFECTS, Weather
 from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
-from tasks.yard.layouts import learnt, yolo_write
+from tasks.yard.layouts import seen, yolo_write
 from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
@@ -77,10 +77,11 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
     parameters = sum(weight.numel() for weight in load_network(start).parameters())
     with replacing(out / "best.pt") as temporary:
         shutil.copyfile(start, temporary)
-    for stale in ("history.jsonl", "curves.png", "samples.png", learnt.FILE):
+    for stale in ("history.jsonl", "curves.png", "samples.png"):
         (out / stale).unlink(missing_ok=True)
     for stale in (EPOCHS, "unfinished"):
         shutil.rmtree(out / stale, ignore_errors=True)
+    seen.pass_on(out, start.parent)
     write_json(out / "metrics.json", {"epochs": 0, "parameters": parameters, "handed_over": weights, "reason": reason})
     log.info("%s handed over untrained: %s", weights, reason)
     return {"epochs": 0}
@@ -182,7 +183,7 @@ def run(
     best_epoch = max(history, key=lambda record: record["fitness"])["epoch"]
     counts = {"epochs": len(history), "best_epoch": best_epoch, "parameters": model.parameters}
     write_json(out / "metrics.json", metrics | counts)
-    learnt.pass_on(dataset, out)
+    seen.pass_on(out, dataset, Path(start).parent)
     shutil.rmtree(work)
     for split, score in scores.items():
         log.info("%s: mAP50 %.3f, mAP50-95 %.3f on %d images", split, score.map50, score.map50_95, score.images)

@@ -92,11 +92,11 @@ def groups(stems: Iterable[str]) -> dict[str, str]:
     return {stem: of_trips.get(stem) or group_of(stem) for stem in known}
 
 
-def runs(names: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
+def runs(names: Iterable[str], before: Collection[str] = ()) -> dict[str, str]:
     """Neighbouring names together, copies of one picture too: for those that show too few groups.
 
-    A run is called as its first and last picture. Those of `before` stay as they were; what has come since, between two
-    of them or behind, is a run each.
+    A run is called as its first and last picture. Those of `before` stay as they were; of what has come since, between
+    two of them or behind, each group is a run.
     """
     ordered = sorted(names, key=lambda name: (natural(picture_of(name)), name))
     pictures = list(dict.fromkeys(map(picture_of, ordered)))
@@ -110,7 +110,7 @@ def runs(names: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
 
     parts = 1 if any(map(known, pictures)) else min(RUNS, len(pictures))
     run_of: dict[str, str] = {}
-    for run, stretch in groupby(pictures, key=known):
+    for (run, _), stretch in groupby(pictures, key=lambda picture: (known(picture), parts == 1 and group_of(picture))):
         some = list(stretch)
         if run is not None:
             run_of |= dict.fromkeys(some, run)
@@ -119,6 +119,11 @@ def runs(names: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
             mine = [picture for place, picture in enumerate(some) if place * parts // len(some) == number]
             run_of |= dict.fromkeys(mine, f"{mine[0]}{TO}{mine[-1]}")
     return {name: run_of[picture_of(name)] for name in ordered}
+
+
+def were_runs(names: Iterable[str], before: Collection[str]) -> bool:
+    """Were some of them cut into runs? Then they stay so, however many groups their names show by now."""
+    return not set(runs(names, before).values()).isdisjoint(before)
 
 
 def guard(run_of: Mapping[str, str], split_of: Mapping[str, str], images: int) -> set[str]:

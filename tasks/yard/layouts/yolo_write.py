@@ -24,14 +24,20 @@ JPEG_QUALITY = 95  # a second compression should add nothing to the first
 
 @contextmanager
 def replacing_all(out: Path) -> Iterator[Path]:
-    """A folder to write a dataset into. It takes the place of all that is in `out` once the block has ended well."""
+    """A folder to write a dataset into. It takes the place of all that is in `out` once the block has ended well.
+
+    Files first, each in one step: whenever it is killed, there is a splits.json for the next run.
+    """
     new = out / f"new{UNFINISHED}"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
         yield new
+        files = {path.name for path in new.iterdir() if path.is_file()}
+        for name in files:
+            (new / name).replace(out / name)
         for path in out.iterdir():
-            if path != new:
+            if path.name not in files and path != new:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         for path in new.iterdir():
             path.rename(out / path.name)

@@ -44,9 +44,12 @@ class Unseen:
     words: str  # "3 of 5 test drives (the others ...)"
 
 
-def learnt_from(items: Iterable[Item]) -> Learnt:
-    """The record that goes into a checkpoint. A name that is learnt from as a whole once is so for good."""
-    found: Learnt = {}
+def learnt_from(items: Iterable[Item], before: Learnt | None = None) -> Learnt:
+    """The record that goes into a checkpoint. A name that is learnt from as a whole once is so for good.
+
+    `before`: the record of the network that training started from.
+    """
+    found: Learnt = {name: None if spans is None else list(spans) for name, spans in (before or {}).items()}
     for item in items:
         for name in item.names:
             known = found.setdefault(name, [])

@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import DetectionModel
 from tasks.brake_coast.formats import recording
 from tasks.yard.detector.network import save_network
 from tasks.yard.files import write_json
-from tasks.yard.layouts import learnt
+from tasks.yard.layouts import seen
 from tests.tasks.brake_coast.drives import REPO, START_MS
 
 NETWORK = REPO / "models/brake_coast/highway.yaml"
@@ -45,8 +45,8 @@ def write_dataset(root: Path, train: int = 24, val: int = 8, test: int = 8) -> P
             (labels / f"{index:03d}.txt").write_text("".join(f"0 {x} {y} {w} {h}\n" for x, y, w, h in boxes))
     description = {split: f"images/{split}" for split in ("train", "val", "test")} | {"names": {0: "vehicle"}}
     (root / "dataset.yaml").write_text(yaml.safe_dump(description))
-    images = [(learnt.picture(image), image.parent.name) for image in sorted((root / "images").rglob("*.jpg"))]
-    learnt.write(root, [], images)
+    images = [(seen.picture(image), image.parent.name) for image in sorted((root / "images").rglob("*.jpg"))]
+    seen.write(root, [], images)
     return root
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.brake_coast import annotate
 from tasks.yard.detector.look import ahead
-from tasks.yard.layouts import images, learnt
+from tasks.yard.layouts import images, seen
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.yard import killed
@@ -89,12 +89,18 @@ def test_drives_that_the_detector_has_learnt_from_are_named(tmp_path, weights, c
         scenes.write_recording(tmp_path / "download", name, frames=frames)
     shutil.copytree(weights.parent, tmp_path / "train_detector")
     image = min((tmp_path / "download/b-1").glob("*.jpg"))
-    learnt.write(tmp_path / "train_detector", [("c-1", "val"), ("d-1", "test")], [(learnt.picture(image), "train")])
+    seen.write(tmp_path / "train_detector", [("c-1", "val"), ("d-1", "test")], [(seen.picture(image), "train")])
     inputs = {step: tmp_path / step for step in ("download", "train_detector")}
     annotate.run(drives.section("annotate", **SIGHTED), tmp_path / "annotate", **inputs)
     saw = json.loads((tmp_path / "annotate/detector_saw.json").read_text())
     assert saw == {"b-1": {"split": "train", "pictures": 1}, "c-1": {"split": "val", "pictures": 0}}
     assert "the detector has learnt from 2 of the recordings: b-1, c-1" in caplog.text
+    about = json.loads((tmp_path / "download/d-1/recording.json").read_text())
+    (tmp_path / "download/d-1/recording.json").write_text(json.dumps({**about, "source": "films/trip.mp4"}))
+    seen.write(tmp_path / "train_detector", [("trip_mp4", "train")], [])  # as Roboflow calls the frames of a film
+    annotate.run(drives.section("annotate", **SIGHTED), tmp_path / "annotate", **inputs)
+    saw = json.loads((tmp_path / "annotate/detector_saw.json").read_text())
+    assert saw == {"d-1": {"split": "train", "pictures": 0}}
     own = {"weights": str(weights)}  # of a detector that was trained elsewhere nobody knows
     annotate.run(drives.section("annotate", **SIGHTED, **own), tmp_path / "annotate", **inputs)
     assert not (tmp_path / "annotate/detector_saw.json").exists()

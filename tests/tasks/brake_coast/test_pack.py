@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from tasks.brake_coast import label, pack
 from tasks.brake_coast.formats import windows
+from tasks.brake_coast.learning import origins
 from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
+from tasks.yard.training.learnt import learnt_from, unseen
 from tests.tasks.brake_coast import drives
 
 pytestmark = pytest.mark.slow
@@ -170,6 +172,13 @@ def test_drives_split_one_by_one_stay_so_when_a_third_day_comes(tmp_path):
     packed(tmp_path)
     assert config(tmp_path)["split_by"] == "recording"
     assert all(first[split] <= held(tmp_path)[split] for split in SPLITS)
+    of = {
+        split: origins.items(windows.load(tmp_path / f"pack/{split}.h5"), config(tmp_path)["splits"][split])
+        for split in SPLITS
+    }
+    network = {"learnt": learnt_from([*of["train"], *of["val"]])}
+    assert {"day 0", "day 1"} & set(network["learnt"])
+    assert unseen(of["test"], {"the challenger": network}, "test drives").kept.all(), "it can be judged here"
 
 
 def test_copies_that_come_to_light_are_no_longer_tested_on(tmp_path, caplog):
@@ -185,15 +194,22 @@ def test_copies_that_come_to_light_are_no_longer_tested_on(tmp_path, caplog):
     assert "belongs together and was divided" in caplog.text
 
 
-def test_what_the_detector_has_learnt_from_is_not_tested_on(tmp_path, caplog):
+@pytest.mark.parametrize("drawn_anew", [True, False])
+def test_what_the_detector_has_learnt_from_is_not_tested_on(tmp_path, caplog, drawn_anew):
     yard(tmp_path, dict.fromkeys(NAMES))
     packed(tmp_path)
     tested = min(held(tmp_path)["test"])
     write_json(tmp_path / "annotate/detector_saw.json", {tested: {"split": "train", "pictures": 7}})
-    (tmp_path / "pack/splits.json").unlink()
+    more = [f"2025-04-{day:02}_10-00-00" for day in range(6, 9)]  # without them nothing would be left to test on
+    yard(tmp_path, {
+        name: drives.drive(seed=seed, start_ms=drives.START_MS + seed * DAY_MS) for seed, name in enumerate(more, 5)
+    })  # fmt: skip
+    if drawn_anew:
+        (tmp_path / "pack/splits.json").unlink()
     packed(tmp_path)
     assert tested in held(tmp_path)["train"] and held(tmp_path)["test"]
     assert f"{tested} is not tested on: the detector has learnt from it (7 pictures)" in caplog.text
+    assert "belongs together and was divided" not in caplog.text
 
 
 def test_the_same_input_gives_the_same_bytes(plain):

@@ -197,7 +197,7 @@ def test_where_people_always_stand_the_blind_guess_is_right(project):
     """Two places in training, one of them taken in validation: one guess is best there."""
     scene = tiny_scene(project[0])
     here, there = [1.0, 2.05, 1.5], [2.0, 4.35, 2.5]
-    people = {"train": [here, here, there], "val": [here], "test": [here, there]}
+    people = {"train": [here, here, there], "val": [here], "test": [here, there], "guard": [there] * 9}
     scene = replace(scene, people=tuple(np.array(people[str(split)]) for split in scene.split))
     frames = {split: scenes.of_split([scene], split) for split in scenes.SPLITS}
     decode = Decode(**section("train").decode.model_dump())
@@ -279,7 +279,7 @@ def test_ten_frames_are_judged_and_said_to_be_worth_little(tmp_path, name):
     write_pack(tmp_path, val=0.1, test=0.1, ten={"frames": 10})
     write_network(tmp_path, "loud", name, threshold=LOUD)
     flat, details = evaluated(tmp_path)
-    assert details["frames"] == {"train": 8, "val": 1, "test": 1}
+    assert details["frames"] == {"train": 4, "val": 1, "test": 1}  # two guards of 2: training keeps half of its 8
     assert details["runs"]["loud"]["intervals"] == dict.fromkeys(METRICS)
     assert flat["test/loud/moda"] == details["runs"]["loud"]["moda"] is not None
     assert "1 test frame of 1 scene: the numbers are worth little." in details["remarks"]
@@ -335,7 +335,7 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_pa
     shutil.copytree(root / "pack", tmp_path / "pack")
     loud, silent = root / "train/loud/best.pt", write_network(tmp_path, "silent", threshold=SILENT) / "best.pt"
     details["runs"]["loud"]["moda"] = 0.9
-    for best, why in ((0.9, None), (0.0, "its MODA on validation is 0.000, no better than 0.000 of ")):
+    for best, why in ((0.9, None), (0.0, "its MODA on validation is 0.000, no better than ")):
         details["runs"]["loud"]["validation"]["moda"] = best
         write_json(tmp_path / "evaluate/details.json", details)
         leader = champion.challenger(tmp_path)
@@ -351,6 +351,12 @@ def test_the_challenge_is_over_the_same_draws_of_the_same_frames(project, tmp_pa
     old = {"held-out": None}  # its whole test scene was in training once
     part = compare(loud, write_network(tmp_path, "old", threshold=SILENT, learnt=old) / "best.pt", root)
     assert {of.split("/")[0] for of in part.groups} == {"first"} and "test frames (they have learnt" in part.metric
+    first = next(scene for scene in scenes.load(root / "pack") if scene.name == "first")
+    held = first.frames[first.rows("test")]
+    before = int(2 * held[0] - held[1])  # the labelled frame before the first
+    beside = {"held-out": None, "first": [[before, before]]}
+    part = compare(loud, write_network(tmp_path, "beside", threshold=SILENT, learnt=beside) / "best.pt", root)
+    assert len(part.groups) == len(held) - 2, "a neighbour is nearly the same picture; today's guard is of two frames"
     old = {"held-out": None, "first": [[0, 10**9]]}
     with pytest.raises(BadInput, match=r"no verdict: of \d+ test frames none is left"):
         compare(loud, write_network(tmp_path, "older", learnt=old) / "best.pt", root)

@@ -136,6 +136,13 @@ def test_groups_keep_their_split_when_others_come(tmp_path):
         now = images(tmp_path / "of_film")
         before = now if not more else before
     assert all(set(before[split]) <= set(now[split]) for split in before)
+    several = [f"{drive}_{n:06d}" for drive in ("b", "c", "d") for n in range(9)]
+    dataset = detector(tmp_path / "of_film", yolo(source, {"train": [*(f"{n:06d}" for n in range(60)), *several]}))
+    assert "as they were divided before" in dataset["datasets"]["film"]["how"]
+    now = images(tmp_path / "of_film")
+    assert all(set(before[split]) <= set(now[split]) for split in before), "what was cut into runs stays so"
+    mine = [{split for split in now for stem in now[split] if f"__{drive}_" in stem} for drive in ("b", "c", "d")]
+    assert all(len(splits) == 1 for splits in mine), "of what has come since a sequence is one run"
 
 
 def test_an_image_that_is_judged_on_or_searched_is_not_learnt_from(tmp_path):

@@ -154,10 +154,21 @@ def test_training_sees_images_that_augment_has_changed(pack, tmp_path):
     assert same(weights_of(tmp_path / "plain"), weights_of(tmp_path / "twice"))
 
 
-def test_what_training_started_from_stays_beside_what_became_of_it(trained, pack, tmp_path):
-    source, changes = trained[0] / "best.pt", {"engine": {"epochs": 1}}
+def test_what_training_started_from_stays_beside_what_became_of_it(trained, pack, tmp_path, caplog):
+    changes = {"engine": {"epochs": 1}}
     assert not (trained[0] / "start.pt").exists()
+    state = torch.load(trained[0] / "best.pt", weights_only=True)
+    state["config"]["learnt"]["old:7"] = None
+    source = tmp_path / "older.pt"
+    torch.save(state, source)
+    pack = Path(shutil.copytree(pack, tmp_path / "pack"))
+    about = json.loads((pack / "dataset_config.json").read_text())
+    about["identities"]["test"] = ["old:7", "old:8"]
+    (pack / "dataset_config.json").write_text(json.dumps(about))
     run(settings(**changes, weights=str(source)), tmp_path, network=NAME, pack=pack)
+    config = embed.load_network(tmp_path / "best.pt")[1]
+    assert {"old:7", *embed.load_network(trained[0] / "best.pt")[1]["learnt"]} == set(config["learnt"])
+    assert "has learnt from 1 of the 2 test people" in caplog.text
     begun, config = embed.load_network(tmp_path / "start.pt")
     assert same(begun.state_dict(), weights_of(trained[0], "best")) and config == embed.load_network(source)[1]
     assert not same(begun.state_dict(), weights_of(tmp_path, "best"))

@@ -186,7 +186,8 @@ def test_without_images_to_train_on_the_given_weights_are_handed_over(tiny, trai
     with pytest.raises(BadInput, match=r"the source holds crops only.*train_detector\.weights = None"):
         train(data, out)
     assert train(data, out, weights=str(trained / "best.pt")) == {"epochs": 0}
-    assert sorted(contents(out)) == ["best.pt", "metrics.json"]
+    assert sorted(contents(out)) == ["best.pt", "learnt_from.json", "metrics.json"]
+    assert (out / "learnt_from.json").read_bytes() == (trained / "learnt_from.json").read_bytes()
     assert (out / "best.pt").read_bytes() == (trained / "best.pt").read_bytes()
     assert json.loads((out / "metrics.json").read_text())["reason"] == "the source holds crops only"
 

@@ -58,6 +58,12 @@ def test_runs_stay_when_pictures_come_and_are_a_guard_apart():
     then = groups.runs([*names, "0021", "100", "101"], first.values())
     assert first.items() <= then.items()
     assert then["100"] == then["101"] == "100 to 101" and then["0021"] == "020 to 023"
+    of_others = [f"{drive}_{n}" for drive in ("a", "b") for n in range(9)]
+    assert set(groups.runs([*names, *of_others], first.values()).values()) - set(first.values()) == {
+        "a_0 to a_8", "b_0 to b_8",
+    }  # fmt: skip
+    assert groups.were_runs([*names[:5], *of_others], set(first.values()))
+    assert not groups.were_runs(of_others, set(first.values()))
     splits = {run: "test" if run == "020 to 023" else "train" for run in first.values()}
     assert groups.guard(first, splits, 5) == {"019", "024"}  # a quarter of a run, of those to train on
     assert groups.guard(first, dict.fromkeys(splits, "train"), 5) == set()

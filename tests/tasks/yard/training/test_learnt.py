@@ -42,4 +42,5 @@ def test_a_drive_that_is_cut_in_other_places_is_known_by_its_times():
     assert kept(pieces, {"learnt": learnt}, apart=15)[0] == [False, True, True, False, True]
     whole = [Item(("trip", "friday")), Item(("other",)), Item(("third",))]
     assert kept(whole, {"learnt": learnt})[0] == [False, True, True]
+    assert learnt_from([Item(("trip",), (0, 100)), Item(("a",))], before=learnt) == {**learnt, "a": None}
     assert learnt_from([Item(("trip",), (0, 9)), Item(("trip",)), Item(("trip",), (5, 7))]) == {"trip": None}

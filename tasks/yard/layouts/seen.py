@@ -8,19 +8,19 @@ frame that a program wrote anew is another one.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.yard.files import file_hash, read_if_there, replacing, write_json
+from tasks.yard.files import file_hash, read_if_there, write_json
 from tasks.yard.splits import SPLITS, first_of
 
 FILE = "learnt_from.json"
 SAW = "detector_saw.json"  # of the step that uses the detector: which recordings of today it has learnt from
 LEARNT = ("train", "val")  # the best epoch is chosen by val
+KINDS = ("sequences", "pictures")
 
 
 def picture(file: Path) -> str:
@@ -28,7 +28,7 @@ def picture(file: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class Seen:
     sequences: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ def remarks(lost: Mapping[str, str]) -> list[str]:
 def write(folder: Path, sequences: Iterable[tuple[str, str]], pictures: Iterable[tuple[str, str]]) -> None:
     """(name, split) of each sequence, (`picture`, split) of each picture."""
     found: dict[str, dict[str, str]] = {}
-    for what, pairs in (("sequences", sequences), ("pictures", pictures)):
+    for what, pairs in zip(KINDS, (sequences, pictures), strict=True):
         of: dict[str, str] = {}
         for name, split in pairs:
             if split in LEARNT:
@@ -79,15 +79,17 @@ def write(folder: Path, sequences: Iterable[tuple[str, str]], pictures: Iterable
     write_json(folder / FILE, found)
 
 
-def read(folder: Path) -> Learnt:
+def read(folder: Path) -> Seen:
     said: dict[str, Any] = read_if_there(folder / FILE)
-    return Learnt(**said)
+    return Seen(**said)
 
 
-def pass_on(source: Path, folder: Path) -> None:
-    """Bring the file into another step's folder; none there, none here."""
-    if not (source / FILE).exists():
+def pass_on(folder: Path, *sources: Path) -> None:
+    """Bring what the files in other folders say, of a dataset and of the weights that training started from, into that
+    of a detector; none there, none here."""
+    told = [read(source) for source in sources if (source / FILE).exists()]
+    if not told:
         (folder / FILE).unlink(missing_ok=True)
         return
-    with replacing(folder / FILE) as temporary:
-        shutil.copyfile(source / FILE, temporary)
+    sequences, pictures = ([pair for of in told for pair in getattr(of, what).items()] for what in KINDS)
+    write(folder, sequences, pictures)
