@@ -36,7 +36,7 @@ def test_make_bench_knows_every_benchmark_and_stays_below_25_minutes():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_each_goes_through(name, capsys):
-    """In this process, as `python -m tests.benchmarks --tiny <name>` does: imports take longest."""
+    """In this process, as one by one under `python -m tests.benchmarks`: imports take longest."""
     importlib.import_module(f"tests.benchmarks.{name}").main(tiny=True)
     said = capsys.readouterr().out
     assert re.search(EXPECTED[name], said), said
