@@ -11,7 +11,8 @@ from models.brake_coast.layers import Attention, Dropout
 
 class LSTMDecoder(nn.Module):
     """Torch's LSTM. In training on a CPU its layers are called one by one, as torch itself does there, with our dropout
-    between them instead of torch's, which draws a number a value."""
+    between them instead of torch's, which draws a number a value. Not under torch.compile: it leaves nn.LSTM alone, but
+    traces into its layers and unrolls their steps, which is slow."""
 
     def __init__(self, hidden: int, layers: int, heads: int, dropout: float):
         super().__init__()
@@ -20,7 +21,7 @@ class LSTMDecoder(nn.Module):
         self.drop = Dropout(between)
 
     def forward(self, steps: Tensor) -> Tensor:
-        if not self.training or not steps.is_cpu or not self.drop.rate:
+        if not self.training or not steps.is_cpu or not self.drop.rate or torch.compiler.is_compiling():
             return self.lstm(steps)[0][:, -1]
         start = steps.new_zeros(1, steps.shape[0], self.lstm.hidden_size)
         steps = steps.transpose(0, 1)

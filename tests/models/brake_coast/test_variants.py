@@ -152,6 +152,12 @@ def test_an_lstm_called_layer_by_layer_is_torchs():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_a_compiled_lstm_is_torchs_own_which_the_compiler_leaves_alone():
+    decoder = LSTMDecoder(8, 2, 2, 0.15)
+    decoder.drop.forward = None  # the layers one by one would be unrolled, step after step
+    assert torch.compile(decoder, backend="eager")(torch.randn(2, 3, 8)).shape == (2, 8)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_in_bfloat16_on_a_cpu_is_that_in_float32(masked):
     """Only what goes in and comes out is rounded: torch's own kernel rounds within, and its gradient is slow."""
