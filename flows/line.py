@@ -39,7 +39,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import environment, lock, notify, parameters, results, worker
 from flows.environment import STATE
-from flows.graph import NOT_IN_CACHE, Graph
+from flows.graph import Graph
 from tasks.yard import ending
 from tasks.yard import params as params_file
 from tasks.yard import stage as stages
@@ -118,9 +118,6 @@ class LineRun:
             return Cancelled(name=IN_VAIN, message="what it is for cannot be finished, because another stage failed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
-            if all(reason.endswith(NOT_IN_CACHE) for reason in reasons) and self.graph.is_unrecorded(name):
-                self.graph.record(name)
-                return Completed(name="Recorded", message="made before, but not recorded: the disk was full")
             if name in self.forced:
                 self.graph.discard(name)
             elif not watch.is_open(stage) and self.graph.restore(name):
