@@ -223,18 +223,27 @@ class Graph:
 
     def _record(self, stage: PipelineStage) -> None:
         stage.save()
+        with self._into_cache(stage.outs):
+            try:
+                stage.commit()
+            finally:  # also of what the cache did not take: the next `pull` hands it over
+                stage.dump(update_pipeline=False)
+
+    @contextmanager
+    def _into_cache(self, outs: list[Output]) -> Iterator[None]:
+        """Raises `BadInput` if the cache lacks some of the outs after the block: on a full disk DVC mostly goes on as
+        if they were there."""
         try:
-            stage.commit()
-        except OSError as error:  # some of what fails for want of room DVC raises, some it passes over: see below
+            yield
+        except OSError as error:
             if error.errno not in FULL_DISK:
                 raise
-        stage.dump(update_pipeline=False)
-        if any(out.use_cache and out.changed_cache() for out in stage.outs):  # DVC itself goes on as if it were there
+        if lacking := [out for out in outs if out.use_cache and out.changed_cache()]:
             cache = self.repo.cache.local_cache_dir
             room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
             raise BadInput(
-                f"{stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make room, or "
-                "move it by `dvc cache dir`, and run again: what it made is kept, and then goes there"
+                f"{lacking[0].stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make "
+                "room, or move it by `dvc cache dir`, and run again: what it made is kept, and then only recorded"
             )
 
     def discard(self, name: str) -> None:
@@ -250,7 +259,8 @@ class Graph:
         with self.locked():
             for out in [out for stage in self.stages.values() for out in stage.outs]:
                 if out.hash_info and out.changed_cache() and out.exists and out.get_hash() == out.hash_info:
-                    out.commit(relink=False)  # the cache was full or cleared, or the data were copied without it
+                    with self._into_cache([out]):  # it was full or cleared, or the data were copied without it
+                        out.commit(relink=False)
             if remote.is_configured(self.repo):
                 remote.fetch(self.repo, self.stages.values())
             for name, stage in self.stages.items():
