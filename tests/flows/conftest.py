@@ -141,7 +141,7 @@ def api(shared: Path) -> Iterator[str]:
             holding = os.open(home / "stdin", os.O_WRONLY)
             os.set_blocking(read, True)
             number = environment.free_port()
-            _start_server(home, number, read)
+            start_server(home, number, read)
             os.close(read)
             port.write_text(str(number))
         else:
@@ -150,7 +150,7 @@ def api(shared: Path) -> Iterator[str]:
     os.close(holding)
 
 
-def _start_server(home: Path, port: int, stdin: int) -> None:
+def start_server(home: Path, port: int, stdin: int) -> None:
     settings = {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

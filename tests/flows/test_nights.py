@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from flows import nights
+import pytest
+
+from flows import environment, nights
+from tests.flows.conftest import start_server
 from tests.flows.waiting import wait_until
 
 DUE = datetime(2026, 1, 5, 3, tzinfo=UTC)  # over: Prefect plans nothing in the past
 SINCE, PATIENCE = DUE - timedelta(hours=5), timedelta(minutes=15)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server that no other test uses: while a run runs, no night is missed."""
+    home, port, (read, write) = tmp_path_factory.mktemp("prefect"), environment.free_port(), os.pipe()
+    start_server(home, port, read)
+    os.close(read)
+    yield f"http://127.0.0.1:{port}/api"
+    os.close(write)
 
 
 def ask(api: str, path: str, body: dict) -> dict:

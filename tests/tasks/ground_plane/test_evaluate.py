@@ -52,7 +52,7 @@ def evaluated(root: Path, out: str = "evaluate", anew: bool = True) -> tuple[dic
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
-    write_pack(root, **UNITS)
+    write_pack(root, guard_frames=10, **UNITS)
     write_network(root, "loud", threshold=LOUD)
     flat, details = evaluated(root)
     return root, flat, details
@@ -276,7 +276,7 @@ def test_same_input_same_bytes_and_nothing_stale(project, tmp_path):
 
 @pytest.mark.parametrize("name", ["small-mean_max", "small-concat"])
 def test_ten_frames_are_judged_and_said_to_be_worth_little(tmp_path, name):
-    write_pack(tmp_path, val=0.1, test=0.1, ten={"frames": 10})
+    write_pack(tmp_path, val=0.1, test=0.1, guard_frames=10, ten={"frames": 10})
     write_network(tmp_path, "loud", name, threshold=LOUD)
     flat, details = evaluated(tmp_path)
     assert details["frames"] == {"train": 4, "val": 1, "test": 1}  # two guards of 2: training keeps half of its 8

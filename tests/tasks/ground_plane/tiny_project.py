@@ -29,7 +29,9 @@ def section(step: str, **changes):
     return Line.model_fields[step].annotation.model_validate({**values, **changes})
 
 
-def write_pack(root: Path, val: float = 0.25, test: float = 0.25, missing: Sequence[str] = (), **units: dict) -> Path:
+def write_pack(
+    root: Path, val: float = 0.25, test: float = 0.25, missing: Sequence[str] = (), guard_frames: int = 0, **units: dict
+) -> Path:
     """download/, check_data/ and pack/ of units {name: what `write_unit` takes}; returns the latter.
 
     `missing`: files of download/ that are not there.
@@ -41,7 +43,12 @@ def write_pack(root: Path, val: float = 0.25, test: float = 0.25, missing: Seque
     (root / "check_data").mkdir()
     check_data.run(section("check_data", pictures=0), root / "check_data", download=root / "download")
     params = section(
-        "pack", height_px=HEIGHT, width_px=WIDTH, cell_m=CELL_M, shares={"val": val, "test": test}, guard_frames=0
+        "pack",
+        height_px=HEIGHT,
+        width_px=WIDTH,
+        cell_m=CELL_M,
+        shares={"val": val, "test": test},
+        guard_frames=guard_frames,
     )
     pack.run(params, root / "pack", download=root / "download", check_data=root / "check_data")
     return root / "pack"
