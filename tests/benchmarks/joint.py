@@ -17,14 +17,12 @@ from tasks.brake_coast import train
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Task, Train
-from tasks.yard import params as params_file
 from tasks.yard.metrics import binary
 from tasks.yard.step import Context
-from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.benchmarks._packs import on_pack
 from tests.tasks.yard.shared import machine
 
-MADE = Path("data/brake_coast/pack")
-SEEDS, VARIANT = (0, 1, 2), "simple_concat_lstm"
+VARIANT = "simple_concat_lstm"
 LONGER = [f"{kind}_{horizon}s" for kind in ("brake", "coast") for horizon in (3, 4, 5)]
 ONSETS = ["brake_onset_1s", "brake_onset_2s"]
 AUXILIARY_WEIGHT = 0.3
@@ -44,17 +42,7 @@ def probabilities(
 
 
 def main(tiny: bool = False) -> None:
-    params = params_file.load(Path("params.yaml")).brake_coast.train
-    if tiny:
-        few = params.engine.model_copy(update={"epochs": 1})
-        params = params.model_copy(update={"engine": few, "model": params.model.model_copy(update={"layers": 1})})
-        with tempfile.TemporaryDirectory() as folder:
-            pack = write_pack(Path(folder), {"train": 2, "val": 1, "test": 1}, frames=150)
-            compare(params, pack, seeds=(0,))
-    elif (MADE / "test.h5").exists():
-        compare(params, MADE, SEEDS)
-    else:
-        print(f"{MADE}/test.h5: not there; `make demo` makes it")
+    on_pack(compare, tiny)
 
 
 def compare(params: Train, pack: Path, seeds: tuple[int, ...]) -> None:

@@ -30,15 +30,13 @@ from tasks.brake_coast.formats import windows
 from tasks.brake_coast.judging.runs import state_of
 from tasks.brake_coast.learning.inference import Windows, load_model, predict
 from tasks.brake_coast.params import Train
-from tasks.yard import params as params_file
 from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.step import Context
+from tests.benchmarks._packs import on_pack
 from tests.benchmarks.train import Plain
-from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.shared import machine
 
-MADE = Path("data/brake_coast/pack")
-SEEDS, BATCH, WARM_EPOCHS = (0, 1, 2), 256, 8
+BATCH, WARM_EPOCHS = 256, 8
 TASKS = ("brake_1s", "coast_1s")
 PUBLISHED = os.environ.get("ORIGINAL") == "published"
 PUBLISHED_EPOCHS = 100
@@ -100,17 +98,7 @@ def ours(params: Train, variant: str, seed: int, pack: Path, splits: dict[str, S
 
 
 def main(tiny: bool = False) -> None:
-    params = params_file.load(Path("params.yaml")).brake_coast.train
-    if tiny:
-        few = params.engine.model_copy(update={"epochs": 1})
-        params = params.model_copy(update={"engine": few, "model": params.model.model_copy(update={"layers": 1})})
-        with tempfile.TemporaryDirectory() as folder:
-            pack = write_pack(Path(folder), {"train": 2, "val": 1, "test": 1}, frames=150)
-            compare(params, pack, seeds=(0,))
-    elif (MADE / "test.h5").exists():
-        compare(params, MADE, SEEDS)
-    else:
-        print(f"{MADE}/test.h5: not there; `make demo` makes it")
+    on_pack(compare, tiny)
 
 
 def compare(params: Train, pack: Path, seeds: tuple[int, ...]) -> None:
