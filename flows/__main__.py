@@ -85,12 +85,20 @@ def _run(chosen: argparse.Namespace) -> int:
     check.refuse(chosen.line, chosen.set, chosen.force)
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
+        from prefect.exceptions import PrefectHTTPStatusError
+
         from flows import results
         from flows.line import STOPPED, run_line
         from tasks.yard.tracking import owed
 
         environment.wait()
-        state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
+        try:
+            state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
+        except PrefectHTTPStatusError as error:  # mostly because its database cannot be written
+            raise BadInput(
+                f"Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why, that of the "
+                f"embedded one is {environment.STATE / 'server.log'}; what is finished is kept, run again"
+            ) from None
         if state.name == STOPPED:
             ending.leave()
         outcome = state.result(raise_on_failure=False)
