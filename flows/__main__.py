@@ -96,8 +96,8 @@ def _run(chosen: argparse.Namespace) -> int:
             state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
         except PrefectHTTPStatusError as error:  # mostly because its database cannot be written
             raise BadInput(
-                f"Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why, that of the "
-                f"embedded one is {environment.STATE / 'server.log'}; what is finished is kept, run again"
+                f"Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why (of the "
+                f"embedded one {environment.STATE / 'server.log'}); what is finished is kept, run again"
             ) from None
         if state.name == STOPPED:
             ending.leave()
