@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -40,13 +39,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import environment, lock, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
+from flows.tracker import Tracker, judged, unjudged
 from tasks.yard import ending
 from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, cores
-from tasks.yard.tracking import champion, owed, store
 from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -80,21 +79,23 @@ class LineRun:
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
+        self.tracker = Tracker()
         self._device = threading.Semaphore(device_budget())
-        self._parent: Future[str] | None = None
+        self._parent: Future[str | None] | None = None
         heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
         if forced or any(self.to_do(name) for name in heavy):
-            write_text(_unjudged(graph.line), "")
-            # Both import for seconds; the first stages need not wait for them.
-            self._parent = ThreadPoolExecutor(1).submit(start_flow_run, graph.line, flow_run.name, self.tags)
-            wants_device = any(stages.stage(name).uses_device for name in graph.stages)
-            threading.Thread(target=worker.warm_up, args=[wants_device]).start()
+            write_text(unjudged(graph.line), "")
+            worker.warm_up(any(stages.stage(name).uses_device for name in graph.stages))
+            # It imports for seconds; the first stages need not wait for it.
+            self._parent = ThreadPoolExecutor(1).submit(
+                self.tracker, start_flow_run, graph.line, flow_run.name, self.tags
+            )
         else:
             settle_earlier()
 
     @property
     def parent(self) -> str | None:
-        """The MLflow run of this flow run; None if no stage had to run."""
+        """The id of this flow run in MLflow; None if no stage had to run."""
         return self._parent.result() if self._parent else None
 
     def to_do(self, name: str) -> list[str]:
@@ -267,6 +268,13 @@ def run_line(
 
 
 def _run(run: LineRun) -> Outcome | State:
+    try:
+        return _ended(run)
+    finally:
+        run.tracker.end()
+
+
+def _ended(run: LineRun) -> Outcome | State:
     line = run.graph.line
     try:
         states = _run_stages(run)
@@ -276,7 +284,8 @@ def _run(run: LineRun) -> Outcome | State:
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
         pages = [] if failed else results.pages(line)  # after a failure they would be those of an earlier run
-        end_flow_run(run.parent, "FAILED" if failed else "FINISHED", results.metrics(run.made), pages)
+        status = "FAILED" if failed else "FINISHED"
+        run.tracker(end_flow_run, run.parent, status, results.metrics(run.made), pages)
     if failed:
         own = {name: state for name, state in failed.items() if state.name not in ("NotReady", IN_VAIN)}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
@@ -285,9 +294,10 @@ def _run(run: LineRun) -> Outcome | State:
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
-    verdict = _challenge(line)
+    verdict = run.tracker(judged, line) if unjudged(line).exists() else None
     key = f"{line.replace('_', '-')}-result"
-    text = "\n\n".join([results.markdown(line, run.parent), *([f"Champion: {verdict}"] if verdict else [])])
+    shown = results.markdown(line, run.tracker(results.mlflow_url, line, run.parent))
+    text = "\n\n".join([shown, *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
     run.graph.push()  # last: a remote that fails must cost neither the challenge nor the page
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
@@ -302,31 +312,10 @@ def _stop(run: LineRun, error: BaseException) -> None:
     worker.stop()
     wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
     if run.parent:
-        end_flow_run(run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
+        run.tracker(end_flow_run, run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
     if not gone:
         with get_client(sync_client=True) as server:
             end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))
-
-
-def _unjudged(line: str) -> Path:
-    """There from the start of a run that makes something until its leader has been judged."""
-    return STATE / "unjudged" / line
-
-
-def _challenge(line: str) -> str | None:
-    """What became of the champion; None if nobody is left to judge. An MLflow that fails costs the run nothing, and the
-    challenge only until the next one."""
-    if not _unjudged(line).exists():
-        return None
-    try:
-        verdict = champion.settle(line)
-    except Exception as error:
-        if not store.is_fault(error):
-            raise
-        return f"nobody was judged, because MLflow failed: {error}"
-    if not owed.entries():  # else the leader may be among what MLflow has not been told yet
-        _unjudged(line).unlink()
-    return verdict
 
 
 def _run_stages(run: LineRun) -> dict[str, State]:

@@ -11,17 +11,20 @@ import os
 import re
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 from flows import notify
 
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception): ")
 SHOWN = 200  # characters of a line of a log
 LOOK_EVERY_S, ASK_EVERY_S = 1, 30
+BUSY_S = (1, 3, 9)  # between two tries
 LONGEST_RUN = timedelta(days=1)  # what runs longer keeps the other nights from their turn, and is told of
 
 
@@ -70,12 +73,19 @@ def new_errors(path: Path, read: dict[Path, int], seen: set[str]) -> list[str]:
     return found
 
 
-def _ask(api_url: str, path: str, body: dict) -> list[dict]:
+def ask(api_url: str, path: str, body: dict) -> Any:
+    """The answer of a Prefect server to a POST. One that is busy, with SQLite behind it, says 503 for a moment."""
     request = urllib.request.Request(
         f"{api_url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
+    for pause_s in (*BUSY_S, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.loads(reply.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or pause_s is None:
+                raise
+            time.sleep(pause_s)
 
 
 def missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -> dict[str, str]:
@@ -88,8 +98,8 @@ def missed(api_url: str, since: datetime, now: datetime, patience: timedelta) ->
 
 
 def _missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -> dict[str, str]:
-    deployments = _ask(api_url, "deployments/filter", {})
-    running = _ask(api_url, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
+    deployments = ask(api_url, "deployments/filter", {})
+    running = ask(api_url, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
     starts = [datetime.fromisoformat(run["start_time"]) for run in running if run["start_time"]]
     if any(now - start < LONGEST_RUN for start in starts):
         return {}
@@ -101,7 +111,7 @@ def _missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -
             continue
         at = {"after_": (due - timedelta(seconds=1)).isoformat(), "before_": (due + timedelta(seconds=1)).isoformat()}
         of = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"expected_start_time": at}}
-        runs = _ask(api_url, "flow_runs/filter", of)
+        runs = ask(api_url, "flow_runs/filter", of)
         if all(run["state_type"] in ("SCHEDULED", "PENDING") for run in runs):
             why = "it has not started" if runs else "Prefect has made no run of it"
             when = due.strftime("%Y-%m-%d %H:%M")  # on the clock of its schedule

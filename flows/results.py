@@ -52,15 +52,15 @@ def mlflow_url(line: str, run_id: str | None) -> str:
     return runs.link(base_url, line, run_id) if base_url else f"`make serve` shows the runs of {line}"
 
 
-def markdown(line: str, run_id: str | None) -> str:
-    """The result artifact of a flow run."""
+def markdown(line: str, mlflow: str) -> str:
+    """The result artifact of a flow run; `mlflow`: where its run is shown."""
     pictures = [path for path in pages(line) if path.suffix == ".png" and path.stat().st_size <= PICTURE_LIMIT_B]
     shown = [f"![{p.stem}](data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()})" for p in pictures]
     return "\n\n".join(
         [
             f"# {line}",
             table(line),
-            f"MLflow: {mlflow_url(line, run_id)}",
+            f"MLflow: {mlflow}",
             f"Report: `{report(line) / 'report.html'}`",
             *shown,
         ]

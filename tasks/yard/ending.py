@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import NoReturn
 
 LIMIT_S = 7.0  # docker kills after 10
@@ -52,11 +54,31 @@ def with_dvc() -> None:
     """End when a `dvc repro` ends that runs this command, even a killed one: DVC hands on no signal."""
     if "DVC_STAGE" not in os.environ:
         return
-    parent = os.getppid()
+    below = _below_dvc()
+    parent = _parent(below)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while _parent(below) == parent:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _below_dvc() -> int:
+    """The process that DVC started for the stage: this one, or the shell that waits for it. bash hands its process over
+    to a lone command; dash, which is /bin/sh in many containers, stays."""
+    process = os.getpid()
+    with contextlib.suppress(OSError):  # no /proc, or another user's process
+        while b"DVC_STAGE=" in Path(f"/proc/{_parent(process)}/environ").read_bytes():
+            process = _parent(process)
+    return process
+
+
+def _parent(process: int) -> int | None:
+    if process == os.getpid():
+        return os.getppid()
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None

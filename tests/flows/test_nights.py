@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,16 +31,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.close(write)
 
 
-def ask(api: str, path: str, body: dict) -> dict:
-    request = urllib.request.Request(f"{api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.loads(reply.read() or "null")
-
-
 def a_deployment(api: str, name: str, **more) -> dict:
-    flow = ask(api, "flows/", {"name": "line"})["id"]
+    flow = nights.ask(api, "flows/", {"name": "line"})["id"]
     schedule = {"schedule": {"cron": "0 4 * * *", "timezone": "Europe/Berlin"}, "active": True}  # 03:00 UTC in winter
-    made = ask(api, "deployments/", {"name": name, "flow_id": flow, "schedules": [schedule], **more})
+    made = nights.ask(api, "deployments/", {"name": name, "flow_id": flow, "schedules": [schedule], **more})
     return {"flow_id": flow, "deployment_id": made["id"]}
 
 
@@ -57,21 +50,21 @@ def test_a_night_without_a_run_and_one_whose_run_did_not_start_are_told(api):
     assert "20 minutes later Prefect has made no run of it" in text and "server.log" in text
     assert not told(api, "paused")
     planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": DUE.isoformat()}}
-    run = ask(api, "flow_runs/", {**of, "state": planned})["id"]
+    run = nights.ask(api, "flow_runs/", {**of, "state": planned})["id"]
     (text,) = told(api, "never")
     assert "it has not started" in text
-    ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    nights.ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
     assert not told(api, "never")  # somebody has decided so
 
 
 def test_a_night_that_waits_for_another_is_not_missed_and_a_dead_server_is_told(api):
     a_deployment(api, "waits-nightly")
     other = a_deployment(api, "runs-nightly", paused=True)
-    run = ask(api, "flow_runs/", {**other, "state": {"type": "RUNNING"}})["id"]
+    run = nights.ask(api, "flow_runs/", {**other, "state": {"type": "RUNNING"}})["id"]
     now = datetime.now(UTC)
     since = now - timedelta(days=1)
     assert not nights.missed(api, since, now, PATIENCE)
-    ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
+    nights.ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
     assert any(text.startswith("waits-nightly") for text in nights.missed(api, since, now, PATIENCE).values())
     (text,) = nights.missed("http://127.0.0.1:9/api", since, now, PATIENCE).values()
     assert "http://127.0.0.1:9/api does not answer" in text and "no scheduled run starts" in text

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
 
 from tasks.yard import params
 from tasks.yard.step import BadInput
@@ -80,6 +79,8 @@ class Comparison:
         """
         if self.error is None:
             return None
+        from scipy.special import stdtrit  # .6 s, which every command would take
+
         n = len(self.groups)
         return self.lead + float(stdtrit(n - 1, level)) * self.error * (n / (n - 1)) ** 0.5
 

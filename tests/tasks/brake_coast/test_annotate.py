@@ -262,7 +262,7 @@ def test_coco_weights_see_the_vehicles_of_a_carla_drive(tmp_path):
     folder.mkdir(parents=True)
     for frame in sorted((REAL / "carla_route/rgb").glob("*.png"))[40:56]:
         (folder / frame.name).symlink_to(frame)
-    (folder / "recording.json").write_text('{"image_width_px": 256, "image_height_px": 144}')
+    (folder / "recording.json").write_text('{"image_width_px": 256, "image_height_px": 144, "group": "carla-1"}')
     params = drives.section("annotate", weights=str(REAL / "weights/yolov8n.pt"))  # the rest is params.yaml's
     inputs = {"download": tmp_path / "download", "train_detector": tmp_path / "train_detector"}  # which is not there
     metrics = annotate.run(params, tmp_path / "annotate", **inputs)
