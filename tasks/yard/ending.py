@@ -70,8 +70,8 @@ def _below_dvc() -> int:
     to a lone command; dash, which is /bin/sh in many containers, stays."""
     process = os.getpid()
     with contextlib.suppress(OSError):  # no /proc, or another user's process
-        while b"DVC_STAGE=" in Path(f"/proc/{_parent(process)}/environ").read_bytes():
-            process = _parent(process)
+        while (parent := _parent(process)) and b"DVC_STAGE=" in Path(f"/proc/{parent}/environ").read_bytes():
+            process = parent
     return process
 
 
