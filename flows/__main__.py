@@ -95,10 +95,12 @@ def _run(chosen: argparse.Namespace) -> int:
         try:
             state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
         except PrefectHTTPStatusError as error:  # mostly because its database cannot be written
-            raise BadInput(
-                f"Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why (of the "
-                f"embedded one {environment.STATE / 'server.log'}); what is finished is kept, run again"
-            ) from None
+            said = (
+                f"error: Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why "
+                f"(of the embedded one {environment.STATE / 'server.log'}); what is finished is kept, run again"
+            )
+            ending.hurry(said, 2)
+            ending.leave()  # Prefect would try for a minute to tell that server more
         if state.name == STOPPED:
             ending.leave()
         outcome = state.result(raise_on_failure=False)

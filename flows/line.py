@@ -30,7 +30,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
@@ -45,7 +45,7 @@ from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
-from tasks.yard.step import BadInput, cores
+from tasks.yard.step import BadInput, cores, plain
 from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -57,16 +57,18 @@ PUT_BACK_S = 2.0  # for stages that were stopped to put back what they had set a
 
 
 class Plain(logging.Filter):
-    """Drops two useless records of Prefect: an empty traceback for a stage that failed without an exception, and a line
-    for each later stage that could not start. The final message of the run names these stages."""
+    """Drops what is useless of Prefect's records: an empty traceback for a stage that failed without an exception; a
+    line for each later stage that could not start, which the final message of the run names; and the traceback of a
+    server that fails, which the command says in a sentence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[0] is None:
+        if record.exc_info and (record.exc_info[0] is None or issubclass(record.exc_info[0], PrefectHTTPStatusError)):
             record.exc_info = None
         return "Finished in state NotReady(" not in record.getMessage()
 
 
-logging.getLogger("prefect.task_runs").addFilter(Plain())
+for name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(name).addFilter(Plain())
 
 
 class LineRun:
@@ -153,8 +155,10 @@ def bring_up_to_date(name: str) -> State:
         return Cancelled(name=STOPPED)
     try:
         return _current.get().bring_up_to_date(name)
-    except BadInput as error:  # a person has to fix the input: no traceback, and a retry would not help
-        return Failed(name=BAD_INPUT, message=str(error))
+    except (BadInput, OSError) as error:  # a person has to fix the input: no traceback, and a retry would not help
+        if (said := plain(error)) is None:
+            raise
+        return Failed(name=BAD_INPUT, message=said)
     except worker.StepBroken as error:
         return Failed(name=BROKEN, message=str(error))
     except worker.StepFailed as error:
