@@ -211,8 +211,15 @@ def _can_wait(line: str, name: str, now: params_file.Params, values: params_file
     return not any(graph.why(cell) for cell in graph.stages if cell.partition("@")[0] == name)
 
 
+_asked_for: set[str] = set()
+
+
 def refuse(line: str, assignments: Sequence[str], force: Sequence[str]) -> None:
-    """Raises `BadInput` with every fault that a run of the line cannot bear."""
+    """Raises `BadInput` with every fault that a run of the line cannot bear. Asks once a process: the command does so
+    before it starts a server, and the flow again, which a schedule begins."""
+    if line in _asked_for:
+        return
+    _asked_for.add(line)
     faults = [found.fault for found in findings(line, assignments, force) if found.fault and not found.bearable]
     if faults:
         raise BadInput("\nerror: ".join(faults))

@@ -36,7 +36,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import environment, lock, notify, parameters, results, worker
+from flows import check, environment, lock, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from flows.tracker import Tracker, judged, unjudged
@@ -249,6 +249,7 @@ def run_line(
             params_file.set_values(assignments, write=False)
         params_file.refuse_unknown_line(line)  # a deployment's line may be misspelt: no stage would run, every night
         with lock.checkout(STATE, wait=wait):
+            check.refuse(line, assignments or [], force or [])
             changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
