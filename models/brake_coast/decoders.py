@@ -56,7 +56,7 @@ class TransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(hidden, heads, dropout) for _ in range(layers))
 
     def forward(self, steps: Tensor) -> Tensor:
-        for layer in self.layers:  # the top layer's other steps would be thrown away: a fifth of the work
+        for layer in self.layers:  # the top layer's other steps would be thrown away
             steps = layer(steps, last_only=layer is self.layers[-1])
         return steps[:, 0]
 

@@ -95,7 +95,7 @@ def write_onnx(
 
     Raises RuntimeError if the graph is not valid ONNX.
 
-    By torch's tracing exporter: its successor gives the same numbers, takes ten times as long and one package more.
+    By torch's tracing exporter: its successor gives the same numbers, takes longer and one package more.
     """
     # In ONNX since opset 9, but not known to torch's exporter.
     torch.onnx.register_custom_op_symbolic("aten::asinh", lambda graph, x: graph.op("Asinh", x), OPSET)

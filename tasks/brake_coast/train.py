@@ -36,7 +36,7 @@ from tasks.yard.training.sampling import drawn, seed_of, shuffled
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 512
-JUDGED_STRIDE = 2  # neighbours share 19 of 20 frames; judging each of them took two fifths of an epoch
+JUDGED_STRIDE = 2  # neighbours share 19 of 20 frames, and judging all of them takes long beside training
 SCALE_WINDOWS = 2000  # enough to learn the inputs' scales from
 # Of dataset_config.json: what turns telemetry and detections into inputs, and so belongs into the checkpoint.
 DATA_KEYS = ("telemetry_features", "telemetry_ranges", "detection_features", "detection_order", "max_detections")

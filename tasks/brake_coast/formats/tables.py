@@ -214,7 +214,7 @@ def _rows(
         short += len(cells) < len(columns)
         rows.append(cells[: len(columns)] + [""] * (len(columns) - len(cells)))
         where.append(number)
-        if len(rows) == PART_ROWS:  # as a column of text they take a fifth of what they take as lists of cells
+        if len(rows) == PART_ROWS:  # a column of text is smaller than lists of cells
             close()
     close()
     cells = pd.concat(parts, ignore_index=True).fillna("") if len(parts) > 1 else parts[0]

@@ -25,9 +25,8 @@ from tasks.yard.step import BadInput
 # Virtual datasets need HDF5 1.10; fixed, so that the bytes do not depend on the library's newest format.
 VERSION = ("v110", "v110")
 WINDOWED = ("telemetry", "detections", "detection_masks")
-# Most slots are empty: packed, these two are a third of the size. With chunks of whole frames, 256 of them, one window
-# still reads in 0.14 ms (contiguous: 0.18 ms) and a file of 8,000 frames loads in 9 ms (contiguous: 4 ms). HDF5's own
-# chunks, which cut through frames, made the original's reads 20 to 40 times slower.
+# Most slots are empty, so these two are packed: in chunks of whole frames, which leave a window one or two to read.
+# HDF5's own chunks cut through frames, and a window then reads hundreds of them.
 PACKED = ("detections", "detection_masks")
 CHUNK_FRAMES = 256
 
@@ -138,8 +137,8 @@ def file_image(frames: Frames) -> bytes:
 def _create_windows(file: h5py.File, name: str, starts: np.ndarray, frames: Frames) -> None:
     """Dataset `name` (N, T, ...): its slice [:, k] shows the frames starts + k, one mapping a segment.
 
-    One mapping for all segments (a union of hyperslabs) would be fewer, but HDF5 then takes 20 s to open 8,000 windows
-    of 345 segments instead of 0.01 s. "." is this file, whatever its name is.
+    One mapping for all segments (a union of hyperslabs) would be fewer, but HDF5 then takes seconds to open the file,
+    where it takes none. "." is this file, whatever its name is.
     """
     source = file[f"frames/{name}"]
     length, inner = frames.window_frames, source.shape[1:]

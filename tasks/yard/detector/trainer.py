@@ -107,7 +107,7 @@ class Trainer(DetectionTrainer):
 
     def _setup_train(self) -> None:
         super()._setup_train()
-        if self.device.type == "cpu":  # ultralytics does this on GPUs only; a fifth less time for these small networks
+        if self.device.type == "cpu":  # ultralytics does this on GPUs only
             self.model.to(memory_format=torch.channels_last)
         self.state_file, self.history = self.save_dir / STATE, []
         if not self.state_file.exists():

@@ -67,7 +67,7 @@ def _send(client: MlflowClient, run: Run) -> None:
 
 
 def _log_values(client: MlflowClient, run_id: str, run: Run) -> None:
-    """Batched: 0.15 ms a value instead of 21 ms. What is not a number (None: could not be computed) is left out."""
+    """Batched: MLflow commits a call, not a value. What is not a number (None: could not be computed) is left out."""
     from mlflow.entities import Metric, Param, RunTag
 
     values: list[Any] = [

@@ -2,8 +2,7 @@
 
 A pinhole camera over a flat, bending road. The ground is one remap of a top-down texture, the far background a cyclic
 panorama, and everything that stands on the ground is a flat picture warped to where its corners project: rear and side
-of each vehicle, trees, signs, bridges, painted from far to near. Textures are made once a drive, so that a frame costs
-8 ms of one core.
+of each vehicle, trees, signs, bridges, painted from far to near. Textures are made once a drive.
 """
 
 from __future__ import annotations
