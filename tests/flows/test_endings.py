@@ -33,6 +33,8 @@ def state_of(yard, said: str) -> bytes:
 
 def test_a_flow_ends_as_it_is_told_and_one_whose_step_dies_says_so(new_yard):
     """What a server of its own and a worker that die cost, test_embedded.py tells."""
+    # On a machine that is busy with others a run may leave before it has told Prefect and MLflow: here it has the time.
+    new_yard.edit("tasks/yard/ending.py", "LIMIT_S = 7.0", f"LIMIT_S = {LIMIT_S - 10}.0")
     for number in (signal.SIGTERM, signal.SIGINT):
         run = Begun(new_yard, *FLOW)
         # docker and systemd tell one process; Ctrl-C reaches all of the group
