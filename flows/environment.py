@@ -30,6 +30,11 @@ STATE = Path(".trainyard")
 SERVED = STATE / "server.json"
 START_LIMIT_S = 120
 GONE_AFTER_S = 4
+# A server that ends with its run has nothing to plan.
+NO_SCHEDULES = {
+    f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+    for service in ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "REPOSSESSOR")
+}
 
 
 def prepare() -> None:
@@ -91,6 +96,7 @@ def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subpro
         "PREFECT_UI_API_URL": "/api",  # of the server that the page came from, by whatever name
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",  # no page of another host reads the API
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        **({} if with_ui else NO_SCHEDULES),
     }
     with (STATE / "server.log").open("ab") as server_log:
         return subprocess.Popen(

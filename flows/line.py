@@ -46,7 +46,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, cores, plain
-from tasks.yard.tracking.runs import end_flow_run, settle_earlier, start_flow_run
+from tasks.yard.tracking.runs import end_flow_run, link, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
 # Names of the states of a stage that a person has to look at: its input, or its code, has to be mended.
@@ -301,8 +301,9 @@ def _ended(run: LineRun) -> Outcome | State:
         return Failed(message="\n".join(lines))
     verdict = run.tracker(judged, line) if unjudged(line).exists() else None
     key = f"{line.replace('_', '-')}-result"
-    shown = results.markdown(line, run.tracker(results.mlflow_url, line, run.parent))
-    text = "\n\n".join([shown, *([f"Champion: {verdict}"] if verdict else [])])
+    served = results.mlflow_server()  # a link has ids of MLflow, which takes seconds to import
+    shown = run.tracker(link, served, line, run.parent) if served else f"`make serve` shows the runs of {line}"
+    text = "\n\n".join([results.markdown(line, shown), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
     run.graph.push()  # last: a remote that fails must cost neither the challenge nor the page
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)

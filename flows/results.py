@@ -10,7 +10,7 @@ from typing import Any
 from flows.environment import SERVED
 from flows.worker import Made
 from tasks.yard.files import read_json
-from tasks.yard.tracking import runs, store
+from tasks.yard.tracking import store
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
@@ -47,9 +47,9 @@ def table(line: str) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def mlflow_url(line: str, run_id: str | None) -> str:
-    base_url = store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
-    return runs.link(base_url, line, run_id) if base_url else f"`make serve` shows the runs of {line}"
+def mlflow_server() -> str | None:
+    """The address that shows the runs; None if nobody serves them now."""
+    return store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
 
 
 def markdown(line: str, mlflow: str) -> str:

@@ -29,7 +29,9 @@ LINES = params.lines()
 EXAMPLE = LINES[0]  # what stands for <line>
 MODULE = re.compile(r"python -m (?P<module>[\w.]+)(?P<rest>.*)")
 OTHER = re.compile(r"^(?:[A-Z_]+=\S+ )?(?P<program>make|dvc|prefect deployment run) (?P<rest>.*)")
-WORTH_READING = re.compile(rf"python -m|`make |`dvc |prefect deployment|(?:{'|'.join(LINES)})[-.][a-z]")
+KEY = re.compile(rf"(?<![\w./@-])(?:yard|{'|'.join(LINES)})(?:\.[a-z]\w*){{2,}}(?![\w/*{{<])")
+STAGE = re.compile(rf"(?<![\w./-])(?:{'|'.join(LINES)})-(?!nightly|x\b)[a-z_]+(?:@[\w.-]+)?(?![\w{{<./-])")
+WORTH_READING = re.compile(rf"python -m|`make |`dvc |prefect deployment|{KEY.pattern}|{STAGE.pattern}")
 # YAML's documents and Python's f-strings name what is put in; what a person types is any text
 STANDS_FOR = {
     "<line>": EXAMPLE, "{line}": EXAMPLE, "line.step.key=value": f"{EXAMPLE}.train.engine.seed=1", "STEP": "train",
@@ -233,9 +235,7 @@ def test_a_command_that_does_not_exist_is_noticed(command, capsys):
     assert fault_of(command), command
 
 
-KEY = re.compile(rf"(?<![\w./@-])(?:yard|{'|'.join(LINES)})(?:\.[a-z]\w*){{2,}}(?![\w/*{{<])")
-STAGE = re.compile(rf"(?<![\w./-])(?:{'|'.join(LINES)})-(?!nightly|x\b)[a-z_]+(?:@[\w.-]+)?(?![\w{{<./-])")
-SUFFIXES = {"py", "json", "html", "csv", "md", "j2", "yaml", "h5", "jpg", "png", "txt", "mp4", "parquet"}
+SUFFIXES = {"py", "json", "html", "csv", "md", "j2", "yaml", "h5", "jpg", "png", "txt", "mp4", "parquet", "com"}
 
 
 def test_every_key_and_every_stage_that_is_named_exists():

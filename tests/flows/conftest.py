@@ -1,7 +1,7 @@
 """A yard of its own for every test that changes one: the real doors, and a line of three small steps beside them.
 
 An embedded Prefect server starts in 7 to 16 s, so the flows of most tests talk to one real server, the session's; what
-is to be seen of the embedded one stands in test_embedded.py.
+is to be seen of the embedded one stands in test_embedded.py and test_secrets.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ class Yard:
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "TRAINYARD_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # else each command compiles the yard anew
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         server = {"PREFECT_API_URL": self.api} if self.api else {}
         return {**kept, **server, "PATH": path, "PYTHONPATH": str(self.root), "DVC_NO_ANALYTICS": "1"}
@@ -141,8 +142,13 @@ def api(shared: Path) -> Iterator[str]:
             holding = os.open(home / "stdin", os.O_WRONLY)
             os.set_blocking(read, True)
             number = environment.free_port()
-            start_server(home, number, read)
+            start_server(home, number, read, environment.NO_SCHEDULES)
             os.close(read)
+            with (
+                closing(sqlite3.connect(home / "prefect.db")) as own,
+                closing(sqlite3.connect(home / "empty.db")) as to,
+            ):
+                own.backup(to)
             port.write_text(str(number))
         else:
             holding = os.open(home / "stdin", os.O_WRONLY | os.O_NONBLOCK)  # an error if the server is gone
@@ -150,13 +156,15 @@ def api(shared: Path) -> Iterator[str]:
     os.close(holding)
 
 
-def start_server(home: Path, port: int, stdin: int) -> None:
+def start_server(home: Path, port: int, stdin: int, more: Mapping[str, str] = {}) -> None:
+    """With the database that is there, or a new one: to create it takes 5 s of CPU."""
     settings = {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_SERVER_UI_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **more,
     }
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -164,8 +172,12 @@ def start_server(home: Path, port: int, stdin: int) -> None:
             stdin=stdin, env={**Yard(ROOT).environment, **settings}, start_new_session=True,
         )  # fmt: skip
     environment.wait_until_answers(server, f"http://127.0.0.1:{port}/api/health")
-    with closing(sqlite3.connect(home / "prefect.db")) as own, closing(sqlite3.connect(home / "empty.db")) as empty:
-        own.backup(empty)
+
+
+@pytest.fixture(scope="session")
+def empty_db(shared: Path, api: str) -> Path:
+    """A database of Prefect that has all tables and no runs."""
+    return shared / "prefect" / "empty.db"
 
 
 @pytest.fixture
@@ -180,11 +192,11 @@ def bare_yard(tmp_path: Path) -> Yard:
 
 
 @pytest.fixture
-def lone_yard(bare_yard: Yard, shared: Path, api: str) -> Yard:
+def lone_yard(bare_yard: Yard, empty_db: Path) -> Yard:
     """A new yard that knows no server. Its database of Prefect has all tables and no runs: to create them takes 5 s."""
     home = bare_yard.root / ".trainyard" / "prefect"
     home.mkdir(parents=True)
-    shutil.copy(shared / "prefect" / "empty.db", home / "prefect.db")
+    shutil.copy(empty_db, home / "prefect.db")
     return bare_yard
 
 
@@ -194,8 +206,10 @@ def finished_yard(shared: Path, api: str, tmp_path_factory: pytest.TempPathFacto
     made, root = shared / "yard", tmp_path_factory.mktemp("finished") / "yard"
     with FileLock(shared / "yard.lock"):
         if not (shared / "yard.made").exists():
-            result = make_yard(made, api).flow("run", "toy")
+            first = make_yard(made, api)
+            result = first.flow("run", "toy")
             assert result.returncode == 0, result.stderr
+            assert set(first.status().values()) == {"up to date"}
             (shared / "yard.made").touch()
     return copied(Yard(made, api), root)  # nobody works in the shared one: others may be copying it
 

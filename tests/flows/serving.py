@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from flows import nights
 from flows.environment import free_port
 from tests.flows.waiting import PATIENCE_S
 
@@ -24,9 +25,9 @@ class Served:
 
     def ask(self, path: str, body: dict | None = None) -> dict | list:
         """The answer of the Prefect server: to a POST if there is a body."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.api}/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+        if body is not None:
+            return nights.ask(self.api, path, body)  # again, as all clients of Prefect do, if it is busy
+        with urllib.request.urlopen(f"{self.api}/{path}", timeout=PATIENCE_S) as reply:
             return json.loads(reply.read() or "null")
 
 

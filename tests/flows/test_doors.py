@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import yaml
@@ -28,21 +29,29 @@ def test_both_doors_write_the_same_bytes_and_the_same_lock(finished_yard, new_ya
     assert "0 of 5 stages ran" in flow.stdout
 
 
-def test_values_seen_before_come_back_from_the_run_cache(yard_copy):
-    assert yard_copy.flow("run", "toy", "--set", "toy.square.offset=7").returncode == 0
+def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):
+    weights = tmp_path / "weights.txt"
+    weights.write_text("100")
+    other = yard_copy.flow("run", "toy", "--set", "toy.square.offset=7", "--set", f"toy.judge.weights={weights}")
+    assert other.returncode == 0, other.stderr
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "21"
+    assert set(yard_copy.status().values()) == {"up to date"}
+    weights.write_text("2000")
+    now = yard_copy.status()
+    assert now["toy-judge@1"] == now["toy-judge@2"] == "the source has changed"
+    assert now["toy-square"] == "up to date"
     back = yard_copy.flow("run", "toy", "--set", "toy.square.offset=1")
-    assert "0 of 5 stages ran" in back.stdout and "Restored" in back.stderr
+    assert "2 of 5 stages ran" in back.stdout and back.stderr.count("Restored") == 1
+    assert "'toy-square' - Finished in state Restored" in back.stderr
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"
+    assert json.loads((yard_copy.root / "data/toy/judge/1/score.json").read_text()) >= 2000
     assert "a comment that has to stay" in (yard_copy.root / "params.yaml").read_text()
 
 
-def test_force_runs_one_step_anew(yard_copy):
-    result = yard_copy.flow("run", "toy", "--force", "collect")
-    assert "1 of 5 stages ran" in result.stdout  # same bytes again, so the stages after it stay up to date
-    wrong = yard_copy.flow("run", "toy", "--force", "colect")
+def test_a_step_that_does_not_exist_is_refused_before_a_server_is_started(finished_yard):
+    wrong = finished_yard.flow("run", "toy", "--force", "colect")
     assert wrong.returncode == 2 and "no such step" in wrong.stderr
-    assert "Beginning flow run" not in wrong.stderr  # said before a server is started
+    assert "Beginning flow run" not in wrong.stderr
 
 
 def test_mlflow_knows_where_a_result_came_from(finished_yard):

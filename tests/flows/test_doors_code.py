@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 STAGES = {"code", "toy-collect", "toy-square", "toy-judge@1", "toy-judge@2"}
 SQUARE = ("tasks/toy/helper.py", "return number * number", "return number**2")  # the same numbers in other words
 
@@ -23,28 +21,39 @@ def ran_by_dvc(yard) -> set[str]:
     return set(re.findall(r"Running stage '(.+)'", result.stdout))
 
 
-def ran_by_flow(yard) -> set[str]:
-    result = yard.flow("run", "toy")
+def ran_by_flow(yard, *arguments: str) -> dict[str, str]:
+    """{stage: its state, which says why it ran}"""
+    result = yard.flow("run", "toy", *arguments)
     assert result.returncode == 0, result.stderr
-    idle = set(re.findall(r"'(\S+)' - Finished in state Up to date", result.stderr))
-    assert f"{len(STAGES - idle)} of 5 stages ran" in result.stdout, result.stderr
-    return STAGES - idle
+    ended = dict(re.findall(r"Task run '(\S+)' - Finished in state (Up to date|Completed.*)", result.stderr))
+    ran = {stage: said for stage, said in ended.items() if said != "Up to date"}
+    assert set(ended) == STAGES and f"{len(ran)} of 5 stages ran" in result.stdout, result.stderr
+    return ran
 
 
-@pytest.mark.parametrize("ran", [ran_by_dvc, ran_by_flow])
-def test_a_comment_or_a_docstring_costs_a_look_at_the_code_and_no_step(yard_copy, ran):
+def assert_both_doors_have_nothing_to_do(yard) -> None:
+    assert "up to date" in yard.dvc("status").stdout
+    assert set(yard.status().values()) == {"up to date"}
+
+
+def test_a_comment_reruns_no_step_and_an_edited_helper_the_stages_that_use_it_by_dvc(yard_copy):
     document(yard_copy)
-    assert ran(yard_copy) == {"code"}
-    assert "up to date" in yard_copy.dvc("status").stdout
-    assert set(yard_copy.status().values()) == {"up to date"}
-
-
-@pytest.mark.parametrize("ran", [ran_by_dvc, ran_by_flow])
-def test_an_edited_helper_reruns_the_stages_that_use_it_and_no_other(yard_copy, ran):
+    assert ran_by_dvc(yard_copy) == {"code"}
+    assert_both_doors_have_nothing_to_do(yard_copy)
     yard_copy.edit(*SQUARE)
-    assert ran(yard_copy) == {"code", "toy-square"}  # its numbers are the same, so what reads them stays
-    assert "up to date" in yard_copy.dvc("status").stdout
-    assert set(yard_copy.status().values()) == {"up to date"}
+    assert ran_by_dvc(yard_copy) == {"code", "toy-square"}  # its numbers are the same, so what reads them stays
+    assert_both_doors_have_nothing_to_do(yard_copy)
+
+
+def test_a_comment_reruns_no_step_and_an_edited_helper_the_stages_that_use_it_by_a_flow(yard_copy):
+    document(yard_copy)
+    assert set(ran_by_flow(yard_copy)) == {"code"}
+    assert_both_doors_have_nothing_to_do(yard_copy)
+    yard_copy.edit(*SQUARE)
+    ran = ran_by_flow(yard_copy, "--force", "collect")  # the same bytes again: no other stage has to run for it
+    assert set(ran) == {"code", "toy-collect", "toy-square"} and "forced" in ran["toy-collect"]
+    assert "'code tasks/toy/helper.py: square'" in ran["toy-square"]
+    assert_both_doors_have_nothing_to_do(yard_copy)
 
 
 def test_status_names_the_functions_before_and_after_the_code_was_listed_anew(yard_copy):

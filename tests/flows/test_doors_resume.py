@@ -10,38 +10,27 @@ from tests.flows.conftest import copied
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 
-@pytest.fixture(scope="module")
-def grown(finished_yard, tmp_path_factory):
-    """A yard that got a number after a run that was killed while it wrote DVC's file of claims, and its next run."""
-    yard = copied(finished_yard, tmp_path_factory.mktemp("grown") / "yard")
-    yard.add_number("five", "5")
-    (yard.root / ".dvc/tmp/rwlock").write_text("")
-    return yard, yard.flow("run", "toy")
-
-
-def test_one_new_recording_costs_one_recording(grown):
-    yard, result = grown
-    assert result.returncode == 0, result.stderr
-    assert "toy-collect five" in result.stderr
-    assert "toy-collect one" not in result.stderr
-    assert (yard.root / "data/toy/square/sum.txt").read_text() == "40"
-
-
-def test_a_file_of_claims_that_a_killed_run_left_empty_is_set_aside(grown):
-    _, result = grown
-    assert result.returncode == 0, result.stderr
-    assert "rwlock could not be read" in result.stderr and "Traceback" not in result.stderr
-
-
-def test_a_failed_step_leaves_what_others_made(yard_copy):
-    (yard_copy.root / "tasks/toy/square.py").write_text("def run(params, out, ctx, *, collect):\n    1 / 0\n")
+def test_one_new_recording_costs_one_recording_and_a_failed_step_leaves_what_others_made(yard_copy):
+    """In a yard where a run was killed while it wrote DVC's file of claims."""
     yard_copy.add_number("five", "5")
+    square = yard_copy.root / "tasks/toy/square.py"
+    whole = square.read_text()
+    square.write_text("def run(params, out, ctx, *, collect):\n    1 / 0\n")
+    (yard_copy.root / ".dvc/tmp/rwlock").write_text("")
     result = yard_copy.flow("run", "toy")
     assert result.returncode == 1
+    assert "rwlock could not be read" in result.stderr
+    assert "toy-collect five" in result.stderr
+    assert "toy-collect one" not in result.stderr
     assert "toy-square" in result.stderr and "ZeroDivisionError" in result.stderr
+    assert result.stderr.count("Traceback") == result.stderr.count("ZeroDivisionError"), result.stderr
     assert "toy-collect" not in yard_copy.dvc("status").stdout.split("toy-square")[0]
     assert (yard_copy.root / "data/toy/collect/five/number.txt").exists()
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"  # what it had made before
+    square.write_text(whole)
+    mended = yard_copy.dvc("repro", "toy-square")
+    assert mended.returncode == 0 and "Running stage 'toy-collect'" not in mended.stdout, mended.stderr
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "40"
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +56,31 @@ def test_a_value_that_only_the_step_can_refuse_is_said_to_be_kept(refused):
     assert result.returncode == 1 and kept in result.stderr, result.stderr
 
 
-def test_a_fault_that_no_check_foresaw_costs_one_recording_and_broken_code_is_not_tried_again(yard_copy):
-    yard_copy.edit("tasks/toy/reading.py", "return int(text)", "return int(text) if text != '5' else {}[text]")
+def numbers_kept(yard) -> dict[str, str]:
+    return {path.parent.name: path.read_text() for path in yard.root.glob("data/toy/collect/*/number.txt")}
+
+
+def test_kept_work_does_not_outlive_its_code_and_a_fault_that_no_check_foresaw_costs_one_recording(yard_copy):
+    """Broken code, which would cost all of them, is not tried again."""
+    yard_copy.edit("tasks/toy/reading.py", "return int(text)", "return 10 * int(text) if text != '5' else {}[text]")
     yard_copy.add_number("five", "5")
     result = yard_copy.flow("run", "toy")
     assert result.returncode == 0, result.stderr
     assert "quarantined five: five: cannot be used: KeyError: '5' (number in reading.py)" in result.stderr
-    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "15"
+    assert numbers_kept(yard_copy) == {"one": "10", "two": "20", "three": "30"}
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
     (yard_copy.root / "tasks/toy/collect.py").write_text("def run(params, out, ctx):\n    {}['lost']\n")
     result = yard_copy.flow("run", "toy")
     assert result.returncode == 1 and "KeyError: 'lost'" in result.stderr
     assert "retry" not in result.stderr.lower() and "Broken" in result.stderr
+
+
+def test_kept_work_does_not_outlive_its_code_at_dvcs_door_either(yard_copy):
+    yard_copy.edit("tasks/toy/reading.py", "int(text)", "10 * int(text)")
+    result = yard_copy.dvc("repro")
+    assert result.returncode == 0, result.stderr
+    assert numbers_kept(yard_copy) == {"one": "10", "two": "20", "three": "30"}
+    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
 
 
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):
@@ -96,37 +99,23 @@ def test_a_flow_beside_dvc_at_work_says_so(new_yard):
     assert repro.returncode == 0, errors  # what it was making was left alone
 
 
-@pytest.mark.parametrize("door", ["flow", "dvc"])
-def test_kept_work_does_not_outlive_the_code_that_made_it(yard_copy, door):
-    yard_copy.edit("tasks/toy/reading.py", "int(text)", "10 * int(text)")
-    result = yard_copy.flow("run", "toy") if door == "flow" else yard_copy.dvc("repro")
-    assert result.returncode == 0, result.stderr
-    kept = {path.parent.name: path.read_text() for path in yard_copy.root.glob("data/toy/collect/*/number.txt")}
-    assert kept == {"one": "10", "two": "20", "three": "30"}
-    assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
-
-
-def test_a_deployment_of_a_line_that_does_not_exist_fails(yard_copy):
-    """Prefect calls the flow itself, without the command line."""
-    code = "from flows import environment; environment.prepare(); from flows.line import run_line; "
-    code += "print(run_line('toi', return_state=True))"
-    result = yard_copy.call("python", "-c", code)
-    assert "Failed" in result.stdout and "no line 'toi'" in result.stdout and "toy" in result.stdout, result.stderr
-
-
 REFUSED = """
 from filelock import FileLock
 from flows import environment; environment.prepare()
 from flows.line import run_line
+print(run_line("toi", return_state=True))
 with FileLock(".trainyard/run.lock"):
     for line in ("toi", "toy"):
         print(run_line(line, ["toy.collect.source=https://ada:hunter2@host/a.zip"], return_state=True))
 """
 
 
-def test_a_password_is_taken_out_of_prefects_database_whatever_else_the_run_is_refused_for(yard_copy):
-    """Another line than there is, or a checkout that another run holds."""
+def test_a_deployment_of_no_line_fails_and_a_password_is_taken_out_of_prefects_database(yard_copy):
+    """Prefect calls the flow itself, without the command line. Whatever else the run is refused for: another line than
+    there is, or a checkout that another run holds."""
     result = yard_copy.call("python", "-c", REFUSED)
+    unknown = result.stdout.partition("change that")[0]
+    assert "Failed" in unknown and "no line 'toi'" in unknown and "toy" in unknown, result.stdout + result.stderr
     assert result.stdout.count("change that") == 2, result.stdout + result.stderr
     request = urllib.request.Request(f"{yard_copy.api}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:

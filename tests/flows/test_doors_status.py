@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import urllib.request
 
 
-def test_status_says_what_has_changed(yard_copy):
-    assert set(yard_copy.status().values()) == {"up to date"}
+def test_status_says_what_has_changed(yard_copy):  # that all was up to date before, `finished_yard` asserts
     assert (
         yard_copy.call(
             "python", "-c", "from tasks.yard.params import set_values; set_values(['toy.judge.scale=2.5'])"
@@ -34,19 +32,6 @@ def test_the_flow_knows_what_dvc_repro_has_read(new_yard):
     assert new_yard.status()["toy-collect"] == "up to date"
 
 
-def test_a_file_outside_the_yard_that_has_changed_is_noticed(yard_copy, tmp_path):
-    weights = tmp_path / "weights.txt"
-    weights.write_text("100")
-    assert yard_copy.flow("run", "toy", "--set", f"toy.judge.weights={weights}").returncode == 0
-    assert set(yard_copy.status().values()) == {"up to date"}
-    weights.write_text("2000")
-    now = yard_copy.status()
-    assert now["toy-judge@1"] == now["toy-judge@2"] == "the source has changed"
-    assert now["toy-square"] == "up to date"
-    assert yard_copy.flow("run", "toy").returncode == 0
-    assert json.loads((yard_copy.root / "data/toy/judge/1/score.json").read_text()) >= 2000
-
-
 def test_a_wrong_set_writes_nothing(yard_copy):
     before = (yard_copy.root / "params.yaml").read_text()
     for assignment, hint in [
@@ -70,6 +55,10 @@ def test_a_deployment_that_cannot_run_is_said_below_the_stages(yard_copy):
     assert result.returncode == 2 and "toy-judge@2" in result.stdout
     (said,) = result.stderr.splitlines()
     assert said == "error: prefect.yaml: deployment toy-nightly: no line 'tou'; did you mean 'toy'?"
+    yard_copy.edit("prefect.yaml", "line: tou,", "line: toy,")
+    yard_copy.edit("prefect.yaml", "30 2 * * *", "30 25 * * *")
+    result = yard_copy.flow("status")  # it remembers that Prefect took the schedule that stood there before
+    assert result.returncode == 2 and 'Invalid cron string: "30 25' in result.stderr
 
 
 def test_a_dvc_yaml_that_dvc_refuses_is_said_in_a_line(yard_copy):

@@ -1,54 +1,56 @@
-"""The Prefect server that a flow run starts for itself: it says nothing, and it ends with the run, however that is."""
+"""The Prefect server that a flow run starts for itself: it ends with the run, however that is, and whatever is killed,
+the next run goes on. What one says, test_secrets.py reads."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sqlite3
+from contextlib import closing
 
 import psutil
 
-from tests.flows.waiting import wait_until
+from tests.flows.begun import FLOW, Begun
 
 
-def runs_by_state(yard) -> list[str]:
-    database = sqlite3.connect(yard.root / ".trainyard/prefect/prefect.db")
-    return sorted(state for (state,) in database.execute("select state_type from flow_run"))
+def states(yard, table: str) -> list[str]:
+    with closing(sqlite3.connect(yard.root / ".trainyard/prefect/prefect.db")) as database:
+        return sorted(state for (state,) in database.execute(f"select state_type from {table}"))
 
 
-def test_a_good_run_prints_no_traceback_and_names_the_quarantined(bare_yard):
-    result = bare_yard.flow("run", "toy")
-    assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "quarantined bad: bad.txt: 'four' is not a whole number" in result.stderr
-    assert runs_by_state(bare_yard) == ["COMPLETED"]
-
-
-def test_a_second_run_says_who_holds_the_checkout_and_a_killed_one_is_resumed(lone_yard, tmp_path):
+def test_whatever_is_killed_the_next_run_goes_on_and_a_second_one_beside_says_who_is_at_work(
+    lone_yard, finished_yard, tmp_path
+):
     assert lone_yard.dvc("remote", "add", "-d", "store", str(tmp_path / "store")).returncode == 0
-    gates = lone_yard.gates("bad", "one")
-    first = lone_yard.start("python", "-m", "flows", "run", "toy", "--set", f"toy.collect.gates={gates.name}")
-    one = lone_yard.root / "data/toy/collect/one"
-    wait_until(lambda: one.exists() or first.poll() is not None, "the first number")
-    second = lone_yard.flow("run", "toy")
-    assert second.returncode == 3, first.communicate()
-    assert f"pid {first.pid}" in second.stderr
+    first = Begun(lone_yard, *FLOW)
+    (server,) = [child for child in first.family if "flows.environment" in " ".join(child.cmdline())]
+    server.kill()
+    said = first.end()
+    assert first.process.returncode == 1, said
+    assert said.splitlines()[-1].startswith("error: the Prefect server that this run started has ended"), said
+
+    killed = Begun(lone_yard, *FLOW)
+    beside = lone_yard.flow("run", "toy")
+    assert beside.returncode == 3, killed.process.communicate()
+    assert f"pid {killed.process.pid}" in beside.stderr
     repro = lone_yard.dvc("repro")
-    assert repro.returncode != 0 and str(first.pid) in repro.stderr + repro.stdout
-    family = psutil.Process(first.pid).children(recursive=True)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    assert repro.returncode != 0 and str(killed.process.pid) in repro.stderr + repro.stdout
+    family = psutil.Process(killed.process.pid).children(recursive=True)
+    os.kill(killed.process.pid, signal.SIGKILL)
+    killed.process.communicate()
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive, f"left behind: {alive}"
-    stamp = one.stat().st_mtime_ns
+
+    resumed = Begun(lone_yard, *FLOW)
+    resumed.below(steps=False)[0].kill()  # over two, or three: that one is tried again
     lone_yard.gates("two", "three")
-    resumed = lone_yard.flow("run", "toy")
-    assert resumed.returncode == 0, resumed.stderr
-    assert one.stat().st_mtime_ns == stamp
+    said = resumed.end()
+    assert resumed.process.returncode == 0, said
+    assert first.one.stat().st_mtime_ns == first.stamp
+    assert lone_yard.outputs() == finished_yard.outputs()
     assert "up to date" in lone_yard.dvc("status").stdout
     assert any((tmp_path / "store").rglob("*"))  # what the remote then holds, test_remote.py tells
-    runs = sqlite3.connect(lone_yard.root / "mlflow.db").execute("select status from runs").fetchall()
-    assert "RUNNING" not in {status for (status,) in runs}
-    assert runs_by_state(lone_yard) == ["COMPLETED", "CRASHED"]  # the refused one never began
-    tasks = sqlite3.connect(lone_yard.root / ".trainyard/prefect/prefect.db").execute("select state_type from task_run")
-    assert {state for (state,) in tasks} == {"COMPLETED", "CRASHED"}  # those of the killed run too
+    with closing(sqlite3.connect(lone_yard.root / "mlflow.db")) as database:
+        assert ("RUNNING",) not in set(database.execute("select status from runs"))
+    assert states(lone_yard, "flow_run") == ["COMPLETED", "CRASHED", "CRASHED"]  # the refused one never began
+    assert set(states(lone_yard, "task_run")) == {"COMPLETED", "CRASHED"}  # those of the killed runs too

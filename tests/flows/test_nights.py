@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +24,10 @@ SINCE, PATIENCE = DUE - timedelta(hours=5), timedelta(minutes=15)
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def nights_api(empty_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a server that no other test uses: while a run runs, no night is missed."""
     home, port, (read, write) = tmp_path_factory.mktemp("prefect"), environment.free_port(), os.pipe()
+    shutil.copy(empty_db, home / "prefect.db")
     start_server(home, port, read)
     os.close(read)
     yield f"http://127.0.0.1:{port}/api"
@@ -42,30 +45,30 @@ def told(api: str, name: str, now: datetime = DUE + timedelta(minutes=20)) -> li
     return [text for text in nights.missed(api, SINCE, now, PATIENCE).values() if text.startswith(name)]
 
 
-def test_a_night_without_a_run_and_one_whose_run_did_not_start_are_told(api):
-    of = a_deployment(api, "never-nightly")
-    a_deployment(api, "paused-nightly", paused=True)
-    assert not told(api, "never", DUE + timedelta(minutes=10))  # it may still come
-    (text,) = told(api, "never-nightly was due at")
+def test_a_night_without_a_run_and_one_whose_run_did_not_start_are_told(nights_api):
+    of = a_deployment(nights_api, "never-nightly")
+    a_deployment(nights_api, "paused-nightly", paused=True)
+    assert not told(nights_api, "never", DUE + timedelta(minutes=10))  # it may still come
+    (text,) = told(nights_api, "never-nightly was due at")
     assert "20 minutes later Prefect has made no run of it" in text and "server.log" in text
-    assert not told(api, "paused")
+    assert not told(nights_api, "paused")
     planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": DUE.isoformat()}}
-    run = nights.ask(api, "flow_runs/", {**of, "state": planned})["id"]
-    (text,) = told(api, "never")
+    run = nights.ask(nights_api, "flow_runs/", {**of, "state": planned})["id"]
+    (text,) = told(nights_api, "never")
     assert "it has not started" in text
-    nights.ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
-    assert not told(api, "never")  # somebody has decided so
+    nights.ask(nights_api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    assert not told(nights_api, "never")  # somebody has decided so
 
 
-def test_a_night_that_waits_for_another_is_not_missed_and_a_dead_server_is_told(api):
-    a_deployment(api, "waits-nightly")
-    other = a_deployment(api, "runs-nightly", paused=True)
-    run = nights.ask(api, "flow_runs/", {**other, "state": {"type": "RUNNING"}})["id"]
+def test_a_night_that_waits_for_another_is_not_missed_and_a_dead_server_is_told(nights_api):
+    a_deployment(nights_api, "waits-nightly")
+    other = a_deployment(nights_api, "runs-nightly", paused=True)
+    run = nights.ask(nights_api, "flow_runs/", {**other, "state": {"type": "RUNNING"}})["id"]
     now = datetime.now(UTC)
     since = now - timedelta(days=1)
-    assert not nights.missed(api, since, now, PATIENCE)
-    nights.ask(api, f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
-    assert any(text.startswith("waits-nightly") for text in nights.missed(api, since, now, PATIENCE).values())
+    assert not nights.missed(nights_api, since, now, PATIENCE)
+    nights.ask(nights_api, f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
+    assert any(text.startswith("waits-nightly") for text in nights.missed(nights_api, since, now, PATIENCE).values())
     (text,) = nights.missed("http://127.0.0.1:9/api", since, now, PATIENCE).values()
     assert "http://127.0.0.1:9/api does not answer" in text and "no scheduled run starts" in text
 

@@ -1,10 +1,13 @@
-"""A secret in the address of a source is used, and stands nowhere in what both doors write and say."""
+"""The first run of a clone, and what it says. A secret in the address of its source is used, and stands nowhere in what
+both doors write and say."""
 
 from __future__ import annotations
 
 import io
+import sqlite3
 import threading
 import zipfile
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRETS = ("hunter2", "s3cr3tSh4reT0ken", "s1gn4ture")
@@ -52,23 +55,26 @@ def files_with_a_secret(root) -> list[str]:
     return [str(path) for path in files if any(secret.encode() in path.read_bytes() for secret in SECRETS)]
 
 
-def test_a_share_link_from_the_environment_stands_nowhere(lone_yard):
+def test_a_first_run_says_what_it_left_out_and_a_share_link_from_the_environment_stands_nowhere(bare_yard):
     asked: list[str] = []
     site = a_site(packed({"one": "1", "two": "2", "bad": "four"}), asked)
     password, share, signature = SECRETS
     link = f"http://ada:{password}@127.0.0.1:{site.server_port}/s/{share}/numbers.zip?sig={signature}"
 
     def run(*command: str) -> tuple[int, str]:
-        process = lone_yard.start(*command, SHARE=link)
+        process = bare_yard.start(*command, SHARE=link)
         out, errors = process.communicate(timeout=600)
         return process.returncode, out + errors
 
     try:
         code, said = run("python", "-m", "flows", "run", "toy", "--set", "toy.collect.source=${SHARE}")
-        assert code == 0, said
-        assert (lone_yard.root / "data/toy/square/sum.txt").read_text() == "6"
+        assert code == 0 and "Traceback" not in said, said
+        assert "quarantined bad: bad.txt: 'four' is not a whole number" in said
+        with closing(sqlite3.connect(bare_yard.root / ".trainyard/prefect/prefect.db")) as database:
+            assert list(database.execute("select state_type from flow_run")) == [("COMPLETED",)]
+        assert (bare_yard.root / "data/toy/square/sum.txt").read_text() == "6"
         assert any(share in path and signature in path and "Basic" in path for path in asked)
-        assert "source: ${SHARE}" in (lone_yard.root / "params.yaml").read_text()
+        assert "source: ${SHARE}" in (bare_yard.root / "params.yaml").read_text()
         site.broken = True
         code, failed = run("dvc", "repro", "-f", "toy-collect")
         assert code == 0 and "${SHARE}" in failed  # what was downloaded before is used, and that is said
@@ -77,4 +83,4 @@ def test_a_share_link_from_the_environment_stands_nowhere(lone_yard):
         site.shutdown()
         site.server_close()
     assert not any(secret in text for secret in SECRETS), text
-    assert not files_with_a_secret(lone_yard.root)
+    assert not files_with_a_secret(bare_yard.root)

@@ -1,4 +1,5 @@
-"""`make serve`: a real server, a triggered deployment, what its pages may do, and an end without leftovers."""
+"""`make serve`: a real server, a schedule that comes due, a triggered deployment, what its pages may do, and an end
+without leftovers."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def run_of(served: Served, parameters: dict) -> dict:
     """A run of the one deployment, when it has ended."""
     (deployment,) = served.ask("deployments/filter", {})
     run = served.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
-    wait_until(lambda: served.ask(f"flow_runs/{run}")["state"]["type"] in ENDED, "the flow run")
+    wait_until(lambda: served.ask(f"flow_runs/{run}")["state"]["type"] in ENDED, "the flow run", every_s=1)
     return served.ask(f"flow_runs/{run}")
 
 
@@ -60,11 +61,38 @@ def check_pages(served: Served) -> None:
     assert b"MLflow" in asked(served.mlflow)[2]
 
 
-def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
-    lone = type(yard_copy)(yard_copy.root)  # it has a server of its own
-    with serving(lone, TRAINYARD_HOST="0.0.0.0", TRAINYARD_NAMES="pages.example.com") as served:
+def scheduled_run(served: Served, deployment: str) -> dict:
+    """The first run of a schedule, when it has ended; there will be no other."""
+    mine = {"deployments": {"id": {"any_": [deployment]}}}
+
+    def runs(*states: str) -> list[dict]:
+        return [run for run in served.ask("flow_runs/filter", mine) if run["state"]["type"] in states]
+
+    wait_until(lambda: runs("RUNNING", *ENDED), "a scheduled run", every_s=1)
+    served.ask(f"deployments/{deployment}/pause_deployment", {})
+    wait_until(lambda: not runs("PENDING", "RUNNING"), "the end of the scheduled run", every_s=1)
+    return min(runs(*ENDED), key=lambda run: run["expected_start_time"])
+
+
+def check_addresses(served: Served, family: list[psutil.Process]) -> None:
+    """The pages are for all of the network, as was asked for; the runner is for this machine."""
+    listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert {ip for ip, port in listening if port == served.runner_port} == {"127.0.0.1"}
+    assert "0.0.0.0" in {ip for ip, _ in listening}
+
+
+def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(lone_yard):
+    """The first minute of the schedule may be over before the runner has registered; the yard is new, so all its steps
+    run. Meanwhile the pages are looked at."""
+    lone_yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
+    with serving(lone_yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_NAMES="pages.example.com") as served:
         (deployment,) = served.ask("deployments/filter", {})
-        assert deployment["schedules"][0]["schedule"]["cron"] == "30 2 * * *"
+        assert deployment["schedules"][0]["schedule"]["cron"] == "* * * * *"
+        check_pages(served)
+        check_addresses(served, psutil.Process(served.process.pid).children(recursive=True))
+        night = scheduled_run(served, deployment["id"])
+        assert night["auto_scheduled"] and night["state"]["type"] == "COMPLETED", night
+        assert (lone_yard.root / "data/toy/square/sum.txt").read_text() == "15"
         run = run_of(served, {"force": ["square"]})
         assert run["state"]["type"] == "COMPLETED", run["state"]
         tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
@@ -72,7 +100,6 @@ def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
         assert states["toy-square"] == "Completed" and states["toy-collect"] == "Up to date"
         artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
         assert "toy-result" in {artifact["key"] for artifact in artifacts}
-        check_pages(served)
         refused = run_of(served, {"assignments": ["toy.collect.source=https://ada:hunter2@host/a.zip"]})
         assert refused["state"]["type"] == "FAILED"
         assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]
@@ -80,10 +107,7 @@ def test_serve_runs_a_triggered_deployment_and_stops_on_ctrl_c(yard_copy):
         first = served.process.stderr.readline()  # on its own terminal
         assert first.startswith("error in .trainyard/runner.log") and "toy failed: --set" in first, first
         family = psutil.Process(served.process.pid).children(recursive=True)
-        listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-        assert {ip for ip, port in listening if port == served.runner_port} == {"127.0.0.1"}
-        assert "0.0.0.0" in {ip for ip, _ in listening}
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    logs = [path for path in (lone.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
+    logs = [path for path in (lone_yard.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
     assert "hunter2" not in first + served.said[0] and not logs

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tasks.yard.stage import Stage
+from tasks.yard.stage import Loader, Stage
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def dvc_hash(path: Path) -> str:
 def locked_hashes(stage: Stage) -> dict[str, str]:
     """DVC's hashes of the data this stage reads: the outs that dvc.lock records for the stages before it."""
     lock = Path("dvc.lock")
-    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
+    stages = (yaml.load(lock.read_text(encoding="utf-8"), Loader) or {}).get("stages", {}) if lock.exists() else {}
     outs = {out["path"]: out["md5"] for entry in stages.values() for out in entry.get("outs", []) if "md5" in out}
     deps = stage.data_deps()
     return {path: md5 for path, md5 in sorted(outs.items()) if any(path == d or path.startswith(f"{d}/") for d in deps)}
