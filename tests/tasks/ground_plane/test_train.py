@@ -145,23 +145,21 @@ def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
     assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole/history.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("how", ["two processes", "micro-batches"])
-def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
+def test_two_processes_and_micro_batches_take_the_steps_of_one_batch(pack, tmp_path):
     """Augmentation, whose draws differ, is off."""
     params = settings(augment=STILL, engine={"epochs": 2})
+    parts = settings(augment=STILL, engine={"epochs": 2, "accumulate": 2})
     run(params, tmp_path / "one", network=NETWORK, pack=pack)
-    if how == "micro-batches":
-        run(
-            settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack
-        )
-    else:
-        in_two_processes(run, params, tmp_path / "two", network=NETWORK, pack=pack)
-    for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / "two"), strict=True):
-        assert b["train"] == pytest.approx(a["train"], rel=1e-4)
-    a, b = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(b[name], a[name], rtol=1e-3, atol=1e-4)
+    run(parts, tmp_path / "parts", network=NETWORK, pack=pack)
+    in_two_processes(run, params, tmp_path / "two", network=NETWORK, pack=pack)
+    whole = weights_of(tmp_path / "one")
+    for name in ("two", "parts"):
+        for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / name), strict=True):
+            assert b["train"] == pytest.approx(a["train"], rel=1e-4)
+        weights = weights_of(tmp_path / name)
+        assert weights.keys() == whole.keys()
+        for key in whole:
+            torch.testing.assert_close(weights[key], whole[key], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["small-concat", "resnet18-mean_max"])
