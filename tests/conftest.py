@@ -27,3 +27,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Of `-n auto`: one more than cores, because the tests of flows wait for other programs a third of their time. A
     test process takes 1.2 GB."""
     return min(cores() + 1, 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files without a slow test last: they are handed out as they are listed, and no core is to end on a long one alone
+    while the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tasks.yard.files import replacing
@@ -29,12 +30,19 @@ STYLE = {
 }  # fmt: skip
 
 
+def save_png(path: Path, figure: Figure, dpi: int = 110) -> None:
+    """What `savefig` writes, drawn once: that one draws a figure once more before, for its layout alone."""
+    figure.set_dpi(dpi)
+    figure.set_facecolor("white")
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
+
+
 def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     """Write `path` (png) and return the same figure as svg markup for inlining."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
         figure = draw()
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=110, facecolor="white", metadata={"Software": None})
+        save_png(path, figure)
         text = io.StringIO()
         undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=undated)

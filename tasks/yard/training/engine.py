@@ -237,8 +237,9 @@ class Trainer:
 
     def wrap(self, still: bool) -> None:
         """Anew what knows which weights had a gradient when it was made: DDP, a compiled model, a graph of launches."""
-        self.model = None
-        gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
+        if self.model is not None:
+            self.model = None
+            gc.collect()  # a reducer of DDP that is no longer used must not hear of gradients
         self.let_move(not still)
         self.model = self.fabric.setup_module(torch.compile(self.raw) if self.machine.compile else self.raw)
         if self.graphed:

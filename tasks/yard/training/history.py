@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from tasks.yard.files import replacing, write_text
+from tasks.yard.files import write_text
+from tasks.yard.reporting.charts import save_png
 
 if TYPE_CHECKING:  # a report reads a history without torch
     from torch import nn
@@ -77,5 +78,4 @@ def draw(out: Path, history: list[dict], title: str) -> None:
             axes.legend(fontsize=7)
     losses.set_yscale("log")
     figure.suptitle(f"{title}: epoch {best['epoch'] + 1} is kept" if best else title)
-    with replacing(out / "curves.png") as temporary:
-        figure.savefig(temporary, dpi=100, metadata={"Software": None})
+    save_png(out / "curves.png", figure, dpi=100)

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.yard.files import replacing
+from tasks.yard.reporting.charts import save_png
 from tasks.yard.tuning.section import Interval, Pruner
 
 WHOLE, STOPPED, BEST, STANDS = "#2b6be4", "#a9b2bd", "#c2410c", "#0f8a6a"
@@ -19,11 +19,6 @@ STYLE = {
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dfe4ea",
     "legend.frameon": False, "legend.fontsize": 8, "figure.constrained_layout.use": True,
 }  # fmt: skip
-
-
-def _save(path: Path, figure: Figure) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, facecolor="white", metadata={"Software": None})
 
 
 def _best(trials: list[dict]) -> dict:
@@ -77,7 +72,7 @@ def history(path: Path, trials: list[dict], stands: float | None, pruner: Pruner
         right.xaxis.get_major_locator().set_params(integer=True)
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        _save(path, figure)
+        save_png(path, figure)
 
 
 def importance(path: Path, found: Mapping[str, float]) -> None:
@@ -92,7 +87,7 @@ def importance(path: Path, found: Mapping[str, float]) -> None:
         axis.set(title="what the score depends on", xlabel="share of the variance explained (fANOVA, whole trials)")
         axis.margins(x=0.12)
         axis.grid(axis="y", visible=False)
-        _save(path, figure)
+        save_png(path, figure)
 
 
 def space(path: Path, trials: list[dict], keys: Mapping[str, Any]) -> None:
@@ -121,4 +116,4 @@ def space(path: Path, trials: list[dict], keys: Mapping[str, Any]) -> None:
             axis.set_ylabel("validation score")
         for spare in axes[len(keys) :]:
             spare.set_visible(False)
-        _save(path, figure)
+        save_png(path, figure)

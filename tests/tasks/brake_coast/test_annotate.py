@@ -181,17 +181,10 @@ def test_a_kill_in_the_middle_is_made_good_to_the_byte(tmp_path, yard, weights):
     folder = scenes.write_recording(tmp_path / "download", "a-1", frames=230)
     damaged = sorted(folder.glob("*.jpg"))[101]
     damaged.write_bytes(damaged.read_bytes()[:-200])
+    inputs = {"download": tmp_path / "download", "train_detector": weights.parent}
     params = drives.section("annotate", **SIGHTED)
-    code = f"""
-import json
-from pathlib import Path
-from tasks.brake_coast import annotate
-from tasks.brake_coast.params import Annotate
-params = Annotate.model_validate(json.loads({params.model_dump_json()!r}))
-annotate.run(params, Path({str(tmp_path / "annotate")!r}), ctx, download=Path({str(tmp_path / "download")!r}),
-             train_detector=Path({str(weights.parent)!r}))
-"""
-    killed.run(code, done=120)  # the first 100 are written for good
+    # The first 100 are written for good.
+    killed.run(annotate.run, params, tmp_path / "annotate", done=120, **inputs)
     part = tmp_path / "annotate" / "a-1.part"
     assert (
         json.loads((part / ".written.json").read_text())["frames"] == 100 and not (tmp_path / "annotate/a-1").exists()

@@ -75,25 +75,23 @@ def unseen(tmp_path_factory):
     return root, run(root, root / "report")
 
 
-@pytest.mark.parametrize("layout", ["synth", "native"])
-def test_the_page_of_a_rendered_world_says_so_at_its_top(seen, tmp_path, layout):
-    root, _ = seen
+def project_of(seen_root, root, layout: str, frames: int, *, without=()) -> None:
+    """The finished project again, as if its drives were of this layout and its windows so many frames long."""
     for step in (*STEPS, "train"):
-        (tmp_path / step).symlink_to(root / step) if step not in ("download", "pack") else shutil.copytree(
-            root / step, tmp_path / step
-        )
-    for file in (tmp_path / "download").glob("*/recording.json"):
+        if step in ("download", "annotate", "pack"):  # to be changed
+            shutil.copytree(seen_root / step, root / step)
+        elif step not in without:
+            (root / step).symlink_to(seen_root / step)
+    for file in (root / "download").glob("*/recording.json"):
         write_json(file, {**read_json(file), "layout": layout, "source": "highway" if layout == "synth" else "a.zip"})
-    frames = {"synth": 20, "native": 30}[layout]
-    config = tmp_path / "pack/dataset_config.json"
+    config = root / "pack/dataset_config.json"
     write_json(config, {**read_json(config), "sequence_length": frames})
-    run(tmp_path, tmp_path / "report")
-    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def assert_said_of(layout: str, frames: int, text: str) -> None:
     assert f"Predicted from {frames / 2:g} seconds" in text and f"{frames} frames, {frames / 2:g} seconds." in text
     assert ("Rendered world: a computer drew" in text) == (layout == "synth")
     assert "The still is one of its best moments" in text
-    if layout == "synth":
-        assert text.index("Rendered world") < text.index("Will the driver brake")
 
 
 class Page(HTMLParser):
@@ -167,18 +165,17 @@ def test_without_a_camera_and_a_brake_signal_the_page_still_stands(unseen):
     assert "coast_1s/pr_auc" in metrics and "brake_1s/pr_auc" not in metrics
 
 
-def test_a_frame_that_cannot_be_read_is_left_out_of_the_film(seen, tmp_path):
-    root, _ = seen
-    for step in (*STEPS, "train"):
-        (tmp_path / step).symlink_to(root / step) if step not in ("download", "annotate", "train_detector") else None
-    for step in ("download", "annotate"):
-        shutil.copytree(root / step, tmp_path / step)
-    for folder in sorted((root / "evaluate" / "predictions").glob("*.csv")):
+def test_a_rendered_world_is_said_at_the_top_and_a_frame_that_cannot_be_read_is_left_out_of_the_film(seen, tmp_path):
+    project_of(seen[0], tmp_path, "synth", frames=20)
+    for folder in sorted((tmp_path / "evaluate" / "predictions").glob("*.csv")):
         for path in list((tmp_path / "download" / folder.stem).glob("*.jpg")):
             path.write_bytes(path.read_bytes()[:100])
         table = pd.read_csv(tmp_path / "annotate" / folder.stem / "annotations.csv", dtype=str).drop_duplicates("Time")
         drives.write_annotations(tmp_path / "annotate", folder.stem, table.assign(status="unreadable"))
     run(tmp_path, tmp_path / "report")
+    text, _ = page_of(tmp_path)
+    assert_said_of("synth", 20, text)
+    assert text.index("Rendered world") < text.index("Will the driver brake")
     assert (tmp_path / "report" / "drive.mp4").exists()
 
 
@@ -257,15 +254,15 @@ def test_same_input_same_bytes(seen, tmp_path):
     assert folder_hash(tmp_path / "report") == folder_hash(root / "report")
 
 
-def test_a_large_film_stays_beside_the_page_and_a_detector_is_shown(seen, tmp_path):
+def test_of_recorded_drives_a_large_film_stays_beside_the_page_and_a_detector_is_shown(seen, tmp_path):
     root, _ = seen
-    for step in (*STEPS, "train"):
-        (tmp_path / step).symlink_to(root / step) if step != "train_detector" else None
+    project_of(root, tmp_path, "native", frames=30, without=["train_detector"])
     (tmp_path / "train_detector").mkdir()
     write_json(tmp_path / "train_detector" / "metrics.json", {"test": {"map50": 0.875, "images": 40}, "epochs": 3})
     shutil.copy(root / "report" / "pr.png", tmp_path / "train_detector" / "samples.png")
     run(tmp_path, tmp_path / "report", embed_mb=0.001, source_url="https://example.org/yard")
     text, page = page_of(tmp_path)
+    assert_said_of("native", 30, text)
     assert '<a href="https://example.org/yard">' in text  # AGPL-3.0, section 13
     assert "drive.mp4" in page.fetched and "0.875" in text and "samples" in text
 

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from models.brake_coast.variants import VARIANTS
 from tasks.brake_coast import train
@@ -110,19 +109,8 @@ def test_kept_work_is_not_done_again_and_is_the_same_bytes_elsewhere(trained, pa
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(trained, pack, tmp_path):
     out, scores = trained
     often = machine(checkpoint_every_s=0.0)
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump([settings().model_dump(), often.model_dump()]))
     part = tmp_path / "killed"
-    code = f"""
-import yaml
-from pathlib import Path
-from tasks.brake_coast.params import Train
-from tasks.brake_coast.train import run
-from tasks.yard.params import Machine
-values, out, pack = map(Path, {[str(path) for path in (tmp_path / "train.yaml", part, pack)]})
-train, machine = yaml.safe_load(values.read_text())
-run(Train(**train), out, ctx, variant={NAME!r}, pack=pack, machine_params=Machine(**machine))
-"""
-    killed.run(code, done=20)
+    killed.run(run, settings(), part, done=20, variant=NAME, pack=pack, machine_params=often)
     left = json.loads((part / "last.json").read_text())
     assert not left["finished"]
     assert run(settings(), part, variant=NAME, pack=pack, machine_params=often) == scores

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tasks.brake_coast import train, tune
 from tasks.brake_coast.params import Train, Tune
@@ -22,9 +21,11 @@ from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 from tasks.yard.tracking.runs import stage_run
+from tasks.yard.training.engine import Trainer
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.forked import forked
 from tests.tasks.yard.shared import machine
 
 pytestmark = pytest.mark.slow
@@ -51,27 +52,22 @@ def tuned(pack, tmp_path_factory):
 
 def test_a_search_that_was_killed_ends_as_if_it_had_not_been(tuned, pack, tmp_path):
     out, found = tuned
-    (tmp_path / "tune.yaml").write_text(yaml.safe_dump([TUNE.model_dump(), TRAIN.model_dump(), MACHINE.model_dump()]))
-    code = """
-import os, signal, sys, yaml
-from pathlib import Path
-from tasks.brake_coast.params import Train, Tune
-from tasks.brake_coast.tune import run
-from tasks.yard.params import Machine
-from tasks.yard.training.engine import Trainer
-values, out, pack = map(Path, sys.argv[1:])
-step = Trainer.step
-def last_steps(trainer, ids):  # the first checkpoint of the second trial is its end
-    if (out / "runs/trial-001/last.json").exists():
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(trainer, ids)
-Trainer.step = last_steps
-tune, train, machine = yaml.safe_load(values.read_text())
-run(Tune(**tune), out, train_params=Train(**train), machine_params=Machine(**machine), pack=pack)
-"""
     killed = tmp_path / "killed"
-    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "tune.yaml"), str(killed), str(pack)])
-    assert process.returncode == -signal.SIGKILL
+
+    def until_the_second_trial() -> None:
+        take = Trainer.step
+
+        def last_steps(trainer: Trainer, ids) -> None:  # the first checkpoint of the second trial is its end
+            if (killed / "runs/trial-001/last.json").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            take(trainer, ids)
+
+        Trainer.step = last_steps
+        search(TUNE, killed, train_params=TRAIN, pack=pack)
+
+    process = forked(until_the_second_trial)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (killed / "trials.csv").exists()
     assert search(TUNE, killed, train_params=TRAIN, pack=pack) == found
     assert folder_hash(killed) == folder_hash(out)

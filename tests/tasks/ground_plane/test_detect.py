@@ -134,22 +134,15 @@ def test_the_floor_never_lies_above_the_threshold(root, tmp_path):
 
 
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(root, tmp_path, monkeypatch):
-    code = f"""
-from pathlib import Path
-from tasks.ground_plane import detect
-from tests.tasks.ground_plane import test_detect
-detect.BLOCK_FRAMES = 4
-(Path({str(tmp_path)!r}) / "pack").symlink_to(Path({str(root)!r}) / "pack")
-(Path({str(tmp_path)!r}) / "train").symlink_to(Path({str(root)!r}) / "train")
-test_detect.detected(Path({str(tmp_path)!r}), ctx=ctx, batch=2)
-"""
-    killed.run(code, done=8)
+    for step in ("pack", "train"):
+        (tmp_path / step).symlink_to(root / step)
+    monkeypatch.setattr(detect, "BLOCK_FRAMES", 4)
+    killed.run(detected, tmp_path, done=8, batch=2)
     blocks = tmp_path / "detect/one/.blocks"
     assert len(list(blocks.glob("[0-9]*.npz"))) == 2 and not (tmp_path / "detect/one" / FILE).exists()
 
     looked: list[int] = []
     found = detect.detected
-    monkeypatch.setattr(detect, "BLOCK_FRAMES", 4)
     monkeypatch.setattr(detect, "detected", lambda batch, *told: looked.append(len(batch)) or found(batch, *told))
     metrics = detected(tmp_path, batch=2)
     assert sum(looked) == metrics["frames"] - 8  # gone on, not begun anew

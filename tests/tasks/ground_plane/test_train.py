@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from tasks.yard.step import BadInput
 from tasks.yard.training.learnt import Item
 from tests.tasks.ground_plane.learning.test_augment import STILL
 from tests.tasks.ground_plane.tiny_project import HEIGHT, NETWORK, WIDTH, section, write_pack
+from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
@@ -137,11 +135,9 @@ def test_the_served_model_gives_the_same_maps(trained, pack):
 def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
     params, often = settings(engine={"epochs": 2}), machine(checkpoint_every_s=0.0)
     scores = run(params, tmp_path / "whole", network=NETWORK, pack=pack, machine_params=often)
-    child.write(tmp_path / "train.yaml", params, often)
     steps, out = read_json(tmp_path / "whole/last.json")["step"] // 2, tmp_path / "killed"
-    arguments = ["ground_plane", tmp_path / "train.yaml", pack, out, NETWORK, steps + 2]
-    process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
-    assert process.returncode == -signal.SIGKILL
+    inputs = {"network": NETWORK, "pack": pack, "machine_params": often}
+    assert child.killed_at(steps + 2, run, params, out, **inputs) == -signal.SIGKILL
     assert read_json(out / "last.json")["step"] == steps + 2
     assert run(params, out, network=NETWORK, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
@@ -149,28 +145,21 @@ def test_killed_within_an_epoch_it_ends_with_the_same_bits(pack, tmp_path):
     assert (out / "history.jsonl").read_bytes() == (tmp_path / "whole/history.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("how", ["two processes", "micro-batches"])
-def test_it_takes_the_steps_of_one_batch(pack, tmp_path, how):
+def test_two_processes_and_micro_batches_take_the_steps_of_one_batch(pack, tmp_path):
     """Augmentation, whose draws differ, is off."""
     params = settings(augment=STILL, engine={"epochs": 2})
+    parts = settings(augment=STILL, engine={"epochs": 2, "accumulate": 2})
     run(params, tmp_path / "one", network=NETWORK, pack=pack)
-    if how == "micro-batches":
-        run(
-            settings(augment=STILL, engine={"epochs": 2, "accumulate": 2}), tmp_path / "two", network=NETWORK, pack=pack
-        )
-    else:
-        child.write(tmp_path / "train.yaml", params, machine())
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        arguments = ["-m", child.MODULE, "ground_plane", tmp_path / "train.yaml", pack, tmp_path / "two", NETWORK, -1]
-        process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
-        assert process.returncode == 0, process.stderr
-    for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / "two"), strict=True):
-        assert b["train"] == pytest.approx(a["train"], rel=1e-4)
-    a, b = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(b[name], a[name], rtol=1e-3, atol=1e-4)
+    run(parts, tmp_path / "parts", network=NETWORK, pack=pack)
+    in_two_processes(run, params, tmp_path / "two", network=NETWORK, pack=pack)
+    whole = weights_of(tmp_path / "one")
+    for name in ("two", "parts"):
+        for a, b in zip(history_of(tmp_path / "one"), history_of(tmp_path / name), strict=True):
+            assert b["train"] == pytest.approx(a["train"], rel=1e-4)
+        weights = weights_of(tmp_path / name)
+        assert weights.keys() == whole.keys()
+        for key in whole:
+            torch.testing.assert_close(weights[key], whole[key], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["small-concat", "resnet18-mean_max"])

@@ -212,17 +212,7 @@ def test_a_kill_in_the_middle_is_made_good_to_the_byte(yard, monkeypatch):
     folder = write_camera(yard.download, 1, frames=160, people={7: {n: n % 100 for n in range(0, 160, 3)}})
     damaged = folder / "frames/000101.png"
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    code = f"""
-from pathlib import Path
-from tasks.person_search import index
-from tests.tasks.person_search import tiny_yard
-root = Path({str(yard.root)!r})
-params = tiny_yard.section("index", **tiny_yard.LIGHT)
-index.run(params, root / "index", ctx, download=root / "download", evaluate=root / "evaluate",
-          train_detector=Path({str(yard.train_detector)!r}),
-          train={{tiny_yard.NETWORK: root / "train" / tiny_yard.NETWORK}})
-"""
-    killed.run(code, done=120)  # the first block holds 100 frames
+    killed.run(yard.index, done=120)  # the first block holds 100 frames
     written = sorted((yard.root / "index/yard-c1.part/.blocks").glob("[0-9]*.npz"))
     assert len(written) == 1 and not (yard.root / "index/yard-c1").exists()
     looked: list[str] = []

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from tasks.person_search.train import served_model
 from tasks.yard import params as params_file
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
+from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
@@ -98,12 +96,10 @@ def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(tr
     changes = {"fixbase_epochs": 2, "weights": str(trained[0] / "best.pt")}
     params, often = settings(**changes), machine(checkpoint_every_s=0.0)
     scores = run(params, tmp_path / "whole", network=NAME, pack=pack, machine_params=often)
-    child.write(tmp_path / "train.yaml", params, often)
     steps = json.loads((tmp_path / "whole" / "last.json").read_text())["step"] // 4  # of an epoch
     out, kill_at = tmp_path / "killed", 2 * steps - 1
-    arguments = ["person_search", tmp_path / "train.yaml", pack, out, NAME, kill_at]
-    process = subprocess.run([sys.executable, "-m", child.MODULE, *map(str, arguments)])
-    assert process.returncode == -signal.SIGKILL
+    inputs = {"network": NAME, "pack": pack, "machine_params": often}
+    assert child.killed_at(kill_at, run, params, out, **inputs) == -signal.SIGKILL
     assert json.loads((out / "last.json").read_text())["step"] == kill_at
     assert run(params, out, network=NAME, pack=pack, machine_params=often) == scores
     for name in ("best", "last"):
@@ -115,12 +111,7 @@ def test_two_processes_take_the_steps_of_one(pack, tmp_path):
     """Their triplets and batch statistics are those of the whole batch; augmentation, whose draws differ, is off."""
     params = settings(augment=dict.fromkeys(SECTIONS.train.augment.model_dump(), 0.0), engine={"epochs": 2})
     run(params, tmp_path / "one", network=NAME, pack=pack)
-    child.write(tmp_path / "train.yaml", params, machine())
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    arguments = ["-m", child.MODULE, "person_search", tmp_path / "train.yaml", pack, tmp_path / "two", NAME, -1]
-    process = subprocess.run([*torchrun, *map(str, arguments)], capture_output=True, text=True, env=environment)
-    assert process.returncode == 0, process.stderr
+    in_two_processes(run, params, tmp_path / "two", network=NAME, pack=pack)
     one, two = (history_of(tmp_path / name) for name in ("one", "two"))
     for a, b in zip(one, two, strict=True):
         assert b["train"] == pytest.approx(a["train"], rel=1e-4)

@@ -19,6 +19,7 @@ from tasks.person_search.importers import queries
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index, Search
 from tasks.yard.files import file_hash, write_json, write_text
+from tasks.yard.step import Context
 from tasks.yard.training import checkpoint
 from tests import sections
 from tests.tasks.brake_coast import scenes
@@ -111,9 +112,9 @@ class Yard:
         write_network(root / "train")
         write_leader(root / "evaluate")
 
-    def index(self, **changes) -> dict:
+    def index(self, ctx: Context = Context(), **changes) -> dict:
         return index.run(
-            section("index", **{**LIGHT, **changes}), self.root / "index", download=self.download,
+            section("index", **{**LIGHT, **changes}), self.root / "index", ctx, download=self.download,
             train_detector=self.train_detector, train=self.networks(), evaluate=self.root / "evaluate",
         )  # fmt: skip
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from tqdm import tqdm
 
-REPO = Path(__file__).parents[3]
-START = """
 from tasks.yard.step import Context
-from tests.tasks.yard.killed import bar
-ctx = Context(progress=bar({done}))
-"""
+from tests.tasks.yard.forked import forked
 
 
 def bar(done: int):
@@ -31,9 +25,8 @@ def bar(done: int):
     return lambda *args, **kwargs: Bar(*args, **{**kwargs, "file": io.StringIO()})
 
 
-def run(code: str, done: int) -> None:
-    """Runs `code` in a process of its own, with a `ctx` that kills it once so much is done."""
-    process = subprocess.run(
-        [sys.executable, "-c", START.format(done=done) + code], cwd=REPO, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr
+def run(work: Callable, *arguments, done: int, **options) -> None:
+    """`work` in a process of its own, with a `ctx` that kills it once so much is done."""
+    process = forked(work, *arguments, ctx=Context(progress=bar(done)), **options)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL

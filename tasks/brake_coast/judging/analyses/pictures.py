@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from tasks.yard.files import replacing
 from tasks.yard.layouts.images import readable
-from tasks.yard.reporting.charts import STYLE
+from tasks.yard.reporting.charts import STYLE, save_png
 
 MISSED, CAUGHT = "#c2410c", "#0f8a6a"
 BOX = "#37e0d0"  # on photographs
@@ -22,9 +21,7 @@ BOX = "#37e0d0"  # on photographs
 
 def save(path: Path, draw: Callable[[], Figure]) -> None:
     with matplotlib.rc_context(STYLE):
-        figure = draw()
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=110, facecolor="white", metadata={"Software": None})
+        save_png(path, draw())
 
 
 def frame(

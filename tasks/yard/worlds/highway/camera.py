@@ -148,7 +148,7 @@ class Camera:
             drawn.append((int(column), hull, rear, painted))
         self.lens.finish(picture, self.rng)
         scenery.overlay(picture, self.bonnet, caption)
-        left = np.bincount(owner[:BONNET_ROW_PX].ravel(), minlength=len(drawn) + 1)
+        left = self.counted(owner[:BONNET_ROW_PX], [hull for _, hull, _, _ in drawn])
         boxes = []
         for index, (column, hull, rear, painted) in reversed(list(enumerate(drawn, 1))):
             visible = left[index] / max(painted, 1)
@@ -156,6 +156,14 @@ class Camera:
             if whole and visible >= MIN_VISIBLE and distance[column] < 130:
                 boxes.append(Box(column, whole, None if rear is None else clipped(extent(rear)), float(visible)))
         return picture, boxes
+
+    @staticmethod
+    def counted(owner: np.ndarray, hulls: list[np.ndarray]) -> np.ndarray:
+        """Pixels of each owner from 1 on: nobody owns one outside of the hulls."""
+        if not hulls:
+            return np.zeros(1, int)
+        x1, y1, x2, y2 = np.clip(extent(np.concatenate(hulls)), 0, WIDTH_PX).astype(int)
+        return np.bincount(owner[y1 : y2 + 2, x1 : x2 + 2].ravel(), minlength=len(hulls) + 1)
 
     @cached_property
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,6 @@ from tasks.yard.worlds.highway.traffic import CAR, HEIGHT_M, LENGTH_M, TRUCK, VA
 
 PX_PER_M = 90
 SMALLEST_PX = 6
-KEEP = np.array([[0, 0, 0, -1, 255]] * 3, float)  # from premultiplied BGRA to what is left of the background, of 255
 Sprite = list[np.ndarray]
 PAINTS = [  # BGR, as often as people buy them
     (46, 44, 42), (46, 44, 42), (112, 108, 104), (150, 148, 146), (214, 214, 212), (226, 226, 224),
@@ -67,9 +66,19 @@ def paste(
     matrix = cv2.getPerspectiveTransform(corners, (quad - (x1 + 0.5, y1 + 0.5)).astype(np.float32))
     patch = cv2.warpPerspective(level, matrix, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR, borderValue=0)
     region = picture[y1:y2, x1:x2]
-    mix = np.hstack([np.eye(3) * (1 - haze), haze / 255 * haze_bgr[:, None].astype(float)])
-    behind = cv2.multiply(region, cv2.transform(patch, KEEP), scale=1 / 255)
-    region[:] = cv2.add(behind, cv2.transform(patch, mix))
+    left_of_it = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(patch, 3)), cv2.COLOR_GRAY2BGR)  # of 255
+    behind = cv2.multiply(region, left_of_it, scale=1 / 255)
+    cv2.add(behind, hazy(patch, haze, haze_bgr), dst=region)
+
+
+def hazy(patch: np.ndarray, haze: float, haze_bgr: np.ndarray) -> np.ndarray:
+    """The colours of premultiplied BGRA, mixed with haze."""
+    if haze == 0:
+        return cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR)
+    mix = np.zeros((3, 4))
+    mix[0, 0] = mix[1, 1] = mix[2, 2] = 1 - haze
+    mix[:, 3] = haze / 255 * haze_bgr.astype(float)
+    return cv2.transform(patch, mix)
 
 
 def glow(picture: np.ndarray, rear: np.ndarray, lit: bool, strength: float, *, wet: bool, high: bool) -> None:
@@ -144,8 +153,9 @@ class Canvas:
         """Dimmed by the daylight there is; `lamps` shine by themselves."""
         bgr = self.bgr * ambient
         if lamps is not None:
-            bgr = np.where(lamps.alpha[..., None] > 0, np.maximum(bgr, lamps.bgr), bgr)
-        small = [cv2.resize(a.astype(np.float32), self.size, interpolation=cv2.INTER_AREA) for a in (bgr, self.alpha)]
+            np.maximum(bgr, lamps.bgr, out=bgr, where=lamps.alpha[..., None] > 0)
+        flat = bgr.astype(np.float32, copy=False), self.alpha.astype(np.float32)
+        small = [cv2.resize(a, self.size, interpolation=cv2.INTER_AREA) for a in flat]
         return pyramid(*small)
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,15 +11,12 @@ from tasks.yard.training import checkpoint, optimizers
 from tasks.yard.training.engine import Diverged
 from tasks.yard.training.schedule import share_of_peak
 from tasks.yard.training.sections import Optimizer
+from tests.tasks.yard.forked import forked, in_two_processes
 from tests.tasks.yard.training.toy_job import OPTIMIZER, ROWS, fit
 
 pytestmark = pytest.mark.slow
 
 STEPS = 24  # 4 epochs of 6
-
-
-def child(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True)
 
 
 def same(a, b) -> bool:
@@ -37,13 +32,12 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
     """On both sides of the border where the model's body begins to move: step 12."""
     settings = {"ema_decay": 0.9, "accumulate": 2, "schedule": "plateau", "kind": "amsgrad", "norm": True, "still": 2}
     fit(tmp_path / "whole", **settings)
-    options = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     # Two micro-batches a step: killed in step 8 with the last checkpoint at step 6, and in step 16 right after one.
-    killed = {"epoch": ["kill_at=17"], "step": ["kill_at=33", "checkpoint_every_s=0"]}
-    toy = "tests.tasks.yard.training.toy_job"
-    children = {name: child(toy, str(tmp_path / name), *options, *kill) for name, kill in killed.items()}
-    for name, process in children.items():
-        assert process.wait(600) == -signal.SIGKILL, process.stderr.read()
+    killed = {"epoch": {"kill_at": 17}, "step": {"kill_at": 33, "checkpoint_every_s": 0}}
+    for name, kill in killed.items():
+        process = forked(fit, tmp_path / name, **settings, **kill)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         left = json.loads((tmp_path / name / "last.json").read_text())
         assert (left["epoch"], left["batch"]) == {"epoch": (1, 0), "step": (2, 4)}[name]
         fit(tmp_path / name, **settings)
@@ -66,11 +60,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
 )
 def test_two_processes_take_the_steps_of_one(tmp_path, settings):
     alone = fit(tmp_path / "alone", dropout=0.0, **settings)
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    options = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    process = child(*torchrun, "tests.tasks.yard.training.toy_job", str(tmp_path / "both"), "dropout=0.0", *options)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
+    in_two_processes(fit, tmp_path / "both", dropout=0.0, **settings)
     both = [json.loads(line) for line in (tmp_path / "both" / "history.jsonl").read_text().splitlines()]
     for a, b in zip(alone, both, strict=True):
         assert b["train"] == pytest.approx(a["train"], rel=1e-5)

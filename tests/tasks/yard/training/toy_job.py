@@ -1,11 +1,9 @@
-"""A tiny job for the engine: is a sum positive? `python -m tests.tasks.yard.training.toy_job OUT [key=value...]`."""
+"""A tiny job for the engine: is a sum positive?"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -77,7 +75,3 @@ def fit(
         )  # fmt: skip
 
     return engine.fit(prepare, params, machine, optimizer, out, Context(), until)[1]
-
-
-if __name__ == "__main__":
-    fit(Path(sys.argv[1]), **{key: json.loads(value) for key, value in (pair.split("=") for pair in sys.argv[2:])})

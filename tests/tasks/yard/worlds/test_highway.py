@@ -4,14 +4,15 @@ import pytest
 
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import highway
-from tasks.yard.worlds.highway.drive import simulate
+from tasks.yard.worlds.highway.drive import Drive, simulate
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def world():
-    return highway.parse("synth://highway?recordings=3&minutes=0.5&seed=1&detector_images=6")
+def drives() -> list[Drive]:
+    """Twelve of the default world, because one says little."""
+    return [simulate(np.random.default_rng([0, number, 2]), np.arange(0, 300, 0.5))[0] for number in range(12)]
 
 
 def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
@@ -48,10 +49,8 @@ def test_names_are_dates_of_several_days_some_with_several_drives():
     assert days.value_counts().max() >= 2
 
 
-def test_the_default_world_brakes_and_coasts_as_often_as_the_original():
-    """Brake 2..5 %, coast 6..12 %. Twelve drives, because one says little."""
-    times_s = np.arange(0, 300, 0.5)
-    drives = [simulate(np.random.default_rng([0, number, 2]), times_s)[0] for number in range(12)]
+def test_the_default_world_brakes_and_coasts_as_often_as_the_original(drives):
+    """Brake 2..5 %, coast 6..12 %."""
     braking, pedal = (np.concatenate([getattr(d, name) for d in drives]) for name in ("braking", "pedal"))
     onsets = sum(int(np.count_nonzero(d.braking[1:] & ~d.braking[:-1])) for d in drives)
     assert 0.02 <= braking.mean() <= 0.05
@@ -66,11 +65,10 @@ def test_nobody_drives_through_anybody():
     assert gaps.min() > 0
 
 
-def test_the_leader_closes_before_the_driver_brakes():
+def test_the_leader_closes_before_the_driver_brakes(drives):
     """What a camera is for: a second before an onset the gap shrinks, and the foot is still on the pedal."""
     before, always, lifted = [], [], []
-    for number in range(4):
-        drive, _ = simulate(np.random.default_rng([0, number, 2]), np.arange(0, 300, 0.5))
+    for drive in drives[:4]:
         rows = np.arange(len(drive.t_s))
         closing = np.where(drive.leader >= 0, drive.speed_mps - drive.other_speed_mps[rows, drive.leader], np.nan)
         onsets = np.flatnonzero(drive.braking[1:] & ~drive.braking[:-1]) + 1
