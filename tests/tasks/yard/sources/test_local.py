@@ -29,7 +29,7 @@ from tasks.yard.sources.fetch import Unavailable
 from tasks.yard.sources.section import FromSource
 from tasks.yard.step import BadInput
 from tests.flows.waiting import PATIENCE_S, wait_until
-from tests.tasks.yard.killed import REPO
+from tests.tasks.brake_coast.drives import REPO
 
 
 @dataclass
