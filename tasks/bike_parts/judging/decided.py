@@ -1,0 +1,71 @@
+"""What validation decides about the leader, for inspect to use, and what its claims about rides are worth on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tasks.bike_parts.formats.photos import Photos
+from tasks.bike_parts.judging import calibration, changes, pairs, presence
+from tasks.bike_parts.judging.judge import Judge
+from tasks.bike_parts.judging.runs import Run
+from tasks.bike_parts.judging.verdicts import repeated
+from tasks.bike_parts.params import Evaluate
+from tasks.yard.params import Reporting
+
+BELIEVE = 0.5  # where nothing on validation says better
+
+
+def believe(run: Run) -> float:
+    """The score from which on verdicts believe a box."""
+    best = presence.believed_from(run.found.score, run.taken >= 0, len(run.of.photos.id))
+    return BELIEVE if best is None else best
+
+
+def surest(run: Run) -> np.ndarray:
+    """Rows of the surest box of each part in each photograph."""
+    order = np.lexsort((-run.found.score, run.found.part, run.found.image))
+    key = np.stack([run.found.image[order], run.found.part[order]])
+    first = np.ones(len(order), bool)
+    first[1:] = (key[:, 1:] != key[:, :-1]).any(0)
+    return order[first]
+
+
+def judge_of(network: str, val: Run, train: Photos) -> Judge:
+    """All but the threshold of claims. Calibrated on what is claimed of: the surest box of each part and photograph."""
+    rows, states = surest(val), set(train.state[train.state >= 0].tolist())
+    taken = val.taken[rows]
+    hit = taken >= 0
+    told = val.found.states[rows][hit]
+    fitted = calibration.fitted(val.found.score[rows].astype(float), hit, told, val.of.photos.state[taken[hit]])
+    rides = changes.learnt(train, pairs.pairs_of(train))
+    return Judge(network, believe(val), fitted, rides, None, train.parts, repeated(train), states)
+
+
+def on_validation(
+    network: str, run: Mapping[str, Run], train: Photos, params: Evaluate, reporting: Reporting
+) -> dict[str, Any]:
+    """{believe, calibration, rides, claim} from validation, and {changes}: claims on validation and test, and what
+    others would claim on test."""
+    judge = judge_of(network, run["val"], train)
+    there = {split: pairs.pairs_of(of.of.photos) for split, of in run.items()}
+    true = {split: pairs.truth(of.of.photos, there[split]) for split, of in run.items()}
+    p = {split: pairs.probabilities(of.found, there[split], judge) for split, of in run.items()}
+    tellable = bool((true["val"] >= 0).any()) and bool(judge.learnt)
+    claim = changes.claim_from(p["val"], true["val"], params.false_claims) if tellable else None
+
+    def told(split: str, of: Any, level: float | None) -> dict[str, Any]:
+        group = {photo.id: photo.group for photo in run[split].of.photos.photos}
+        return pairs.judged(of, true[split], level, [group[before] for before, _ in there[split]], reporting)
+
+    raw = pairs.as_told(run["test"].found, there["test"], len(train.parts))
+    others = {pairs.NEVER: 0 * raw, pairs.RAW: raw}
+    return {
+        "believe": judge.believe, "calibration": judge.calibration.told(), "rides": judge.rides.told(), "claim": claim,
+        "changes": {
+            **{name: told(split, p[split], claim) for name, split in (("validation", "val"), ("test", "test"))},
+            "baselines": {name: {"what": pairs.WHAT[name], **told("test", of, 0.5)} for name, of in others.items()},
+        },
+    }  # fmt: skip

@@ -1,0 +1,90 @@
+"""Which photographs are of one ride, and how often a change between them is found, and claimed where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.bike_parts.formats.detections import Detections
+from tasks.bike_parts.formats.photos import Photos
+from tasks.bike_parts.importers.inspected import turn_of
+from tasks.bike_parts.judging import changes
+from tasks.bike_parts.judging.judge import Judge
+from tasks.bike_parts.judging.verdicts import Seen
+from tasks.yard.metrics import bootstrap
+from tasks.yard.metrics.binary import calibration_error, reliability
+from tasks.yard.params import Reporting
+
+NEVER, RAW = "never", "states_as_told"
+WHAT = {
+    NEVER: "claims nothing",
+    RAW: "claims what is told intact before and damaged or absent after, each photograph by itself",
+}
+Pairs = list[tuple[int, int]]
+
+
+def pairs_of(photos: Photos) -> Pairs:
+    """(id before, id after) of photographs called <name>_before and <name>_after, in one folder and of one bike."""
+    sides: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for photo in photos.photos:
+        if turn := turn_of(photo.name):
+            sides.setdefault((turn[0], photo.group), {}).setdefault(turn[1], []).append(photo.id)
+    return [(of["before"][0], of["after"][0]) for of in sides.values() if [*map(len, of.values())] == [1, 1]]
+
+
+def seen_in(found: Detections, photo: int) -> Seen:
+    rows = found.image == photo
+    return Seen(found.part[rows], found.box[rows], found.score[rows], found.states[rows])
+
+
+def probabilities(found: Detections, pairs: Pairs, judge: Judge) -> np.ndarray:
+    """(pairs, K) that the part is worse, as inspect has it."""
+    p = [judge.worse(*(seen_in(found, photo) for photo in pair)) for pair in pairs]
+    return np.array(p, float).reshape(-1, len(judge.parts))
+
+
+def truth(photos: Photos, pairs: Pairs) -> np.ndarray:
+    """(pairs, K) 1 the part is worse after the ride, 0 it is not, -1 not labelled.
+
+    0 too where it is covered in one of the photographs: what cannot be seen cannot be claimed.
+    """
+    states = changes.truths(photos, pairs)
+    return np.where((states >= 0).all(-1), changes.is_worse(states) == 1, -1).astype(int)
+
+
+def as_told(found: Detections, pairs: Pairs, parts: int) -> np.ndarray:
+    """(pairs, K) 1.0 where the states told of the surest box of each part, in each photograph, say that it is worse."""
+    states = np.full((len(pairs), parts, 2), -1)
+    for row, pair in enumerate(pairs):
+        for side, photo in enumerate(pair):
+            seen = seen_in(found, photo)
+            order = np.argsort(seen.score, kind="stable")
+            states[row, seen.part[order] - 1, side] = seen.states[order].argmax(1)
+    return (changes.is_worse(states) == 1).astype(float)
+
+
+def judged(
+    p: np.ndarray, true: np.ndarray, claim: float | None, groups: Sequence[str], reporting: Reporting
+) -> dict[str, Any]:
+    """Claims of (pairs, K) probabilities, from `claim` on, against the truth; groups (pairs): the bike of each."""
+    why = "no pair of photographs" if not len(p) else "no pair whose states are labelled" if (true < 0).all() else None
+    if why or claim is None:
+        return {
+            "pairs": len(p), **dict.fromkeys(("recall", "false_a_pair", "precision", "ece", "intervals")),
+            "null_because": why or "no threshold: no pair on validation whose states are labelled",
+        }  # fmt: skip
+    told = changes.judged(p, true, claim)
+    names, number = np.unique(groups, return_inverse=True)
+    draws = bootstrap.resamples(len(names), reporting.bootstrap_replicates, reporting.bootstrap_seed)
+    claimed, worse, known = p >= claim, true == 1, true >= 0
+    each = ((claimed & worse).sum(1), worse.sum(1), (claimed & ~worse & known).sum(1), np.ones(len(p)))
+    hits, real, wrong, drawn = (draws @ np.bincount(number, of, len(names)) for of in each)
+    with np.errstate(invalid="ignore"):
+        spans = {"recall": hits / real, "false_a_pair": wrong / drawn}
+    return told | {
+        "intervals": {name: bootstrap.spread(values, len(names)) for name, values in spans.items()},
+        "reliability": reliability(true[known], p[known]), "ece": calibration_error(true[known], p[known]),
+        "null_because": None if told["changes"] else "nothing got worse in any of these rides",
+    }  # fmt: skip
