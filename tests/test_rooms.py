@@ -24,6 +24,7 @@ MATRIX_KEYS = {
     "brake_coast.analyse.items",
     "person_search.train.networks",
     "ground_plane.train.networks",
+    "bike_parts.train.networks",
 }
 
 

@@ -12,8 +12,19 @@ import time
 from tasks.yard.step import cores
 
 # Minutes on two quiet cores, generously; of what is LONG they depend on what was made before.
-TAKES_MIN = {"annotate": 3, "embed": 3, "ground_plane": 3, "label": 1, "pack": 3, "ranking": 5, "splits": 1, "train": 5}
+TAKES_MIN = {
+    "annotate": 3,
+    "coco": 1,
+    "embed": 3,
+    "ground_plane": 3,
+    "label": 1,
+    "pack": 3,
+    "ranking": 5,
+    "splits": 1,
+    "train": 5,
+}
 LONG = {
+    "bike_parts": "some minutes, trains both ways three times",
     "gpu": "needs a GPU, 12 minutes there",
     "joint": "an hour, needs a finished run of brake_coast",
     "overhead": "a whole flow of brake_coast from nothing",

@@ -84,5 +84,28 @@ def ground_plane(data: Path) -> dict[str, Any]:
     return made(rows, f"{on}{details['people']['test']} people, one to one within {details['match_m']:g} m", said)
 
 
-LINES = {"brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane}
-LAST = {"brake_coast": "evaluate", "person_search": "search", "ground_plane": "evaluate"}  # the step to run up to
+def bike_parts(data: Path) -> dict[str, Any]:
+    details = read_json(data / "evaluate/details.json")
+    columns = {
+        "ap50": "AP50", "state_macro_f1": "state F1", "damaged_f1": "damaged F1", "recall": "parts found",
+        "hallucination": "absent parts claimed",
+    }  # fmt: skip
+    names = {"mean_box": "mean box", "majority_state": "majority state", "blind": "another bike"}
+    rows = {
+        names.get(run, run): {title: details["runs"][run][key] for key, title in columns.items()}
+        for run in (*details["baselines"], *details["networks"])
+        if run in details["runs"]
+    }
+    test, changes = details["counts"]["test"], details["changes"]["test"]
+    said = {
+        f"Of {changes['changes']} changes in {changes['pairs']} rides found": changes["recall"],
+        "Changes claimed a ride where none is": changes["false_a_pair"],
+    }
+    on = f"{test['photos']} photographs of {test['groups']} bikes held out, {test['parts']} parts"
+    return made(rows, on, said)
+
+
+LINES = {
+    "brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane, "bike_parts": bike_parts
+}  # fmt: skip
+LAST = dict.fromkeys(LINES, "evaluate") | {"person_search": "search"}  # the step to run up to

@@ -15,11 +15,19 @@ from tasks.yard.step import BadInput
 TITLES = {
     "persistence": "persistence (knows the brake signal of now)",
     "blind": "blind: where people stood most in training",
+    "mean box": "mean box of each part, blind",
+    "majority state": "the leader's boxes, each part in its usual state",
+    "another bike": "control: what the leader finds on another bike",
     "shuffled": "control: each camera with another's calibration",
     "one camera alone, the best": "control: one camera alone, the best",
     "one camera taken away, the worst": "control: one camera taken away, the worst",
 }
-FIRST = {"brake_coast": "PR-AUC on test", "person_search": "re-identification on test", "ground_plane": "on test"}
+FIRST = {
+    "brake_coast": "PR-AUC on test",
+    "person_search": "re-identification on test",
+    "ground_plane": "on test",
+    "bike_parts": "on test",
+}
 
 
 def of_seeds(runs: Mapping[str, Mapping[str, Any]], row: str, column: str) -> list[float]:

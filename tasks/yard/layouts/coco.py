@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tasks.yard.layouts.example import (
     checked,
     first_key,
     inside,
+    is_file,
     read_json,
     rows,
     with_slashes,
@@ -46,6 +47,7 @@ FEWEST_BOXES = 3  # that together show what the numbers of a file's boxes are
 LOOKED_AT = 400  # images whose sizes are held against the stated ones, spread evenly
 SMALLER = 0.9  # of the stated size; less is no rounding
 FEW_IN_A_CORNER = 10  # boxes that all lie in the upper left part by chance, at most
+Called = Callable[[dict, str], str]
 BEYOND = 1.02  # of an image's size: a box that reaches further is for another size, rounding apart
 
 
@@ -70,7 +72,7 @@ def image_file(root: Path, file: Path, name: str) -> Path | None:
     """Beside the label file, or in a folder named as the end of the label file's name is: instances_train2017."""
     part, name = file.stem.rpartition("_")[2], with_slashes(name)
     for folder in (file.parent, root, root / "images", root / part, root / "images" / part):
-        if inside(name) and (folder / name).is_file():
+        if inside(name) and is_file(folder / name):
             return folder / name
     return None
 
@@ -231,7 +233,14 @@ def images_in(root: Path, file: Path, content: dict, split: str | None, labels: 
     return used, bad
 
 
-def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels: Labels) -> list[Entry]:
+def by_category(entry: dict, category: str) -> str:
+    """What an annotation is called for `classes`: a line whose annotations say more brings a function of its own."""
+    return category
+
+
+def read_file(
+    root: Path, file: Path, split: str | None, params: Mapped, labels: Labels, called: Called = by_category
+) -> list[Entry]:
     content = read_json(file)
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in KEYS):
         yolo = (root / "classes.txt").is_file() or (root / "labels").is_dir()
@@ -251,7 +260,7 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
                 raise ValueError(f"image_id {image} is in no entry of images")
             if category not in names:
                 raise ValueError(f"category_id {category} is in no entry of categories")
-            number = classes.number(name := names[category])
+            number = classes.number(name := called(entry, names[category]))
             if number is None:
                 labels.dropped[name] = labels.dropped.get(name, 0) + 1
                 continue
@@ -266,7 +275,8 @@ def read_file(root: Path, file: Path, split: str | None, params: Mapped, labels:
     return list(used.values())
 
 
-def read(roots: list[Path], params: Mapped) -> Labels:
+def read(roots: list[Path], params: Mapped, called: Called = by_category) -> Labels:
+    """`called`: what an annotation is for `classes`, by itself and the name of its category; raises `ValueError`."""
     files = label_files(roots)
     if not files:
         raise BadInput(f"{roots[0]}: no label file of COCO's layout; expected {WHAT}")
@@ -275,7 +285,8 @@ def read(roots: list[Path], params: Mapped) -> Labels:
     unwanted: list[NoneWanted] = []
     for root, file in files:
         try:
-            found_entries += [(root, entry) for entry in read_file(root, file, split_in(root, file), params, labels)]
+            mine = read_file(root, file, split_in(root, file), params, labels, called)
+            found_entries += [(root, entry) for entry in mine]
         except NoneWanted as error:
             unwanted.append(error)
     if len(unwanted) == len(files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -116,6 +117,16 @@ def inside(relative: str) -> bool:
     """Does a path in a label file stay where it belongs?"""
     path = PurePosixPath(with_slashes(relative))
     return bool(relative) and not path.is_absolute() and ".." not in path.parts
+
+
+def is_file(path: Path) -> bool:
+    """False for what no system takes for a name too: a label file may hold anything."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def locate(roots: Iterable[Path], relative: str) -> Path | None:

@@ -13,9 +13,11 @@ from typing import Any
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput
 
-URIS = ("source", "extra_sources")  # params of these names hold URIs that tasks/yard/sources/local.py opens
-PATHS = ("weights", "queries")  # and of these a file or folder, or the name of published weights
-PUBLISHED = re.compile(r"(yolo|rtdetr|sam|mobile_sam|fastsam)[\w.-]*", re.IGNORECASE)  # what ultralytics downloads
+URIS = ("source", "extra_sources", "photos")  # params of these names hold URIs that tasks/yard/sources/local.py opens
+WEIGHTS = ("weights", "detector")  # of these a file, or the name of published weights
+PATHS = (*WEIGHTS, "queries", "pairs")  # and of these a file or folder
+# What ultralytics downloads, and what torchvision does.
+PUBLISHED = re.compile(r"(yolo|rtdetr|sam|mobile_sam|fastsam)[\w.-]*|coco|imagenet", re.IGNORECASE)
 
 
 def refuse_absent(params: Any, key: Sequence[str]) -> None:
@@ -28,7 +30,7 @@ def refuse_absent(params: Any, key: Sequence[str]) -> None:
     for text in named if key[-1] in URIS else []:
         refuse_absent_source(text, getattr(section, "WORLD", None), ".".join(key))
     for text in named if key[-1] in PATHS else []:
-        published = key[-1] == "weights" and PUBLISHED.fullmatch(text)
+        published = key[-1] in WEIGHTS and PUBLISHED.fullmatch(text)
         if not published and not Path(text).expanduser().exists():
             raise BadInput(f"{'.'.join(key)}: {text}: no such file; a relative path is looked up from the project")
 

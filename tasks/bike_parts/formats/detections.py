@@ -1,0 +1,68 @@
+"""What detect leaves of one network: detections.h5, for each of the splits val and test.
+
+<split>/image     int64 (n)        id of the photograph in <split>_coco.json; the photographs in order, the surest first
+<split>/part      int64 (n)        1..K
+<split>/box       float32 (n, 4)   x, y, width, height in pixels of the photograph
+<split>/score     float32 (n)      that this is the box of the part, in whatever state; an absent part has one too
+<split>/states    float32 (n, 4)   probabilities: intact, damaged, absent, occluded
+<split>/oracle/annotation  int64 (m)        id of each annotation in <split>_coco.json
+<split>/oracle/states      float32 (m, 4)   what the state head says of the true box: errors of the detector left out
+
+That a part is there, which protocols without absent parts ask for, is `presence`: score x (1 - states[absent]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tasks.bike_parts.formats.photos import ABSENT
+from tasks.yard.files import replacing
+from tasks.yard.step import BadInput
+
+FILE = "detections.h5"
+VERSION = ("v110", "v110")  # the bytes do not depend on the library's newest format
+
+
+@dataclass(frozen=True)
+class Detections:
+    """See the module docstring for the shapes."""
+
+    image: np.ndarray
+    part: np.ndarray
+    box: np.ndarray
+    score: np.ndarray
+    states: np.ndarray
+
+    @property
+    def presence(self) -> np.ndarray:
+        """(n) that the part is there."""
+        return self.score * (1 - self.states[:, ABSENT])
+
+
+@dataclass(frozen=True)
+class Oracle:
+    annotation: np.ndarray
+    states: np.ndarray
+
+
+def write(path: Path, found: Mapping[str, tuple[Detections, Oracle]]) -> None:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
+        for split, (detections, oracle) in found.items():
+            for place, of in ((split, detections), (f"{split}/oracle", oracle)):
+                for field in fields(of):
+                    file.create_dataset(f"{place}/{field.name}", data=getattr(of, field.name), track_times=False)
+
+
+def read(path: Path, split: str) -> tuple[Detections, Oracle]:
+    """Raises `BadInput` where there is no such file, or another."""
+    try:
+        with h5py.File(path) as file:
+            detections = Detections(*(file[f"{split}/{field.name}"][:] for field in fields(Detections)))
+            return detections, Oracle(*(file[f"{split}/oracle/{field.name}"][:] for field in fields(Oracle)))
+    except (OSError, KeyError) as error:
+        raise BadInput(f"{path}: not a file of bike_parts-detect ({error}); run it again") from None

@@ -1,0 +1,190 @@
+"""Photographs in, verdicts out: what is broken or missing, and of a ride's two photographs, was it before?
+
+Reads    the photographs that the param names, or those of the test split (download/, split/); train/<leader>/best.pt,
+         evaluate/details.json (thresholds and calibration from validation), detect/<leader>/ (what is usual)
+Writes   inspect/report.html          rides and photographs, the worst first; what the verdicts are worth
+         inspect/verdicts.json        {network, threshold, photos: {key: file, width, height, crop, parts: [part, box,
+                                      state, confidence, score, states], damaged, absent, occluded, not_found, says},
+                                      pairs: [name, before, after, damaged_in_ride, claimed, says, changes], unusable:
+                                      {file: why}, remarks, judged: where the truth is known}
+         inspect/looked/<block>/      what the network sees in some photographs: kept from run to run
+Alone    python -m tasks bike_parts-inspect
+Yours    python -m flows run bike_parts --set bike_parts.inspect.photos=<folder>
+
+Confidences are calibrated on validation. A part that is nowhere sure enough is not found, which is not called missing.
+A killed run goes on after the last block of photographs; a photograph that is none is named, and the others go on.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.bike_parts.formats import detections, photos
+from tasks.bike_parts.formats.looked import seen_of
+from tasks.bike_parts.formats.photos import STATES, Photos
+from tasks.bike_parts.importers.inspected import Request, of_test, request
+from tasks.bike_parts.judging import changes, pairs
+from tasks.bike_parts.judging.judge import Judge, judge_of, ride
+from tasks.bike_parts.judging.verdicts import Seen, truth_of
+from tasks.bike_parts.learning.looking import looked_at, opened
+from tasks.bike_parts.page.distance import distance, far, grounds
+from tasks.bike_parts.page.verdict_page import INSPECT_PAGE, counts_of, page_of
+from tasks.bike_parts.params import Inspect
+from tasks.yard.files import read_json, write_json, write_text
+from tasks.yard.metrics.rounding import rounded
+from tasks.yard.params import Reporting
+from tasks.yard.reporting.pages import render
+from tasks.yard.reporting.words import rendered
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput, Context
+
+log = logging.getLogger(__name__)
+NAMED = 20  # remarks on the console; the page has all
+
+
+NOT_LEARNT = "The network has learnt no states, for its training photographs say none: it finds parts, and no more."
+
+
+def asked_for(params: Inspect, download: Path, test: Photos, ctx: Context) -> tuple[Request, str]:
+    """The photographs, and what they are called as a whole."""
+    if params.photos is None and params.pairs is not None:
+        raise BadInput(f"bike_parts.inspect.pairs = {params.pairs}: photos is null; name the folder of its photographs")
+    if params.photos is None:
+        return of_test(download, [photo.name for photo in test.photos]), "the test split"
+    return request(params.photos, params.pairs, ctx.progress), source_uri.redacted(params.photos)
+
+
+def usual(test: Photos, found: detections.Detections, judge: Judge) -> dict[str, Any]:
+    """What is usual of the photographs of the test split: sizes, and how much is found in them."""
+    held = []
+    for photo in test.photos:
+        rows = found.image == photo.id
+        seen = judge.found(Seen(found.part[rows], found.box[rows], found.score[rows], found.states[rows]))
+        held.append(((photo.width, photo.height), seen.box, seen.score))
+    return grounds(held)
+
+
+def same(asked: Request) -> list[str]:
+    """Pairs whose two files hold the same bytes."""
+    paths = {photo.key: photo.path for photo in asked.photos}
+    return [pair.name for pair in asked.pairs if filecmp.cmp(paths[pair.before], paths[pair.after], shallow=False)]
+
+
+def is_rendered(download: Path) -> str | None:
+    units = [read_json(file) for file in sorted(download.glob("*/unit.json"))]
+    return rendered(("bikes" if unit["rendered"] else "photographs" for unit in units), "batches of photographs")
+
+
+def warnings(params: Inspect, trained: Mapping, these: Mapping, world: str | None, judge: Judge) -> list[str]:
+    """What has to be said before anybody believes a verdict, the gravest first."""
+    told = []
+    if not judge.learnt:
+        told.append(NOT_LEARNT)
+    elif lacking := [STATES[state] for state in range(len(STATES)) if state not in judge.learnt]:
+        told.append(f"No training photograph shows a part that is {' or '.join(lacking)}: that state is never said.")
+    if params.photos is None:
+        return told
+    if world is not None:
+        told.append(
+            "The network has learnt from a world that a computer drew, not from photographs. Of real ones it says "
+            "little that can be relied on: train it on labelled photographs (bike_parts.download.source) first."
+        )
+    return told + far(trained, these, params.detector is not None)
+
+
+def verdicts_of(asked: Request, held: Mapping[str, dict], judge: Judge) -> dict[str, Any]:
+    """The part of verdicts.json that says what is seen in the photographs, and of each ride."""
+    names = {photo.key: photo.name for photo in asked.photos}
+    seen = {key: seen_of(held[key]) for key in names if "why" not in held[key]}
+    about = {key: {of: held[key][of] for of in ("width", "height", "crop")} for key in seen}
+    found = {key: {"file": names[key], **about[key], **judge.verdict(seen[key])} for key in seen}
+    told = []
+    for pair in asked.pairs:
+        keys = [pair.before, pair.after]
+        if all(key in seen for key in keys):
+            one = ride(judge, [seen[key] for key in keys], [found[key] for key in keys])
+            told.append({"name": pair.name, "before": pair.before, "after": pair.after, **one})
+    return {
+        "photos": found, "pairs": told,
+        "unusable": {names[key]: held[key]["why"] for key in names if "why" in held[key]},
+    }  # fmt: skip
+
+
+def judged(test: Photos, asked: Request, told: list[dict], judge: Judge) -> dict[str, Any] | None:
+    """How often a change is found, and claimed where none is; `truth` of each ride: the parts that are worse. None if
+    nobody knows."""
+    ids = {photo.name: photo.id for photo in test.photos}
+    of_key = {photo.key: ids[photo.name] for photo in asked.photos}
+    true = pairs.truth(test, [(of_key[one["before"]], of_key[one["after"]]) for one in told])
+    if judge.claim is None or not (true >= 0).any():
+        return None
+    claims = np.zeros(true.shape)
+    for row, one in enumerate(told):
+        claims[row, [judge.parts.index(change["part"]) for change in one["changes"] if change["claimed"]]] = 1
+        one["truth"] = [part for part, worse in zip(judge.parts, true[row], strict=True) if worse == 1]
+    return rounded(changes.judged(claims, true, 1.0))
+
+
+def these(held: Mapping[str, dict], judge: Judge) -> dict[str, Any]:
+    """What the photographs are like."""
+    usable = [of for of in held.values() if "why" not in of]
+    found = [judge.found(seen_of(of)) for of in usable]
+    return grounds([((of["width"], of["height"]), one.box, one.score) for of, one in zip(usable, found, strict=True)])
+
+
+def run(
+    params: Inspect,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    download: Path,
+    split: Path,
+    train: dict[str, Path],
+    detect: dict[str, Path],
+    evaluate: Path,
+    reporting_params: Reporting,
+) -> dict[str, float]:
+    """Returns counts, and where the truth is known how often a change is found, and claimed where there is none.
+
+    Raises `BadInput` if there is no photograph, or none that can be used.
+    """
+    test, trained_on = photos.read(split, "test"), photos.read(split, "train")
+    judge = judge_of(evaluate, trained_on)
+    asked, shown = asked_for(params, download, test, ctx)
+    eyes, made_from = opened(params, judge.checkpoint(train))
+    held = looked_at(asked.photos, shown, eyes, made_from, out / "looked", ctx)
+    own = params.photos is not None
+    said = verdicts_of(asked, held, judge)
+    detected, _ = detections.read(detect[judge.network] / detections.FILE, "test")
+    trained, now, world = usual(test, detected, judge), these(held, judge), is_rendered(download)
+    remarks = [*warnings(params, trained, now, world, judge), *asked.remarks]
+    remarks += [
+        f"{pair.name}: one of its two photographs cannot be used, so nothing is compared."
+        for pair in asked.pairs
+        if any("why" in held[key] for key in (pair.before, pair.after))
+    ]
+    remarks += [f"{name}: before and after are one and the same photograph." for name in same(asked)]
+    for remark in [*remarks, *(f"{name} {why}; left out" for name, why in said["unusable"].items())][:NAMED]:
+        log.warning(remark)
+    said |= {
+        "photos_from": shown if own else None, "network": judge.network, "parts": judge.parts,
+        "believe": judge.believe, "claim": judge.claim, "remarks": remarks,
+        "judged": None if own else judged(test, asked, said["pairs"], judge),
+    }  # fmt: skip
+    write_json(out / "verdicts.json", said)
+    ids = {photo.name: photo.id for photo in test.photos}
+    truths = {} if own else {photo.key: truth_of(test, ids[photo.name]) for photo in asked.photos}
+    page = page_of(said, {photo.key: photo.path for photo in asked.photos}, truths, params.pictures, ctx)
+    page |= {
+        "rendered": None if own else world, "source_url": reporting_params.source_url,
+        "distance": distance(trained, now, len(judge.parts)),
+        "evaluated": read_json(evaluate / "details.json")["changes"],
+    }  # fmt: skip
+    write_text(out / "report.html", render(INSPECT_PAGE, page))
+    return counts_of(said) | {key: value for key, value in (said["judged"] or {}).items() if value is not None}
