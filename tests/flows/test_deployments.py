@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from flows.deployments import described
+from tasks.yard import params
 from tasks.yard.step import BadInput
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_deployments_of_this_yard_can_run():
-    assert [deployment.parameters.line for deployment in described(ROOT / "prefect.yaml")] == [
-        "brake_coast", "person_search", "ground_plane",
-    ]  # fmt: skip
+    assert {deployment.parameters.line for deployment in described(ROOT / "prefect.yaml")} == set(params.lines())
 
 
 @pytest.mark.parametrize(
