@@ -100,6 +100,11 @@ class LineRun:
         """The id of this flow run in MLflow; None if no stage had to run."""
         return self._parent.result() if self._parent else None
 
+    @property
+    def settled(self) -> bool:
+        """Is it known whether there is such a run? It takes seconds, which a flow that is to end does not wait for."""
+        return self._parent is None or self._parent.done()
+
     def to_do(self, name: str) -> list[str]:
         """The reasons why a stage has to run now; empty if it is up to date."""
         if name in self.forced:
@@ -276,7 +281,8 @@ def _run(run: LineRun) -> Outcome | State:
     try:
         return _ended(run)
     finally:
-        run.tracker.end()
+        if run.settled:  # else its process ends with this one
+            run.tracker.end()
 
 
 def _ended(run: LineRun) -> Outcome | State:
@@ -317,7 +323,7 @@ def _stop(run: LineRun, error: BaseException) -> None:
         logging.disable()  # that one line says it all
     worker.stop()
     wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
-    if run.parent:
+    if run.settled and run.parent:
         run.tracker(end_flow_run, run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
     if not gone:
         with get_client(sync_client=True) as server:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.bike_parts.variants import NETWORKS, UNPUBLISHED
-from tasks.yard.params import Section
+from tasks.yard.params import Section, known
 from tasks.yard.sources.section import FromSource
 from tasks.yard.splits import PINNED
-from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -85,15 +85,6 @@ class Split(Section):
     splits: str | None = Field(description=PINNED)
 
 
-def _known_networks(names: Any) -> Any:
-    for name in names if isinstance(names, list) else []:
-        if name not in NETWORKS:
-            raise ValueError(f"no network {name!r}; {suggestion(str(name), NETWORKS)}")
-        if names.count(name) > 1:
-            raise ValueError(f"network {name!r} stands there twice")
-    return names
-
-
 class Canvas(Section):
     """What a network sees: each photograph is brought to fit, in its own shape, into the upper left corner."""
 
@@ -139,7 +130,7 @@ class Augment(Section):
 
 
 class Train(Section):
-    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(_known_networks)] = Field(
+    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(partial(known, there=NETWORKS))] = Field(
         description="networks to train, by their names in models/bike_parts/variants.py"
     )
     weights: str | None = Field(
@@ -215,7 +206,7 @@ class Export(Section):
 
 
 class Tune(Tuning):
-    network: Annotated[str, AfterValidator(lambda name: _known_networks([name])[0])] = Field(
+    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] = Field(
         description="the network that is trained in every trial"
     )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from models.ground_plane.variants import NETWORKS
-from tasks.yard.params import Section
+from tasks.yard.params import Section, known
 from tasks.yard.sources.section import FromSource
 from tasks.yard.splits import PINNED
-from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -106,17 +106,8 @@ class Decode(Section):
     max_detections: Positive = Field(description="of a frame; the most confident are kept")
 
 
-def _known_networks(names: Any) -> Any:
-    for name in names if isinstance(names, list) else []:
-        if name not in NETWORKS:
-            raise ValueError(f"no network {name!r}; {suggestion(str(name), NETWORKS)}")
-        if names.count(name) > 1:
-            raise ValueError(f"network {name!r} stands there twice")
-    return names
-
-
 class Train(Section):
-    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(_known_networks)] = Field(
+    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(partial(known, there=NETWORKS))] = Field(
         description="networks to train, by their names in models/ground_plane/variants.py"
     )
     pretrained: bool = Field(description="ResNet encoders start from ImageNet weights, which are downloaded once")
@@ -140,7 +131,7 @@ class Visualize(Section):
 
 
 class Tune(Tuning):
-    network: Annotated[str, AfterValidator(lambda name: _known_networks([name])[0])] = Field(
+    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] = Field(
         description="the network that is trained in every trial"
     )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.person_search.variants import NETWORKS
 from tasks.yard.detector.section import TrainDetector
-from tasks.yard.params import Section
+from tasks.yard.params import Section, known
 from tasks.yard.sources.section import FromSource
 from tasks.yard.splits import PINNED
-from tasks.yard.step import suggestion
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
 
@@ -100,15 +100,8 @@ class Loss(Section):
         return self
 
 
-def _known_networks(names: Any) -> Any:
-    for name in names if isinstance(names, list) else []:
-        if name not in NETWORKS:
-            raise ValueError(f"no network {name!r}; {suggestion(str(name), NETWORKS)}")
-    return names
-
-
 class Train(Section):
-    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(_known_networks)] = Field(
+    networks: Annotated[list[str], Field(min_length=1), BeforeValidator(partial(known, there=NETWORKS))] = Field(
         description="networks to train, by their names in models/person_search/variants.py"
     )
     embedding: Positive | None = Field(
@@ -158,7 +151,7 @@ class Train(Section):
 
 
 class Tune(Tuning):
-    network: Annotated[str, AfterValidator(lambda name: _known_networks([name])[0])] = Field(
+    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] = Field(
         description="the network that is trained in every trial"
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -92,6 +93,16 @@ def lines() -> list[str]:
     """The lines this yard has: every folder of `tasks` with a params.py of its own, but the one that they share."""
     here = Path(__file__).parent
     return sorted(path.parent.name for path in here.parent.glob("*/params.py") if path.parent != here)
+
+
+def known(names: Any, there: Collection[str]) -> Any:
+    """A list of networks as a validator wants it: each is there, and once."""
+    for name in names if isinstance(names, list) else []:
+        if name not in there:
+            raise ValueError(f"no network {name!r}; {suggestion(str(name), there)}")
+        if names.count(name) > 1:
+            raise ValueError(f"network {name!r} stands there twice")
+    return names
 
 
 def refuse_unknown_line(name: str) -> None:
