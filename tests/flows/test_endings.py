@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,7 +22,11 @@ STOPPED = "stopped; what is finished is kept, run again to continue"
 
 
 def tracked(yard) -> list[str]:
-    return [status for (status,) in sqlite3.connect(yard.root / "mlflow.db").execute("select status from runs")]
+    """How MLflow says that the yard's runs stand; none while it makes its database."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        database = sqlite3.connect(f"file:{yard.root}/mlflow.db?mode=ro", uri=True)
+        return [status for (status,) in database.execute("select status from runs")]
+    return []
 
 
 def state_of(yard, said: str) -> bytes:
@@ -37,6 +42,7 @@ def test_a_flow_ends_as_it_is_told_and_one_whose_step_dies_says_so(new_yard):
     new_yard.edit("tasks/yard/ending.py", "LIMIT_S = 7.0", f"LIMIT_S = {LIMIT_S - 10}.0")
     for number in (signal.SIGTERM, signal.SIGINT):
         run = Begun(new_yard, *FLOW)
+        wait_until(lambda: "RUNNING" in tracked(new_yard), "its run in MLflow", every_s=0.3)
         # docker and systemd tell one process; Ctrl-C reaches all of the group
         run.process.send_signal(number) if number == signal.SIGTERM else os.killpg(run.process.pid, number)
         said = run.end()
