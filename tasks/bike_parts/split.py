@@ -3,8 +3,9 @@
 Reads    check_data/cleaned.json
 Writes   split/{train,val,test}_coco.json   formats/photos.py, as pycocotools reads it; pictures stay where they are
          split/split.json                   {published: photographs that keep the source's split, made: {splits:
-                                            {photos, groups, rms_error, rms_error_of_chance}}, counts: {split:
-                                            {photos, boxes, groups}}, shares: {part: {state: {split: share}}}, remarks}
+                                            {photos, groups, new_groups, rms_error, rms_error_of_chance}}, counts:
+                                            {split: {photos, boxes, groups}}, shares: {part: {state: {split: share}}},
+                                            remarks}
          split/splits.json                  the groups of each split (tasks/yard/splits.py)
 Alone    python -m tasks bike_parts-split
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 FEW_GROUPS = 10  # below, shares cannot be near those asked for
 LABELS = (*STATES, "not labelled")
-ERRORS = ("rms_error", "rms_error_of_chance")  # of the shares of part x state, as drawn and by chance
+ERRORS = ("rms_error", "rms_error_of_chance")  # of the shares of part x state, as they are and by chance from nothing
 TOO_FEW = "{} photographs are too few for all three"
 
 
@@ -108,11 +109,24 @@ def dealt(
     share_of["train"] = 1 - sum(share_of.values())
     shares = np.array([share_of[split] for split in lacking])
     fixed = np.array([lacking.index(before[name]) if name in before else -1 for name in names])
-    chance = stratified.deal(counts, sizes, fixed, shares, params.seed, 0)
+    nothing = np.full(len(names), -1)  # what was assigned is no chance: a second run would be compared with itself
+    chance = stratified.deal(counts, sizes, nothing, shares, params.seed, 0)
     best = stratified.deal(counts, sizes, fixed, shares, params.seed, params.swaps)
     errors = (stratified.rms(counts, of, shares) for of in (best, chance))
     split_of = {name: lacking[split] for name, split in zip(names, best.tolist(), strict=True)}
     return split_of, dict(zip(ERRORS, errors, strict=True))
+
+
+def uneven(made: Mapping[str, float], out: Path) -> list[str]:
+    """A remark where what is kept has become no more even than chance: its labels are others now."""
+    kept = made["groups"] - made["new_groups"]
+    if not kept or made["rms_error"] < made["rms_error_of_chance"]:
+        return []
+    return [
+        f"{kept} of {made['groups']} bikes or days keep the split that they had, and parts and states are no more "
+        f"evenly divided than by chance; to draw all anew, and be judged on another test set, delete "
+        f"{out / splits.FILE}"
+    ]
 
 
 def as_photos(found: Sequence[Clean], parts: Sequence[str], first: tuple[int, int]) -> Photos:
@@ -159,8 +173,10 @@ def run(params: Split, out: Path, ctx: Context = Context(), *, check_data: Path)
         kept, divided = splits.kept(known, members_of(grouped))
         before = {group: split for group, split in kept.items() if split in lacking}
         dealt_out, errors = dealt(grouped, before, lacking, parts, params)
-        how[", ".join(lacking)] = {"photos": len(mine), "groups": len(grouped), **errors}
-        groups, split_of, remarks = groups | grouped, split_of | dealt_out, remarks + few + divided
+        new = len(grouped) - len(before)
+        how[", ".join(lacking)] = {"photos": len(mine), "groups": len(grouped), "new_groups": new, **errors}
+        groups, split_of = groups | grouped, split_of | dealt_out
+        remarks += [*few, *divided, *uneven(how[", ".join(lacking)], out)]
     members = members_of(groups | {photo.file: [photo] for photo in found if photo.file in fixed})
     splits.refuse_empty(set(split_of.values()) | set(fixed.values()), out, TOO_FEW.format(len(found)))
     of = {photo.file: split_of[group] for group, mine in groups.items() for photo in mine} | fixed

@@ -64,6 +64,41 @@ def test_bikes_go_whole_and_every_part_in_every_state_has_its_share(tmp_path):
     assert made["rms_error"] < made["rms_error_of_chance"] / 3 and made["groups"] == 100
 
 
+def test_a_second_run_is_held_against_chance_and_not_against_itself(tmp_path):
+    cleaned(tmp_path, rides(100), parts=("bell", "chain", "lock", "saddle", "steer"))
+    divided(tmp_path)
+    (first,) = read_json(tmp_path / "split/split.json")["made"].values()
+    divided(tmp_path)
+    (second,) = read_json(tmp_path / "split/split.json")["made"].values()
+    assert second == first | {"new_groups": 0} and first["new_groups"] == 100 and not remarks(tmp_path)
+
+
+def test_with_a_known_answer_the_search_finds_it_and_what_is_kept_from_other_labels_is_said(tmp_path):
+    """Ten kinds of bikes, each with a part of its own, 20 of each: every share can be exactly 14, 3 and 3."""
+    kinds = [f"part{kind}" for kind in range(10)]
+    cleaned(tmp_path, rides(200), parts=kinds)
+
+    def one_part_each(kind_of):
+        def change(photos):
+            for photo in photos:
+                name = kinds[kind_of(int(photo["file"].removeprefix("city/b")[:3]))]
+                photo["parts"] = [{"part": name, "state": 0, "trust": 1.0, "box": [1, 2, 3.5, 4]}]
+
+        return change
+
+    changed(tmp_path, one_part_each(lambda bike: bike % 10))
+    found = divided(tmp_path)
+    bikes = {split: Counter(int(name[1:4]) % 10 for name in names) for split, names in found.items()}
+    assert [set(bikes[split].values()) for split in SPLITS] == [{56}, {12}, {12}]
+    (made,) = read_json(tmp_path / "split/split.json")["made"].values()
+    assert made["rms_error"] < 1e-9 < 0.03 < made["rms_error_of_chance"]
+    by_split = sorted(range(200), key=lambda bike: (f"b{bike:03d}_0_a.jpg" in found["test"], bike))
+    place = {bike: i for i, bike in enumerate(by_split)}
+    changed(tmp_path, one_part_each(lambda bike: place[bike] // 20))  # the parts of the last 20 are tested alone
+    assert divided(tmp_path) == found
+    assert "200 of 200 bikes or days keep the split that they had, and parts" in remarks(tmp_path)
+
+
 def test_coco_reads_what_it_writes_with_one_list_of_ids(tmp_path):
     said = cleaned(tmp_path, rides(10), parts=("bell", "saddle", "steer"))
     changed(tmp_path, lambda photos: [photo["parts"].pop() for photo in photos[5:]])  # most know two parts only
