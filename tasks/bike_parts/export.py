@@ -33,10 +33,10 @@ from tasks.bike_parts.formats import photos as photos_of
 from tasks.bike_parts.formats.photos import STATES
 from tasks.bike_parts.learning import batches
 from tasks.bike_parts.learning.network import canvas_of, load_network
-from tasks.bike_parts.learning.validation import overlaps
 from tasks.bike_parts.params import Export
 from tasks.yard.detector.network import LICENCE
 from tasks.yard.files import replacing, write_json
+from tasks.yard.metrics.boxes import ious
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.step import BadInput, Context
 
@@ -105,10 +105,8 @@ def difference(a: Sequence[np.ndarray], b: Sequence[np.ndarray], floor: float) -
     """
     worst = 0.0
     for one, other in ((a, b), (b, a)):
-        boxes, others = (np.concatenate([of[0][:, :2], of[0][:, 2:] - of[0][:, :2]], 1) for of in (one, other))
-        same = (overlaps(boxes, others) > SAME_BOX) & (one[1][:, None] == other[1][None])
         for i in np.flatnonzero(one[2] >= floor + 0.01):
-            there = np.flatnonzero(same[i])
+            there = np.flatnonzero((ious(one[0][i : i + 1], other[0]) > SAME_BOX) & (other[1] == one[1][i]))
             apart = [max(abs(one[2][i] - other[2][j]), np.abs(one[3][i] - other[3][j]).max()) for j in there]
             worst = max(worst, min(map(float, apart), default=1.0))
     return worst

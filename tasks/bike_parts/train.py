@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from models.bike_parts.detector import PartDetector
 from models.bike_parts.factory import States, Use, build
 from tasks.bike_parts.formats import photos as photos_of
+from tasks.bike_parts.formats.detections import gathered
 from tasks.bike_parts.formats.photos import Photos
+from tasks.bike_parts.judging.chosen import scored
 from tasks.bike_parts.learning import network as networks
 from tasks.bike_parts.learning import start
 from tasks.bike_parts.learning.augment import augment
+from tasks.bike_parts.learning.balance import balance
 from tasks.bike_parts.learning.batches import Photographs, normalised
-from tasks.bike_parts.learning.validation import balance, scored
 from tasks.bike_parts.params import Train
 from tasks.yard.files import digest, file_hash
 from tasks.yard.params import Machine
@@ -68,7 +70,8 @@ class Judge:
         if not all(np.isfinite(of.score).all() and np.isfinite(of.box).all() for of in found):
             raise engine.Diverged("boxes hold NaN: lower bike_parts.train.optimizer.learning_rate")
         loss = float(torch.stack(losses).sum()) / len(rows) if losses else None
-        return {**scored(self.photos, found), "loss": loss}
+        ids = np.array([photo.id for photo in self.photos.photos], np.int64)
+        return {**scored(self.photos, gathered(ids, found)), "loss": loss}
 
 
 class Order:

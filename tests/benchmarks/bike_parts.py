@@ -25,9 +25,12 @@ from models.bike_parts.detector import PartDetector
 from models.bike_parts.factory import States, Use, build
 from models.bike_parts.states import Targets
 from tasks.bike_parts.formats import photos as photos_of
+from tasks.bike_parts.formats.detections import gathered
+from tasks.bike_parts.judging.chosen import scored
+from tasks.bike_parts.judging.matching import matched
+from tasks.bike_parts.judging.states import of_pairs
 from tasks.bike_parts.learning import network as networks
 from tasks.bike_parts.learning.batches import Photographs, normalised
-from tasks.bike_parts.learning.validation import macro_f1, matched, scored
 from tests.tasks.bike_parts.tiny_photos import HEIGHT, PARTS, WIDTH, write_split
 
 EPOCHS, BATCH, RATE = 16, 2, 2e-3  # batch: the original's
@@ -78,8 +81,9 @@ def judged(model: PartDetector, photos: photos_of.Photos, held: Photographs) -> 
         true.append(photos.state[mine][at[at >= 0]])
         said.append(of.states[at >= 0].argmax(1))
     true, said = np.concatenate(true), np.concatenate(said)
-    majority = macro_f1(true, np.zeros_like(true)) or 0.0
-    return {"ap50": scored(photos, found)["ap50"], "f1": macro_f1(true, said) or 0.0, "majority": majority}
+    ours, majority = (of_pairs(true, of)["macro_f1"] or 0.0 for of in (said, np.zeros_like(true)))
+    ids = np.array([photo.id for photo in photos.photos])
+    return {"ap50": scored(photos, gathered(ids, found))["ap50"], "f1": ours, "majority": majority}
 
 
 def side_by_side(folders: dict[str, Path], seed: int, epochs: int) -> dict:

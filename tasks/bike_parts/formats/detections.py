@@ -13,14 +13,15 @@ That a part is there, which protocols without absent parts ask for, is `presence
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from tasks.bike_parts.formats.photos import ABSENT
+from tasks.bike_parts.formats.photos import ABSENT, STATES
 from tasks.yard.files import replacing
 from tasks.yard.step import BadInput
 
@@ -48,6 +49,17 @@ class Detections:
 class Oracle:
     annotation: np.ndarray
     states: np.ndarray
+
+
+def gathered(images: np.ndarray, found: Sequence[Any]) -> Detections:
+    """`found`: part, box, score and states of what there is in each of the photographs `images` (m)."""
+    shapes = {"part": (), "box": (4,), "score": (), "states": (len(STATES),)}
+    columns = {
+        name: np.concatenate([np.empty((0, *shape), np.float32), *(getattr(of, name) for of in found)])
+        for name, shape in shapes.items()
+    }
+    columns["part"] = columns["part"].astype(np.int64)
+    return Detections(np.repeat(images, [len(of.part) for of in found]), **columns)
 
 
 def write(path: Path, found: Mapping[str, tuple[Detections, Oracle]]) -> None:

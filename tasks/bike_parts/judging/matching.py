@@ -34,13 +34,17 @@ def near(photos: Photos, found: Detections, iou: float = IOU) -> Near:
     """Only boxes of one part and photograph are compared, so n photographs cost n."""
     parts = len(photos.parts) + 1
     of_true, of_found = photos.photo * parts + photos.part, found.image * parts + found.part
+    return _near(of_found, found.box, of_true, photos.box, iou)
+
+
+def _near(of_found: np.ndarray, box: np.ndarray, of_true: np.ndarray, true_box: np.ndarray, iou: float) -> Near:
     order = np.argsort(of_true, kind="stable")
     first, last = (np.searchsorted(of_true[order], of_found, side=side) for side in ("left", "right"))
     count = last - first
     rows = np.repeat(np.arange(len(of_found)), count)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
     true = order[np.repeat(first, count) + within]
-    overlap = ious(corners(found.box[rows]), corners(photos.box[true]))
+    overlap = ious(corners(box[rows]), corners(true_box[true]))
     enough = overlap >= min(iou, 1 - 1e-10)
     return Near(rows[enough], true[enough], overlap[enough])
 
@@ -60,6 +64,11 @@ def one_to_one(pairs: Near, score: np.ndarray, among: np.ndarray | None = None, 
         if taken[row] < 0 and free[box]:
             taken[row], free[box] = box, False
     return taken
+
+
+def matched(part: np.ndarray, box: np.ndarray, true_part: np.ndarray, true_box: np.ndarray) -> np.ndarray:
+    """In one photograph: for each box, the surest first, the place of the true one that it takes; -1: none."""
+    return one_to_one(_near(part, box, true_part, true_box, IOU), -np.arange(len(part)))
 
 
 def best_of_each(pairs: Near, score: np.ndarray, annotations: int) -> np.ndarray:

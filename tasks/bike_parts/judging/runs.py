@@ -14,6 +14,7 @@ from tasks.bike_parts.formats import detections
 from tasks.bike_parts.formats.detections import Detections, Oracle
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging import coco, drawn_ap, matching, presence, states
+from tasks.bike_parts.judging.chosen import score_of
 from tasks.bike_parts.judging.coco import PROTOCOLS, WITHOUT_ABSENT
 from tasks.bike_parts.judging.states import Told
 from tasks.yard.metrics import bootstrap
@@ -152,15 +153,8 @@ def judged(run: Run, threshold: float | None) -> dict[str, Any]:
             part = part[step]
         found[name] = part[key]
         found.setdefault("intervals", {})[name] = part["intervals"].get(key)
-    found["score"] = score_of(found)
+    found["score"] = score_of(found["ap50"], found["state_macro_f1"])
     return found
-
-
-def score_of(found: Mapping[str, Any]) -> float | None:
-    """What networks are chosen by: the mean of AP50 without absent parts and macro-F1 of states; AP50 alone where no
-    state is labelled."""
-    ap50, f1 = found["ap50"], found["state_macro_f1"]
-    return ap50 if ap50 is None or f1 is None else (ap50 + f1) / 2
 
 
 def score_replicates(run: Run) -> np.ndarray:

@@ -56,6 +56,13 @@ def numbers(counts: np.ndarray, labelled: np.ndarray) -> dict[str, float | None]
     return {name: float(value) if np.isfinite(value) else None for name, value in rates(counts, labelled).items()}
 
 
+def of_pairs(true: np.ndarray, told: np.ndarray, labelled: np.ndarray | None = None) -> dict[str, float | None]:
+    """`numbers` of true and told states (n), among the labels `labelled` (m); those of the pairs if it is None."""
+    every = true if labelled is None else labelled
+    one, all_ = (np.zeros(len(of), int) for of in (true, every))
+    return numbers(confusions(true, told, one, 1)[0], labels(every, all_, 1)[0])
+
+
 def replicates(counts: np.ndarray, labelled: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
     """{name: (replicates)} of confusions (G, 4, 4) and labels (G, 4) of groups, drawn (replicates, G) times each."""
     return rates((draws @ counts.reshape(len(counts), -1)).reshape(-1, K, K), draws @ labelled)

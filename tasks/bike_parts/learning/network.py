@@ -18,6 +18,7 @@ from models.bike_parts.detector import PartDetector
 from models.bike_parts.factory import States, Use, build
 from models.bike_parts.points import PointDetector
 from models.bike_parts.states import STATES
+from tasks.bike_parts.formats.detections import gathered
 from tasks.bike_parts.learning.batches import Fitted, fitted, normalised
 from tasks.yard.step import BadInput
 from tasks.yard.training import checkpoint
@@ -122,16 +123,7 @@ class Served:
         """images (N, H, W, 3) uint8 RGB -> of all n boxes: image (n) place in N, part (n) 1..K, box (n, 4) x, y, width,
         height px, score (n), states (n, 4)."""
         found = looked(self.network, self.config, [photo[..., ::-1] for photo in inputs["images"]])
-        return {
-            "image": np.repeat(np.arange(len(found)), [len(of.part) for of in found]),
-            **{
-                name: np.concatenate([np.empty((0, *shape), kind), *(getattr(of, name) for of in found)])
-                for name, shape, kind in (
-                    ("part", (), np.int64), ("box", (4,), np.float32), ("score", (), np.float32),
-                    ("states", (STATES,), np.float32),
-                )
-            },
-        }  # fmt: skip
+        return vars(gathered(np.arange(len(found)), found))
 
 
 def _load_pyfunc(path: str) -> Served:

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from tasks.bike_parts.formats.detections import Detections
 from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.judging.judge import Judge
+from tasks.bike_parts.judging.matching import matched
 from tasks.bike_parts.judging.verdicts import Seen
-from tasks.bike_parts.learning.validation import matched
 from tasks.bike_parts.page.drawing import Mark, closeup, photograph
 from tasks.bike_parts.page.verdict_pictures import SHOWN_PX, spaced, uri_of
 from tasks.yard.layouts.images import readable

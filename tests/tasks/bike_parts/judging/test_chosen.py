@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tasks.bike_parts.formats.detections import Detections, gathered
 from tasks.bike_parts.formats.photos import ABSENT, Photo, Photos
+from tasks.bike_parts.judging.chosen import scored
+from tasks.bike_parts.judging.matching import matched
+from tasks.bike_parts.judging.runs import Run, held, judged
+from tasks.bike_parts.learning.balance import balance
 from tasks.bike_parts.learning.network import Found
-from tasks.bike_parts.learning.validation import balance, macro_f1, matched, scored
+from tests.tasks.yard.shared import reporting
 
 
-def some(seed: int, photos: int = 6, parts: int = 3) -> tuple[Photos, list[Found]]:
+def some(seed: int, photos: int = 6, parts: int = 3) -> tuple[Photos, Detections]:
     """Photographs with zero to two of each part, and boxes that are near, far or twice on one."""
     random = np.random.default_rng(seed)
     rows, found = [], []
@@ -33,7 +39,8 @@ def some(seed: int, photos: int = 6, parts: int = 3) -> tuple[Photos, list[Found
         )
     photo, part, box, state = (np.array(list(of)) for of in zip(*rows, strict=True))
     listed = [Photo(i, f"{i}.jpg", 100, 100, str(i)) for i in range(1, photos + 1)]
-    return Photos(list("abc"), listed, np.arange(1, len(rows) + 1), photo, part, box, state, np.ones(len(rows))), found
+    held = Photos(list("abc"), listed, np.arange(1, len(rows) + 1), photo, part, box, state, np.ones(len(rows)))
+    return held, gathered(np.arange(1, photos + 1), found)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -51,9 +58,9 @@ def test_ap50_of_the_parts_that_are_there_is_pycocotools(seed):
         ],
     }  # fmt: skip
     told = [
-        {"image_id": photo.id, "category_id": int(of.part[i]), "bbox": of.box[i].tolist(),
-         "score": float(of.score[i] * (1 - of.states[i, ABSENT]))}
-        for photo, of in zip(photos.photos, found, strict=True) for i in range(len(of.part))
+        {"image_id": int(found.image[i]), "category_id": int(found.part[i]), "bbox": found.box[i].tolist(),
+         "score": float(found.presence[i])}
+        for i in range(len(found.part))
     ]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
         true.createIndex()
@@ -73,21 +80,23 @@ def test_a_true_box_is_taken_once_and_by_its_own_part():
 
 def test_what_is_found_and_told_perfectly_scores_1_and_nothing_scores_0():
     photos, _ = some(0)
-    perfect, nothing = [], []
-    for photo in photos.photos:
-        mine = photos.photo == photo.id
-        count = int(mine.sum())
-        perfect.append(Found(photos.part[mine], photos.box[mine], np.ones(count), np.eye(4)[photos.state[mine]]))
-        nothing.append(Found(np.empty(0, int), np.empty((0, 4)), np.empty(0), np.empty((0, 4))))
-    assert scored(photos, perfect)["score"] == pytest.approx(1.0)
-    none = scored(photos, nothing)
-    assert none["ap50"] == none["score"] == 0 and none["state_macro_f1"] is None
+    told = np.eye(4)[photos.state]
+    perfect = scored(photos, Detections(photos.photo, photos.part, photos.box, np.ones(len(told)), told))
+    assert perfect["score"] == pytest.approx(1.0)
+    nothing = scored(photos, gathered(np.empty(0, int), []))
+    assert nothing["ap50"] == nothing["score"] == 0 and nothing["state_macro_f1"] is None
 
 
-def test_macro_f1_and_the_weights_of_states_by_hand():
-    true, said = np.array([0, 0, 0, 1, 2]), np.array([0, 0, 1, 1, 0])
-    assert macro_f1(true, said) == pytest.approx((2 * 2 / 6 + 2 * 1 / 3 + 0) / 3)
-    assert macro_f1(np.empty(0, int), np.empty(0, int)) is None
+def test_an_epoch_is_scored_as_the_network_is_later():
+    """Also where some states are not labelled, and where one that is labelled is never found."""
+    photos, found = some(1)
+    for state in (photos.state, np.where(photos.id % 3 == 0, -1, photos.state), np.full(len(photos.id), -1)):
+        of = replace(photos, state=state)
+        later = judged(Run(held(of, reporting()), found), 0.5)
+        assert scored(of, found) == pytest.approx({name: later[name] for name in scored(of, found)})
+
+
+def test_the_weights_of_states_by_hand():
     states = np.array([0] * 80 + [1] * 10 + [2] * 10 + [-1] * 7)
     assert balance(states, 0.0) == (1.0, 1.0, 1.0, 1.0)
     even = np.array(balance(states, 1.0))
