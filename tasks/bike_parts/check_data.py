@@ -234,7 +234,7 @@ def run(
     data_page.write(
         out, details, report, shown=shown, odd=strange, source_url=reporting_params.source_url,
         figures=data_page.figures(out, parts, by_state, trust, area, each, params.min_trust),
-        rendered=rendered((of["layout"] for of in report["units"].values()), "batches of photographs"),
+        rendered=rendered((of["layout"] for of in report["units"].values()), annotations.BATCHES[1]),
     )  # fmt: skip
     for remark in remarks:
         log.warning("%s", remark)

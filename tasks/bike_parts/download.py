@@ -124,7 +124,7 @@ def accept(
     done: FanOut, *, params: Download, datasets: Mapping[str, Dataset], planned_units: Mapping[str, Unit]
 ) -> None:
     """Raises `BadInput` where too few photographs are usable, or too many are left out."""
-    units.refuse_too_few(done, 1, "batches of photographs", params.source)
+    units.refuse_too_few(done, 1, annotations.BATCHES[1], params.source)
     photos = sum(summary["photos"] for summary in done.summaries.values())
     usable = {summary["dataset"] for summary in done.summaries.values()}  # one that cannot be read is quarantined
     left_out = {
@@ -161,7 +161,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     planned_units, fingerprints, world, found, left = planned(params, out, ctx)
     work = partial(make, params=params, world=world)
     agree = partial(accept, params=params, datasets=found, planned_units=planned_units)
-    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree)
+    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree, nouns=annotations.BATCHES)
     left_out = left_out_of(found, done.summaries)
     datasets = {}
     for name, dataset in found.items():

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats import detections, photos
+from tasks.bike_parts.formats.annotations import BATCHES
 from tasks.bike_parts.formats.looked import seen_of
 from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.importers.inspected import Request, of_test, request
@@ -78,7 +79,7 @@ def same(asked: Request) -> list[str]:
 
 def is_rendered(download: Path) -> str | None:
     units = [read_json(file) for file in sorted(download.glob("*/unit.json"))]
-    return rendered(("bikes" if unit["rendered"] else "photographs" for unit in units), "batches of photographs")
+    return rendered(("bikes" if unit["rendered"] else "photographs" for unit in units), BATCHES[1])
 
 
 def warnings(params: Inspect, trained: Mapping, these: Mapping, world: str | None, judge: Judge) -> list[str]:

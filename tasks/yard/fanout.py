@@ -26,6 +26,7 @@ from tasks.yard.step import BadInput, Context, plain
 
 log = logging.getLogger(__name__)
 DONE = ".done.json"
+NOUNS = ("recording", "recordings")  # what one unit of work and several are called
 UNFINISHED = ".part"  # .dvcignore passes over what is called so
 
 
@@ -119,6 +120,7 @@ def fan_out(
     *,
     parallel: bool = True,
     accept: Callable[[FanOut], object] | None = None,
+    nouns: tuple[str, str] = NOUNS,
 ) -> FanOut:
     """Run `work(items[key], folder)` for every key whose fingerprint changed; see the module docstring for the files.
 
@@ -126,6 +128,8 @@ def fan_out(
     JSON-able summary. It may find its own unfinished files in `folder`. A `BadInput` from it, or an error that its
     input must have caused, quarantines the recording; a fault of the machine is raised once all the others are through,
     so that their results are kept.
+
+    `nouns`: what people read instead of recording and recordings.
 
     `accept` looks at the outcome and raises `BadInput` if the step must fail; it finds the folder of a recording by
     `FanOut.folder`. A run that fails, or in which nothing is usable, takes nothing away: the folders of other
@@ -145,12 +149,12 @@ def fan_out(
             summaries[key] = summary
     todo = sorted(set(items) - set(summaries))
     if summaries:
-        log.info("%d of %d recordings unchanged and kept", len(summaries), len(items))
+        log.info("%d of %d %s unchanged and kept", len(summaries), len(items), nouns[1])
 
     failed: dict[str, Exception] = {}
     jobs = [(key, items[key], fingerprints[key]) for key in todo]
     results = ctx.map(partial(one, work=work, out=out), jobs, names=todo, parallel=parallel)
-    for index, result in ctx.progress(results, total=len(jobs), desc=out.name, unit="recording"):
+    for index, result in ctx.progress(results, total=len(jobs), desc=out.name, unit=nouns[0]):
         key = todo[index]
         if isinstance(result, BadInput):
             log.warning("quarantined %s: %s", key, result)
@@ -162,7 +166,7 @@ def fan_out(
     write_json(out / "quarantine.json", quarantined)
     if failed:
         key, error = next(iter(failed.items()))
-        said = f"{len(failed)} of {len(items)} recordings failed, first {key}: "
+        said = f"{len(failed)} of {len(items)} {nouns[1]} failed, first {key}: "
         if (cause := plain(error)) is not None:
             raise BadInput(said + cause.removeprefix(f"{key}: ")) from None
         raise RuntimeError(f"{said}{error!r}") from error

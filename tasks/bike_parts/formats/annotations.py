@@ -23,6 +23,7 @@ from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 
 FILE, ABOUT, IMAGES = "annotations.json", "unit.json", "images"
+BATCHES = ("batch of photographs", "batches of photographs")  # what a unit of work is called
 BOX = ("left", "top", "width", "height")
 DECIMALS, SHARE_DECIMALS = 3, 6  # of pixels, and of shares of the picture
 

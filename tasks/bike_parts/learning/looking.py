@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from tasks.bike_parts.formats import looked as kept
+from tasks.bike_parts.formats.annotations import BATCHES
 from tasks.bike_parts.importers.inspected import Asked
 from tasks.bike_parts.judging.verdicts import Seen
 from tasks.bike_parts.learning import cropping
@@ -108,7 +109,8 @@ def looked_at(
     }
     work = partial(look_through, eyes=eyes, ctx=ctx)
     accept = partial(refuse_none, shown=shown)
-    done = fan_out(work, blocks, fingerprints, out, ctx, parallel=False, accept=accept if blocks else None)
+    more = {"accept": accept if blocks else None, "nouns": BATCHES}
+    done = fan_out(work, blocks, fingerprints, out, ctx, parallel=False, **more)
     return {key: said for name in done.summaries for key, said in kept.read(out / name).items()}
 
 

@@ -17,7 +17,7 @@ from logging import Logger
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
-from tasks.yard.fanout import FanOut, as_bad_input, fan_out
+from tasks.yard.fanout import NOUNS, FanOut, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, natural, replacing
 from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
@@ -90,12 +90,13 @@ def make_all(
     root: Path | None = None,
     *,
     accept: Callable[[FanOut], object],
+    nouns: tuple[str, str] = NOUNS,
 ) -> FanOut:
     """One folder of `out` a unit; `make` brings the unit into its folder and returns what was found in it.
 
     Whatever can fail the step belongs into `accept`, `refuse_too_few` above all: a run that fails takes nothing away.
     """
-    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx, accept=accept)
+    return fan_out(partial(make_one, make=make, root=root), units, fingerprints, out, ctx, accept=accept, nouns=nouns)
 
 
 def refuse_too_few(done: FanOut, needed: int, what: str, uri: str, advice: str = "") -> None:

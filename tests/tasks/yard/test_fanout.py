@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,24 @@ def test_one_bad_recording_does_not_stop_the_others(tmp_path, ctx):
     assert made.summaries == {"a": {"doubled": 2}, "c": {"doubled": 6}}
     assert read_json(tmp_path / "quarantine.json") == {"b": "row 3: -2 is negative; remove it"}
     assert not (tmp_path / "b").exists() and not (tmp_path / "b.part").exists()
+
+
+def test_work_is_called_what_its_line_calls_it(tmp_path, caplog):
+    batches = {"nouns": ("batch of photographs", "batches of photographs")}
+    units = []
+
+    def progress(results, unit, **_):
+        units.append(unit)
+        return results
+
+    ctx = replace(Context(), progress=progress)
+    for items in ({"a": 1}, {"a": 1, "b": 0}):
+        with caplog.at_level("INFO"), suppress(RuntimeError):
+            fan_out(double, items, prints(items), tmp_path, ctx, **batches)
+    assert units == ["batch of photographs"] * 2
+    assert "1 of 2 batches of photographs unchanged and kept" in caplog.text
+    with pytest.raises(RuntimeError, match="1 of 2 batches of photographs failed, first b"):
+        fan_out(double, items, prints(items), tmp_path, Context(), **batches)
 
 
 def test_a_name_that_looks_like_unfinished_work_is_said_and_not_lost(tmp_path):
