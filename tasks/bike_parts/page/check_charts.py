@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.bike_parts.formats.photos import ABSENT, DAMAGED, STATES
-from tasks.bike_parts.page.overlays import COLOURS
+from tasks.bike_parts.page.drawing import INKS
 from tasks.yard.reporting import charts
 
 ROW_INCH = 0.24  # of a part
@@ -47,7 +47,7 @@ def ranking(path: Path, parts: Sequence[str], counts: np.ndarray) -> str:
         for axis, state in zip(figure.subplots(1, 2), (DAMAGED, ABSENT), strict=True):
             share = np.divide(counts[:, state], total, out=np.zeros(len(parts)), where=total > 0)
             order = np.argsort(-share, kind="stable")[:12][::-1]
-            axis.barh(range(len(order)), 100 * share[order], color=COLOURS[state])
+            axis.barh(range(len(order)), 100 * share[order], color=INKS[STATES[state]])
             axis.set_yticks(range(len(order)), [parts[i] for i in order])
             axis.set(title=f"most often {STATES[state]}, % of a part's boxes", xlim=(0, max(1, 105 * share.max())))
             axis.grid(axis="y", visible=False)

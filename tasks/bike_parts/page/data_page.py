@@ -10,9 +10,10 @@ import numpy as np
 
 from tasks.bike_parts.formats.annotations import Part
 from tasks.bike_parts.formats.cleaned import Clean
-from tasks.bike_parts.formats.photos import NOT_LABELLED, STATES
+from tasks.bike_parts.formats.photos import STATES
 from tasks.bike_parts.judging.outliers import Outlier
 from tasks.bike_parts.page import check_charts, overlays
+from tasks.bike_parts.page.drawing import INKS
 from tasks.yard.files import write_text
 from tasks.yard.reporting.pages import photo_uri, render
 
@@ -88,7 +89,7 @@ def write(out: Path, details: Mapping[str, Any], report: Mapping[str, Any], **mo
          "without": details["photos_without"][part]}
         for part, of in details["states"].items()
     ]  # fmt: skip
-    colours = {label: overlays.COLOURS[state] for label, state in zip(labels, (*range(4), NOT_LABELLED), strict=False)}
+    colours = dict(zip(labels, INKS.values(), strict=False))  # the last: not labelled
     page = {"details": details, "datasets": report["datasets"], "quarantined": report["quarantined"],
             "states": labels, "table": table, "colours": colours, **more}  # fmt: skip
     write_text(out / "report.html", render(TEMPLATE, page))

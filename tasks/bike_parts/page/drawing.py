@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,9 +16,8 @@ from tasks.bike_parts.formats.photos import STATES
 from tasks.yard.reporting.film import BACK, INK, font
 
 INKS: dict[str | None, str] = dict(
-    zip(STATES, ("#2fbf8f", "#ff7a1a", "#e879f9", "#9aa7b8"), strict=True)
-)  # told apart by the colour-blind
-PLAIN = "#7aa8ff"  # of a part whose state nobody knows
+    zip((*STATES, None), ("#2fbf8f", "#ff7a1a", "#e879f9", "#9aa7b8", "#7aa8ff"), strict=True)
+)  # told apart by the colour-blind; None: nobody knows the state
 DASHED = ("absent", "occluded")  # what is not to be seen there
 LINE_PX, TEXT_PX, GAP_PX = 21, 15, 8  # of a label; of its letters; around it
 DASH_PX = 6
@@ -108,11 +108,11 @@ def photograph(
     ]
     for i in sorted(range(len(marks)), key=lambda i: marks[i].strong):
         mark = marks[i]
-        outline(pen, boxes[i], INKS.get(mark.state, PLAIN), 4 if mark.strong else 2, mark.state in DASHED)
+        outline(pen, boxes[i], INKS[mark.state], 4 if mark.strong else 2, mark.state in DASHED)
     for side, x, anchor, end in ((left, room[0] - GAP_PX, "rm", 0), (right, room[0] + width_px + GAP_PX, "lm", 2)):
         middles = [(boxes[i][1] + boxes[i][3]) / 2 for i in side]
         for i, middle, y in zip(side, middles, spread(middles, LINE_PX / 2, tall - LINE_PX / 2, LINE_PX), strict=True):
-            mark, ink = marks[i], INKS.get(marks[i].state, PLAIN)
+            mark, ink = marks[i], INKS[marks[i].state]
             border = x + (GAP_PX / 2 if end == 0 else -GAP_PX / 2)
             pen.line((border, y, boxes[i][end], middle), fill=ink, width=1)
             pen.text((x, y), mark.label, font=letters(mark), fill=ink if mark.strong else INK, anchor=anchor)
@@ -128,10 +128,10 @@ def closeup(image: Image.Image, mark: Mark, side_px: int = CLOSE_PX) -> Image.Im
     shown = image.crop(corners).resize((side_px, side_px), Image.Resampling.BICUBIC)  # black beyond the photograph
     scale = side_px / (corners[2] - corners[0])
     box = [(value - low) * scale for value, low in zip((x, y, x + width, y + height), corners[:2] * 2, strict=True)]
-    outline(ImageDraw.Draw(shown), box, INKS.get(mark.state, PLAIN), 2, mark.state in DASHED)
+    outline(ImageDraw.Draw(shown), box, INKS[mark.state], 2, mark.state in DASHED)
     return shown
 
 
-def legend() -> list[dict[str, str | bool]]:
+def legend() -> list[dict[str, Any]]:
     """For the page: what a colour means."""
-    return [{"state": state, "ink": ink, "dashed": state in DASHED} for state, ink in INKS.items()]
+    return [{"state": state, "ink": ink, "dashed": state in DASHED} for state, ink in INKS.items() if state]

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from tasks.bike_parts.formats.annotations import Part
-from tasks.bike_parts.formats.photos import ABSENT, DAMAGED, INTACT, NOT_LABELLED, OCCLUDED
+from tasks.bike_parts.formats.photos import INTACT, STATES
+from tasks.bike_parts.page.drawing import DASHED, INKS, outline
 from tasks.yard.files import replacing
 from tasks.yard.layouts import images
 from tasks.yard.reporting.film import BACK, INK, font
 
-COLOURS = {
-    INTACT: "#3fb66b", DAMAGED: "#e5484d", ABSENT: "#7aa8ff", OCCLUDED: "#f2b544", NOT_LABELLED: "#c77dff",
-}  # fmt: skip
 TILE_PX, NAME_PX, GAP_PX = 480, 22, 6
-DASH_PX = 6
 LABEL_PX = 11
 NAMED = 12  # of more parts only those that are not intact have their name beside them
 Box = tuple[float, float, float, float]  # x, y, width, height
 
 
-def dashed(pen: ImageDraw.ImageDraw, corners: Box, ink: str, width: int = 2) -> None:
-    """A rectangle x1, y1, x2, y2 of dashes: of what is not there."""
-    x1, y1, x2, y2 = corners
-    for a, b in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))):
-        length = math.dist(a, b)
-        for k in range(0, int(length / DASH_PX) + 1, 2):
-            ends = [min(k * DASH_PX, length), min((k + 1) * DASH_PX, length)]
-            at = [(a[0] + (b[0] - a[0]) * e / (length or 1), a[1] + (b[1] - a[1]) * e / (length or 1)) for e in ends]
-            pen.line(at, fill=ink, width=width)
+def name_of(state: int) -> str | None:
+    """Of STATES; None: not labelled."""
+    return STATES[state] if state >= 0 else None
 
 
 def drawn(pen: ImageDraw.ImageDraw, part: Part, scale: float, name: bool) -> None:
     x, y, width, height = (value * scale for value in part.box)
-    corners, ink = (x, y, x + width, y + height), COLOURS[part.state]
-    if part.state == ABSENT:
-        dashed(pen, corners, ink)
-    else:
-        pen.rectangle(corners, outline=ink, width=2)
+    state = name_of(part.state)
+    ink = INKS[state]
+    outline(pen, (x, y, x + width, y + height), ink, 2, state in DASHED)
     if name:
         text = part.name.replace("_", " ")
         room = pen.im.size[0] - font(LABEL_PX).getlength(text) - 4
@@ -75,8 +63,7 @@ def tile(
         drawn(pen, Part(part.name, part.state, part.trust, moved(part.box)), scale, named)
     if usual is not None:
         x, y, w, h = (value * scale for value in moved(usual))
-        pen.rectangle((x, y, x + w, y + h), outline=BACK, width=3)  # dashes are seen on white too
-        dashed(pen, (x + 1, y + 1, x + w - 1, y + h - 1), INK, 1)
+        outline(pen, (x, y, x + w, y + h), INK, 1, True)
     picture = Image.new("RGB", (TILE_PX, TILE_PX + NAME_PX), BACK)
     pen = ImageDraw.Draw(picture)
     pen.text((4, NAME_PX / 2), words[:68], font=font(12), fill=INK, anchor="lm")
