@@ -15,6 +15,8 @@ from tasks.yard.step import Context
 INSPECT_PAGE = Path(__file__).parent / "inspect.html.j2"
 SIDES = ("before", "after")
 RIDES = 200  # that the table lists
+OPEN = 10, 30  # of them stand open: those that are claimed, and at least and at most so many; the others are folded
+FEW = 3  # are not worth a fold
 
 
 def worst(photo: Mapping[str, Any]) -> tuple:
@@ -46,6 +48,13 @@ def counts_of(verdicts: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
+def opened(claimed: int, rides: int) -> int:
+    """How many rides of the table are not folded."""
+    low, high = OPEN
+    shown = min(max(claimed, low), high)
+    return rides if rides <= shown + FEW else shown
+
+
 def lead_of(verdicts: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     of = "" if verdicts["photos_from"] else " of the test split, which no training has seen"
     told = f"{counted(counts['photos'], 'photograph', 'photographs')}{of}, looked at by {verdicts['network']}."
@@ -64,7 +73,7 @@ def page_of(
     """`verdicts` as verdicts.json; `paths` and, where it is known, `truths` by the key of a photograph; at most `most`
     pairs, and photographs by themselves, are drawn."""
     photos, counts = verdicts["photos"], counts_of(verdicts)
-    pairs = sorted(verdicts["pairs"], key=lambda pair: (-pair["damaged_in_ride"], pair["name"]))
+    pairs = sorted(verdicts["pairs"], key=lambda pair: (not pair["claimed"], -pair["damaged_in_ride"], pair["name"]))
     paired = {pair[side] for pair in pairs for side in SIDES}
     singles = sorted((key for key in photos if key not in paired), key=lambda key: worst(photos[key]))
     room = max(0, most - min(most, len(pairs)))
@@ -100,8 +109,8 @@ def page_of(
                 "close": closeups(paths[key], broken),
             })  # fmt: skip
     return {
-        "pairs": rides, "more_pairs": len(pairs) - len(rides), "singles": alone,
-        "more_singles": len(singles) - len(alone), "counts": counts, "legend": legend(),
+        "pairs": rides, "open": opened(counts["claimed"], len(rides)), "more_pairs": len(pairs) - len(rides),
+        "singles": alone, "more_singles": len(singles) - len(alone), "counts": counts, "legend": legend(),
         "lead": lead_of(verdicts, counts), "unusable": verdicts["unusable"],
         "remarks": verdicts["remarks"], "judged": verdicts["judged"], "known": verdicts["judged"] is not None,
         "believe": verdicts["believe"], "claim": verdicts["claim"], "parts": verdicts["parts"],

@@ -17,6 +17,7 @@ from tasks.bike_parts.judging import judge as judging
 from tasks.bike_parts.judging.judge import Judge, judge_of
 from tasks.bike_parts.judging.verdicts import Seen
 from tasks.bike_parts.learning import looking
+from tasks.bike_parts.page import verdict_page
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.layouts.images import write_image
 from tasks.yard.step import BadInput
@@ -56,6 +57,25 @@ def page(root: Path, out: str = "inspect") -> str:
 
 def words_of(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text.partition("<body>")[2]))
+
+
+@pytest.mark.parametrize(("claimed", "rides", "shown"), [(0, 13, 13), (0, 14, 10), (20, 72, 20), (90, 200, 30)])
+def test_the_list_of_rides_is_short_enough_to_be_read(claimed, rides, shown):
+    assert verdict_page.opened(claimed, rides) == shown
+
+
+def test_rides_without_a_claim_are_folded(root, monkeypatch):
+    monkeypatch.setattr(verdict_page, "OPEN", (1, 30))
+    monkeypatch.setattr(verdict_page, "FEW", 0)
+    inspected(root, "folded")
+    rides = said(root, "folded")["pairs"]
+    claimed = {ride["name"] for ride in rides if ride["claimed"]}
+    listed = page(root, "folded").partition('id="rides"')[2].partition('class="case"')[0]
+    shown, _, folded = listed.partition("<details>")
+    first = {ride["name"] for ride in rides if ride["name"] in shown}
+    assert (claimed or first) == first and len(first) == max(1, len(claimed))
+    assert f"{len(rides) - len(first)} more rides, of none of which damage is claimed" in folded
+    assert all(ride["name"] in folded for ride in rides if ride["name"] not in first)
 
 
 def test_of_the_test_split_it_says_what_evaluate_says(root):
