@@ -20,6 +20,15 @@ def listed(images: Tensor, sizes: Sizes | None) -> ImageList:
     return ImageList(images, [(height, width)] * len(images) if sizes is None else list(sizes))
 
 
+def found_or_lost(
+    network: nn.Module, images: Tensor, sizes: Sizes | None = None, targets: Targets | None = None
+) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    """`forward` of every family: with targets what it loses, else what it finds."""
+    held = listed(images, sizes)
+    features = network.backbone(images)
+    return network.found(held, features) if targets is None else network.lost(held, features, targets)
+
+
 class PartDetector(nn.Module):
     """Photographs (B, 3, H, W), normalised, each in the upper left corner of its canvas. With targets -> losses; else
     -> a dict for each photograph: boxes (n, 4) x1, y1, x2, y2 in pixels of the canvas, labels (n) 1..K, scores (n),
@@ -35,13 +44,7 @@ class PartDetector(nn.Module):
         super().__init__()
         self.backbone, self.rpn, self.roi_heads, self.maps = backbone, rpn, roi_heads, maps
 
-    def forward(
-        self, images: Tensor, sizes: Sizes | None = None, targets: Targets | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        held = self.listed(images, sizes)
-        features = self.backbone(images)
-        return self.found(held, features) if targets is None else self.lost(held, features, targets)
-
+    forward = found_or_lost
     listed = staticmethod(listed)
 
     def found(self, images: ImageList, features: dict[str, Tensor]) -> list[dict[str, Tensor]]:

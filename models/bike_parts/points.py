@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import generalized_box_iou_loss
 
-from models.bike_parts.detector import Sizes, listed
+from models.bike_parts.detector import Sizes, found_or_lost, listed
 from models.bike_parts.maps import STRIDE, Maps
 from models.bike_parts.small import Pooled, SmallBackbone, SmallHead, block
 from models.bike_parts.states import StateHead, StateLoss, Targets
@@ -50,13 +50,7 @@ class PointDetector(nn.Module):
         self.pool, self.box_head = Pooled(cells, STRIDE), SmallHead(narrow, vector, cells)
         self.state_head, self.state_loss = state_head, state_loss
 
-    def forward(
-        self, images: Tensor, sizes: Sizes | None = None, targets: Targets | None = None
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        held = self.listed(images, sizes)
-        features = self.backbone(images)
-        return self.found(held, features) if targets is None else self.lost(held, features, targets)
-
+    forward = found_or_lost
     listed = staticmethod(listed)
 
     @contextmanager
