@@ -48,12 +48,14 @@ def judged(run: Mapping[str, Run], params: Evaluate, **about: Any) -> dict[str, 
 
 
 def beside(train: Photos, held: Mapping[str, Held], first: Mapping[str, Run], seed: int) -> dict[str, dict[str, Run]]:
-    """{baseline: {split: run}}; `first`: the leader's. Without `blind` where all photographs are of one bike."""
+    """{baseline: {split: run}}; `first`: the leader's. Without `blind` where all photographs are of one bike, and
+    without `majority_state` where no state is labelled: it would be the leader itself."""
     found: dict[str, dict[str, Run]] = {baselines.MEAN_BOX: {}, baselines.MAJORITY: {}, baselines.BLIND: {}}
     for split, of in held.items():
         other = baselines.blind(of.photos, first[split].found, seed)
         found[baselines.MEAN_BOX][split] = Run(of, baselines.mean_box(train, of.photos))
-        found[baselines.MAJORITY][split] = Run(of, baselines.with_majority(train, first[split].found))
+        if (train.state >= 0).any():
+            found[baselines.MAJORITY][split] = Run(of, baselines.with_majority(train, first[split].found))
         if other is not None:
             found[baselines.BLIND][split] = Run(of, other)
     return {name: of for name, of in found.items() if len(of) == len(held)}

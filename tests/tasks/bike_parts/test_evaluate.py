@@ -219,6 +219,7 @@ def test_a_source_without_states_has_a_detector_that_is_judged_and_states_that_a
     assert of["hallucination"] is None and of["presence"]["null_because"] == "no part is absent"
     assert details["claim"] is None and "no pair whose states" in details["changes"]["test"]["null_because"]
     assert "test/net/state_macro_f1" not in flat and "claim" not in flat
+    assert details["baselines"] == ["mean_box", "blind"]  # the usual state of nothing would be the leader again
 
 
 def test_one_bike_alone_has_no_interval_and_no_blind_baseline(tmp_path):
