@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats import photos as photos_of
-from tasks.bike_parts.formats.detections import Detections
+from tasks.bike_parts.formats.detections import Detections, gathered
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging import runs
-from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.learning import batches
 from tasks.bike_parts.learning.network import canvas_of, load_network, looked_with_truth
 from tasks.bike_parts.params import Line
@@ -50,16 +49,13 @@ def chosen(photos: Photos, kept: np.ndarray) -> Photos:
 def found_in(checkpoint: Path, photos: Photos, download: Path) -> Detections:
     """What detect would write of these photographs."""
     network, config, _ = load_network(checkpoint, accelerator())
-    rows: list[tuple] = []
+    told = []
     for start in range(0, len(photos.photos), AT_ONCE):
         some = photos.photos[start : start + AT_ONCE]
         held = [batches.read(download / photo.name, canvas_of(config)) for photo in some]
         found, _ = looked_with_truth(network, held, [np.empty((0, 4))] * len(some), [np.empty(0, int)] * len(some))
-        rows += [
-            (np.full(len(one.part), photo.id), one.part, one.box, one.score, one.states)
-            for photo, one in zip(some, found, strict=True)
-        ]
-    return Detections(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+        told += found
+    return gathered(np.array([photo.id for photo in photos.photos]), told)
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
@@ -78,8 +74,8 @@ def compare(challenger: Path, champion: Path, data: Path, section: Line, reporti
     held = runs.held(chosen(test, new.kept), reporting)
 
     def score(checkpoint: Path) -> Score:
-        run = Run(held, found_in(checkpoint, held.photos, data / "download"))
-        value = runs.score_of(runs.judged(run, None))
+        run = runs.run_of(held, found_in(checkpoint, held.photos, data / "download"))
+        value = runs.judged(run, None)["score"]
         if value is None:
             raise BadInput(f"no part to find in the {len(held.photos.photos)} photographs of the test split")
         return Score(METRIC, value, runs.score_replicates(run), held.groups)
