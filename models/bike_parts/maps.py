@@ -28,7 +28,11 @@ class Maps(nn.Conv2d):
     def loss(self, features: Tensor, targets: Targets) -> Tensor:
         """A mean over parts."""
         logits = self(features).float()
-        return focal(logits, wanted(logits.shape, targets)) / max(sum(len(of["labels"]) for of in targets), 1)
+        known = torch.ones_like(logits[:, :, :1, :1])  # a part that is doubted may be in any cell
+        for photo, of in enumerate(targets):
+            if "doubted" in of:
+                known[photo, of["doubted"] - 1] = 0
+        return focal(logits, wanted(logits.shape, targets), known) / max(sum(len(of["labels"]) for of in targets), 1)
 
 
 def wanted(shape: torch.Size, targets: Targets) -> Tensor:
@@ -48,9 +52,10 @@ def wanted(shape: torch.Size, targets: Targets) -> Tensor:
     return flat.scatter_reduce(0, place, drawn.flatten(1), "amax").view(shape)
 
 
-def focal(logits: Tensor, wanted: Tensor) -> Tensor:
-    """CenterNet's: cells that are 1 are parts; the nearer another one is to a part, the less it counts."""
+def focal(logits: Tensor, wanted: Tensor, known: Tensor | float = 1.0) -> Tensor:
+    """CenterNet's: cells that are 1 are parts; the nearer another one is to a part, the less it counts; `known` is
+    their weight."""
     p = logits.sigmoid()
     near = -((1 - p) ** 2) * F.logsigmoid(logits)
     far = -((1 - wanted) ** 4) * p**2 * F.logsigmoid(-logits)
-    return torch.where(wanted == 1, near, far).sum()
+    return torch.where(wanted == 1, near, far * known).sum()

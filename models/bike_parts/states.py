@@ -14,7 +14,9 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
 STATES = 4  # intact, damaged, absent, occluded
 UNLABELLED = -1  # no state is known: the box is learnt, its state is not
-Targets = list[dict[str, Tensor]]  # of a photograph: boxes (n, 4) x1, y1, x2, y2 px, labels (n) 1..K, states (n)
+# Of a photograph: boxes (n, 4) x1, y1, x2, y2 px, labels (n) 1..K, states (n); doubted (m), if any: parts that may be
+# anywhere in it.
+Targets = list[dict[str, Tensor]]
 
 
 class StateHead(nn.Module):
@@ -59,6 +61,18 @@ class StateLoss(nn.Module):
         if self.gamma:
             lost = lost * (1 - logs.exp()) ** self.gamma
         return lost.sum() / max(len(states), 1)  # 0 where none is known, and yet a sum: all weights have a gradient
+
+
+def without_doubted(logits: Tensor, labels: list[Tensor], targets: Targets) -> Tensor:
+    """Logits (n, K + 1) of all photographs' boxes, of which `labels` are the parts: a box does not lose by being like
+    another part that is doubted in its photograph, for that one may be there."""
+    hidden = []
+    for of, mine in zip(targets, labels, strict=True):
+        here = torch.zeros((len(mine), logits.shape[1]), dtype=torch.bool, device=logits.device)
+        if "doubted" in of:
+            here[:, of["doubted"]] = mine[:, None] != of["doubted"]
+        hidden.append(here)
+    return logits.masked_fill(torch.cat(hidden), -torch.inf)
 
 
 class PartHeads(RoIHeads):
@@ -106,7 +120,7 @@ class PartHeads(RoIHeads):
         proposals, matched, labels, moves = self.select_training_samples(proposals, targets)
         vectors = self.vectors(features, proposals, sizes)
         found, moved = self.box_predictor(vectors)
-        of_parts, of_boxes = fastrcnn_loss(found, moved, labels, moves)
+        of_parts, of_boxes = fastrcnn_loss(without_doubted(found, labels, targets), moved, labels, moves)
         states = [
             of["states"][at] if len(of["states"]) else torch.full_like(at, UNLABELLED)
             for of, at in zip(targets, matched, strict=True)

@@ -53,7 +53,7 @@ class Cleaning:
         self.low_trust = LOW_TRUST.format(f"{params.min_trust:g}")
         self.counts: Counter[str] = Counter()
         self.named: dict[str, list[str]] = defaultdict(list)
-        self.clipped = 0
+        self.clipped = self.doubted = 0
 
     def leave_out(self, reason: str, what: str) -> None:
         self.counts[reason] += 1
@@ -75,15 +75,18 @@ class Cleaning:
         self.clipped += max(abs(a - b) for a, b in zip(box, of.box, strict=True)) > 1e-6
         return Part(of.name, of.state, of.trust, box)
 
-    def photo(self, photo: Photo, name: str) -> tuple[Part, ...]:
-        """The parts that are left; none where the photograph is left out."""
+    def photo(self, photo: Photo, name: str) -> tuple[tuple[Part, ...], tuple[str, ...]]:
+        """(the parts that are left, none where the photograph is left out; the names of the others)."""
         if not photo.parts:
             self.leave_out(BARE, name)
-            return ()
-        kept = [part for of in photo.parts if (part := self.part(of, photo, name)) is not None]
+            return (), ()
+        looked = [(of.name, self.part(of, photo, name)) for of in photo.parts]
+        kept = tuple(part for _, part in looked if part is not None)
         if not kept:
             self.leave_out(NOTHING, name)
-        return tuple(kept)
+        doubted = tuple(sorted({of for of, part in looked if part is None}))
+        self.doubted += len(doubted) if kept else 0
+        return kept, doubted
 
 
 def units_in(download: Path) -> list[Path]:
@@ -120,10 +123,12 @@ def cleaned_photos(photos: list[tuple[str, str, Photo]], cleaning: Cleaning) -> 
     for name, dataset, photo in photos:
         if name in lost:
             cleaning.leave_out(COPY, f"{name}, the same bytes as {lost[name]}")
-        elif parts := cleaning.photo(photo, name):
+            continue
+        parts, doubted = cleaning.photo(photo, name)
+        if parts:
             found.append(Clean(
                 name, f"{dataset}/{photo.file}", tuple(also[name]), photo.width, photo.height,
-                f"{dataset}/{photo.group}", photo.split, parts,
+                f"{dataset}/{photo.group}", photo.split, parts, doubted,
             ))  # fmt: skip
     return found
 
@@ -166,6 +171,11 @@ def remarks_of(
     told += [f"{count} {reason} are left out" for reason, count in cleaning.counts.items()]
     if cleaning.clipped:
         told.append(f"{cleaning.clipped} boxes reach out of their picture and are clipped to it")
+    if cleaning.doubted:
+        told.append(
+            f"{cleaning.doubted} parts of these photographs have no box left: where they are is not known, so that "
+            "they are neither learnt nor judged there"
+        )
     if invented := same_boxes(left):
         told.append(
             f"{len(invented)} photographs have all boxes of another one, to the last digit, first {invented[0]}: "

@@ -27,7 +27,7 @@ from tasks.bike_parts.formats import photos as photos_of
 from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.judging import baselines, decided, examples, pairs, presence, runs
 from tasks.bike_parts.judging.coco import PROTOCOLS
-from tasks.bike_parts.judging.runs import TOLD, Held, Run
+from tasks.bike_parts.judging.runs import TOLD, Held, Run, run_of
 from tasks.bike_parts.page import judged_pictures
 from tasks.bike_parts.params import Evaluate
 from tasks.yard.files import write_json, write_table
@@ -53,11 +53,11 @@ def beside(train: Photos, held: Mapping[str, Held], first: Mapping[str, Run], se
     found: dict[str, dict[str, Run]] = {baselines.MEAN_BOX: {}, baselines.MAJORITY: {}, baselines.BLIND: {}}
     for split, of in held.items():
         other = baselines.blind(of.photos, first[split].found, seed)
-        found[baselines.MEAN_BOX][split] = Run(of, baselines.mean_box(train, of.photos))
+        found[baselines.MEAN_BOX][split] = run_of(of, baselines.mean_box(train, of.photos))
         if (train.state >= 0).any():
-            found[baselines.MAJORITY][split] = Run(of, baselines.with_majority(train, first[split].found))
+            found[baselines.MAJORITY][split] = run_of(of, baselines.with_majority(train, first[split].found))
         if other is not None:
-            found[baselines.BLIND][split] = Run(of, other)
+            found[baselines.BLIND][split] = run_of(of, other)
     return {name: of for name, of in found.items() if len(of) == len(held)}
 
 

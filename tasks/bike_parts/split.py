@@ -135,7 +135,10 @@ def as_photos(found: Sequence[Clean], parts: Sequence[str], first: tuple[int, in
     rows = [(first[0] + i, part) for i, photo in enumerate(found) for part in photo.parts]
     return Photos(
         list(parts),
-        [Photo(first[0] + i, of.name, of.width, of.height, of.group) for i, of in enumerate(found)],
+        [
+            Photo(first[0] + i, of.name, of.width, of.height, of.group, tuple(place[name] for name in of.doubted))
+            for i, of in enumerate(found)
+        ],
         np.arange(first[1], first[1] + len(rows)),
         np.array([photo for photo, _ in rows], np.int64),
         np.array([place[part.name] for _, part in rows], np.int64),

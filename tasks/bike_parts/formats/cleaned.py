@@ -3,7 +3,8 @@
     {"parts": [names in the order of their ids], "remarks": [...], "dropped": {reason: count},
      "photos": [{"name": path below download/, "file": "<data set>/<file>", "also": [files of copies that were left
                  out], "width", "height", "group": "<data set>/<group>", "split": that the source publishes, or null,
-                 "parts": [{"part", "state": 0..3 or -1, "trust", "box": [x, y, width, height] in pixels}]}]}
+                 "parts": [{"part", "state": 0..3 or -1, "trust", "box": [x, y, width, height] in pixels}],
+                 "doubted": [parts that are labelled with a box that was left out]}]}
 
 A box lies within its picture and is a pixel wide and high at least. State -1: not labelled.
 """
@@ -33,6 +34,7 @@ class Clean:
     group: str
     split: str | None
     parts: tuple[Part, ...]
+    doubted: tuple[str, ...]
 
 
 def write(
@@ -46,6 +48,7 @@ def write(
                 {"part": part.name, "state": part.state, "trust": part.trust, "box": list(part.box)}
                 for part in of.parts
             ],
+            "doubted": list(of.doubted),
         }
         for of in photos
     ]  # fmt: skip
@@ -63,6 +66,7 @@ def read(folder: Path) -> tuple[list[str], list[Clean]]:
             Clean(
                 of["name"], of["file"], tuple(of["also"]), of["width"], of["height"], of["group"], of["split"],
                 tuple(Part(p["part"], p["state"], p["trust"], tuple(p["box"])) for p in of["parts"]),
+                tuple(of["doubted"]),
             )
             for of in said["photos"]
         ]  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tasks.bike_parts.formats.photos import ABSENT, STATES
+from tasks.bike_parts.formats.photos import ABSENT, STATES, Photos
 from tasks.yard.files import replacing
 from tasks.yard.step import BadInput
 
@@ -49,6 +49,18 @@ class Detections:
 class Oracle:
     annotation: np.ndarray
     states: np.ndarray
+
+
+def judgeable(photos: Photos, found: Detections) -> Detections:
+    """Without detections of parts that are doubted in their photograph and have no other box in it: nobody knows
+    whether they are right."""
+    doubted = {(photo.id, part) for photo in photos.photos for part in photo.doubted}
+    doubted -= set(zip(photos.photo.tolist(), photos.part.tolist(), strict=True))
+    if not doubted:
+        return found
+    pairs = zip(found.image.tolist(), found.part.tolist(), strict=True)
+    keep = np.array([pair not in doubted for pair in pairs], bool)
+    return Detections(*(getattr(found, field.name)[keep] for field in fields(Detections)))
 
 
 def gathered(images: np.ndarray, found: Sequence[Any]) -> Detections:

@@ -1,13 +1,15 @@
 """The labelled photographs of one split: `<split>_coco.json` of the step split, as arrays.
 
-    {"images": [{"id", "file_name", "width", "height", "group"}],
+    {"images": [{"id", "file_name", "width", "height", "group", "doubted": [ids of parts]}],
      "annotations": [{"id", "image_id", "category_id", "bbox", "area", "iscrowd", "state_id", "trust"}],
      "categories": [{"id", "name"}], "state_categories": [{"id", "name"}]}
 
 `file_name` is the path below the folder of the step download. Parts are 1..K in the order of `categories`, the same in
 every split: 0 is the background. States are 0 intact, 1 damaged, 2 absent, 3 occluded; an absent part has the box
 where it would be. -1: nobody has said in which state the part is (YOLO and most COCO files know boxes only); such a box
-teaches and judges the detector, and no loss and no number of states counts it.
+teaches and judges the detector, and no loss and no number of states counts it. A part that is `doubted` is labelled
+with a box that nobody should believe: it may be anywhere in the photograph, so nothing teaches or judges where it is
+not.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class Photo:
     width: int  # pixels, of the file as it is shown
     height: int
     group: str  # what stays in one split with it: a bike, or a day; its own name if nothing is known
+    doubted: tuple[int, ...] = ()  # parts
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ def read(split_folder: Path, split: str) -> Photos:
     path = path_of(split_folder, split)
     try:
         said = read_json(path)
-        photos = [Photo(of["id"], of["file_name"], of["width"], of["height"], of["group"]) for of in said["images"]]
+        photos = [
+            Photo(of["id"], of["file_name"], of["width"], of["height"], of["group"], tuple(of["doubted"]))
+            for of in said["images"]
+        ]
         rows = said["annotations"]
         return Photos(
             [category["name"] for category in sorted(said["categories"], key=lambda category: category["id"])],
@@ -88,7 +94,14 @@ def write(split_folder: Path, split: str, photos: Photos) -> None:
         path_of(split_folder, split),
         {
             "images": [
-                {"id": of.id, "file_name": of.name, "width": of.width, "height": of.height, "group": of.group}
+                {
+                    "id": of.id,
+                    "file_name": of.name,
+                    "width": of.width,
+                    "height": of.height,
+                    "group": of.group,
+                    "doubted": list(of.doubted),
+                }
                 for of in photos.photos
             ],
             "annotations": annotations,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.bike_parts.formats.detections import Detections
+from tasks.bike_parts.formats.detections import Detections, judgeable
 from tasks.bike_parts.formats.photos import ABSENT, Photos
 from tasks.bike_parts.judging import drawn_ap, matching, states
 
@@ -19,6 +19,7 @@ def score_of(ap50: float | None, macro_f1: float | None) -> float | None:
 
 def scored(photos: Photos, found: Detections) -> dict[str, float | None]:
     """None where there is nothing to find, or no state to tell."""
+    found = judgeable(photos, found)
     near, there = matching.near(photos, found), photos.state != ABSENT
     hit = matching.one_to_one(near, found.presence, there) >= 0
     true = np.bincount(photos.part[there] - 1, minlength=len(photos.parts))[:, None]

@@ -81,6 +81,10 @@ class Run:
         return matching.best_of_each(self.near, self.found.presence, len(self.of.photos.id))
 
 
+def run_of(held: Held, found: Detections, oracle: Oracle | None = None) -> Run:
+    return Run(held, detections.judgeable(held.photos, found), oracle)
+
+
 def network(folder: Path, held: Mapping[str, Held]) -> dict[str, Run]:
     """{split: what it found}. Raises `BadInput` where the detections are of other photographs than split's."""
     path, runs = folder / detections.FILE, {}
@@ -90,7 +94,7 @@ def network(folder: Path, held: Mapping[str, Held]) -> dict[str, Run]:
         known = set(found.image.tolist()) <= ids and np.array_equal(np.sort(oracle.annotation), np.sort(of.photos.id))
         if not known or (len(found.part) and found.part.max() > len(of.photos.parts)):
             raise BadInput(f"{path}: not of the {split} photographs of split; run bike_parts-detect again")
-        runs[split] = Run(of, found, oracle)
+        runs[split] = run_of(of, found, oracle)
     return runs
 
 

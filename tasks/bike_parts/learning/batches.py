@@ -76,13 +76,17 @@ class Batch:
     boxes: Tensor  # (B, P, 4) float32 x1, y1, x2, y2
     parts: Tensor  # (B, P) int64 1..K; 0: nothing
     states: Tensor  # (B, P) int64; UNLABELLED
+    doubted: Tensor  # (B, K) bool: parts that may be anywhere
 
     def targets(self) -> Targets:
         """As the detector takes them."""
         found = []
-        for boxes, parts, states in zip(self.boxes, self.parts, self.states, strict=True):
+        for boxes, parts, states, doubted in zip(self.boxes, self.parts, self.states, self.doubted, strict=True):
             there = parts > 0
-            found.append({"boxes": boxes[there], "labels": parts[there], "states": states[there]})
+            found.append({
+                "boxes": boxes[there], "labels": parts[there], "states": states[there],
+                "doubted": doubted.nonzero()[:, 0] + 1,
+            })  # fmt: skip
         return found
 
 
@@ -112,7 +116,10 @@ class Photographs:
             at = filled[row]
             boxes[row, at], parts[row, at], states[row, at] = (x, y, x + width, y + height), part, state
             filled[row] += 1
-        self.boxes, self.parts, self.states = map(self.put, (boxes, parts, states))
+        doubted = np.zeros((count, len(photos.parts)), bool)
+        for i, photo in enumerate(photos.photos):
+            doubted[i, np.array(photo.doubted, int) - 1] = True
+        self.boxes, self.parts, self.states, self.doubted = map(self.put, (boxes, parts, states, doubted))
         self.held: tuple[Tensor, Tensor] | None = None
         if count * np.prod(canvas) * 3 <= held_bytes:
             self.held = self.read(range(count))
@@ -139,4 +146,4 @@ class Photographs:
             pictures, sizes = self.read(ids.tolist())
         else:
             pictures, sizes = (values[ids] for values in self.held)
-        return Batch(pictures, sizes, self.boxes[ids], self.parts[ids], self.states[ids])
+        return Batch(pictures, sizes, self.boxes[ids], self.parts[ids], self.states[ids], self.doubted[ids])

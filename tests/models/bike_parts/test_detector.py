@@ -83,6 +83,27 @@ def test_only_states_of_boxes_that_are_matched_with_a_labelled_part_are_learnt(n
     assert one > 0 and lost([0, 2, 1]) != one
 
 
+@BOTH
+def test_a_part_that_is_doubted_teaches_nowhere_that_it_is_not(name):
+    """Of a part whose box was left out, no weight of its own moves; with a box of it elsewhere it is learnt there."""
+    model = network(name).train()
+    of_part = [
+        p for n, p in model.named_parameters() if n in ("maps.weight", "roi_heads.box_predictor.cls_score.weight")
+    ]
+    places = [1 if name == "small_points" or len(p) == PARTS else 2 for p in of_part]
+
+    def moved(*targets) -> list[float]:
+        model.zero_grad()
+        torch.manual_seed(0)
+        sum(model(pictures(len(targets)), None, list(targets)).values()).backward()
+        return [float(p.grad[place].abs().sum()) for p, place in zip(of_part, places, strict=True)]
+
+    doubted = SOME | {"doubted": torch.tensor([2])}
+    assert len(of_part) == (1 if name == "small_points" else 2)
+    assert all(value > 0 for value in moved(SOME, SOME)) and moved(doubted, doubted) == [0.0] * len(of_part)
+    assert all(value > 0 for value in moved(doubted, SOME | {"labels": torch.tensor([2, 3, 5])}))
+
+
 def test_what_the_detection_loses_does_not_depend_on_states():
     """One draw of boxes serves both tasks: torchvision's own heads lose the same."""
     found = {}

@@ -42,6 +42,9 @@ def test_boxes_are_left_out_or_clipped_each_with_its_reason_and_count(tmp_path):
         "chain": [0, 0, 16, 10], "saddle": [60.5, 40, 3.5, 8], "front_wheel": [10, 10, 10, 10],
     }  # fmt: skip
     assert {part: of["state"] for part, of in parts.items()} == {"chain": 1, "saddle": 2, "front_wheel": 0}
+    assert {of["file"]: of["doubted"] for of in said["photos"] if of["doubted"]} == {
+        "city/p0.jpg": ["bell", "front_light", "steer"]
+    }
     assert said["dropped"] == {
         "boxes of trust below 0.5": 2, "boxes outside of their picture": 1, "boxes without an area": 1,
         "photographs without a part left": 1, "photographs without a labelled part": 1,

@@ -29,6 +29,7 @@ def cleaned(root, names, seed=0, parts=("bell", "saddle"), unit="city", **more):
                 {"part": part, "state": int(rng.choice(4, p=[0.6, 0.1, 0.2, 0.1])), "trust": 1.0, "box": [1, 2, 3.5, 4]}
                 for part in parts
             ],
+            "doubted": [],
             **more,
         }
         for name, group in names.items()
@@ -116,6 +117,14 @@ def test_coco_reads_what_it_writes_with_one_list_of_ids(tmp_path):
     assert len({of["id"] for of in images}) == len(images)
     table = photos.read(tmp_path / "split", "train")
     assert table.parts == said["parts"] and set(table.photo) == {of.id for of in table.photos}
+
+
+def test_a_part_whose_box_was_left_out_is_doubted_in_its_photograph(tmp_path):
+    cleaned(tmp_path, rides(10), parts=("bell", "saddle"), doubted=["steer"])
+    path = tmp_path / "check_data/cleaned.json"
+    path.write_text(json.dumps(read_json(path) | {"parts": ["bell", "saddle", "steer"]}))
+    divided(tmp_path)
+    assert {of.doubted for split in SPLITS for of in photos.read(tmp_path / "split", split).photos} == {(3,)}
 
 
 def test_states_that_nobody_labelled_are_kept_apart(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.bike_parts.formats.detections import Detections, gathered
+from tasks.bike_parts.formats.detections import Detections, gathered, judgeable
 from tasks.bike_parts.formats.photos import ABSENT, Photo, Photos
 from tasks.bike_parts.judging.chosen import scored
 from tasks.bike_parts.judging.matching import matched
@@ -94,6 +94,24 @@ def test_an_epoch_is_scored_as_the_network_is_later():
         of = replace(photos, state=state)
         later = judged(Run(held(of, reporting()), found), 0.5)
         assert scored(of, found) == pytest.approx({name: later[name] for name in scored(of, found)})
+
+
+def test_a_part_that_is_doubted_is_judged_only_where_it_has_another_box():
+    photos, found = some(2)
+    counts = {
+        (of.id, k): int(((photos.photo == of.id) & (photos.part == k)).sum()) for of in photos.photos for k in (1, 2)
+    }
+    without = [
+        key for key, count in counts.items() if not count and ((found.image == key[0]) & (found.part == key[1])).any()
+    ]
+    assert without and any(counts.values())
+    sure = [key in without for key in zip(found.image.tolist(), found.part.tolist(), strict=True)]
+    found = replace(found, score=np.where(sure, 1.0, found.score))
+    doubted = replace(photos, photos=[replace(of, doubted=(1, 2)) for of in photos.photos])
+    kept = judgeable(doubted, found)
+    assert kept.image.tolist() == found.image[~np.array(sure)].tolist()
+    assert scored(doubted, found) == scored(photos, kept)
+    assert scored(doubted, found)["ap50"] > scored(photos, found)["ap50"]
 
 
 def test_the_weights_of_states_by_hand():

@@ -35,7 +35,9 @@ def batch(count: int = 16, seed: int = 0) -> Batch:
             boxes[row, k] = torch.tensor([x, y, x2, y2])
     parts = torch.tensor([1, 2, 3, 4, 0]).repeat(count, 1)
     states = torch.tensor([*STATES, UNLABELLED]).repeat(count, 1)
-    return Batch(pictures, torch.tensor([[HEIGHT, WIDTH]] * count), boxes, parts, states)
+    return Batch(
+        pictures, torch.tensor([[HEIGHT, WIDTH]] * count), boxes, parts, states, torch.zeros(count, 3, dtype=torch.bool)
+    )
 
 
 def extent(picture: torch.Tensor, k: int) -> list[float]:
