@@ -68,6 +68,11 @@ def downloaded(name: str, before: str) -> dict[str, Tensor]:
     return (COCO if before == "coco" else IMAGENET)[name].get_state_dict(progress=False, check_hash=True)
 
 
+def trained_on(state: dict[str, Tensor]) -> str:
+    """ "coco" for the weights of a detector, "imagenet" for those of a network that names what a picture shows."""
+    return "coco" if any(key.startswith("backbone.") for key in state) else "imagenet"
+
+
 def load(detector: nn.Module, before: str, state: dict[str, Tensor]) -> None:
     """torchvision's weights, without the head that knows its own classes. Raises `ValueError` if they do not fit."""
     if before == "imagenet":

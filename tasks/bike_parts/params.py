@@ -134,8 +134,8 @@ class Train(Section):
         description="networks to train, by their names in models/bike_parts/variants.py"
     )
     weights: str | None = Field(
-        description="what they start from: null; coco or imagenet, which torchvision downloads once; or a file of it "
-        "or of an earlier training; small starts from nothing or from an earlier training"
+        description="what they start from: null; coco or imagenet, which torchvision downloads once; or a file of it, "
+        "of either kind, or of an earlier training; small starts from nothing or from an earlier training"
     )
     canvas: Canvas
     evaluate_every: Positive = Field(description="epochs; the last one is judged in any case")

@@ -38,13 +38,15 @@ def of(weights: str | None, name: str, parts: Sequence[str]) -> tuple[str | None
     if name in UNPUBLISHED:
         raise BadInput(f"{path}: holds weights of torchvision, and {name} is none of its networks; set weights to null")
 
+    before = published.trained_on(state)
+
     def fill(network: nn.Module) -> None:
         try:
-            published.load(network, "coco", state)
+            published.load(network, before, state)
         except ValueError as error:
             raise BadInput(f"{path}: no weights for {name} ({error}); take torchvision's file for it") from None
 
-    return "coco", fill
+    return before, fill
 
 
 def _downloaded(name: str, weights: str) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.models import detection
+from torchvision.models import detection, mobilenet_v3_large
 
 from models.bike_parts.states import PartHeads
 from tasks.bike_parts import train
@@ -210,10 +210,29 @@ def test_torchvisions_file_is_taken_and_a_wrong_one_named(tmp_path):
     assert torch.equal(model.state_dict()["rpn.head.cls_logits.weight"], state["rpn.head.cls_logits.weight"])
     again = networks.of_config({"network": about, "parts": PARTS, "keep": {"floor": 0.1, "nms": 0.5, "most": 10}})
     again.load_state_dict(model.state_dict())
+    chosen = again.eval().roi_heads.box_predictor.cls_score
+    picture = torch.zeros(1, 3, HEIGHT, WIDTH)
+    for part in range(1, len(PARTS) + 1):  # the ids are ours, not COCO's: sure of one part, it tells that part alone
+        with torch.no_grad():
+            chosen.weight.zero_()
+            chosen.bias.copy_(10.0 * (torch.arange(len(PARTS) + 1) == part))
+            assert set(again(picture)[0]["labels"].tolist()) == {part}
     with pytest.raises(BadInput, match=r"coco\.pth: no weights for resnet50 \("):
         train.made(params, "resnet50", PARTS, np.array([0, 1]))
     with pytest.raises(BadInput, match=r"coco\.pth: holds weights of torchvision, and small is none of its"):
         train.made(params, "small", PARTS, np.array([0, 1]))
+
+
+def test_a_local_file_of_imagenet_fills_the_backbone_and_nothing_else(tmp_path):
+    torch.manual_seed(0)
+    state = mobilenet_v3_large(weights=None).state_dict()
+    torch.save(state, tmp_path / "imagenet.pth")
+    params = settings(networks=["mobilenet_v3"], weights=str(tmp_path / "imagenet.pth"))
+    model, about = train.made(params, "mobilenet_v3", PARTS, np.array([0, 1]))
+    assert about["before"] == "imagenet"
+    assert torch.equal(model.state_dict()["backbone.body.0.0.weight"], state["features.0.0.weight"])
+    with pytest.raises(BadInput, match=r"imagenet\.pth: no weights for resnet50 \("):
+        train.made(params, "resnet50", PARTS, np.array([0, 1]))
 
 
 def test_offline_the_way_out_is_named(monkeypatch):
