@@ -60,6 +60,7 @@ def among(names: Iterable[str]) -> list[str]:
 def unlisted(name: str, wanted: Collection[str]) -> str:
     """What is wrong with a part that is not asked for, and the fix."""
     near = suggestion(name, wanted, "it has")
+    near += "" if near.endswith("?") else "."
     return (
         f"the part {name!r} is not in {PARTS_KEY}; {near} Mend it, add it there, set that to null to take what the "
         f"source has, or {OTHERS_KEY} to drop"

@@ -177,7 +177,7 @@ def request(uri: str, table: str | None, progress: Callable[..., Any] = tqdm) ->
         kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
         remarks.append(f"Passed over, as they are called otherwise than images ({KINDS}): {kinds}; {left['first'][0]}.")
     if not found:
-        raise BadInput(f"{shown}: holds no photograph ({KINDS}); {remarks[0] if remarks else 'it is empty'}")
+        raise BadInput(f"{shown}: holds no photograph ({KINDS}){'. ' + remarks[0] if remarks else '; it is empty'}")
     photos = keyed(found)
     own = root / TABLE
     if table is not None or own.is_file():
