@@ -12,6 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from models.bike_parts import published
+from models.bike_parts.closer import Close, CloserDetector
 from models.bike_parts.detector import PartDetector
 from models.bike_parts.maps import Maps
 from models.bike_parts.points import PointDetector
@@ -47,10 +48,15 @@ class Use:
 
 
 def build(
-    name: str, parts: int, states: States = States(), use: Use = Use(), before: str | None = None
-) -> PartDetector | PointDetector:
+    name: str,
+    parts: int,
+    states: States = States(),
+    use: Use = Use(),
+    before: str | None = None,
+    close: Close | None = None,
+) -> PartDetector | PointDetector | CloserDetector:
     """A network for `parts` parts, 1..K. `before`: "coco" or "imagenet", if it is to start from such weights of
-    torchvision; see `published.load`."""
+    torchvision; see `published.load`. `close`: the state is told by a closer look at each box."""
     if name not in NETWORKS:
         raise ValueError(f"no network {name!r}; there are: {', '.join(NETWORKS)}")
     if parts < 1:
@@ -59,6 +65,10 @@ def build(
         raise ValueError(f"a state head knows one of: {', '.join(KNOWS)}; not {states.knows!r}")
     if name in UNPUBLISHED and before is not None:
         raise ValueError(f"there are no {before} weights for {name}")
+    if close is not None:
+        detector = build(name, parts, states, use, before)
+        made = CloserDetector(detector, parts, close, states.dropout, _loss(states), use.nms)
+        return made.to(memory_format=torch.channels_last)
     if name == POINTS:
         return _points(parts, states, use)
     return _small(parts, states, use) if name == SMALL else _published(name, parts, states, use, before)
@@ -73,11 +83,15 @@ class CoarseProposals(RegionProposalNetwork):
         return super().forward(images, {"1": features["1"]}, targets)
 
 
-def _heads(vector: int, hidden: int, parts: int, states: States) -> dict:
+def _loss(states: States) -> StateLoss:
     weights = None if states.class_weights is None else torch.tensor(states.class_weights)
+    return StateLoss(weights, states.gamma)
+
+
+def _heads(vector: int, hidden: int, parts: int, states: States) -> dict:
     return {
         "state_head": StateHead(vector, hidden, parts, states.knows, states.dropout),
-        "state_loss": StateLoss(weights, states.gamma),
+        "state_loss": _loss(states),
         "state_weight": states.weight,
         "true_boxes": states.true_boxes,
     }

@@ -23,13 +23,13 @@ class StateHead(nn.Module):
     """Vectors of boxes (n, `inputs`) and their parts (n) 1..K -> logits (n, 4).
 
     `knows`: "nothing" of the part, as published; "embedding": a vector for each part is beside that of the box;
-    "outputs": each part has four outputs of its own.
+    "outputs": each part has four outputs of its own; "both": that and an embedding.
     """
 
     def __init__(self, inputs: int, hidden: int, parts: int, knows: str, dropout: float, embedding: int = 32) -> None:
         super().__init__()
-        self.by_part = knows == "outputs"
-        self.part = nn.Embedding(parts + 1, embedding) if knows == "embedding" else None
+        self.by_part = knows in ("outputs", "both")
+        self.part = nn.Embedding(parts + 1, embedding) if knows in ("embedding", "both") else None
         self.hidden = nn.Linear(inputs + (embedding if self.part else 0), hidden)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, STATES * (parts if self.by_part else 1))

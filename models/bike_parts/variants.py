@@ -13,5 +13,6 @@ TORCHVISION = {
 NETWORKS = (SMALL, POINTS, *TORCHVISION)
 UNPUBLISHED = (SMALL, POINTS)  # nobody has weights for them
 # What of a network knows its own parts: its weights are not those of another list of parts.
-HEADS = ("roi_heads.box_predictor.", "roi_heads.state_head.", "state_head.", "maps.", "box.")
-KNOWS = ("nothing", "embedding", "outputs")  # what a state head is told of the part: see states.py
+_HEADS = ("roi_heads.box_predictor.", "roi_heads.state_head.", "state_head.", "maps.", "box.")
+HEADS = (*_HEADS, *(f"detector.{name}" for name in _HEADS), "look.state.", "look.part.")
+KNOWS = ("nothing", "embedding", "outputs", "both")  # what a state head is told of the part: see states.py

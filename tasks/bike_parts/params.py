@@ -93,7 +93,7 @@ class Canvas(Section):
 
 
 class StateParams(Section):
-    knows: Literal["nothing", "embedding", "outputs"] = Field(
+    knows: Literal["nothing", "embedding", "outputs", "both"] = Field(
         description="of the part, by the head of states: nothing, as published; an embedding of it; outputs of its own"
     )
     weight: float = Field(ge=0, description="of the loss of states beside that of the detection")
@@ -103,6 +103,17 @@ class StateParams(Section):
         description="0: every box counts alike; 1: every state does, however rare; between: by that power"
     )
     true_boxes: bool = Field(description="states are learnt from the true boxes besides, not from found ones alone")
+
+
+class CloseParams(Section):
+    """A closer look: each box is cut out of the whole photograph, and a network of its own tells the state."""
+
+    shrink: Annotated[int, Field(ge=1, le=8)] = Field(
+        description="the detector sees the canvas so many times smaller; whole fractions of it"
+    )
+    edge_px: int = Field(ge=16, le=128, multiple_of=8, description="of a cut-out, whatever the size of the box")
+    margin: float = Field(ge=0, le=1, description="around the box, of its edges")
+    weight: float = Field(gt=0, description="of its loss beside that of the detector")
 
 
 class Keep(Section):
@@ -140,6 +151,9 @@ class Train(Section):
     canvas: Canvas
     evaluate_every: Positive = Field(description="epochs; the last one is judged in any case")
     states: StateParams
+    close: CloseParams | None = Field(
+        description="null: states are told from what the detector has seen, as published; else by a closer look"
+    )
     keep: Keep
     optimizer: Optimizer
     engine: Engine

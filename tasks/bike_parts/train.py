@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from models.bike_parts.detector import PartDetector
+from models.bike_parts.closer import Close
 from models.bike_parts.factory import States, Use, build
 from tasks.bike_parts.formats import photos as photos_of
 from tasks.bike_parts.formats.detections import gathered
@@ -85,7 +86,7 @@ class Order:
         return rows[: self.rows // self.params.batch * self.params.batch]
 
 
-def made(params: Train, name: str, parts: Sequence[str], states: np.ndarray) -> tuple[PartDetector, dict]:
+def made(params: Train, name: str, parts: Sequence[str], states: np.ndarray) -> tuple[nn.Module, dict]:
     """The network before its first step, and what a checkpoint says of it."""
     torch.manual_seed(params.engine.seed)
     of = params.states
@@ -94,9 +95,10 @@ def made(params: Train, name: str, parts: Sequence[str], states: np.ndarray) -> 
     }  # fmt: skip
     before, fill = start.of(params.weights, name, parts)
     settled = States(**told, class_weights=balance(states, of.balance))
-    model = build(name, len(parts), settled, Use(**used(params)), before)
+    close = None if params.close is None else Close(**params.close.model_dump())
+    model = build(name, len(parts), settled, Use(**used(params)), before, close)
     fill(model)
-    return model, {"name": name, "before": before, "states": told}
+    return model, {"name": name, "before": before, "states": told, "close": close and asdict(close)}
 
 
 def used(params: Train) -> dict:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.bike_parts.closer import Close, CloserDetector
 from models.bike_parts.detector import PartDetector
 from models.bike_parts.factory import States, Use, build
 from models.bike_parts.points import PointDetector
@@ -26,6 +27,9 @@ from tasks.yard.training import checkpoint
 CPU_PHOTOS, GPU_PHOTOS = 8, 16  # in one pass
 
 
+Network = PartDetector | PointDetector | CloserDetector
+
+
 @dataclass(frozen=True)
 class Found:
     """In one photograph, the surest first; boxes in its own pixels."""
@@ -36,14 +40,17 @@ class Found:
     states: np.ndarray  # (n, 4) float32 probabilities
 
 
-def of_config(config: dict) -> PartDetector | PointDetector:
+def of_config(config: dict) -> Network:
     """The untrained network that a checkpoint's config describes."""
     of = dict(config["network"])
     states = States(**{**of.pop("states"), "class_weights": None})
-    return build(**of, parts=len(config["parts"]), states=states, use=Use(**config["keep"]))
+    close = of.pop("close")
+    return build(
+        **of, parts=len(config["parts"]), states=states, use=Use(**config["keep"]), close=close and Close(**close)
+    )
 
 
-def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[PartDetector | PointDetector, dict, dict]:
+def load_network(path: Path, device: str | torch.device = "cpu") -> tuple[Network, dict, dict]:
     """The network, ready to look; what it was made from (network, parts, canvas, keep); its scores on validation."""
     state = checkpoint.load(path)
     try:
@@ -78,7 +85,7 @@ def told(found: dict[str, Tensor], factor: tuple[float, float]) -> Found:
 
 
 @torch.inference_mode()
-def looked(network: PartDetector | PointDetector, config: dict, photos: Sequence[np.ndarray]) -> list[Found]:
+def looked(network: Network, config: dict, photos: Sequence[np.ndarray]) -> list[Found]:
     """Photographs (h, w, 3) BGR uint8."""
     device, canvas, found = device_of(network), canvas_of(config), []
     size = CPU_PHOTOS if device.type == "cpu" else GPU_PHOTOS
@@ -91,7 +98,7 @@ def looked(network: PartDetector | PointDetector, config: dict, photos: Sequence
 
 @torch.inference_mode()
 def looked_with_truth(
-    network: PartDetector | PointDetector,
+    network: Network,
     photos: Sequence[Fitted],
     boxes: Sequence[np.ndarray],
     parts: Sequence[np.ndarray],

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.bike_parts import published
+from models.bike_parts.closer import CloserDetector
 from models.bike_parts.variants import HEADS, UNPUBLISHED
 from tasks.yard.step import BadInput
 from tasks.yard.training import checkpoint
@@ -31,7 +32,7 @@ def of(weights: str | None, name: str, parts: Sequence[str]) -> tuple[str | None
     if weights is None:
         return None, lambda network: None
     if weights in DOWNLOADED:
-        return weights, lambda network: published.load(network, weights, _downloaded(name, weights))
+        return weights, lambda network: published.load(detector_of(network), weights, _downloaded(name, weights))
     path, state = Path(weights), checkpoint.load(Path(weights))
     if "config" in state and "model" in state:
         return _of_training(path, state, name, parts)
@@ -42,11 +43,16 @@ def of(weights: str | None, name: str, parts: Sequence[str]) -> tuple[str | None
 
     def fill(network: nn.Module) -> None:
         try:
-            published.load(network, before, state)
+            published.load(detector_of(network), before, state)
         except ValueError as error:
             raise BadInput(f"{path}: no weights for {name} ({error}); take torchvision's file for it") from None
 
     return before, fill
+
+
+def detector_of(network: nn.Module) -> nn.Module:
+    """Without the closer look, of which nobody publishes weights."""
+    return network.detector if isinstance(network, CloserDetector) else network
 
 
 def _downloaded(name: str, weights: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from tasks.bike_parts.learning import network as networks
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.layouts import images
 from tasks.yard.step import BadInput, Context
-from tests.tasks.bike_parts.tiny_photos import PARTS, section, write_network, write_split
+from tests.tasks.bike_parts.tiny_photos import CLOSER, PARTS, section, write_network, write_split
 from tests.tasks.yard import killed
 
 
@@ -31,10 +31,12 @@ def root(tmp_path_factory) -> Path:
     for name in ("small", "small_points"):
         write_network(folder, name, name)
         detected(folder, f"detect/{name}", network=name)
+    write_network(folder, "closer", "small_points", close=CLOSER)
+    detected(folder, "detect/closer", network="closer")
     return folder
 
 
-@pytest.mark.parametrize("name", ["small", "small_points"])
+@pytest.mark.parametrize("name", ["small", "small_points", "closer"])
 def test_the_file_holds_what_the_network_finds_in_pixels_of_the_photographs(root, name):
     model, config, _ = networks.load_network(root / "train" / name / "best.pt")
     counts = read_json(root / "detect" / name / "summary.json")
@@ -58,11 +60,12 @@ def test_the_file_holds_what_the_network_finds_in_pixels_of_the_photographs(root
         assert counts[f"{split}/photographs"] == len(photos.photos) and counts[f"{split}/boxes"] == len(found.part)
 
 
-def test_the_oracle_looks_at_the_true_box(root):
+@pytest.mark.parametrize("name", ["small", "closer"])
+def test_the_oracle_looks_at_the_true_box(root, name):
     """The long way round: each true box by itself."""
-    model, config, _ = networks.load_network(root / "train/small/best.pt")
+    model, config, _ = networks.load_network(root / f"train/{name}/best.pt")
     photos = photos_of.read(root / "split", "val")
-    _, true = detections.read(root / "detect/small" / detections.FILE, "val")
+    _, true = detections.read(root / "detect" / name / detections.FILE, "val")
     states = dict(zip(true.annotation.tolist(), true.states, strict=True))
     photo = photos.photos[1]
     canvas = networks.canvas_of(config)

@@ -9,7 +9,7 @@ import pytest
 from tasks.bike_parts import export
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
-from tests.tasks.bike_parts.tiny_photos import HEIGHT, PARTS, WIDTH, section, write_network, write_split
+from tests.tasks.bike_parts.tiny_photos import CLOSER, HEIGHT, PARTS, WIDTH, section, write_network, write_split
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     write_split(folder, train=0, val=0, test=3)
     write_network(folder, "small", "small", score=0.4)
-    write_network(folder, "small_points", "small_points", score=0.6)
+    write_network(folder, "small_points", "small_points", score=0.6, close=CLOSER)
     return folder
 
 

@@ -23,7 +23,7 @@ from tasks.yard.files import read_json
 from tasks.yard.layouts import images
 from tasks.yard.step import BadInput
 from tasks.yard.training.learnt import Item
-from tests.tasks.bike_parts.tiny_photos import HEIGHT, PARTS, WIDTH, settings, write_network, write_split
+from tests.tasks.bike_parts.tiny_photos import CLOSER, HEIGHT, PARTS, WIDTH, settings, write_network, write_split
 from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
@@ -198,6 +198,24 @@ def test_a_training_goes_on_from_another_and_from_another_with_other_parts(name,
     assert other.maps.out_channels == len(PARTS) + 1
     renamed, _ = train.made(params, name, PARTS[::-1], np.array([0, 1]))
     assert not torch.equal(renamed.maps.weight, first["maps.weight"])  # as many, and others
+
+
+@pytest.mark.parametrize("name", ["small", "small_points"])
+def test_a_closer_look_is_trained_with_its_detector_and_goes_on_from_a_checkpoint(root, tmp_path, name):
+    params = settings(close=CLOSER, engine={"epochs": 1})
+    run(params, tmp_path, network=name, **root)
+    told = history_of(tmp_path)[-1]["train"]
+    assert {"loss_close_state", "loss_close_box", "loss_close_on"} < told.keys()
+    model, config, _ = networks.load_network(tmp_path / "best.pt")
+    _, pictures = photographs(root, "train")
+    assert all(of.states.shape[1] == 4 for of in networks.looked(model, config, pictures[:2]))
+    first = model.state_dict()
+    params = settings(close=CLOSER, weights=str(tmp_path / "best.pt"))
+    again, _ = train.made(params, name, PARTS, np.array([0, 1]))
+    assert same(again.state_dict(), first)
+    renamed, _ = train.made(params, name, PARTS[::-1], np.array([0, 1]))
+    assert torch.equal(renamed.look.vector.weight, first["look.vector.weight"])
+    assert not torch.equal(renamed.look.state.out.weight, first["look.state.out.weight"])
 
 
 def test_torchvisions_file_is_taken_and_a_wrong_one_named(tmp_path):

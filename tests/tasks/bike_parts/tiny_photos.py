@@ -68,25 +68,29 @@ def write_split(root: Path, seed: int = 0, height: int = HEIGHT, width: int = WI
     return {"download": root / "download", "split": root / "split"}
 
 
+CLOSER = {"shrink": 1, "edge_px": 16, "margin": 0.3, "weight": 1.0}
+
+
 def settings(**changes):
     """The project's own params, with the training made small."""
     small = {
-        "canvas": {"height_px": HEIGHT, "width_px": WIDTH}, "evaluate_every": 1,
+        "canvas": {"height_px": HEIGHT, "width_px": WIDTH}, "evaluate_every": 1, "close": None,
         "engine": {"epochs": 2, "batch": 4, "threads": 1},
     }  # fmt: skip
     for key, value in changes.items():
-        small[key] = {**small.get(key, {}), **value} if isinstance(value, dict) else value
+        small[key] = {**(small.get(key) or {}), **value} if isinstance(value, dict) else value
     return section("train", **small)
 
 
 def write_network(
-    root: Path, item: str = "small", name: str = "small", seed: int = 0, score: float = 0.5, **changes
-) -> Path:
+    root: Path, item: str = "small", name: str = "small", seed: int = 0, score: float = 0.5,
+    close: dict | None = None, **changes,
+) -> Path:  # fmt: skip
     """train/<item>/best.pt, untrained, as train leaves it; returns the folder."""
     from tasks.bike_parts import train
     from tasks.yard.training import checkpoint
 
-    params = settings(engine={"seed": seed}, keep={"floor": 0.0, "max_detections": 20})
+    params = settings(engine={"seed": seed}, keep={"floor": 0.0, "max_detections": 20}, close=close)
     network, about = train.made(params, name, changes.get("parts", PARTS), np.array([0, 1]))
     config = {
         "network": about, "parts": PARTS, "canvas": params.canvas.model_dump(), "keep": train.used(params), **changes,
