@@ -25,6 +25,7 @@ MATRIX_KEYS = {
     "person_search.train.networks",
     "ground_plane.train.networks",
     "bike_parts.train.networks",
+    "open_loop_driving.train.networks",
 }
 
 

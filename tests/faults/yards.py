@@ -30,6 +30,16 @@ SMALL = {
         "brake_coast.train.engine.epochs=2",
         "brake_coast.report.video_frames=8",
     ],
+    "open_loop_driving": [
+        "open_loop_driving.download.source=synth://town?routes=6&seconds=8&cameras=2&height=32&width=56&seed=0",
+        "open_loop_driving.check_data.pictures=1",
+        "open_loop_driving.teacher.engine.epochs=1",
+        "open_loop_driving.train.engine.epochs=1",
+        "open_loop_driving.train.blind_epochs=2",
+        "open_loop_driving.drive.routes={val: 1, test: 1}",
+        "open_loop_driving.visualize.seconds=1.0",
+        "open_loop_driving.visualize.height_px=480",
+    ],
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.brake_coast.judging.runs import ranked_runs as brake_runs
+from tasks.open_loop_driving.page import results as driven
 from tasks.person_search.judging.runs import ranked_runs as person_runs
 from tasks.yard.files import read_if_there, read_json
 from tasks.yard.reporting.words import counted
@@ -105,7 +106,35 @@ def bike_parts(data: Path) -> dict[str, Any]:
     return made(rows, on, said)
 
 
+def open_loop_driving(data: Path) -> dict[str, Any]:
+    details = read_json(data / "evaluate/details.json")
+    folders = {path.name: path for path in sorted((data / "drive").glob("*/"))}
+    runs = driven.joined(details, driven.closed_loops(folders, data / "drive_rules"))
+    end = driven.until(details)
+    keys = (f"l2_mean_to_{end}", f"l2_at_{end}", "brake_f1", "driving_score", "route_completion")
+    columns = {key: driven.columns_of(details)[key] for key in keys}
+    names = [run for run in driven.ranked(runs, details["headline"]) if run not in details["controls"]]
+    rows = {PLAIN.get(run, run): runs[run] for run in names}
+    if closed := driven.closed_loops({}, data / "drive_rules").get(driven.EXPERT):
+        rows["the expert"] = closed
+    said = {}
+    for network in driven.layered(runs):
+        for layer in runs[network]["names"]:
+            said[f"{columns[keys[0]]} of `{network}`, layer {layer}"] = runs[network]["layers"][layer][keys[0]]
+    for control in details["controls"]:
+        said[f"{columns[keys[0]]} of the control `{control}`"] = runs[control][keys[0]]
+    told = {row: {title: of.get(key) for key, title in columns.items()} for row, of in rows.items()}
+    on = f"{details['moments']['test']} moments of {counted(details['routes']['test'], 'route', 'routes')} held out"
+    return made(told, f"{on}; L2 in metres", said)
+
+
+# What sees nothing, as its rows are called.
+PLAIN = {"constant_velocity": "constant velocity", "mean_path": "mean path", "blind": "told speed, command, target"}
 LINES = {
-    "brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane, "bike_parts": bike_parts
+    "brake_coast": brake_coast, "person_search": person_search, "ground_plane": ground_plane, "bike_parts": bike_parts,
+    "open_loop_driving": open_loop_driving,
 }  # fmt: skip
-LAST = dict.fromkeys(LINES, "evaluate") | {"person_search": "search"}  # the step to run up to
+LAST = dict.fromkeys(LINES, "evaluate") | {
+    "person_search": "search",
+    "open_loop_driving": "report",
+}  # the step to run up to

@@ -21,12 +21,17 @@ TITLES = {
     "shuffled": "control: each camera with another's calibration",
     "one camera alone, the best": "control: one camera alone, the best",
     "one camera taken away, the worst": "control: one camera taken away, the worst",
+    "constant velocity": "constant velocity: goes on as it went",
+    "mean path": "the expert's mean way at this command",
+    "told speed, command, target": "blind: a network that is told speed, command and target point",
+    "the expert": "the expert, who knows everything",
 }
 FIRST = {
     "brake_coast": "PR-AUC on test",
     "person_search": "re-identification on test",
     "ground_plane": "on test",
     "bike_parts": "on test",
+    "open_loop_driving": "on test",
 }
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import clock, recording
-from tasks.brake_coast.importers import carla_rate, drivetrain, resample
+from tasks.brake_coast.importers import drivetrain, resample
 from tasks.brake_coast.importers.resample import Reading
+from tasks.yard.layouts import carla_rate
 from tasks.yard.step import BadInput
 
 CLOCK, DERIVED = "relative", ("RPM", "ENGINE_LOAD", "GEAR")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-WORLDS = ("highway", "street", "plaza", "bikes")  # layouts of what tasks/yard/worlds renders, as download calls them
+WORLDS = (
+    "highway",
+    "street",
+    "plaza",
+    "bikes",
+    "town",
+)  # layouts of what tasks/yard/worlds renders, as download calls them
 
 
 def counted(number: int, one: str, many: str) -> str:

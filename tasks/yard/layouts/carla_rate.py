@@ -42,8 +42,9 @@ def position_of(measured: dict) -> tuple[float, float]:
         and all(isinstance(row, list) and len(row) > 3 for row in matrix[:2])
     ):
         x, y = matrix[0][3], matrix[1][3]
-    numbers = isinstance(x, int | float) and isinstance(y, int | float)
-    return (float(x), float(y)) if numbers else (np.nan, np.nan)
+    if isinstance(x, int | float) and isinstance(y, int | float):
+        return float(x), float(y)
+    return np.nan, np.nan
 
 
 def _usual(hz: float) -> float | None:

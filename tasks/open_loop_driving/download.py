@@ -1,0 +1,82 @@
+"""Recorded routes from wherever the `source:` URI points, each in one layout and one convention of axes, each checked.
+
+Reads    the source: synth://town?..., a folder, an archive on the web, a bucket (`tasks.yard.sources.local`, `units`)
+Writes   download/<route>/         one route (formats/routes.py)
+         download/quarantine.json  {route: reason} of the others
+         download/report.json      {totals, routes, quarantined}: what was found in each
+Alone    python -m tasks open_loop_driving-download
+
+Pictures are copied byte by byte. A route is made again when anything it is made from changes, and only then.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks.open_loop_driving.importers import recorded
+from tasks.open_loop_driving.importers.units import Unit, bring, files_of, known_in, plan
+from tasks.open_loop_driving.params import Download
+from tasks.yard.files import digest, write_json
+from tasks.yard.sources import local as sources
+from tasks.yard.sources import units
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import Context
+from tasks.yard.worlds import town
+
+log = logging.getLogger(__name__)
+NAMED = 3  # remarks of one route on the console
+
+
+def make(unit: Unit, folder: Path, *, params: Download, world: town.World | None) -> dict[str, Any]:
+    """Bring one route into `folder`; the summary is what it holds."""
+    said = recorded.bring(world, unit.name, folder) if world is not None else bring(unit, folder, params.carla_hz)
+    frames = sum(1 for _ in (folder / "frames.csv").open()) - 1
+    keys = ("layout", "town", "rendered", "sensors", "usable", "cut", "remarks")
+    return {key: said[key] for key in keys} | {
+        "cameras": list(said["cameras"]), "frames": frames, "where": unit.where,
+    }  # fmt: skip
+
+
+def planned(
+    params: Download, out: Path, ctx: Context
+) -> tuple[dict[str, Unit], dict[str, str], town.World | None, dict]:
+    """Every route of the source, the fingerprint of each, the world if it is one, and what is passed over."""
+    uri = params.source
+    if source_uri.scheme(uri) == "synth":
+        world = town.parse(uri)
+        found = [Unit("town", name, out / name, f"{uri} {name}") for name in town.route_names(world)]
+        fingerprints = {unit.name: digest({**asdict(world), "routes": None}, unit.name, ctx.code) for unit in found}
+        return {unit.name: unit for unit in found}, fingerprints, world, {}
+    root = sources.local(uri, progress=ctx.progress)
+    found = plan(root, uri)
+    fingerprints = {
+        unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code)
+        for unit, content in zip(found, units.content_hashes(found, files_of), strict=True)
+    }
+    left = units.passed_over(root, known_in(found))
+    units.say_passed_over(left, source_uri.redacted(uri), log)
+    return {unit.name: unit for unit in found}, fingerprints, None, left
+
+
+def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
+    """Returns totals over the usable routes. Raises `BadInput` if fewer than `min_routes` are usable."""
+    planned_units, fingerprints, world, left = planned(params, out, ctx)
+    accept = partial(units.refuse_too_few, needed=params.min_routes, what="routes", uri=params.source)
+    work = partial(make, params=params, world=world)
+    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
+    found = list(done.summaries.values())
+    for mine in found:
+        for line in mine["remarks"][:NAMED]:
+            log.warning("%s: %s", mine["where"], line)
+    totals = {
+        "routes": len(found), "quarantined": len(done.quarantined), "towns": len({mine["town"] for mine in found}),
+        "frames": sum(mine["frames"] for mine in found), "usable": sum(mine["usable"] for mine in found),
+        "cut": sum(mine["cut"] is not None for mine in found),
+    }  # fmt: skip
+    report = {"totals": totals, "routes": done.summaries, "quarantined": done.quarantined}
+    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
+    return totals

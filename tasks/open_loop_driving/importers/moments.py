@@ -1,0 +1,110 @@
+"""What importers share: frames of any rate brought to two a second, files copied under the new numbers, what was left
+out said by name."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from json import loads
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.open_loop_driving.formats import routes
+from tasks.yard.sources.units import copied
+from tasks.yard.step import BadInput
+
+RATE_HZ = 2.0
+NEAR = 0.05  # of a step: how far a multiple of the rate may be from 2 Hz
+NAMED = 3
+NUMBERED = re.compile(r"(\d+)\.(json|json\.gz|npy|png|jpe?g|laz)", re.IGNORECASE)
+TOWN = re.compile(r"town[_-]?(\d{2})(hd)?", re.IGNORECASE)
+VOID, FOLLOW = -1, 4  # a command that says nothing is to follow the lane
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """{number: file} of 0000.json, 00093.json.gz, ... Raises `BadInput` where two have one number."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if match := NUMBERED.fullmatch(path.name):
+            if int(match[1]) in found:
+                raise BadInput(f"{path}: {found[int(match[1])].name} has the same number; leave one of the two")
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object, packed by gzip or not. Raises `BadInput`."""
+    try:
+        data = path.read_bytes()
+        said = loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(said, dict):
+        raise BadInput(f"{path}: is no JSON object")
+    return said
+
+
+def number(said: Mapping[str, Any], key: str, path: Path) -> float:
+    """A finite number. Raises `BadInput` that names file and key."""
+    value = said.get(key)
+    if isinstance(value, bool | int | float) and np.isfinite(value):
+        return float(value)
+    raise BadInput(f"{path}: {key!r} is {'missing' if key not in said else value}; expected a number")
+
+
+def command(said: Mapping[str, Any], key: str, path: Path) -> int:
+    """1 to 6. Raises `BadInput` that names what there is instead."""
+    value = number(said, key, path)
+    if value == VOID:
+        return FOLLOW
+    if value not in routes.COMMANDS:
+        known = ", ".join(f"{number} {name}" for number, name in routes.COMMANDS.items())
+        raise BadInput(f"{path}: {key!r} is {value:g}, an unknown command; there are {known}")
+    return int(value)
+
+
+def town_of(path: Path) -> str:
+    """By the names of its folders, the innermost first."""
+    for name in reversed(path.parts):
+        if match := TOWN.search(name):
+            return f"town{match[1]}{(match[2] or '').lower()}"
+    return "unknown"
+
+
+def halved(numbers: Sequence[int], step_s: float, where: Path) -> dict[int, int]:
+    """{number of a frame that is kept: its number at 2 Hz}, of frames `step_s` apart. Raises `BadInput`."""
+    every = 1 / RATE_HZ / step_s
+    whole = max(1, round(every))
+    if abs(every / whole - 1) > NEAR:
+        raise BadInput(
+            f"{where}: {1 / step_s:.4g} frames a second cannot be brought to {RATE_HZ:g} by leaving some out; record "
+            "at 2, 4, 10 or 20 a second"
+        )
+    return {n: (n - numbers[0]) // whole for n in numbers if (n - numbers[0]) % whole == 0}
+
+
+def copy(files: Mapping[int, Path], kept: Mapping[int, int], folder: Path) -> list[str]:
+    """Files of the frames that are kept, under their new numbers; returns the names of frames that have none."""
+    for old, new in kept.items():
+        if old in files:
+            copied(files[old], folder / f"{new:04d}{files[old].suffix.lower()}")
+    return [f"{old:04d}" for old in kept if old not in files]
+
+
+def said_of(what: str, names: Iterable[str]) -> list[str]:
+    """One remark that counts and names the first few; none of nothing."""
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"{len(names)} {what}: {', '.join(names[:NAMED])}{more}"] if names else []
+
+
+def refuse_mostly(left_out: Sequence[str], n: int, where: Path) -> None:
+    """Raises `BadInput` where more than half of the frames cannot be used."""
+    if len(left_out) * 2 > n or len(left_out) == n:
+        raise BadInput(
+            f"{where}: {len(left_out)} of {n} frames cannot be used, first: {left_out[0] if left_out else ''}"
+        )

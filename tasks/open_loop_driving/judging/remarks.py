@@ -1,0 +1,60 @@
+"""What has to be said beside the numbers, computed from the counts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.yard.reporting.words import counted
+
+FEW_ROUTES = 4  # below, an interval over routes is a guess
+COLLAPSED = 1.25  # a control whose distance is less than this times the leader's has not collapsed
+
+
+def of_data(details: Mapping[str, Any]) -> list[str]:
+    many, routes = details["moments"]["test"], details["routes"]["test"]
+    if not many:
+        return ["There is no moment to test on: nothing could be judged."]
+    told = []
+    if routes < FEW_ROUTES:
+        text = "there is no interval" if routes == 1 else "the intervals are rather too narrow"
+        told.append(f"All test moments are of {counted(routes, 'route', 'routes')}: {text}.")
+    if details["leader_null_because"]:
+        told.append(f"No network leads: {details['leader_null_because']}.")
+    for what, lacks in details["not_told"].items():
+        if lacks == many:
+            told.append(f"The source does not tell {what}: what is judged by it is empty.")
+        elif lacks:
+            told.append(f"{lacks} of {many} test moments do not tell {what}, and are left out where it is judged.")
+    return told
+
+
+def of_leader(details: Mapping[str, Any]) -> list[str]:
+    """Where the leader is no better than what sees nothing, and refinement or a control does not do what it must."""
+    leader, runs, name = details["leader"], details["runs"], details["headline"]
+    if not leader or runs[leader][name] is None:
+        return []
+    mine, told = runs[leader][name], []
+    for other in details["baselines"]:
+        theirs = runs[other][name]
+        if other != leader and theirs is not None and theirs <= mine:
+            told.append(
+                f"{leader} is no better than {other}, which sees nothing ({name} {mine:.3f} m, {theirs:.3f} m)."
+            )
+    for pair, leads in runs[leader]["refinement"].items():
+        if leads[name] and leads[name]["difference"] > 0:
+            told.append(
+                f"Layers {pair}: {name} grows by {leads[name]['difference']:.3f} m; this layer spoils the plan."
+            )
+    for control in details["controls"]:
+        theirs = runs[control][name]
+        if theirs is not None and theirs < COLLAPSED * mine:
+            told.append(
+                f"{control}: {runs[control]['what']}, and {name} is {theirs:.3f} m after {mine:.3f} m: what was taken "
+                "away is hardly used."
+            )
+    return told
+
+
+def remarks(details: Mapping[str, Any]) -> list[str]:
+    return of_data(details) + of_leader(details)

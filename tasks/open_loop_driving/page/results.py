@@ -1,0 +1,134 @@
+"""What the report shows of evaluate's and drive's results: who stands where, and whether both loops agree. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tasks.yard.files import read_if_there
+
+KINDS = ("baseline", "control", "network")  # as they stand in tables, from below
+CLOSED = {"driving_score": "driving score", "route_completion": "route completion"}
+EXPERT, FILE = "expert", "drives.json"
+SHOWN_PAIRS = 4
+
+
+def until(details: Mapping[str, Any]) -> str:
+    """How far ahead is planned, as in the names of numbers: 2s."""
+    return details["headline"].rpartition("_")[2]
+
+
+def columns_of(details: Mapping[str, Any]) -> dict[str, str]:
+    """{number: heading} of the table, both loops side by side; L2 never without its convention."""
+    end = until(details)
+    words = f"{end.removesuffix('s')} s"
+    return {
+        f"l2_mean_to_{end}": f"L2 mean to {words}", f"l2_at_{end}": f"L2 at {words}", "brake_f1": "brake F1",
+        "collision_rate": "collisions", **CLOSED, "longitudinal": "ahead", "lateral": "aside",
+        "throttle_brake_l1": "pedals L1", "steer_l1": "steer L1", "collision_rate_unmasked": "all collisions",
+    }  # fmt: skip
+
+
+def collision_rate(run: Mapping[str, Any], kind: str = "masked") -> float | None:
+    """Share of moments whose plan meets somebody up to its end."""
+    rates = run["collisions"][kind]["rate_up_to"]
+    return rates[-1] if rates else None
+
+
+def closed_loops(drive: Mapping[str, Path], drive_rules: Path) -> dict[str, dict[str, Any]]:
+    """{driver: what it did on test, as judging/driving_scores.py has it}; nothing of who drove nowhere. Who is no
+    network (the expert) is a driver too."""
+    folders = {**dict(sorted(drive.items())), **{path.parent.name: path.parent for path in _rules(drive_rules)}}
+    told = {name: read_if_there(folder / FILE) for name, folder in folders.items()}
+    return {name: of["splits"]["test"] for name, of in told.items() if of and of["splits"]["test"]}
+
+
+def _rules(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/{FILE}"))
+
+
+def why_none(drive: Mapping[str, Path], drive_rules: Path) -> str | None:
+    """Why nothing was driven, as `drive` says it."""
+    paths = [*(folder / FILE for _, folder in sorted(drive.items())), *_rules(drive_rules)]
+    return next((why for path in paths if (why := read_if_there(path).get("why_not"))), None)
+
+
+def joined(details: Mapping[str, Any], closed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each run's numbers of both loops in one place."""
+    found = {}
+    for name, of in details["runs"].items():
+        driven = closed.get(name, {})
+        spans = {**(of.get("intervals") or {}), **driven.get("intervals", {})}
+        found[name] = {**of, "intervals": spans, "collision_rate": collision_rate(of)}
+        found[name] |= {
+            "collision_rate_unmasked": collision_rate(of, "unmasked"), "collided": collisions_of(of),
+        }  # fmt: skip
+        found[name] |= {key: driven.get(key) for key in CLOSED}
+    return found
+
+
+def ranked(runs: Mapping[str, Mapping[str, Any]], headline: str) -> list[str]:
+    """What sees nothing first, then controls, then networks, the one that comes nearest last."""
+
+    def place(run: str) -> tuple:
+        value = runs[run][headline]
+        return KINDS.index(runs[run]["kind"]), -(float("inf") if value is None else value), run
+
+    return sorted(runs, key=place)
+
+
+def both(runs: Mapping[str, Mapping[str, Any]], headline: str) -> list[dict[str, Any]]:
+    """Runs that were judged in both loops, nearest to the expert's way first."""
+    rows = [
+        {"run": name, "kind": of["kind"], "open": of[headline], "closed": of["driving_score"]}
+        for name, of in runs.items()
+        if of[headline] is not None and of["driving_score"] is not None
+    ]
+    return sorted(rows, key=lambda row: (row["open"], row["run"]))
+
+
+def disagreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{pairs, against, examples}: of how many pairs the one that is nearer in open loop drives worse."""
+    pairs = [(a, b) for a, b in combinations(rows, 2) if a["open"] != b["open"] and a["closed"] != b["closed"]]
+    against = [(a, b) for a, b in pairs if (a["open"] < b["open"]) == (a["closed"] < b["closed"])]
+    against.sort(key=lambda pair: -abs(pair[0]["closed"] - pair[1]["closed"]))
+    return {
+        "pairs": len(pairs), "against": len(against),
+        "examples": [(a["run"], b["run"]) for a, b in against[:SHOWN_PAIRS]],
+    }  # fmt: skip
+
+
+def side_by_side(
+    runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], part: str, headline: str
+) -> dict[str, Any] | None:  # fmt: skip
+    """Of `by_situation` or `by_command`: {runs, rows: [{name, moments, routes, off: [headline of each run], brakes:
+    [brake F1 of each]}]}; None where nobody is judged so."""
+    told = [name for name in names if runs.get(name, {}).get(part)]
+    if not told:
+        return None
+    first = runs[told[0]][part]
+    rows = [
+        {
+            "name": name, "moments": of["moments"], "routes": of["routes"],
+            "off": [runs[run][part].get(name, {}).get(headline) for run in told],
+            "brakes": [runs[run][part].get(name, {}).get("brake_f1") for run in told],
+        }
+        for name, of in sorted(first.items(), key=lambda of: (-of[1]["moments"], of[0]))
+    ]  # fmt: skip
+    return {"runs": told, "rows": rows}
+
+
+def collisions_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """Counts behind the rates: {masked: "3 of 75", unmasked: ...}."""
+    found = {}
+    for kind in ("masked", "unmasked"):
+        of = run["collisions"][kind]
+        found[kind] = f"{of['up_to'][-1]} of {of['moments']}" if of["moments"] else "-"
+    return found
+
+
+def layered(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Networks with more than one layer, by name."""
+    return sorted(name for name, of in runs.items() if len(of.get("layers") or {}) > 1)

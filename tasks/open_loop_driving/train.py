@@ -1,0 +1,219 @@
+"""Train one network to plan as the expert drives.
+
+Reads    pack/: windows of training and validation; teacher/: the expert's maps
+Writes   train/<network>/best.pt, last.pt (and .json beside each), history.jsonl and curves.png
+Alone    python -m tasks open_loop_driving-train@<network>
+
+A killed run goes on where it stopped. best.pt is the epoch with the best score on validation: minus TCP's, L1 of
+waypoints + throttle + 5 x steer + brake, of the last layer. Every term of the loss is a curve of its own.
+
+Every term is a mean over moments, and the small networks' norms know one moment: micro-batches and processes take the
+steps of one. The batch norms of ResNets are of all rows of all processes, but of one micro-batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from models.open_loop_driving import losses, variants
+from models.open_loop_driving.factory import build
+from tasks.open_loop_driving.formats.plans import Plans, control
+from tasks.open_loop_driving.learning import network as trained
+from tasks.open_loop_driving.learning import served
+from tasks.open_loop_driving.learning.augment import light
+from tasks.open_loop_driving.learning.batches import MEAN, STD, Rows, assembled
+from tasks.open_loop_driving.learning.drives import Drives
+from tasks.open_loop_driving.params import Train
+from tasks.yard.files import digest, file_hash
+from tasks.yard.params import Machine
+from tasks.yard.step import BadInput, Context
+from tasks.yard.training import engine, history
+from tasks.yard.training.across import with_common_statistics
+from tasks.yard.training.learnt import Item, learnt_from
+from tasks.yard.training.sampling import shuffled
+from tasks.yard.training.sections import Engine
+
+log = logging.getLogger(__name__)
+BATCH = 32  # moments judged at once
+BRAKES = 0.1  # of the pedal: more of it is braking
+BLIND_RATE = 2e-3
+GROUPS = {
+    "plan": ("waypoints", "control", "control ahead"), "heads": ("speed", "value", "features"),
+    "imitation": ("map 21", "map 10", "map 4", "map 2", "refined map", "refined vector", "taught ahead", "taught map",
+                  "taught vector"),
+    "taught": ("taught waypoints", "taught controls"), "classes": ("classes",), "depth": ("depth",),
+}  # fmt: skip
+
+
+def f1(said: np.ndarray, true: np.ndarray) -> float | None:
+    both, either = int((said & true).sum()), int(said.sum() + true.sum())
+    return 2 * both / either if either else None
+
+
+def scores_of(plans: Plans, rows: Rows) -> dict[str, float | None]:
+    """Of validation: L2 as the mean over all steps, of every layer; brake F1; and TCP's score, higher is better."""
+    wanted = rows.wanted(rows.windows, np.zeros(len(rows), bool))
+    way = wanted["waypoints"].cpu().numpy()
+    truth = control(wanted["alpha"].cpu().numpy(), wanted["beta"].cpu().numpy())[:, 0]
+    found = control(plans.alpha, plans.beta)[:, :, 0]
+    apart = np.linalg.norm(plans.waypoints - way, axis=-1).mean((1, 2))
+    off = np.abs(found[-1] - truth).mean(0)
+    tcp = float(np.abs(plans.waypoints[-1] - way).mean() + off[0] + 5 * off[1] + off[2])
+    layers = {f"l2_mean_layer_{k}": float(value) for k, value in enumerate(apart)} if len(apart) > 1 else {}
+    braking = f1(found[-1, :, 2] > BRAKES, truth[:, 2] > BRAKES)
+    return {"score": -tcp, "l2_mean": float(apart[-1]), "brake_f1": braking, **layers}
+
+
+class Judge:
+    def __init__(self, rows: Rows | None, where: Path):
+        self.rows = rows
+        if rows is None:
+            log.warning("%s: validation has no moment to judge: the last epoch is kept", where)
+
+    def __call__(self, model: nn.Module) -> dict[str, float | None]:
+        if self.rows is None:
+            return {"score": None}
+        try:
+            return scores_of(trained.plans_of(model, self.rows, BATCH), self.rows)
+        except BadInput as error:
+            raise engine.Diverged(str(error)) from None
+
+
+class Order:
+    """All windows of an epoch in another order, cut to whole batches."""
+
+    def __init__(self, rows: int, of: Engine):
+        self.rows, self.of = rows, of
+
+    def __call__(self, epoch: int) -> Tensor:
+        rows = shuffled(torch.arange(self.rows), self.of.seed, epoch)
+        return rows[: self.rows // self.of.batch * self.of.batch]
+
+
+def made(params: Train, name: str, step_s: float) -> nn.Module:
+    """The untrained network. Raises `BadInput` if weights it is to start from cannot be had."""
+    torch.manual_seed(params.engine.seed)
+    try:
+        return build(name, params.steps, step_s, params.pretrained)
+    except (URLError, OSError) as error:
+        raise BadInput(
+            f"{name}: the ImageNet weights cannot be fetched ({error}); put torchvision's file into "
+            f"{torch.hub.get_dir()}/checkpoints, or set open_loop_driving.train.pretrained to false"
+        ) from None
+
+
+def section_of(params: Train, name: str) -> Train:
+    """The blind network has its own epochs and rate."""
+    if name != "blind":
+        return params
+    own = {"epochs": params.blind_epochs, "accumulate": 1}
+    return params.model_copy(
+        update={
+            "engine": params.engine.model_copy(update=own),
+            "optimizer": params.optimizer.model_copy(update={"learning_rate": BLIND_RATE}),
+        }
+    )
+
+
+def ahead_first(cameras: dict[str, dict]) -> list[str]:
+    """Names, in the order of how far their axes turn from straight ahead."""
+    return sorted(cameras, key=lambda name: (-round(cameras[name]["camera_from_ego"][2][0], 6), name))
+
+
+def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: Fabric) -> tuple[Rows, Rows | None]:
+    """Of training and of validation. Raises `BadInput` where no batch can be made of them."""
+    drives, held = Drives(pack, ("train",)), Drives(pack, ("val",))
+    batch = params.engine.batch
+    if not drives.routes:
+        raise BadInput(f"{pack / 'manifest.json'}: no route to train on; check_data says which were left out, and why")
+    cameras = params.cameras or ahead_first(drives.attrs[0]["cameras"])
+    rows = Rows(drives, name, cameras, params.steps, teacher, True, fabric.device)
+    if len(rows) < batch:
+        raise BadInput(
+            f"{pack / 'manifest.json'}: {len(rows)} moments to train on fill no batch; add routes, or lower "
+            "open_loop_driving.train.engine.batch"
+        )
+    if batch % (fabric.world_size * params.engine.accumulate):
+        raise BadInput(
+            f"open_loop_driving.train.engine.batch: {batch} moments cannot be shared evenly by {fabric.world_size} "
+            f"processes x {params.engine.accumulate} micro-batches"
+        )
+    judged = Rows(held, name, cameras, params.steps, device=fabric.device) if held.routes else None
+    return rows, judged
+
+
+def prepare(
+    params: Train, machine: Machine, name: str, pack: Path, teacher: Path, code: str, fabric: Fabric
+) -> engine.Job:
+    """Data, network, loss and judge, as the engine wants them. `params`: what `section_of` gave."""
+    if machine.cuda_graph:
+        raise BadInput("yard.machine.cuda_graph: this line's moments have sweeps of any length; set it to false")
+    rows, judged = training_rows(params, name, pack, teacher, fabric)
+    step_s = 1 / rows.drives.rate_hz
+    model = with_common_statistics(made(params, name, step_s))
+    first = rows.drives.attrs[0]["cameras"]
+    sees = "rgb" in rows.needs
+    config = {
+        "network": {"name": name, "steps": params.steps, "step_s": step_s, "pretrained": False},
+        "cameras": {camera: first[camera] for camera in rows.cameras} if sees else {},
+        "mean": list(MEAN), "std": list(STD), "rate_hz": rows.drives.rate_hz,
+        "learnt": learnt_from(Item((route,)) for of in (rows, judged) if of is not None for route in of.drives.routes),
+    }  # fmt: skip
+    depths = variants.sizes_of(name).depths if name.startswith("thinktwice") else None
+    weight = {term: getattr(params.loss, group) for group, terms in GROUPS.items() for term in terms}
+    forcing = name.startswith("thinktwice") and params.loss.taught > 0
+
+    def loss(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
+        mirror = torch.rand(len(ids), device=ids.device) < params.augment.mirror
+        batch = rows(ids, mirror)
+        raw = batch.raw
+        if raw.images is not None:
+            raw = raw.changed(images=light(raw.images, params.augment))
+        truth = {"truth": losses.truth_of(batch.target)} if forcing else {}
+        found = model(**assembled(raw, name), **truth)
+        terms = losses.all_terms(found, batch.target, depths)
+        return {term: weight[term] * value for term, value in terms.items() if weight[term]}
+
+    return engine.Job(
+        name=name,
+        model=model,
+        loss=loss,
+        order=Order(len(rows), params.engine),
+        evaluate=Judge(judged, pack / "manifest.json"),
+        config=config,
+        fingerprint=fingerprint(params, machine, name, rows, judged, teacher, code),
+        evaluate_every=params.evaluate_every,
+    )
+
+
+def fingerprint(
+    params: Train, machine: Machine, name: str, rows: Rows, judged: Rows | None, teacher: Path, code: str
+) -> str:
+    files = [*rows.drives.paths, *(judged.drives.paths if judged is not None else [])]
+    beside = [teacher / f"{route}.h5" for route in rows.drives.routes] if rows.features is not None else []
+    hashes = [(path.name, file_hash(path)) for path in (*files, *beside) if path.exists()]
+    return digest(name, params.model_dump(mode="json", exclude={"networks"}), machine.model_dump(), hashes, code)
+
+
+def run(
+    params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, teacher: Path,
+    machine_params: Machine,
+) -> dict[str, float]:  # fmt: skip
+    """Returns the validation scores of the kept epoch, and which one that is."""
+    section = section_of(params, network)
+    job_for = partial(prepare, section, machine_params, network, pack, teacher, ctx.code)
+    model, rows = engine.fit(job_for, section.engine, machine_params, section.optimizer, out, ctx)
+    return history.summary(rows, model)
+
+
+def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:
+    """For MLflow: the module that loads the network, its file, and an example of its inputs."""
+    return served.__name__, out / "best.pt", served.example(out / "best.pt")

@@ -1,0 +1,73 @@
+"""Known numbers on real drives, through the importers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.open_loop_driving import check_data, download, evaluate, pack
+from tasks.open_loop_driving.formats import plans
+from tasks.open_loop_driving.formats.plans import Planned, Plans
+from tasks.open_loop_driving.judging import baselines, moments, scores
+from tasks.yard import params
+from tasks.yard.files import read_json
+from tests.tasks.open_loop_driving.roads import REPORTING
+
+REAL = Path(__file__).parents[4] / "../shared/real"
+
+
+def packed(name, folder):
+    if not (REAL / name).exists():
+        pytest.skip(f"{REAL / name} is not there")
+    line = params.load().open_loop_driving
+    for step in ("download", "check_data", "pack"):
+        (folder / step).mkdir()
+    download.run(line.download.model_copy(update={"source": str(REAL / name)}), folder / "download")
+    check_data.run(line.check_data, folder / "check_data", download=folder / "download")
+    asked = line.pack.model_copy(update={"horizon": 6})
+    pack.run(asked, folder / "pack", download=folder / "download", check_data=folder / "check_data")
+    return folder / "pack"
+
+
+def test_constant_velocity_on_two_logs_of_argoverse(tmp_path):
+    """As measured from the files with the velocity over the last half second, 24 moments a log: from its second on."""
+    found = moments.read(packed("av2_logs", tmp_path), "test")
+    known = {
+        "3b3570b4": {"l2_at": (0.94, 2.88, 5.34), "l2_mean_to": (0.63, 1.49, 2.56)},
+        "7fab2350": {"l2_at": (0.87, 2.82, 5.71), "l2_mean_to": (0.58, 1.42, 2.59)},
+    }
+    for log, numbers in known.items():
+        mine = found[np.array([route.startswith(log) for route in found.route]) & (found.t >= 2)]
+        assert len(mine) == 24
+        errors = scores.errors(mine, baselines.constant_velocity(mine).waypoints, None, None)
+        value = scores.judged(errors, mine.route, 2.0, REPORTING).value
+        for name, at in numbers.items():
+            assert [value[f"{name}_{seconds}s"] for seconds in (1, 2, 3)] == pytest.approx(at, abs=0.02)
+    with_boxes = found[found.has_agents]
+    assert set(with_boxes.route) == {"7fab2350-7eaf-3b7e-a39d-6937a4c1bede"}  # nobody was labelled in the other one
+    assert not np.isfinite(found.control).any()
+
+
+def test_at_a_red_light_who_does_not_hold_is_shown_to_fail(tmp_path):
+    """nuPlan's car stands: constant velocity is 0, and the plan of a network that starts is not."""
+    folder = packed("nuplan_b2d", tmp_path)
+    found = moments.read(folder, "test")
+    k = len(found)
+    creeps = np.stack([[(0.75 * step, 0.0) for step in range(1, 5)]] * k)[None]
+    betas = np.full((1, k, 4, 2), 5.0)
+    plan = Plans(found.route, found.t, creeps, betas, betas, np.full(k, np.nan))
+    (tmp_path / "plan").mkdir()
+    told = Planned("thinktwice_small", ("coarse",), 4, 2.0, {"test": plan})
+    plans.write(tmp_path / "plan" / plans.FILE, told)
+    numbers = evaluate.run(
+        None,
+        tmp_path / "evaluate",
+        pack=folder,
+        plan={"thinktwice_small": tmp_path / "plan"},
+        reporting_params=REPORTING,
+    )
+    assert numbers["test/constant_velocity/l2_mean_to_2s"] == pytest.approx(0, abs=1e-3)
+    assert numbers["test/thinktwice_small/l2_at_2s"] == pytest.approx(3.0, abs=0.01)
+    details = read_json(tmp_path / "evaluate" / "details.json")
+    assert any("no better than constant_velocity" in remark for remark in details["remarks"])
+    assert details["runs"]["thinktwice_small"]["by_situation"]["stands"]["moments"] == k

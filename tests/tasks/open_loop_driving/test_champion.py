@@ -1,0 +1,116 @@
+"""Who is served: who drives best where the town can be driven, else whose plans are nearest."""
+
+import numpy as np
+import pytest
+
+from tasks.open_loop_driving import champion, evaluate
+from tasks.open_loop_driving.formats import plans
+from tasks.open_loop_driving.formats.plans import Planned, Plans
+from tasks.open_loop_driving.judging import moments
+from tasks.yard import params
+from tasks.yard.files import write_json
+from tasks.yard.step import BadInput
+from tasks.yard.worlds import town
+from tasks.yard.worlds.town import judge
+from tests.tasks.open_loop_driving.networks import write_checkpoint
+from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
+
+WORLD = town.parse("synth://town?routes=12&seconds=8&cameras=1&height=32&width=56")
+SPLITS = {"town01_r000": "train", "town02_r000": "val", "town05_r000": "test", "town05_r001": "test"}
+OFF = {"thinktwice_small": 0.2, "tcp_small": 0.4, "blind": 0.6}
+
+
+def write_data(data, source):
+    for name in SPLITS:
+        pose = straight(14, 5.0)
+        pose[7:] = pose[7]  # it stops, so that to go on as it went is no way to win
+        write_route(data / "pack", name, pose, source=source, command=np.full(14, 4), target=np.full((14, 2), 9.0),
+                    control=np.zeros((14, 3)))  # fmt: skip
+    write_manifest(data / "pack", SPLITS)
+    for network, off in OFF.items():
+        found = {}
+        for split in ("val", "test"):
+            there = moments.read(data / "pack", split)
+            betas = np.full((1, len(there), 4, 2), 5.0)
+            nearer = there.waypoints[None] + np.array([off, 0])
+            found[split] = Plans(there.route, there.t, nearer, betas, betas, np.full(len(there), np.nan))
+        (data / "plan" / network).mkdir(parents=True)
+        plans.write(data / "plan" / network / plans.FILE, Planned(network, ("coarse",), 4, 2.0, found))
+    plan = {network: data / "plan" / network for network in OFF}
+    evaluate.run(None, data / "evaluate", pack=data / "pack", plan=plan, reporting_params=REPORTING)
+    return data
+
+
+def write_drives(data, scores):
+    for agent, (val, test) in scores.items():
+        place = data / ("drive_rules" if agent in ("expert", "constant_velocity") else "drive") / agent
+        splits = {"val": {"driving_score": val}, "test": {"driving_score": test}}
+        write_json(place / "drives.json", {"simulator": True, "splits": splits})
+
+
+def test_who_drives_best_on_validation_challenges_however_near_its_plans_are(tmp_path):
+    data = write_data(tmp_path, town.uri(WORLD))
+    rest = {"blind": (0.0, 0.0), "constant_velocity": (0.0, 0.0), "expert": (100.0, 100.0)}
+    write_drives(data, {"thinktwice_small": (20.0, 60.0), "tcp_small": (30.0, 25.0), **rest})
+    leader = champion.challenger(data)
+    assert leader.item == "tcp_small" and leader.metric == "driving score" and leader.unfit is None
+    assert leader.scores["test"] == {"tcp_small": 25.0, "blind": 0.0, "constant_velocity": 0.0}  # not the expert
+    write_drives(data, {"thinktwice_small": (30.0, 0.0)})  # as good: then the nearer plans count
+    leader = champion.challenger(data)
+    assert leader.item == "thinktwice_small" and "no better than" in leader.unfit  # stands on test, as blind does
+
+
+def test_without_a_simulator_the_nearest_plans_challenge(tmp_path):
+    leader = champion.challenger(write_data(tmp_path, "/data/recorded"))
+    assert leader.item == "thinktwice_small" and leader.metric == "minus l2_mean_to_2s in metres"
+    assert leader.scores["test"]["thinktwice_small"] == pytest.approx(-0.2, abs=1e-5)
+    assert leader.unfit is None and leader.scores["validation"]["blind"] == pytest.approx(-0.6, abs=1e-5)
+
+
+def test_nothing_judged_is_no_challenge(tmp_path):
+    assert champion.challenger(tmp_path) is None
+
+
+def compared(data, **other):
+    line = params.load().open_loop_driving
+    drive = line.drive.model_copy(update={"routes": line.drive.routes.model_copy(update={"test": 2})})
+    checkpoints = [
+        write_checkpoint(data / who, "tcp_small", WORLD, **{"seed": seed, **other})
+        for seed, who in enumerate(("challenger", "champion"))
+    ]
+    return champion.compare(*checkpoints, data, line.model_copy(update={"drive": drive}), REPORTING)
+
+
+def test_two_are_compared_over_the_same_test_routes(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, "BLOCKED_S", 1.5)
+    monkeypatch.setattr(judge, "SLOWEST_MPS", 20.0)
+    monkeypatch.setattr(judge, "LATE_S", 0.0)
+    data = write_data(tmp_path / "town", town.uri(WORLD))
+    found = compared(data)
+    assert found.metric == "driving score on 2 test routes:" and list(found.groups) == ["town05_r000", "town05_r001"]
+    same = compared(data, seed=3)
+    assert same.challenger == same.champion and not same.won(0.9)  # the same network drives the same
+
+
+def test_recorded_routes_are_compared_by_distance_and_not_on_what_was_learnt_from(tmp_path):
+    data = write_data(tmp_path, "/data/recorded")
+    with_pictures(data)
+    found = compared(data)
+    assert found.metric == "minus l2_mean_to_2s in metres on 2 test routes:" and found.challenger < 0
+    with pytest.raises(BadInput, match="no verdict"):
+        compared(data, learnt=("town05_r000",))
+
+
+def with_pictures(data):
+    """The pack again, now with a camera."""
+    from tasks.open_loop_driving.formats import pack
+    from tasks.open_loop_driving.importers import town as importer
+
+    said = importer.calibration(WORLD)["cameras"]["front"]
+    camera = pack.calibration.parse({key: said[key] for key in pack.calibration.KEYS}, "front", "here")
+    for name in SPLITS:
+        old = pack.read(pack.path(data / "pack", name))
+        columns = {key: getattr(old, key) for key in pack.SMALL if getattr(old, key) is not None}
+        head = pack.Head(old.town, old.head.source, 2.0, "", {"front": camera}, ("rgb",))
+        rows = [pack.Frame(images={"front": np.full((32, 56, 3), 90, np.uint8)})] * len(old.frame)
+        pack.write(old.path, head, columns, rows)

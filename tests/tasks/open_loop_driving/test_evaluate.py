@@ -1,0 +1,138 @@
+"""The evaluate step: what its numbers say of plans whose faults are known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.open_loop_driving import evaluate
+from tasks.open_loop_driving.formats import plans
+from tasks.open_loop_driving.formats.plans import Planned, Plans
+from tasks.open_loop_driving.judging import baselines, moments
+from tasks.yard.step import BadInput
+from tests.tasks.open_loop_driving.roads import REPORTING, box, write_manifest, write_route
+
+SPLITS = {
+    "town01_r000": "train", "town01_r001": "train", "town02_r000": "val", "town02_r001": "val",
+    "town05_r000": "test", "town05_r001": "test", "town05_r002": "test",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """Cars that brake to a stop, each at its own time, behind one that stands 40 m ahead."""
+    folder = tmp_path_factory.mktemp("pack")
+    for number, name in enumerate(SPLITS):
+        speed = np.clip(8 - 1.5 * np.maximum(np.arange(24) - 6 - number, 0), 0, None)
+        x = np.concatenate([[0], np.cumsum(speed[:-1] * 0.5)])
+        control = np.column_stack([np.zeros(24), np.zeros(24), np.gradient(speed) < -0.2])
+        boxes = [[box(x[-1] + 6 - at, 0)] for at in x]
+        pose = np.column_stack([x, np.zeros(24), np.zeros(24)])
+        write_route(folder, name, pose, boxes, control=control, command=np.full(24, 4), should_brake=control[:, 2] > 0)
+    return write_manifest(folder, SPLITS)
+
+
+def planned(pack, folder, network, off, layers=("coarse", "1"), extra=None):
+    """Plans that are off[layer][split] m too far at every step, with the driver's own controls."""
+    found = {}
+    for split in ("val", "test"):
+        there = moments.read(pack, split)
+        alpha, beta = baselines.betas(there.control[:, 0] - there.control[:, 2], there.control[:, 1])
+        both = [np.repeat(of[None, :, None], 4, 2).repeat(len(layers), 0) for of in (alpha, beta)]
+        wrong = np.stack([there.waypoints + np.array([of[split], 0]) for of in off])
+        found[split] = Plans(there.route, there.t, wrong, *both, np.full(len(there), 5.0))
+    if extra:
+        test = found["test"]
+        found |= {
+            name: Plans(test.route, test.t, test.waypoints + np.array([more, 0]), test.alpha, test.beta, test.speed)
+            for name, more in extra.items()
+        }
+    (folder / network).mkdir(parents=True, exist_ok=True)
+    plans.write(folder / network / plans.FILE, Planned(network, layers, 4, 2.0, found))
+    return folder / network
+
+
+@pytest.fixture(scope="module")
+def judged(pack, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plans")
+    plan = {
+        "thinktwice_small": planned(
+            pack, folder, "thinktwice_small", [{"val": 0.5, "test": 0.6}, {"val": 0.2, "test": 0.5}],
+            extra={"shuffled_cameras": 2.0, "earlier_speed": 0.1},
+        ),
+        "tcp_small": planned(pack, folder, "tcp_small", [{"val": 0.3, "test": 0.1}], ("coarse",)),
+        "blind": planned(pack, folder, "blind", [{"val": 0.1, "test": 0.4}], ("coarse",)),
+    }  # fmt: skip
+    out = tmp_path_factory.mktemp("evaluate")
+    (out / "metrics").mkdir()
+    (out / "metrics" / "gone.json").write_text("{}")
+    numbers = evaluate.run(None, out, pack=pack, plan=plan, reporting_params=REPORTING)
+    return numbers, json.loads((out / "details.json").read_text()), out
+
+
+def test_the_leader_is_the_nearest_on_validation_of_those_that_see(judged):
+    """tcp_small is nearer on test, and blind on validation: neither counts."""
+    numbers, details, _ = judged
+    assert details["leader"] == "thinktwice_small" and details["headline"] == "l2_mean_to_2s"
+    assert numbers["test/tcp_small/l2_mean_to_2s"] == pytest.approx(0.1, abs=1e-5)
+    assert details["networks"] == ["tcp_small", "thinktwice_small"]
+    assert details["baselines"] == ["blind", "constant_velocity", "mean_path"]
+
+
+def test_each_layer_is_judged_by_itself_and_against_the_one_before(judged):
+    of = judged[1]["runs"]["thinktwice_small"]
+    assert [of["layers"][name]["l2_at_1s"] for name in ("coarse", "1")] == pytest.approx([0.6, 0.5], abs=1e-5)
+    lead = of["refinement"]["1 - coarse"]["l2_mean_to_2s"]
+    assert lead["difference"] == pytest.approx(-0.1, abs=1e-5) and lead["interval"]["high"] < 0
+    assert judged[1]["runs"]["tcp_small"]["refinement"] == {}
+
+
+def test_a_control_that_changes_nothing_is_called_so(judged):
+    _, details, _ = judged
+    assert details["controls"] == ["shuffled_cameras", "earlier_speed"]
+    assert details["runs"]["shuffled_cameras"]["against_own"]["l2_mean_to_2s"]["difference"] == pytest.approx(
+        2, abs=1e-4
+    )
+    assert any("earlier_speed" in remark for remark in details["remarks"])
+    assert not any("shuffled_cameras" in remark for remark in details["remarks"])
+    assert any("no better than blind" in remark for remark in details["remarks"])
+
+
+def test_constant_velocity_runs_into_what_the_driver_brakes_for(judged):
+    runs = judged[1]["runs"]
+    rates = {name: runs[name]["collisions"]["masked"] for name in ("constant_velocity", "tcp_small")}
+    assert rates["constant_velocity"]["up_to"][-1] > 0 and rates["tcp_small"]["up_to"] == [0, 0, 0, 0]
+    assert runs["constant_velocity"]["brake_recall"] == 0 and runs["tcp_small"]["brake_f1"] == 1
+    assert runs["tcp_small"]["brakes"]["driver"] == runs["tcp_small"]["brakes"]["right"] > 0
+    by = runs["constant_velocity"]["by_situation"]
+    assert by["brakes"]["l2_mean_to_2s"] > 5 * by["stands"]["l2_mean_to_2s"]  # at first it goes on a little
+    assert list(runs["tcp_small"]["by_command"]) == ["follow"]
+
+
+def test_what_is_written_for_people_and_for_dvc(judged):
+    numbers, details, out = judged
+    assert {path.stem for path in (out / "metrics").glob("*.json")} == set(details["runs"])
+    told = json.loads((out / "metrics" / "tcp_small.json").read_text())
+    assert told["l2_at_2s"] == numbers["test/tcp_small/l2_at_2s"] and "collision_rate_masked" in told
+    table = pd.read_csv(out / "plots" / "horizon.csv")
+    assert set(table.run) == set(details["runs"]) and sorted(set(table.seconds)) == [0.5, 1, 1.5, 2]
+    assert details["routes"] == {"train": 2, "val": 2, "test": 3} and details["towns"]["test"] == ["town05"]
+
+
+def test_plans_of_another_pack_are_refused_by_name(pack, tmp_path):
+    plan = planned(pack, tmp_path, "tcp_small", [{"val": 0, "test": 0}], ("coarse",))
+    found = plans.read(plan / plans.FILE)
+    found.splits["test"] = Plans(*(value if value is None else value[..., 1:] if value.ndim == 1 else value[:, 1:]
+                                   for value in vars(found.splits["test"]).values()))  # fmt: skip
+    plans.write(plan / plans.FILE, found)
+    with pytest.raises(BadInput, match=r"plans\.h5: not of the test moments of pack; run open_loop_driving-plan"):
+        evaluate.run(None, tmp_path, pack=pack, plan={"tcp_small": plan}, reporting_params=REPORTING)
+
+
+def test_equal_plans_give_equal_bytes(judged, pack, tmp_path):
+    plan = {"tcp_small": planned(pack, tmp_path / "plan", "tcp_small", [{"val": 0.3, "test": 0.1}], ("coarse",))}
+    for name in ("one", "two"):
+        evaluate.run(None, tmp_path / name, pack=pack, plan=plan, reporting_params=REPORTING)
+    one, two = ((tmp_path / name / "details.json").read_bytes() for name in ("one", "two"))
+    assert one == two

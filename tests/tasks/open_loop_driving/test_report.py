@@ -1,0 +1,181 @@
+"""From known plans and known drives to the page: both loops side by side, and what must be said of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.open_loop_driving import evaluate, report, visualize
+from tasks.open_loop_driving.judging import driving_scores
+from tasks.open_loop_driving.page import remarks, results
+from tasks.yard.files import read_json, write_json
+from tests.figures import measured
+from tests.tasks.brake_coast.test_report import Page
+from tests.tasks.open_loop_driving import tiny_drives as tiny
+from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.yard.shared import reporting
+
+pytestmark = pytest.mark.slow
+
+SEES, BLIND = "thinktwice_small", "blind"
+SPLITS = {"town01_r000": "train", "town02_r000": "val", "town05_r000": "test", "town05_r001": "test"}
+SCORES = {SEES: (60.0, 80.0), BLIND: (40.0, 90.0), "expert": (100.0, 100.0), "constant_velocity": (0.0, 0.0)}
+
+
+def write_drives(folder: Path, score: float, completion: float, simulator: bool = True) -> None:
+    """drives.json of two test routes, both alike; who completes less than all has run a red light."""
+    light = [{"kind": "red_light", "time_s": 1.0, "x": 0.0, "y": 0.0}]
+    one = {
+        "split": "test", "score_composed": score, "score_route": completion, "score_penalty": 0.7, "km": 0.5,
+        "completed": completion == 100, "infractions": light if completion < 100 else [],
+    }  # fmt: skip
+    routes = {"a": one, "b": one} if simulator else {}
+    splits = {"val": {}, "test": driving_scores.numbers(routes, reporting(bootstrap_replicates=200))}
+    write_json(folder / "drives.json", {
+        "agent": folder.name, "simulator": simulator, "why_not": None if simulator else "no simulator here",
+        "routes": routes, "splits": splits, "quarantined": {},
+    })  # fmt: skip
+
+
+def paged(root: Path, **changes) -> dict:
+    (root / "report").mkdir(exist_ok=True)
+    of = {step: {name: root / step / name for name in (SEES, BLIND)} for step in ("train", "drive")}
+    inputs = {step: root / step for step in ("check_data", "pack", "evaluate", "drive_rules", "visualize")}
+    return report.run(None, root / "report", **of, **inputs, reporting_params=reporting(**changes))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    for name in SPLITS:
+        tiny.write_route(root / "pack", name)
+    tiny.write_manifest(root / "pack", SPLITS)
+    held = {split: [name for name, of in SPLITS.items() if of == split] for split in ("val", "test")}
+    tiny.write_plans(root / "plan" / SEES, root / "pack", held)
+    tiny.write_plans(root / "plan" / BLIND, root / "pack", held, off_m=(1.5,), looks=False)
+    plan = {name: root / "plan" / name for name in (SEES, BLIND)}
+    few = reporting(bootstrap_replicates=200)
+    evaluate.run(None, root / "evaluate", pack=root / "pack", plan=plan, reporting_params=few)
+    (root / "visualize").mkdir()
+    params = section("visualize", height_px=480, seconds=0.5, fps=4.0)
+    inputs = {"pack": root / "pack", "plan": plan, "evaluate": root / "evaluate"}
+    visualize.run(params, root / "visualize", **inputs)
+    for name, (score, completion) in SCORES.items():
+        write_drives(root / ("drive" if name in plan else "drive_rules") / name, score, completion)
+    for name in plan:
+        rows = [
+            {"epoch": n, "train": {"loss": 3.0 - n, "waypoints": 2.0 - n}, "val": {"l2_mean": 2.0 - n}, "best": n == 1}
+            for n in (0, 1)
+        ]
+        (root / "train" / name).mkdir(parents=True)
+        (root / "train" / name / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    findings = {"town05_r000": {"usable": True, "findings": ["frame 3 has no picture"]}}
+    routes = {**findings, "town09_r000": {"usable": False, "why": "no frame can be read", "findings": []}}
+    write_json(root / "check_data/check.json", {"verdict": "5 routes of 4 towns.", "routes": routes})
+    return root, paged(root)
+
+
+@pytest.fixture
+def text(project) -> str:
+    return (project[0] / "report/report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_fetches_nothing(text):
+    page = Page(text)
+    assert not page.open and not page.unbalanced and len(page.ids) == len(set(page.ids))
+    assert page.fetched and all(uri.startswith("data:") for uri in page.fetched)
+    assert text.count("<video") == 2, "a film a test route"
+
+
+def test_the_table_has_both_loops_side_by_side(project):
+    table = (project[0] / "report/table.md").read_text().splitlines()
+    heads, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table if line.startswith("| ")]
+    rows = {cells[0]: dict(zip(heads, cells, strict=True)) for cells in rows}
+    assert set(rows) == {SEES, BLIND, "constant_velocity", "mean_path"}
+    assert rows[SEES]["L2 mean to 2 s"] == "1.000" and rows[BLIND]["L2 at 2 s"] == "1.500"
+    assert rows[SEES]["driving score"] == "60.0" and rows[BLIND]["route completion"] == "90.0"
+    assert rows[SEES]["aside"] == "1.000" and rows[SEES]["ahead"] == "0.000"
+    assert list(rows)[-1] == SEES, "the nearest network last"
+    remark = "In closed loop thinktwice_small scores 60.0, and blind, which sees nothing, 40.0"
+    assert [line for line in table if line.startswith(remark)], "remarks stand below the table"
+
+
+def test_the_headline_has_the_leaders_numbers_of_both_loops(project):
+    root, metrics = project
+    told = read_json(root / "report/headline.json")
+    assert told["l2_mean_to_2s"] == told["l2_at_2s"] == 1.0
+    assert told["driving_score"] == 60.0 and told["route_completion"] == 80.0
+    assert metrics == pytest.approx({**told, "page_mb": metrics["page_mb"]}, abs=1e-4) and metrics["page_mb"] > 0
+
+
+def test_the_readmes_table_has_the_numbers_of_both_loops(project):
+    found = measured.open_loop_driving(project[0])
+    rows = dict(found["rows"])
+    assert set(rows) == {"mean path", "constant velocity", "told speed, command, target", SEES, "the expert"}
+    assert rows[SEES] == {
+        "L2 mean to 2 s": 1.0, "L2 at 2 s": 1.0, "brake F1": None, "driving score": 60.0, "route completion": 80.0
+    }  # fmt: skip
+    assert rows["the expert"]["driving score"] == 100 and rows["the expert"]["L2 at 2 s"] is None
+    assert found["said"][f"L2 mean to 2 s of `{SEES}`, layer coarse"] == 4.0
+    assert found["on"] == "18 moments of 2 routes held out; L2 in metres"
+
+
+def test_who_drove_how_with_the_expert_and_infractions_a_kilometre(text):
+    part = text[text.index("Who drove how") : text.index("Layer by layer</h2>")]
+    names = [name for name in ("expert", SEES, BLIND, "constant_velocity") if f"<td>{name}</td>" in part]
+    assert names == ["expert", SEES, BLIND, "constant_velocity"]
+    assert [part.index(f"<td>{name}</td>") for name in names] == sorted(part.index(f"<td>{n}</td>") for n in names)
+    assert "red light a km" in part and "2.00" in part, "one in half a kilometre"
+    assert "outside route lanes" not in part, "nobody left the road"
+
+
+def test_where_the_loops_disagree_it_is_counted_and_named():
+    rows = [
+        {"run": "near", "open": 0.2, "closed": 30.0},
+        {"run": "far", "open": 0.5, "closed": 70.0},
+        {"run": "blind", "open": 1.0, "closed": 10.0},
+    ]
+    assert results.disagreement(rows) == {"pairs": 3, "against": 1, "examples": [("near", "far")]}
+    assert results.disagreement(rows[1:])["against"] == 0
+
+
+def test_what_the_drives_do_not_show_is_said(project):
+    details = read_json(project[0] / "evaluate/details.json")
+    closed = {SEES: {"driving_score": 30.0}, BLIND: {"driving_score": 20.0}, "expert": {"driving_score": 90.0}}
+    runs = results.joined(details, closed)
+    told = " ".join(remarks.of_page(details, runs, closed))
+    assert "30.0, and blind, which sees nothing, 20.0" in told and "less than half of the expert's 90.0" in told
+    good = {**closed, SEES: {"driving_score": 80.0}}
+    assert remarks.of_driving(details, results.joined(details, good), good) == []
+    (nothing,) = remarks.of_driving(details, results.joined(details, {}), {})
+    assert nothing.startswith("Nothing was driven")
+
+
+def test_stills_findings_and_what_is_left_out_stand_on_the_page(text):
+    assert "Worst: the last layer&#39;s waypoints are farthest off" in text
+    assert "frame 3 has no picture" in text and "no frame can be read" in text and "5 routes of 4 towns." in text
+    assert "What open loop does not tell" in text and "Open loop is not driving" in text
+
+
+def test_layers_are_drawn_in_their_order_with_what_each_one_is_worth(text):
+    part = text[text.index("Layer by layer</h2>") : text.index("The best and the worst moments")]
+    assert part.index(">coarse</text>") < part.index(">1</text>") < part.index(">2</text>")
+    assert "2 - coarse" in part and "-3.000" in part, "4 m off became 1 m"
+
+
+def test_a_source_that_cannot_be_driven_says_so_and_a_rendered_world_too(project, tmp_path, text):
+    assert "Rendered world" not in text and "Nothing was driven" not in text
+    root = tmp_path / "project"
+    shutil.copytree(project[0], root)
+    for folder in [*(root / "drive").iterdir(), *(root / "drive_rules").iterdir()]:
+        write_drives(folder, 0, 0, simulator=False)
+    write_json(root / "pack/manifest.json", {**read_json(root / "pack/manifest.json"), "rendered": True})
+    numbers = paged(root, embed_mb=0.0)
+    page = (root / "report/report.html").read_text(encoding="utf-8")
+    assert page.index("Rendered world") < page.index("See, plan, look again</h1>")
+    assert "Nothing was driven here: no simulator here" in page and "driving_score" not in numbers
+    assert {path.name for path in (root / "report").glob("*.mp4")} == {"town05_r000.mp4", "town05_r001.mp4"}
+    assert 'src="town05_r000.mp4"' in page, "films that are too large lie beside the page"

@@ -1,0 +1,203 @@
+"""The line from packed routes of the town to plans: teacher, training, plans, the planner behind the wheel, ONNX."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tasks.open_loop_driving import export, plan, teacher, train
+from tasks.open_loop_driving.formats import pack as packed
+from tasks.open_loop_driving.formats import plans
+from tasks.open_loop_driving.formats.plans import Observation
+from tasks.open_loop_driving.learning.batches import Rows, assembled, mirrored, motions
+from tasks.open_loop_driving.learning.drives import Drives
+from tasks.open_loop_driving.learning.planner import Planner
+from tasks.yard.step import BadInput, Context
+from tasks.yard.training import engine
+from tests.tasks.open_loop_driving.packs import write_packs
+from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.yard.shared import machine
+
+SPLITS = {"town01_r000": "train", "town03_r000": "train", "town02_r000": "val", "town05_r000": "test"}
+NAME, CAMERAS = "thinktwice_small", ["front", "back"]
+
+
+def short(step: str, **changes):
+    """A section with few epochs and small batches."""
+    of = section(step)
+    few = of.engine.model_copy(update={"epochs": 2, "batch": 4, "threads": 1})
+    return of.model_copy(update={"engine": few, **changes})
+
+
+TRAIN = short("train", evaluate_every=1, blind_epochs=2)
+fit = partial(train.run, machine_params=machine())
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return write_packs(tmp_path_factory.mktemp("pack"), SPLITS)
+
+
+@pytest.fixture(scope="module")
+def taught(pack, tmp_path_factory):
+    out = tmp_path_factory.mktemp("teacher")
+    found = teacher.run(short("teacher"), out, pack=pack, machine_params=machine())
+    assert found["routes"] == 4
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(pack, taught, tmp_path_factory):
+    out = tmp_path_factory.mktemp("train")
+    fit(TRAIN, out / NAME, network=NAME, pack=pack, teacher=taught)
+    return out
+
+
+def test_the_teacher_knows_every_frame_and_its_mirror(pack, taught):
+    with h5py.File(taught / "town05_r000.h5") as file, h5py.File(packed.path(pack, "town05_r000")) as route:
+        n = len(route["frame"])
+        assert [file[f"features/{k}"].shape for k in range(4)] == [(n, 16, 21, 21), (n, 32, 10, 10), (n, 64, 4, 4),
+                                                                  (n, 128, 2, 2)]  # fmt: skip
+        assert file["alpha"].shape == (n, 2) and (file["alpha"][:] > 0).all()
+        assert not np.array_equal(file["features/0"][:], file["mirrored/0"][:])
+
+
+def test_every_term_is_a_curve_and_every_layer_is_judged(trained):
+    rows = [json.loads(line) for line in (trained / NAME / "history.jsonl").read_text().splitlines()]
+    assert {"waypoints", "control", "map 21", "refined map", "taught ahead", "classes", "depth"} <= set(
+        rows[0]["train"]
+    )
+    assert {"l2_mean", "brake_f1", "l2_mean_layer_0", "l2_mean_layer_2"} <= set(rows[-1]["val"])
+
+
+@pytest.mark.slow
+def test_a_run_that_was_ended_goes_on_with_the_same_bytes(pack, taught, trained, tmp_path):
+    job = partial(train.prepare, TRAIN, machine(), NAME, pack, taught, "")
+    for until in (1, 2):
+        engine.fit(job, TRAIN.engine, machine(), TRAIN.optimizer, tmp_path, Context(), until)
+    assert (tmp_path / "best.pt").read_bytes() == (trained / NAME / "best.pt").read_bytes()
+
+
+def test_plans_are_what_the_planner_says_behind_the_wheel(pack, trained, tmp_path):
+    counts = plan.run(section("plan"), tmp_path, network=NAME, pack=pack, train={NAME: trained / NAME})
+    found = plans.read(tmp_path / "plans.h5")
+    of = found.splits["test"]
+    assert found.layers == ("coarse", "1", "2") and counts["test/moments"] == len(of.t)
+    planner = Planner.load(trained / NAME / "best.pt")
+    assert planner.needs.sensors == ("rgb", "lidar") and planner.needs.cameras == ("front", "back")
+    (route,) = packed.load(pack, "test")
+
+    def seen(row: int) -> Observation:
+        return Observation(
+            tuple(route.pose[row]), float(route.speed_ms[row]), int(route.command[row]), tuple(route.target[row]),
+            {camera: route.images(camera, [row])[0] for camera in CAMERAS}, route.lidar(row),
+        )  # fmt: skip
+
+    row = int(of.t[2])
+    now = planner.plan(seen(row - 1), seen(row))
+    assert np.allclose(now.waypoints, of.waypoints[:, 2], atol=1e-4) and np.allclose(
+        now.alpha, of.alpha[:, 2], atol=1e-4
+    )
+    assert np.allclose(now.look, of.look[:, 2], atol=1e-4) and np.array_equal(of.look[0], of.waypoints[0])
+    with pytest.raises(BadInput, match="needs the camera 'back'"):
+        planner.plan(seen(row - 1), Observation((0, 0, 0), 1.0, 4, (9, 0), {"front": seen(row).images["front"]}))
+    with pytest.raises(BadInput, match="command 7: must be one of 1 to 6"):
+        planner.plan(seen(row - 1), Observation((0, 0, 0), 1.0, 7, (9, 0)))
+
+
+@pytest.mark.slow
+def test_the_exported_network_plans_as_torch(pack, trained, tmp_path):
+    found = export.run(section("export"), tmp_path, pack=pack, train={NAME: trained / NAME})
+    assert found["max_difference"] < 1e-4 and (tmp_path / "model.onnx").stat().st_size > 1e6
+    with pytest.raises(BadInput, match="was not trained; there are: blind"):
+        export.run(section("export"), tmp_path, pack=pack, train={"blind": trained})
+
+
+def test_the_blind_network_needs_no_sensor(pack, taught, tmp_path):
+    fit(TRAIN, tmp_path / "blind", network="blind", pack=pack, teacher=taught)
+    planner = Planner.load(tmp_path / "blind/best.pt")
+    assert planner.needs.sensors == () and planner.needs.cameras == ()
+    standing = Observation((0.0, 0.0, 0.0), 0.0, 4, (20.0, 0.0))
+    assert planner.plan(standing, standing).waypoints.shape == (1, 4, 2)
+
+
+def rows_of(pack, taught) -> Rows:
+    return Rows(Drives(pack, ("train",)), NAME, CAMERAS, 4, taught, learn=True)
+
+
+def test_a_mirrored_moment_is_one_of_the_mirrored_world(pack, taught):
+    """Twice is once; plan, wheel and commands change sides; a point lies where its image does in the other camera."""
+    rows, ids = rows_of(pack, taught), torch.tensor([0, 3])
+    plain, which = rows(ids), torch.tensor([True, False])
+    other = mirrored(plain, which)
+    assert torch.equal(other.raw.images[1], plain.raw.images[1])
+    assert torch.equal(other.raw.images[0], plain.raw.images[0].flip(-2))
+    assert torch.allclose(other.target["waypoints"][0], plain.target["waypoints"][0] * torch.tensor([1.0, -1.0]))
+    assert torch.equal(other.target["alpha"][0, :, 1], plain.target["beta"][0, :, 1])
+    back = mirrored(other, which)
+    for name in ("images", "K", "camera_from_ego", "motion", "points", "target", "command"):
+        assert torch.allclose(getattr(back.raw, name).float(), getattr(plain.raw, name).float(), atol=1e-5)
+    point = torch.tensor([12.0, 3.0, 1.0, 1.0])
+    turned = point * torch.tensor([1.0, -1, 1, 1])
+
+    def pixel(raw, row, p):
+        image = raw.K[row, 0] @ (raw.camera_from_ego[row, 0] @ p)[:3]
+        return image[:2] / image[2]
+
+    u, v = pixel(plain.raw, 0, point)
+    assert torch.allclose(pixel(other.raw, 0, turned), torch.stack([48 - u, v]), atol=1e-3)
+
+
+def test_a_standing_world_keeps_its_place_from_sweep_to_sweep(pack):
+    """A point before, moved as the car did, is the point now."""
+    poses = np.array([[3.0, 4.0, 0.3]]), np.array([[7.0, 5.0, 0.7]])
+    place = np.array([15.0, 9.0])
+
+    def local(pose):
+        c, s = np.cos(pose[0, 2]), np.sin(pose[0, 2])
+        return np.array([[c, s], [-s, c]]) @ (place - pose[0, :2])
+
+    moved = motions(*poses)[0] @ [*local(poses[0]), 1.0, 1.0]
+    assert np.allclose(moved[:2], local(poses[1]), atol=1e-5) and moved[2] == 1
+
+
+def test_both_sweeps_lie_in_the_car_s_frame_of_now(pack, taught):
+    """Of what stands, most lies in the same cells: more than if the motion is left out."""
+    rows = rows_of(pack, taught)
+    fast = int(np.argmax(rows.speed[rows.windows]))
+    raw = rows.raw(rows.windows[[fast]])
+
+    def common(of) -> float:
+        one, other = (assembled(of, NAME)["voxels"][0, part].amax(0) > 0 for part in (slice(2, 7), slice(10, 15)))
+        return float((one & other).sum() / (one | other).sum())
+
+    assert common(raw) > 1.2 * common(raw.changed(motion=torch.eye(4)[None]))
+
+
+def test_what_a_network_needs_and_a_route_lacks_is_named(pack, tmp_path):
+    bare = shutil.copytree(pack, tmp_path / "pack")
+    with h5py.File(packed.path(bare, "town03_r000"), "a") as file:
+        del file["lidar"]
+    with pytest.raises(BadInput, match="town03_r000 has no lidar, which thinktwice_small needs"):
+        fit(TRAIN, tmp_path / "out", network=NAME, pack=bare, teacher=tmp_path)
+    with pytest.raises(BadInput, match=r"steps = 6; raise open_loop_driving\.pack\.horizon"):
+        fit(short("train", steps=6), tmp_path / "out", network="blind", pack=pack, teacher=tmp_path)
+    with pytest.raises(BadInput, match="town01_r000 has no camera 'left', but back, front"):
+        fit(short("train", cameras=["left"]), tmp_path / "out", network="tcp_small", pack=pack, teacher=tmp_path)
+
+
+def test_routes_without_masks_are_said_and_networks_learn_from_the_plan_alone(pack, tmp_path):
+    bare = shutil.copytree(pack, tmp_path / "pack")
+    for name in SPLITS:
+        with h5py.File(packed.path(bare, name), "a") as file:
+            del file["bev"], file["supervision"], file["seg"]
+    assert teacher.run(short("teacher"), tmp_path / "teacher", pack=bare, machine_params=machine()) == {"routes": 0}
+    fit(TRAIN, tmp_path / "out", network=NAME, pack=bare, teacher=tmp_path / "teacher")
+    first = json.loads((tmp_path / "out/history.jsonl").read_text().splitlines()[0])["train"]
+    assert "waypoints" in first and "depth" in first and not {"map 21", "classes", "value"} & set(first)
