@@ -27,7 +27,7 @@ LONG = {
     "coco": "two minutes, nearly all of them those of pycocotools",
     "gpu": "needs a GPU, 12 minutes there",
     "joint": "an hour, needs a finished run of brake_coast",
-    "open_loop_driving": "some minutes, and memory of the published sizes: 20 GB",
+    "open_loop_driving": "10 minutes or more, and 7 GB of memory for one moment at the published sizes",
     "overhead": "a whole flow of brake_coast from nothing",
     "quality": "half an hour, needs a finished run of brake_coast",
 }
