@@ -91,7 +91,7 @@ def run(
         model, config = load_model(folder / "best.pt")
         tasks += [task for task in config["tasks"] if task not in tasks]
         both = {
-            name: np.round(predict(model, split.frames, split.starts, params.batch).astype(float), 6)
+            name: predictions.rounded(predict(model, split.frames, split.starts, params.batch))
             for name, split in (("val", val), ("test", test))
         }
         scores[folder.name] = {t: {n: p[:, i] for n, p in both.items()} for i, t in enumerate(config["tasks"])}

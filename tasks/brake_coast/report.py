@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats import predictions, recording
@@ -131,17 +130,9 @@ def stretch(
         if best is None or key > best[0]:
             best = key, drive, rows
     _, name, rows = best
-    about, boxes, images = read_if_there(annotate / name / "annotations.json"), {}, recording.images(download / name)
-    if about.get("roi_px"):
-        x, y = about["roi_px"][:2]
-        found = pd.read_csv(annotate / name / "annotations.csv", dtype={"Time": str})
-        unreadable = set(found.loc[found["status"] == "unreadable", "Time"])
-        images = {time: path for time, path in images.items() if time not in unreadable}
-        found = found[(found["status"] == "ok") & found["Time"].isin(rows["Time"])].reset_index(drop=True)
-        corners = found[["confidence", "x1", "y1", "x2", "y2"]].to_numpy(float) + np.array([0, x, y, x, y])
-        boxes = {time: corners[index] for time, index in found.groupby("Time").indices.items()}
+    images, boxes, roi_px = video.camera_of(name, rows["Time"], download, annotate)
     thresholds = {task: details[run][task]["threshold"] for task in tasks}
-    return video.Stretch(name, run, rows, thresholds, images, boxes, about.get("roi_px"))
+    return video.Stretch(name, run, rows, thresholds, images, boxes, roi_px)
 
 
 def run(

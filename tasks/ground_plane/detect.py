@@ -32,6 +32,7 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.training.accelerator import accelerator
 
 BLOCK_FRAMES = 40  # a kill loses about so many at most
+BLOCKS = ".blocks"
 Work = list[tuple[Scene, int, int]]  # scene, place in its frames, split
 Columns = dict[str, np.ndarray]
 
@@ -142,20 +143,18 @@ def fingerprint_of(pack: Path, used: Iterable[Scene], settings: str) -> str:
     return digest(hashes, settings)
 
 
-def run(
-    params: Detect, out: Path, ctx: Context = Context(), *, network: str, pack: Path, train: dict[str, Path]
-) -> dict[str, float]:
-    """Returns counts of frames and detections, and the threshold if the checkpoint has one."""
-    weights = train[network] / "best.pt"
+def detect(
+    work: Work, weights: Path, params: Detect, out: Path, pack: Path, ctx: Context
+) -> tuple[np.ndarray, float | None, float]:
+    """Write model_evaluation.hdf5 of these frames. Returns how many detections each has, the checkpoint's threshold
+    and the floor. The blocks in `BLOCKS` stay: whoever called takes them away once all is written."""
     model, config, scores = load_network(weights, accelerator())
-    held = scenes.load(pack)
-    work = [(scene, row, number) for name, number in SPLITS.items() for scene, row in scenes.of_split(held, name)]
     threshold = scores["threshold"]
     floor = params.floor if threshold is None else min(params.floor, threshold)
     most = max((len(scene.views) for scene, _, _ in work), default=0)
     used = {scene.name: scene for scene, _, _ in work}.values()
     settings = digest(params.model_dump(), file_hash(weights), ctx.code)
-    begun(out / ".blocks", fingerprint_of(pack, used, settings))
+    begun(out / BLOCKS, fingerprint_of(pack, used, settings))
 
     def look(part: Work) -> Columns:
         try:
@@ -163,13 +162,23 @@ def run(
         except BadInput as error:
             raise BadInput(f"{weights}: {error}") from None
 
-    files = look_through(work, out / ".blocks", look, params.batch, ctx)
+    files = look_through(work, out / BLOCKS, look, params.batch, ctx)
     places = [(scene.name, int(scene.frames[row]), split) for scene, row, split in work]
-    count = write_detections(out / FILE, places, files, held[0].grid)
+    grid = work[0][0].grid if work else scenes.load(pack)[0].grid
+    return write_detections(out / FILE, places, files, grid), threshold, floor
+
+
+def run(
+    params: Detect, out: Path, ctx: Context = Context(), *, network: str, pack: Path, train: dict[str, Path]
+) -> dict[str, float]:
+    """Returns counts of frames and detections, and the threshold if the checkpoint has one."""
+    held = scenes.load(pack)
+    work = [(scene, row, number) for name, number in SPLITS.items() for scene, row in scenes.of_split(held, name)]
+    count, threshold, floor = detect(work, train[network] / "best.pt", params, out, pack, ctx)
     found = {"frames": len(work), "detections": int(count.sum())}
     for name, number in SPLITS.items():
         mine = np.array([split == number for _, _, split in work], bool)
         found |= {f"{name}/frames": int(mine.sum()), f"{name}/detections": int(count[mine].sum())}
     write_json(out / "summary.json", {"network": network, "threshold": threshold, "floor": floor, **found})
-    shutil.rmtree(out / ".blocks")
+    shutil.rmtree(out / BLOCKS)
     return found if threshold is None else {**found, "threshold": threshold}

@@ -33,29 +33,32 @@ from tasks.yard.worlds import plaza
 log = logging.getLogger(__name__)
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """What a unit's folder holds. Raises `BadInput` if it cannot be used: every label is read."""
+def summary(folder: Path, labelled: bool) -> dict[str, Any]:
+    """What a unit's folder holds. Raises `BadInput` if it cannot be used: every label is read, if there must be one."""
     found = sequence.read(folder)
-    if not found.labels:
+    if not labelled and not found.frame_ids:
+        raise BadInput(f"{folder / sequence.ANNOTATION / found.part}: holds no image camN/camN_<frame id>.png")
+    if labelled and not found.labels:
         raise BadInput(f"{folder / sequence.LABELS / found.part}: holds no label <annotator>_<frame id>.json")
-    if not found.joined:
+    if labelled and not found.joined:
         ids = [f"{min(of)} to {max(of)}" if of else "none" for of in (found.frame_ids, list(found.labels))]
         why = f"they belong together by their ids: frames {ids[0]}, labels {ids[1]}"
         raise BadInput(
             f"{folder}: no label is of a frame, {why}; number them alike, or set "
             "ground_plane.download.annotation_offset (WILDTRACK, MultiviewX)"
         )
-    people = {frame: len(found.people(frame)) for frame in found.labels}
+    joined = found.joined if labelled else []
+    people = {frame: len(found.people(frame)) for frame in (found.labels if labelled else ())}
     return {
         "layout": found.layout, "splits": list(found.splits), "where": found.where,
         "cameras": {camera: len(mine) for camera, mine in found.frames.items()},
         "plane_m": [round(side, 3) for side in found.plane.size_m],
-        "frames": len(found.frame_ids), "labels": len(found.labels), "joined": len(found.joined),
-        "people": sum(people[frame] for frame in found.joined),
+        "frames": len(found.frame_ids), "labels": len(found.labels), "joined": len(joined),
+        "people": sum(people[frame] for frame in joined),
     }  # fmt: skip
 
 
-def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | None) -> dict:
+def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | None, labelled: bool) -> dict:
     """Bring one unit into `folder`; the summary is what it holds."""
     remarks: dict[str, Any] = {}
     if world is not None:
@@ -69,7 +72,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
             unit.path, wildtrack.LAYOUTS[unit.layout], unit.splits, folder, params.annotation_offset
         )
     write_json(folder / sequence.SCENE, {**read_json(folder / sequence.SCENE), "where": unit.where})
-    return {**summary(folder), "left_out": [], **remarks}
+    return {**summary(folder, labelled), "left_out": [], **remarks}
 
 
 def planned(
@@ -94,11 +97,14 @@ def planned(
     return {unit.name: unit for unit in found}, fingerprints, None, left
 
 
-def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
-    """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable."""
+def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = True) -> dict[str, float]:
+    """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable.
+
+    `labelled`: a sequence without labels is of no use; where nobody learns or judges, it is.
+    """
     planned_units, fingerprints, world, left = planned(params, out, ctx)
     accept = partial(units.refuse_too_few, needed=params.min_units, what="sequences", uri=params.source)
-    work = partial(make, params=params, world=world)
+    work = partial(make, params=params, world=world, labelled=labelled)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
     found = list(done.summaries.values())
     for mine in found:

@@ -83,6 +83,11 @@ def outcome(moment: Moment) -> str:
     return f"{moment.right.sum()} of {len(moment.people)} found, {(~moment.right).sum()} where nobody is"
 
 
+def film_size(height_px: int) -> tuple[int, int]:
+    """(width, height), both even, as its encoder wants them."""
+    return 2 * round(height_px * 8 / 9), 2 * round(height_px / 2)
+
+
 def row_of(scene: Scene, one: Detected) -> int:
     return int(np.searchsorted(scene.frames, one.frame))
 
@@ -154,7 +159,7 @@ def run(
         return {"frames": 0, "scenes": 0}
     match_m = details["match_m"]
     threshold = 1.0 if details["threshold"] is None else details["threshold"]  # none: nobody to choose one by
-    size = (2 * round(params.height_px * 8 / 9), 2 * round(params.height_px / 2))
+    size = film_size(params.height_px)
     shown = stretch(frames, max(1, round(params.seconds * params.fps)))
     moments = {
         (one.scene, one.frame): moment_of(held[one.scene], row_of(held[one.scene], one), one, threshold, match_m)

@@ -23,6 +23,11 @@ FOLDER = "predictions"
 Probabilities = Mapping[str, np.ndarray]  # "<run>/<task>" -> (N)
 
 
+def rounded(probabilities: np.ndarray) -> np.ndarray:
+    """As the files hold them: thresholds are chosen among these, and alarms raised by them."""
+    return np.round(probabilities.astype(float), 6)
+
+
 def column(run: str, task: str) -> str:
     return f"{run}/{task}"
 
@@ -38,11 +43,16 @@ def written(evaluate: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((evaluate / FOLDER).glob("*.csv"))}
 
 
+def table_of(frames: Frames, ends: np.ndarray, probabilities: Probabilities) -> pd.DataFrame:
+    """Time, t_ms and the columns of the windows that end on the frames `ends`."""
+    t_ms = frames.t_ms[ends]
+    digits = 1 if not np.any(t_ms % 100) else 3
+    return pd.DataFrame({"Time": [format_time(int(t), digits) for t in t_ms], "t_ms": t_ms, **probabilities})
+
+
 def write(evaluate: Path, frames: Frames, ends: np.ndarray, probabilities: Probabilities) -> None:
     """Of the windows that end on the frames `ends`; files of other recordings than these frames have are removed."""
-    t_ms, recording = frames.t_ms[ends], frames.recording[ends]
-    digits = 1 if not np.any(t_ms % 100) else 3
-    table = pd.DataFrame({"Time": [format_time(int(t), digits) for t in t_ms], "t_ms": t_ms, **probabilities})
+    recording, table = frames.recording[ends], table_of(frames, ends, probabilities)
     for index in np.unique(recording):
         write_table(evaluate / FOLDER / f"{frames.recordings[index]}.csv", table[recording == index])
     for name, path in written(evaluate).items():

@@ -49,7 +49,11 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Network, dict]:
 
 @torch.inference_mode()
 def predict(model: Network, frames: Frames, starts: np.ndarray, batch: int = 512) -> np.ndarray:
-    """Probabilities (N, tasks) float32 of the windows that start at the frames `starts`."""
+    """Probabilities (N, tasks) float32 of the windows that start at the frames `starts`, which ascend.
+
+    A batch ends where its recording ends: what a network says of a window differs in the last digits with the windows
+    beside it, and a recording is to have the same numbers alone as among others.
+    """
     config = model.config
     if frames.telemetry.shape[1] != config.telemetry_dim:
         raise BadInput(
@@ -58,8 +62,10 @@ def predict(model: Network, frames: Frames, starts: np.ndarray, batch: int = 512
         )
     device = next(model.parameters()).device
     gather = Windows(frames, config.window, device)
-    parts = torch.from_numpy(np.asarray(starts)).to(device).split(batch)
-    scores = [torch.sigmoid(model(*gather(part))) for part in parts]
+    starts = np.asarray(starts)
+    ends = np.flatnonzero(np.diff(frames.recording[starts])) + 1
+    parts = [part for mine in np.split(starts, ends) for part in torch.from_numpy(mine).to(device).split(batch)]
+    scores = [torch.sigmoid(model(*gather(part))) for part in parts if len(part)]
     return torch.cat(scores).float().cpu().numpy() if scores else np.empty((0, len(config.priors)), np.float32)
 
 

@@ -1,6 +1,7 @@
-"""A stretch of a test drive as an mp4: camera with boxes, speed, pedals and what the model predicts, over time.
+"""A stretch of a drive as an mp4: camera with boxes, speed, pedals and what the model predicts, over time.
 
-Reads nothing: `report` hands over a `Stretch`. Writes H.264 in yuv420p, which every browser plays.
+Reads the pictures of the `Stretch` that `report` and `apply` hand over. Writes H.264 in yuv420p, which every browser
+plays.
 
 The time line below is drawn once by matplotlib; each frame only dims what has not been driven yet and redraws camera
 and gauges with PIL, at about 60 frames a second on one core.
@@ -9,7 +10,7 @@ and gauges with PIL, at about 60 frames a second on one core.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from tasks.brake_coast.formats import recording
 from tasks.brake_coast.judging.runs import family
+from tasks.yard.files import read_if_there
 from tasks.yard.layouts.images import readable
 from tasks.yard.reporting import film
 from tasks.yard.reporting.film import BACK, FAINT, INK, LIFTED, font
@@ -51,6 +54,22 @@ class Stretch:
     images: dict[str, Path]
     boxes: dict[str, np.ndarray]
     roi_px: Sequence[int] | None = None
+
+
+def camera_of(
+    name: str, times: pd.Series, download: Path, annotate: Path
+) -> tuple[dict[str, Path], dict[str, np.ndarray], list[int] | None]:
+    """Images, boxes and ROI of a recording, as a `Stretch` of the frames of these times wants them."""
+    about, boxes, images = read_if_there(annotate / name / "annotations.json"), {}, recording.images(download / name)
+    if about.get("roi_px"):
+        x, y = about["roi_px"][:2]
+        found = pd.read_csv(annotate / name / "annotations.csv", dtype={"Time": str})
+        unreadable = set(found.loc[found["status"] == "unreadable", "Time"])
+        images = {time: path for time, path in images.items() if time not in unreadable}
+        found = found[(found["status"] == "ok") & found["Time"].isin(times)].reset_index(drop=True)
+        corners = found[["confidence", "x1", "y1", "x2", "y2"]].to_numpy(float) + np.array([0, x, y, x, y])
+        boxes = {time: corners[index] for time, index in found.groupby("Time").indices.items()}
+    return images, boxes, about.get("roi_px")
 
 
 def busiest(rows: pd.DataFrame, frames: int) -> slice:
@@ -229,6 +248,14 @@ def write(stretch: Stretch, path: Path, fps: int, progress=lambda items, **_: it
 
     film.write(path, watched(), SIZE, fps)
     return kept[0]
+
+
+def write_whole(stretch: Stretch, path: Path, fps: int, page_frames: int) -> None:
+    """Encode a drive from end to end; its time line is turned like a page every `page_frames` frames."""
+    pages = -(-len(stretch.rows) // page_frames)
+    length = -(-len(stretch.rows) // pages)  # pages of equal length: a last one of two frames shows nothing
+    parts = [stretch.rows.iloc[i : i + length].reset_index(drop=True) for i in range(0, len(stretch.rows), length)]
+    film.write(path, (image for rows in parts for image in frames(replace(stretch, rows=rows))), SIZE, fps)
 
 
 def still(stretch: Stretch) -> int:

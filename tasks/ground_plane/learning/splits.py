@@ -83,6 +83,8 @@ def of_frames(
 
     `before`: what a frame was in the last time. Raises `BadInput` where there are fewer frames than splits.
     """
+    if len(splits) == 1:  # also where nobody has labelled any
+        return [splits[0]] * len(labelled), 0
     known = [split if split in splits else None for split, ours in zip(before, labelled, strict=True) if ours]
     counts, gap = cut(len(known), splits, shares, guard)
     parts = guarded(filled(known, splits, shares), known, gap) if any(known) else drawn(counts, gap, splits)

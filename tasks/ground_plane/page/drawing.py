@@ -106,9 +106,13 @@ def view_of(scene: Scene, number: int, image: np.ndarray | None, moment: Moment,
 
 
 def moment_picture(
-    scene: Scene, images: Sequence[np.ndarray | None], moment: Moment, words: Mapping[str, str], size: tuple[int, int]
-) -> Image.Image:
-    """Plane and cameras side by side, (width, height). `words`: the line above the plane, and the one below."""
+    scene: Scene, images: Sequence[np.ndarray | None], moment: Moment, words: Mapping[str, str], size: tuple[int, int],
+    judged: bool = True,
+) -> Image.Image:  # fmt: skip
+    """Plane and cameras side by side, (width, height). `words`: the line above the plane, and the one below.
+
+    `judged`: it is known who is there; else all that is found is drawn alike.
+    """
     width, height = size
     picture = Image.new("RGB", size, BACK)
     pen = ImageDraw.Draw(picture)
@@ -119,7 +123,8 @@ def moment_picture(
     low = NAME_PX + 2 * GAP_PX + above.height
     pen.text((GAP_PX, low), words["below"], font=font(12), fill=INK)
     x = GAP_PX
-    for ink, text in ((RIGHT, "found"), (WRONG, "nobody there"), (MISSED, "missed"), (TRUE, "is there")):
+    key = ((RIGHT, "found"), (WRONG, "nobody there"), (MISSED, "missed"), (TRUE, "is there"))
+    for ink, text in key if judged else key[:1]:
         pen.ellipse((x, low + 21, x + 9, low + 30), fill=ink)
         pen.text((x + 14, low + 18), text, font=font(12), fill=FAINT)
         x += 26 + int(font(12).getlength(text))

@@ -1,0 +1,122 @@
+"""`python -m flows apply <line> <input>`: the champion, or weights of your own, on input that nobody has labelled.
+
+No flow and no DVC: nothing of the line's data is read or changed but what belongs to the weights. The work is that of
+tasks/<line>/apply.py; here the model is found, options are held to what the line takes, and the outcome is told.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tasks.yard import applying, code, params
+from tasks.yard.files import digest, file_hash, sweep
+from tasks.yard.params import Section
+from tasks.yard.step import BadInput, Context
+from tasks.yard.tracking import fetched, lineage
+from tasks.yard.workers import processes
+
+PARTS, NOTHING = 1, 2  # exit status: of some inputs, or parts of one, there is no result; of none there is one
+
+
+def main(
+    line: str,
+    sources: Sequence[str],
+    name: str | None,
+    weights: str | None,
+    out: Path | None,
+    assignments: list[str],
+    options: Mapping[str, Any],
+) -> int:
+    """Returns the exit status, 0 if all of every input gave a result."""
+    params.refuse_unknown_line(line)
+    if importlib.util.find_spec(f"tasks.{line}.apply") is None:
+        raise BadInput(f"the line {line} cannot be applied; it would be tasks/{line}/apply.py")
+    if name and weights:
+        raise BadInput("--model and --weights are two models; give one of them")
+    section, changes = getattr(params.load(), line), set_for(line, assignments)
+    module = importlib.import_module(f"tasks.{line}.apply")
+    taken = [p.name for p in inspect.signature(module.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    given = {key: value for key, value in options.items() if value}
+    applying.refuse_unknown_options(line, given, taken)
+    out = out or Path("data", line, "apply")
+    with ExitStack() as stack:
+        if weights:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            model = local(module, line, section, weights, folder)
+        else:
+            model = fetched.model(line, name or f"models:/{line}@champion")
+            if not any(model.belongings.iterdir()):  # registered before models brought anything
+                model = from_here(module, line, section, model, stack)
+        print(f"Model: {model.name}" + (f" ({model.item})" if model.item else ""), flush=True)
+        logging.getLogger("tasks.yard.fanout").setLevel(logging.ERROR)  # what is left out is told with the outcome
+        values = applying.made_with(section, model, changes)
+        ctx = Context(processes, tqdm, digest(code.of(line, "apply")))
+        about = {"line": line, "model": model.told(), "applied_by": {"git_commit": lineage.git_state(say=True)[0]}}
+
+        def apply(source: str, folder: Path) -> applying.Applied:
+            return module.run(source, model, folder, values, ctx, **given)
+
+        outcome = [say(folder, told) for folder, told in applying.to_all(sources, out, about, apply)]
+    sweep(out)
+    return NOTHING if min(outcome) == NOTHING else min(PARTS, max(outcome))
+
+
+def from_here(module: Any, line: str, section: Section, model: applying.Model, stack: ExitStack) -> applying.Model:
+    """The model with what belongs to it as it lies in this checkout, if the same weights do."""
+    for own in sorted(Path("data", line).glob("train/*/best.pt")):
+        if file_hash(own) == model.sha256:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            module.belongings(Path("data", line), own.parent.name, section, folder)
+            return replace(model, belongings=folder)
+    return model
+
+
+def set_for(line: str, assignments: list[str]) -> dict[str, Any]:
+    """{key below the line: value} of `--set`, checked as those of a run are, and not written."""
+    changes = params.set_values(assignments, write=False) if assignments else {}
+    for key in changes:
+        if not key.startswith(f"{line}."):
+            raise BadInput(f"--set {key}: apply {line} takes values of {line} alone")
+    return {key.removeprefix(f"{line}."): now for key, (_, now) in changes.items()}
+
+
+def local(module: Any, line: str, section: Section, weights: str, folder: Path) -> applying.Model:
+    """Weights of a file: with what belongs to them if this checkout has trained them, or it lies beside them."""
+    path, data = Path(weights), Path("data", line)
+    beside, item = path.parent / fetched.BELONGINGS, None
+    trained = [own for own in data.glob("train/*/best.pt") if path.exists() and own.samefile(path)]
+    if trained:
+        item = trained[0].parent.name
+        module.belongings(data, item, section, folder)
+        beside = folder
+    known = path.is_file()
+    return applying.Model(
+        name=weights,
+        weights=path,
+        belongings=beside,
+        item=item,
+        dvc_hash=lineage.dvc_hash(path.parent if trained else path) if known else None,
+        sha256=file_hash(path) if known else "",
+    )
+
+
+def say(folder: Path, told: Mapping[str, Any]) -> int:
+    """Print what became of one input. Returns its exit status."""
+    for text in told["said"]:
+        print(f"  {text}")
+    for reason in told["quarantined"].values():
+        print(f"  left out: {reason}")
+    done, bad = len(told["results"]), len(told["quarantined"])
+    print(f"{told['input']}: {done} done, {bad} left out: {folder}", flush=True)
+    return NOTHING if not done else PARTS if bad else 0

@@ -1,0 +1,133 @@
+"""What every line's `apply` shares: the model that is applied, what belongs to it, and one result a given input.
+
+A line takes part with a module tasks/<line>/apply.py:
+
+    belongings(data, item, line, folder)           writes into `folder` what the network of train/<item> needs besides
+                                                   its weights: thresholds, the detector that looked for it, `MADE_WITH`
+    run(source, model, out, line, ctx, *, ...) -> Applied     `model` on what lies at `source`, by the functions that
+                                                   the stages call; a keyword-only argument is an option of the command
+
+The belongings go into the registry with the leader of a run (tracking/champion.py), and come back with its weights
+(tracking/fetched.py); those of weights in this checkout are written anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.yard.fanout import as_bad_input
+from tasks.yard.files import digest, file_hash, read_if_there, write_json
+from tasks.yard.sources import uri as source_uri
+from tasks.yard.step import BadInput
+
+MADE_WITH = "params.json"  # among the belongings: {step: the section of it that the model was made with}
+RESULT = "apply.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights, and where they come from; what is not known is None."""
+
+    name: str  # models:/<line>/<version>, or the file as it was given
+    weights: Path
+    belongings: Path  # a folder, empty if nothing is known
+    item: str | None = None  # of the train stage
+    version: str | None = None
+    dvc_hash: str | None = None
+    git_commit: str | None = None
+    sha256: str = ""
+
+    def belonging(self, name: str) -> Path | None:
+        path = self.belongings / name
+        return path if path.exists() else None
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(self.sha256, [(path.name, file_hash(path)) for path in sorted(self.belongings.glob("*"))])
+
+    def told(self) -> dict[str, Any]:
+        """For a result: where the model comes from."""
+        kept = ("name", "item", "version", "dvc_hash", "git_commit", "sha256")
+        return {key: value for key, value in asdict(self).items() if key in kept}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of one input."""
+
+    results: Mapping[str, dict]  # of every recording, photograph, sequence: its numbers and the files written
+    quarantined: Mapping[str, str] = field(default_factory=dict)  # the others, each with its reason
+    said: Sequence[str] = ()  # what was corrected or resampled
+
+
+def made_with(line: Any, model: Model, changes: Mapping[str, Any]) -> Any:
+    """The line's params as the model was made with, as far as that is known, then the `changes` ({dotted key: value})
+    that were asked for on the command line."""
+    kept = read_if_there(model.belongings / MADE_WITH)
+    values = line.model_dump(mode="json")
+    values |= {step: section for step, section in kept.items() if step in values}
+    for key, value in changes.items():
+        node, *parts = values, *key.split(".")
+        for part in parts[:-1]:
+            node = node[part]
+        node[parts[-1]] = value
+    try:
+        return type(line).model_validate(values)
+    except ValueError as error:
+        first = str(error).splitlines()
+        raise BadInput(
+            f"{model.name} was made with params that this Trainyard does not know ({' '.join(first[1:3])}); check out "
+            f"the commit that made it ({model.git_commit or 'not known'}), or train again"
+        ) from None
+
+
+def names_of(sources: Sequence[str]) -> dict[str, str]:
+    """{name of its folder of results: source}; sources whose last parts are equal are told apart by a hash."""
+    found: dict[str, str] = {}
+    for source in dict.fromkeys(sources):
+        last = source_uri.redacted(source).partition("?")[0].partition("#")[0].rstrip("/")
+        name = re.sub(r"[^\w.-]+", "_", Path(last).resolve().name if "://" not in last else last.rpartition("/")[2])
+        name = name.lstrip(".") or "input"
+        found[f"{name}-{digest(source)[:6]}" if name in found else name] = source
+    return found
+
+
+def to_all(
+    sources: Sequence[str], out: Path, about: Mapping[str, Any], apply: Callable[[str, Path], Applied]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Apply to one input after the other, each with a folder below `out` that has an `apply.json` of its own. One that
+    cannot be used is named, and does not stop the others; a fault of the machine does. Yields each folder, and what
+    stands in its `apply.json`."""
+    for name, source in names_of(sources).items():
+        shown = source_uri.redacted(source)
+        try:
+            done = asdict(apply(source, out / name))
+        except Exception as fault:
+            if not isinstance(fault, BadInput) and isinstance(fault, ConnectionError):
+                error: BadInput = BadInput(str(fault))
+            else:
+                error = as_bad_input(fault, shown)
+            done = {"results": {}, "quarantined": {name: str(error)}, "said": []}
+        told = {"input": shown, **done, **about}
+        write_json(out / name / RESULT, told)
+        yield out / name, told
+
+
+def reason_of(out: Path, error: BadInput) -> BadInput:
+    """Of a step that could use nothing: the reason of the first one instead of where the reasons stand."""
+    reasons = read_if_there(out / "quarantine.json")
+    if not reasons:
+        return error
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return BadInput(f"{next(iter(reasons.values()))}{more}")
+
+
+def refuse_unknown_options(line: str, given: Mapping[str, Any], taken: Sequence[str]) -> None:
+    for option in given:
+        if option not in taken:
+            known = [f"--{name.replace('_', '-')}" for name in taken]
+            raise BadInput(f"apply {line} takes no --{option.replace('_', '-')}; it takes {', '.join(known) or 'none'}")

@@ -1,0 +1,89 @@
+"""A model as the registry keeps it, with what belongs to it, brought into a folder of the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from tasks.yard.applying import Model
+from tasks.yard.files import file_hash, read_if_there, write_json
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import store
+
+BELONGINGS = "belongings"  # artifact folder of the run that made the model
+NAME = re.compile(r"models:/(?P<line>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+WAY_OUT = "give --weights FILE to do without the registry"
+
+
+def model(line: str, name: str) -> Model:
+    """The registered model `models:/<line>@<alias>` or `models:/<line>/<version>`; what was fetched once is kept.
+
+    Raises `BadInput`: the name is none, there is no such model, or the registry cannot be reached.
+    """
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise BadInput(f"--model {name}: expected models:/{line}@champion or models:/{line}/<version>")
+    if match["line"] != line:
+        raise BadInput(f"--model {name}: a model of the line {match['line']}, not of {line}")
+    try:
+        return _fetched(line, name, match["alias"], match["version"])
+    except store.Unavailable as error:
+        raise BadInput(f"{error}; or {WAY_OUT}") from None
+    except Exception as error:
+        if not store.is_fault(error):
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise BadInput(f"{store.shown()}: {name} cannot be fetched ({first}); {WAY_OUT}") from None
+
+
+def _fetched(line: str, name: str, alias: str, number: str | None) -> Model:
+    client = store.client()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version(line, number) if number else client.get_model_version_by_alias(line, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise BadInput(
+            f"{name}: the registry {store.shown()} has no such model; run the line (`python -m flows run {line}`), or "
+            f"{WAY_OUT}"
+        ) from None
+    version, run_id = str(found.version), str(found.run_id)
+    tags = client.get_run(run_id).data.tags
+    out = next((key.removeprefix("dvc.out.") for key in tags if key.startswith("dvc.out.")), None)
+    home = store.state() / "models" / line / f"{version}-{run_id[:8]}"
+    if not read_if_there(home / "fetched.json"):
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        mlflow.artifacts.download_artifacts(f"models:/{line}/{version}/data", dst_path=str(home / "model"))
+        weights = next((home / "model").rglob("*.pt"), None)
+        if weights is None:
+            raise BadInput(f"{name}: holds no weights (*.pt); it was not registered by this line")
+        (home / BELONGINGS).mkdir()
+        if any(entry.path == BELONGINGS for entry in client.list_artifacts(run_id)):
+            client.download_artifacts(run_id, BELONGINGS, str(home))
+            write_json(home / "fetched.json", {"weights": weights.relative_to(home).as_posix()})
+    weights = next((home / "model").rglob("*.pt"))
+    return Model(
+        name=f"models:/{line}/{version}",
+        weights=weights,
+        belongings=home / BELONGINGS,
+        item=tags.get("stage", "").partition("@")[2] or None,
+        version=version,
+        dvc_hash=tags.get(f"dvc.out.{out}") if out else None,
+        git_commit=tags.get("git.commit"),
+        sha256=file_hash(weights),
+    )
+
+
+def keep(line: str, version: str, folder: Path) -> None:
+    """Put what belongs to a model beside it, once: a version never changes."""
+    client = store.client()
+    run_id = str(client.get_model_version(line, version).run_id)
+    if not any(entry.path == BELONGINGS for entry in client.list_artifacts(run_id)):
+        client.log_artifacts(run_id, str(folder), BELONGINGS)

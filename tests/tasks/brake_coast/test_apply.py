@@ -1,0 +1,204 @@
+"""Drives that nobody has labelled: the same numbers as `evaluate` judged, what is scaled or refused, and alarms."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.brake_coast import annotate, apply, download, evaluate, label, pack
+from tasks.brake_coast.formats import recording
+from tasks.yard import params
+from tasks.yard.applying import Model, made_with
+from tasks.yard.files import file_hash, read_json, write_json
+from tasks.yard.step import BadInput, Context
+from tests.tasks.brake_coast import drives, scenes
+from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
+from tests.tasks.yard.shared import reporting
+
+pytestmark = pytest.mark.slow
+
+RUN = RUNS[0]
+SIZE = (128, 64)
+LINE = params.load(drives.REPO / "params.yaml").brake_coast
+
+
+def write_source(root: Path, name: str, frames: int = 60, seed: int = 0, size: tuple[int, int] = SIZE) -> Path:
+    """A drive as a logger leaves it: a table of telemetry, and a picture a row."""
+    table = drives.drive(frames, seed, drives.START_MS + 86_400_000 * seed)
+    folder, rng = root / name, np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "telemetry.csv", index=False)
+    for time in table["Time"]:
+        cv2.imwrite(str(folder / f"{time}.jpg"), scenes.scene(rng, *SIZE, cars=1)[0])
+        if size != SIZE:
+            image = cv2.imread(str(folder / f"{time}.jpg"))
+            cv2.imwrite(str(folder / f"{time}.jpg"), cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
+    return folder
+
+
+def sighted():
+    """The line's params with a detector that can see so small pictures, in a region of them."""
+    roi = [{"pattern": "*", "image_size_px": list(SIZE), "roi_px": [0, 16, 128, 48]}]
+    small = {"imgsz": 64, "roi": roi, "confidence": {"vehicle": 0.0}, "device": "cpu", "max_detections": 3}
+    looking = drives.section("annotate", **small)
+    return LINE.model_copy(update={"annotate": looking, "report": drives.section("report", video_frames=20)})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> tuple[Path, Path]:
+    """(data/brake_coast after all the stages, the drives that it was made from)."""
+    root = tmp_path_factory.mktemp("project")
+    data, source, line = root / "data", root / "source", sighted()
+    for seed in range(3):
+        write_source(source, f"2025-04-0{3 + seed}_19-33-31", seed=seed)
+    scenes.write_weights(data / "train_detector" / "best.pt")
+    write_json(data / "train_detector" / "learnt_from.json", {"sequences": {}, "pictures": {}})
+    came = line.download.model_copy(update={"source": str(source)})
+    folders = {step: data / step for step in ("download", "annotate", "label")}
+    download.run(came, folders["download"])
+    annotate.run(
+        line.annotate, folders["annotate"], download=folders["download"], train_detector=data / "train_detector"
+    )
+    label.run(line.label, folders["label"], download=folders["download"])
+    pack.run(line.pack, data / "pack", **folders)
+    trained = cells(train_tiny(data / "pack", data / "train", (RUN,)))
+    told = reporting(bootstrap_replicates=100)
+    evaluate.run(line.evaluate, data / "evaluate", pack=data / "pack", train=trained, reporting_params=told)
+    return data, source
+
+
+@pytest.fixture(scope="module")
+def model(project, tmp_path_factory) -> Model:
+    """The trained network as the registry would give it: with all that belongs to it, and nothing else."""
+    folder = tmp_path_factory.mktemp("model")
+    weights = shutil.copy(project[0] / "train" / RUN / "best.pt", folder / "best.pt")
+    (folder / "belongings").mkdir()
+    apply.belongings(project[0], RUN, sighted(), folder / "belongings")
+    return Model("models:/brake_coast/1", weights, folder / "belongings", sha256=file_hash(weights))
+
+
+def applied(source: Path, model: Model, out: Path, ctx: Context = Context(), no_film: bool = True):
+    """In a checkout whose params are others: those of the model count."""
+    return apply.run(str(source), model, out, made_with(LINE, model, {}), ctx, no_film=no_film)
+
+
+def probabilities(out: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(out / "recordings" / name / "probabilities.csv", dtype={"Time": str})
+
+
+def test_a_test_drive_has_the_numbers_that_evaluate_judged_to_the_last_digit(project, model, tmp_path):
+    data, source = project
+    judged = sorted((data / "evaluate" / "predictions").glob("*.csv"))
+    assert judged
+    done = applied(source, model, tmp_path)
+    assert len(done.results) == 3 and not done.quarantined
+    for file in judged:
+        ours = probabilities(tmp_path, file.stem)
+        theirs = pd.read_csv(file, dtype={"Time": str}).rename(columns=lambda name: name.removeprefix(f"{RUN}/"))
+        pd.testing.assert_frame_equal(ours[theirs.columns], theirs, check_exact=True)
+
+
+def test_without_a_label_alone_and_with_one_that_is_broken_the_numbers_are_the_same(project, model, tmp_path):
+    name = "2025-04-03_19-33-31"
+    for to in ("bare", "broken"):
+        shutil.copytree(project[1] / name, tmp_path / "in" / name if to == "bare" else tmp_path / "in" / to)
+    table = pd.read_csv(tmp_path / "in" / name / "telemetry.csv", dtype=str)
+    table.drop(columns="BRAKE_SIGNAL").to_csv(tmp_path / "in" / name / "telemetry.csv", index=False)
+    (tmp_path / "in" / "broken" / "telemetry.csv").write_text("Time\n")
+    done = applied(tmp_path / "in", model, tmp_path / "out", no_film=False)
+    assert list(done.results) == [name] and len(done.quarantined) == 1
+    assert "broken" in next(iter(done.quarantined.values()))
+    applied(project[1] / name, model, tmp_path / "whole")
+    tasks = [task["name"] for task in LINE.model_dump()["train"]["tasks"]]
+    ours, theirs = probabilities(tmp_path / "out", name), probabilities(tmp_path / "whole", name)
+    assert ours[tasks].equals(theirs[tasks])
+    with av.open(str(tmp_path / "out" / "recordings" / name / "drive.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 60
+
+
+def test_alarms_are_raised_at_the_thresholds_that_came_with_the_model(project, model, tmp_path):
+    name = "2025-04-03_19-33-31"
+    write_json(tmp_path / "belongings" / "thresholds.json", {"brake_1s": 0.0})
+    for file in model.belongings.iterdir():
+        if file.name != "thresholds.json":
+            shutil.copy(file, tmp_path / "belongings")
+    other = Model("mine", model.weights, tmp_path / "belongings", sha256=model.sha256)
+    done = applied(project[1] / name, other, tmp_path / "out")
+    rows = probabilities(tmp_path / "out", name)
+    alarm = rows["brake_1s_alarm"] == 1
+    assert alarm.sum() == done.results[name]["alarms"]["brake_1s"] > 1
+    between = np.diff(rows["t_ms"][alarm])
+    assert between.min() > 1000 * LINE.evaluate.refractory_s, "a score that stays up is not heard on every frame"
+    assert rows["coast_1s_alarm"].isna().all() and done.results[name]["alarms"]["coast_1s"] is None
+
+
+def test_pictures_of_another_size_are_scaled_aloud_and_of_another_shape_refused(model, tmp_path):
+    write_source(tmp_path / "in", "2025-05-01_10-00-00", size=(256, 128))
+    write_source(tmp_path / "in", "2025-05-02_10-00-00", size=(128, 96))
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert list(done.results) == ["2025-05-01_10-00-00"]
+    assert "256 x 128 px, the model was trained on 128 x 64: its region is scaled by 2" in " ".join(done.said)
+    about = read_json(tmp_path / "out/steps/annotate/2025-05-01_10-00-00/annotations.json")
+    assert about["roi_px"] == [0, 32, 256, 96]
+    said = done.quarantined["2025-05-02_10-00-00"]
+    assert "128 x 96 px, the model was trained on 128 x 64" in said and "--set" in said
+
+
+def faster(folder: Path, to: Path, step_ms: int) -> Path:
+    """The same drive as a logger of another rate would have told it; pictures at their old stamps."""
+    shutil.copytree(folder, to)
+    table = pd.read_csv(folder / "telemetry.csv")
+    t = recording.parse_times(table["Time"]).astype(float).to_numpy()
+    at = np.arange(t[0], t[-1] + 1, step_ms)
+    told = {
+        name: np.interp(at, t, table[name]).round(3) for name in ("SPEED", "RPM", "ACCELERATOR_POS_D", "ENGINE_LOAD")
+    }
+    brake = table["BRAKE_SIGNAL"].to_numpy()[np.searchsorted(t, at, side="right") - 1]
+    made = pd.DataFrame(
+        {"Time": [recording.format_time(int(x), 3) for x in at], **told, "BRAKE_SIGNAL": brake, "GEAR": 5}
+    )
+    made.to_csv(to / "telemetry.csv", index=False)
+    return to
+
+
+@pytest.mark.parametrize("hz", [13, 30])
+def test_other_rates_are_resampled_aloud_and_give_nearly_the_same(project, model, tmp_path, hz):
+    name = "2025-04-03_19-33-31"
+    faster(project[1] / name, tmp_path / "in" / name, round(1000 / hz))
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert "Hz: resampled to 2 Hz" in " ".join(done.said)
+    applied(project[1] / name, model, tmp_path / "slow")
+    both = probabilities(tmp_path / "out", name).merge(probabilities(tmp_path / "slow", name), on="t_ms")
+    assert len(both) > 30
+    for task in ("brake_1s", "coast_1s"):
+        off = (both[f"{task}_x"] - both[f"{task}_y"]).abs()
+        assert off.max() < 0.05, off.max()
+
+
+def test_another_lines_weights_or_a_model_without_its_detector_are_refused(project, model, tmp_path):
+    source = project[1] / "2025-04-03_19-33-31"
+    (tmp_path / "none").mkdir()
+    bare = Model("best.pt", model.weights, tmp_path / "none", sha256=model.sha256)
+    with pytest.raises(BadInput, match="without the detector whose boxes it was trained on; give --detector"):
+        apply.run(str(source), bare, tmp_path / "out", LINE)
+    foreign = Model("yolo.pt", project[0] / "train_detector" / "best.pt", model.belongings)
+    with pytest.raises(BadInput, match="not a checkpoint"):
+        applied(source, foreign, tmp_path / "out")
+    with pytest.raises(BadInput, match="no recording of the layout"):
+        applied(tmp_path / "none", model, tmp_path / "out")
+
+
+def test_what_is_done_is_not_done_again(project, model, tmp_path):
+    applied(project[1], model, tmp_path)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("annotations.csv")}
+    shutil.copytree(project[1], tmp_path / "in")
+    write_source(tmp_path / "in", "2025-06-01_10-00-00", seed=7)
+    done = applied(tmp_path / "in", model, tmp_path)
+    assert len(made) == 3 and len(done.results) == 4
+    assert all(path.stat().st_mtime_ns == at for path, at in made.items())

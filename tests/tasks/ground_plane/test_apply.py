@@ -1,0 +1,85 @@
+"""Sequences that nobody has labelled: what `detect` found, with other numbers of cameras, and what cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.ground_plane import apply, detect
+from tasks.ground_plane.formats.detections import FILE, TEST, read_detections
+from tasks.yard import params
+from tasks.yard.applying import Model, made_with
+from tasks.yard.files import file_hash
+from tasks.yard.step import BadInput
+from tests.tasks.ground_plane.tiny_project import REPO, section, write_network, write_pack
+from tests.tasks.ground_plane.tiny_scene import write_unit
+
+pytestmark = pytest.mark.slow
+
+LINE = params.load(REPO / "params.yaml").ground_plane
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    write_pack(folder, learnt={"splits": ["train"]}, tested={"splits": ["test"]})
+    write_network(folder, "one", threshold=0.002)
+    train = {"one": folder / "train/one"}
+    detect.run(section("detect", floor=0.001), folder / "detect/one", network="one", pack=folder / "pack", train=train)
+    return folder
+
+
+@pytest.fixture
+def model(root, tmp_path) -> Model:
+    (tmp_path / "belongings").mkdir()
+    weights = root / "train/one/best.pt"
+    return Model("mine", weights, tmp_path / "belongings", sha256=file_hash(weights))
+
+
+def applied(source: Path, model: Model, out: Path, no_film: bool = True):
+    line = made_with(LINE, model, {"detect.floor": 0.001, "visualize.height_px": 160})
+    return apply.run(str(source), model, out, line, no_film=no_film)
+
+
+def test_a_test_sequence_has_the_detections_that_evaluate_judged_to_the_last_digit(root, model, tmp_path):
+    shutil.copytree(root / "download/tested", tmp_path / "in/tested")
+    shutil.rmtree(tmp_path / "in/tested/1-annotation/labels")
+    done = applied(tmp_path / "in", model, tmp_path / "out", no_film=False)
+    ours = read_detections(tmp_path / "out/sequences/tested" / FILE)
+    theirs = [one for one in read_detections(root / "detect/one" / FILE) if one.split == TEST]
+    assert [one.frame for one in ours] == [one.frame for one in theirs] and sum(len(one.xy) for one in ours)
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(one.xy, other.xy) and np.array_equal(one.confidence, other.confidence)
+        assert np.array_equal(one.scores, other.scores)
+    table = pd.read_csv(tmp_path / "out/sequences/tested/detections.csv")
+    assert len(table) == sum((one.confidence >= 0.002).sum() for one in ours)
+    assert done.results["tested"]["frames"] == len(ours) and (tmp_path / "out/films/tested/plane.mp4").stat().st_size
+
+
+@pytest.mark.parametrize("cameras", [2, 6])
+def test_it_looks_through_other_numbers_of_cameras_aloud(model, tmp_path, cameras):
+    write_unit(tmp_path / "in", "other", cameras=cameras, frames=3, people=2, seed=1)
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert done.results["other"]["cameras"] == cameras
+    assert f"{cameras} cameras, the model was trained on up to 3" in " ".join(done.said)
+
+
+def test_a_sequence_without_calibration_is_named_and_the_others_go_on(model, tmp_path):
+    for name in ("good", "bad"):
+        write_unit(tmp_path / "in", name, cameras=3, frames=3, people=2, seed=1)
+    shutil.rmtree(tmp_path / "in/bad/0-calibration")
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert list(done.results) == ["good"] and "calib" in done.quarantined["bad"]
+
+
+def test_an_empty_folder_and_weights_of_another_network_are_refused(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(BadInput, match="holds nothing, and no known layout"):
+        applied(tmp_path / "in", model, tmp_path / "out")
+    (tmp_path / "foreign.pt").write_bytes(b"no network")
+    with pytest.raises(BadInput, match="not a checkpoint"):
+        applied(tmp_path / "in", Model("x", tmp_path / "foreign.pt", model.belongings), tmp_path / "out")
