@@ -13,5 +13,5 @@ RUN uv pip install --system --no-cache --no-deps --no-build-isolation --editable
 RUN git config --system --add safe.directory /yard && chown -R 1000:1000 /yard
 ENV HOME=/tmp LOGNAME=yard PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui TRAINYARD_HOST=0.0.0.0 PYTHONUNBUFFERED=1
 USER 1000:1000
-EXPOSE 4200 5000
+EXPOSE 4200 4300 5000
 CMD ["python", "-m", "flows", "serve"]

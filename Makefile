@@ -26,7 +26,7 @@ test-fast: $(READY) ## Run the tests that take no more than seconds, under 90 s 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks
 
-serve: $(READY) ## Serve the Prefect UI, the MLflow UI and the schedules, until Ctrl-C
+serve: $(READY) ## Serve the front page, the Prefect UI, the MLflow UI and the schedules, until Ctrl-C
 	$(BIN)/python -m flows serve
 
 setup: $(READY) ## Only install: .venv with the locked packages and the project

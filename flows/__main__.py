@@ -1,10 +1,12 @@
-"""Run a line, see what is out of date, view a recording, serve the UIs and the schedules."""
+"""Run a line, see what is out of date, view a recording, apply a model, serve the UIs and the schedules."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import importlib.util
+import json
+import logging
 import os
 import sys
 import time
@@ -31,11 +33,16 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="write a value into params.yaml"
     )
     run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step again, from scratch")
+    part = run.add_mutually_exclusive_group()
+    part.add_argument("--until", metavar="STEP", help="run this step and what it needs, and nothing after it")
+    part.add_argument("--only", metavar="STEP", help="run this step alone, on what lies there")
+    run.add_argument("--dry-run", action="store_true", help="say what would run, and why; run and write nothing")
     run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
     status = commands.add_parser(
         "status", help="which stages are up to date, and why the others are not", description=_status.__doc__
     )
     status.add_argument("line", nargs="?", help="all lines by default")
+    status.add_argument("--json", action="store_true", help="for scripts: the reasons of each stage, by line")
     check = commands.add_parser(
         "check",
         help="is all there that a run of a line needs: MLflow, remote, room, sources",
@@ -47,7 +54,32 @@ def parser() -> argparse.ArgumentParser:
     view.add_argument("recording", help="its name: a folder in data/<line>/download")
     view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html by default")
     view.add_argument("--no-open", action="store_true", help="write the page, do not open it")
-    commands.add_parser("serve", help="Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C")
+    apply = commands.add_parser(
+        "apply",
+        help="the champion of a line, or other weights, on new input without labels",
+        description=_apply.__doc__,
+    )
+    apply.add_argument("line", help="a line that can be applied")
+    apply.add_argument("input", nargs="+", help="a folder, file, archive or address, as the line's download reads")
+    apply.add_argument(
+        "--model", metavar="NAME", help="models:/<line>@champion by default, or models:/<line>/<version>"
+    )
+    apply.add_argument("--weights", metavar="FILE", help="these instead of a registered model")
+    apply.add_argument("--out", type=Path, metavar="FOLDER", help="data/<line>/apply by default; a folder an input")
+    apply.add_argument("--detector", metavar="FILE", help="of a line that looks by one: instead of the model's own")
+    apply.add_argument("--no-film", action="store_true", help="numbers alone, which take a fraction of the time")
+    apply.add_argument(
+        "--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="for this call alone; see params.yaml"
+    )
+    champion = commands.add_parser("champion", help="who is served; change it by hand", description=_champion.__doc__)
+    champion.add_argument("line", help=f"one of: {', '.join(params.lines())}")
+    by_hand = champion.add_mutually_exclusive_group()
+    by_hand.add_argument("--promote", metavar="VERSION", help="make this registered version champion")
+    by_hand.add_argument("--rollback", action="store_true", help="back to who was champion before")
+    champion.add_argument("--because", default="", metavar="TEXT", help="kept with the version")
+    commands.add_parser(
+        "serve", help="front page, Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C"
+    )
     return made
 
 
@@ -57,7 +89,11 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command != "serve":  # which ends its servers first
         ending.on_signals()
     try:
-        return {"run": _run, "status": _status, "check": _check, "view": _view, "serve": _serve}[chosen.command](chosen)
+        doors = {
+            "run": _run, "status": _status, "check": _check, "view": _view, "apply": _apply, "champion": _champion,
+            "serve": _serve,
+        }  # fmt: skip
+        return doors[chosen.command](chosen)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,9 +116,12 @@ def _run(chosen: argparse.Namespace) -> int:
         except lock.Held as error:
             print(f"error: {error}", file=sys.stderr)
             return HELD
-    stages.asked_for(chosen.line, [step.partition("@")[0] for step in chosen.force], stages.entries())
+    about = stages.chosen_entries(chosen.line, chosen.until, chosen.only)
+    stages.asked_for(chosen.line, [step.partition("@")[0] for step in chosen.force], about)
+    if chosen.dry_run:
+        return _would_run(chosen)
     began = time.monotonic()
-    check.refuse(chosen.line, chosen.set, chosen.force)
+    check.refuse(chosen.line, chosen.set, chosen.force, about)
     with environment.server():
         # Imported while the server starts: the import takes as long as the start.
         from prefect.exceptions import PrefectHTTPStatusError
@@ -93,7 +132,9 @@ def _run(chosen: argparse.Namespace) -> int:
 
         environment.wait()
         try:
-            state = run_line(chosen.line, chosen.set, chosen.force, chosen.wait, return_state=True)
+            state = run_line(
+                chosen.line, chosen.set, chosen.force, chosen.wait, chosen.until, chosen.only, return_state=True
+            )
         except PrefectHTTPStatusError as error:  # mostly because its database cannot be written
             said = (
                 f"error: Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why "
@@ -109,7 +150,8 @@ def _run(chosen: argparse.Namespace) -> int:
         print(f"error: {state.message}", file=sys.stderr)
         return HELD if state.name == "Held" else 1
     wall_s, inside_s = time.monotonic() - began, results.inside_steps_s(outcome.made)
-    print(f"\n{results.table(chosen.line)}")
+    if outcome.whole:
+        print(f"\n{results.table(chosen.line)}")
     if outcome.champion:
         print(f"Champion: {outcome.champion}.")
     print(
@@ -118,24 +160,38 @@ def _run(chosen: argparse.Namespace) -> int:
     )
     if said := owed.said():
         print(said[0].upper() + said[1:] + ".")
+    if not outcome.whole:
+        print(f"Next: a run without --until and --only brings the rest of {chosen.line} up to date.")
+        return 0
     print(f"Next: open {results.report(chosen.line) / 'report.html'}; `make serve` for the Prefect and MLflow pages.")
+    return 0
+
+
+def _would_run(chosen: argparse.Namespace) -> int:
+    """What a run would do, by what is known before it."""
+    from flows import status
+
+    changes = params.set_values(chosen.set, write=False) if chosen.set else {}
+    plan = status.plan(chosen.line, changes, chosen.force, chosen.until, chosen.only)
+    for name, reasons in plan.items():
+        print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
+    print(f"{sum(map(bool, plan.values()))} of {len(plan)} stages would run, or come back from DVC's run cache.")
     return 0
 
 
 def _status(chosen: argparse.Namespace) -> int:
     """List the stages: each one is up to date, has changed (param, code, dependency or output), or has never run."""
-    from flows.graph import Graph
+    from flows import status
     from tasks.yard.tracking import owed
 
     params.load()
     if chosen.line is not None:
         params.refuse_unknown_line(chosen.line)
-    shown: set[str] = set()
-    for line in [chosen.line] if chosen.line else params.lines():
-        graph = Graph(line)
-        for name in [name for name in graph.stages if name not in shown]:
-            shown.add(name)
-            print(f"{name:48} {'; '.join(graph.why(name)) or 'up to date'}")
+    if chosen.json:
+        print(json.dumps({**status.told(chosen.line), "owed": owed.said() or None}, indent=1))
+        return 0
+    for _, name, reasons in status.stages([chosen.line] if chosen.line else params.lines()):
+        print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
     if said := owed.said():
         print(said)
     deployments.described()  # says which of them cannot run
@@ -167,6 +223,34 @@ def _view(chosen: argparse.Namespace) -> int:
     display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if display and not chosen.no_open:
         webbrowser.open(out.resolve().as_uri())
+    return 0
+
+
+def _apply(chosen: argparse.Namespace) -> int:
+    """Apply a model to new input. Each input has a folder of results below --out, with apply.json: what was found, what
+    was left out and why, and which model it was. Exit status 1: parts were left out; 2: nothing could be used."""
+    from flows import apply
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    options = {"detector": chosen.detector, "no_film": chosen.no_film}
+    return apply.main(chosen.line, chosen.input, chosen.model, chosen.weights, chosen.out, chosen.set, options)
+
+
+def _champion(chosen: argparse.Namespace) -> int:
+    """List the registered versions of a line, the newest first, with their scores and why each was champion. The next
+    models challenge whoever was promoted; what was taken back challenges nobody any more."""
+    from tasks.yard.tracking import by_hand
+
+    params.refuse_unknown_line(chosen.line)
+    if chosen.promote or chosen.rollback:
+        with lock.checkout(environment.STATE, wait=True):  # a run may be about to crown somebody
+            told = (
+                by_hand.promote(chosen.line, chosen.promote, chosen.because)
+                if chosen.promote
+                else by_hand.roll_back(chosen.line, chosen.because)
+            )
+        print(told)
+    print("\n".join(by_hand.table(chosen.line)) or f"{chosen.line} has no registered version yet")
     return 0
 
 

@@ -48,8 +48,11 @@ class Finding:
         return f"{'warning' if self.bearable else 'error'}: {self.fault}"
 
 
-def findings(line: str, assignments: Sequence[str] = (), force: Sequence[str] = ()) -> Iterator[Finding]:
-    """What a run of the line would meet, with what `--set` would write and the steps that `--force` names."""
+def findings(
+    line: str, assignments: Sequence[str] = (), force: Sequence[str] = (), only: Sequence[str] | None = None
+) -> Iterator[Finding]:
+    """What a run of the line would meet, with what `--set` would write and the steps that `--force` names; `only`: the
+    stages that it is about, all by default."""
     try:
         now, values = params_file.load(), _values(assignments)
         config = Config(".dvc")
@@ -59,6 +62,8 @@ def findings(line: str, assignments: Sequence[str] = (), force: Sequence[str] = 
     yield Finding("params.yaml")
     yield from room(_folders(config))
     outside = _outside(line, values)
+    if only is not None:
+        outside = {what: (name, uri) for what, (name, uri) in outside.items() if name in only}
     questions: dict[str, Callable[[], str | None]] = {f"MLflow, {store.shown()}": store.fault}
     if api := os.environ.get("PREFECT_API_URL"):
         questions[f"Prefect, PREFECT_API_URL={source_uri.redacted(api)}"] = partial(prefect_fault, api)
@@ -214,12 +219,12 @@ def _can_wait(line: str, name: str, now: params_file.Params, values: params_file
 _asked_for: set[str] = set()
 
 
-def refuse(line: str, assignments: Sequence[str], force: Sequence[str]) -> None:
+def refuse(line: str, assignments: Sequence[str], force: Sequence[str], only: Sequence[str] | None = None) -> None:
     """Raises `BadInput` with every fault that a run of the line cannot bear. Asks once a process: the command does so
     before it starts a server, and the flow again, which a schedule begins."""
     if line in _asked_for:
         return
     _asked_for.add(line)
-    faults = [found.fault for found in findings(line, assignments, force) if found.fault and not found.bearable]
+    faults = [found.fault for found in findings(line, assignments, force, only) if found.fault and not found.bearable]
     if faults:
         raise BadInput("\nerror: ".join(faults))

@@ -33,6 +33,8 @@ class Parameters(BaseModel):
     assignments: list[str] = []
     force: list[str] = []
     wait: bool = False
+    until: str | None = None
+    only: str | None = None
 
 
 class Deployment(BaseModel):

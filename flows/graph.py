@@ -51,17 +51,28 @@ from tasks.yard.step import BadInput, plain
 log = logging.getLogger(__name__)
 
 
+class Apart(Repo):
+    """DVC's locks lie in this folder then. What is written meanwhile may look changed: look again later."""
+
+    @property
+    def tmp_dir(self) -> str:
+        folder = Path(self.root_dir, STATE, "apart")
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+
 @dataclass
 class Graph:
     """The stages of one line in dvc.yaml, `code` before them, in an order in which they can run."""
 
     line: str
     root: Path = field(default_factory=Path)
+    apart: bool = False  # for looking only: with locks of its own, so that no run and no `dvc repro` waits for it
 
     def __post_init__(self) -> None:
         for name in ("dvc", "dvc_data", "dvc_objects"):  # they log a traceback for each object that fails
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.repo = Repo(str(self.root))
+        self.repo = (Apart if self.apart else Repo)(str(self.root))
         self._lock = threading.RLock()
         self._mend_claims()
         try:

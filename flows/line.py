@@ -1,6 +1,6 @@
 """One line as a Prefect flow: the stages of dvc.yaml as task runs, in parallel where the graph allows it.
 
-    python -m flows run <line> [--set line.step.key=value] [--force STEP] [--wait]
+    python -m flows run <line> [--set line.step.key=value] [--force STEP] [--until STEP] [--wait]
 
 The flow adds what a build system cannot do: pull and push if a DVC remote is configured, one MLflow parent run, a
 result artifact, and a notification when the run fails.
@@ -36,7 +36,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import check, environment, lock, notify, parameters, results, worker
+from flows import check, environment, lock, naming, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from flows.tracker import Tracker, judged, unjudged
@@ -75,25 +75,31 @@ class LineRun:
     """What the stages of one flow run share: the graph, the device budget and, if any stage has to run, the MLflow
     parent run."""
 
-    def __init__(self, graph: Graph, forced: set[str]) -> None:
+    def __init__(self, graph: Graph, forced: set[str], names: list[str]) -> None:
         self.graph = graph
         self.forced = forced
+        self.names = names  # of the stages that it is about
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self.tracker = Tracker()
         self._device = threading.Semaphore(device_budget())
         self._parent: Future[str | None] | None = None
-        heavy = [name for name in graph.stages if not stages.stage(name).needs_no_process]
+        heavy = [name for name in names if not stages.stage(name).needs_no_process]
         if forced or any(self.to_do(name) for name in heavy):
             write_text(unjudged(graph.line), "")
-            worker.warm_up(any(stages.stage(name).uses_device for name in graph.stages))
+            worker.warm_up(any(stages.stage(name).uses_device for name in names))
             # It imports for seconds; the first stages need not wait for it.
             self._parent = ThreadPoolExecutor(1).submit(
                 self.tracker, start_flow_run, graph.line, flow_run.name, self.tags
             )
         else:
             settle_earlier()
+
+    @property
+    def whole(self) -> bool:
+        """Does it bring the whole line up to date? Else the report, and who leads, are those of an earlier run."""
+        return len(self.names) == len(self.graph.stages)
 
     @property
     def parent(self) -> str | None:
@@ -149,6 +155,7 @@ class Outcome:
     states: dict[str, str]
     made: dict[str, worker.Made]
     champion: str | None = None  # the outcome of the comparison, with its reason
+    whole: bool = True  # False: `until` or `only` left stages out
 
 
 _current: ContextVar[LineRun] = ContextVar("the flow run that a stage's task belongs to")
@@ -228,14 +235,19 @@ def standing() -> Iterator[None]:
 
 @flow(
     name="line",
-    flow_run_name="{line}",
+    flow_run_name=naming.run_name,
     task_runner=ThreadPoolTaskRunner(),  # unbounded: a stage that waits for others holds a thread
     on_failure=[notify.tell_someone],
     on_crashed=[notify.tell_someone],
     persist_result=False,
 )
 def run_line(
-    line: str = "brake_coast", assignments: list[str] | None = None, force: list[str] | None = None, wait: bool = False
+    line: str = "brake_coast",
+    assignments: list[str] | None = None,
+    force: list[str] | None = None,
+    wait: bool = False,
+    until: str | None = None,
+    only: str | None = None,
 ) -> Outcome:
     """Bring a line up to date.
 
@@ -244,6 +256,8 @@ def run_line(
         assignments: `line.step.key=value`, written into params.yaml after validation.
         force: steps to run even if nothing has changed, from scratch.
         wait: wait for another run that holds this checkout, instead of failing.
+        until: run this step and what it needs, and nothing that comes after it.
+        only: run this step alone, on what lies there.
 
     Returns:
         The outcome of each stage. If a stage fails the run fails, with the reason.
@@ -254,13 +268,15 @@ def run_line(
             params_file.set_values(assignments, write=False)
         params_file.refuse_unknown_line(line)  # a deployment's line may be misspelt: no stage would run, every night
         with lock.checkout(STATE, wait=wait):
-            check.refuse(line, assignments or [], force or [])
+            about = stages.chosen_entries(line, until, only)
+            check.refuse(line, assignments or [], force or [], about)
             changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
             with standing():
                 graph.pull()  # before it is asked what has to be made
-                ended = _run(LineRun(graph, stages.asked_for(line, force or [], graph.stages)))
+                names = stages.chosen(line, graph.stages, until, only)
+                ended = _run(LineRun(graph, stages.asked_for(line, force or [], names), names))
         if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
             kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
             return Failed(message=f"{ended.message}\nparams.yaml keeps what --set wrote ({kept})")
@@ -294,9 +310,11 @@ def _ended(run: LineRun) -> Outcome | State:
         raise
     failed = {name: state for name, state in states.items() if not state.is_completed()}
     if run.parent:
-        pages = [] if failed else results.pages(line)  # after a failure they would be those of an earlier run
+        told = run.whole and not failed  # else the report would be that of an earlier run
+        pages = results.pages(line) if told else []
         status = "FAILED" if failed else "FINISHED"
-        run.tracker(end_flow_run, run.parent, status, results.metrics(run.made), pages)
+        numbers = {**(results.headline(line) if told else {}), **results.metrics(run.made)}
+        run.tracker(end_flow_run, run.parent, status, numbers, pages)
     if failed:
         own = {name: state for name, state in failed.items() if state.name not in ("NotReady", IN_VAIN)}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
@@ -305,6 +323,9 @@ def _ended(run: LineRun) -> Outcome | State:
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
         return Failed(message="\n".join(lines))
+    if not run.whole:  # nobody is judged by half a run: evaluate may speak of other networks than train has made
+        run.graph.push()
+        return Outcome({name: state.name for name, state in states.items()}, run.made, whole=False)
     verdict = run.tracker(judged, line) if unjudged(line).exists() else None
     key = f"{line.replace('_', '-')}-result"
     served = results.mlflow_server()  # a link has ids of MLflow, which takes seconds to import
@@ -332,9 +353,12 @@ def _stop(run: LineRun, error: BaseException) -> None:
 
 def _run_stages(run: LineRun) -> dict[str, State]:
     _current.set(run)
+    for name in sorted({before for one in run.names for before in run.graph.before(one)} - set(run.names)):
+        if reasons := run.graph.why(name):
+            get_run_logger().warning("%s is read as it lies there: %s", name, "; ".join(reasons))
     server = environment.Watch()
     futures = run.futures
-    for name in run.graph.stages:
+    for name in run.names:
         network = stages.stage(name).entry.get("meta", {}).get("network", False)
         stage_task = run_stage.with_options(
             name=name,
@@ -342,7 +366,9 @@ def _run_stages(run: LineRun) -> dict[str, State]:
             retry_condition_fn=may_be_better_next_time,
             retries=len(RETRY_DELAYS_S) if network else 0,
         )
-        futures[name] = stage_task.submit(name, wait_for=[futures[before] for before in run.graph.before(name)])
+        futures[name] = stage_task.submit(
+            name, wait_for=[futures[before] for before in run.graph.before(name) if before in futures]
+        )
     open_ones = {future.wrapped_future for future in futures.values()}
     while open_ones:
         _, open_ones = wait(open_ones, timeout=1)

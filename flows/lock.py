@@ -38,6 +38,20 @@ def _held(state: Path) -> Held:
     return Held(f"another run holds this checkout ({_holder(state)}); wait for it, or run again with --wait")
 
 
+def holder(state: Path) -> dict | None:
+    """Who holds the checkout now: pid, user, since, command; None if nobody does. The lock is touched only where a
+    holder has written itself down: whoever looks must not be in the way of a run that begins."""
+    path = state / "run.json"
+    try:
+        who = read_json(path)
+        refuse_if_held(state)
+    except (FileNotFoundError, ValueError):
+        return None
+    except Held:
+        return who
+    return None  # it was killed
+
+
 def _holder(state: Path) -> str:
     path = state / "run.json"
     who = read_json(path) if path.exists() else {}

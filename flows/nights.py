@@ -28,8 +28,12 @@ BUSY_S = (1, 3, 9)  # between two tries
 LONGEST_RUN = timedelta(days=1)  # what runs longer keeps the other nights from their turn, and is told of
 
 
-def watch(processes: Mapping[str, Popen], logs: list[Path], api_url: str) -> str:
-    """Returns the name of the process that ended first."""
+def watch(
+    processes: Mapping[str, Popen], logs: list[Path], api_url: str, spared: Mapping[str, Popen] | None = None
+) -> str:
+    """Returns the name of the process that ended first. `spared`: those without which the nights go on; it is said that
+    they ended."""
+    left = dict(spared or {})
     seen: set[str] = set()
     read = {path: path.stat().st_size if path.exists() else 0 for path in logs}
     began, told, asked = datetime.now(UTC), set(), time.monotonic()
@@ -47,6 +51,10 @@ def watch(processes: Mapping[str, Popen], logs: list[Path], api_url: str) -> str
                     notify.send("Trainyard: a night did not happen", text)
         if ended := next((name for name, process in processes.items() if process.poll() is not None), None):
             return ended
+        for name in [name for name, process in left.items() if process.poll() is not None]:
+            del left[name]
+            text = f"error: the {name} ended, the nights go on; `make serve` anew brings it back"
+            print(text, file=sys.stderr, flush=True)
         time.sleep(LOOK_EVERY_S)
 
 

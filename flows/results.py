@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.environment import SERVED
 from flows.worker import Made
-from tasks.yard.files import read_json
+from tasks.yard.files import read_if_there, read_json
 from tasks.yard.tracking import store
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
@@ -30,6 +30,12 @@ def metrics(made: Mapping[str, Made]) -> dict[str, Any]:
     return {
         f"{name.partition('-')[2] or name}/{key}": value for name, m in made.items() for key, value in m.metrics.items()
     }
+
+
+def headline(line: str) -> dict[str, float]:
+    """The numbers that people compare, as they stand after the run, as `headline/<number>`: in its MLflow run even if
+    the report was up to date, so that each run of a line has them."""
+    return {f"headline/{key}": value for key, value in read_if_there(report(line) / "headline.json").items()}
 
 
 def inside_steps_s(made: Mapping[str, Made]) -> float:

@@ -1,7 +1,10 @@
-"""`make serve`: the Prefect server with its UI, the MLflow UI, and a process that runs the deployments of prefect.yaml.
+"""`make serve`: the front page, the Prefect server with its UI, the MLflow UI, and a process that runs the deployments
+of prefect.yaml.
 
-Ports: TRAINYARD_PREFECT_PORT (4200), TRAINYARD_MLFLOW_PORT (5000), TRAINYARD_RUNNER_PORT (8080). TRAINYARD_HOST
-(127.0.0.1) is the address that Prefect and MLflow listen on; the runner's is this machine's alone.
+Ports: TRAINYARD_FRONT_PORT (4300), TRAINYARD_PREFECT_PORT (4200), TRAINYARD_MLFLOW_PORT (5000), TRAINYARD_RUNNER_PORT
+(8080). TRAINYARD_HOST (127.0.0.1) is the address that the pages listen on; the runner's is this machine's alone.
+
+The front page is the one that the others do without: if it cannot start, or ends, that is said and the nights go on.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from flows import deployments, environment, nights, notify, pages
 from flows.environment import SERVED, STATE
 from tasks.yard.files import write_json
+from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
 
@@ -46,11 +50,15 @@ def main() -> int:
             environment.wait_until_answers(runner, f"http://127.0.0.1:{runner_port}/health")
             write_json(SERVED, {"api_url": api_url, "mlflow_url": f"http://{here}:{mlflow_port}"})
             stack.callback(lambda: SERVED.unlink(missing_ok=True))
+            if front := start_front(host, port("FRONT", 4300), prefect_port, mlflow_port):
+                stack.enter_context(running(front))
+                print(f"Yard      http://{host}:{port('FRONT', 4300)}")
             print(f"Prefect   http://{host}:{prefect_port}", f"MLflow    http://{host}:{mlflow_port}", sep="\n")
             print(f"Schedules http://127.0.0.1:{runner_port}/health   ({', '.join(names)})")
-            print("Ctrl-C stops all three.", flush=True)
-            logs = [STATE / f"{name}.log" for name in ("server", "mlflow", "runner")]
-            ended = nights.watch({"server": server, "mlflow": mlflow, "runner": runner}, logs, api_url)
+            print("Ctrl-C stops all of it.", flush=True)
+            logs = [STATE / f"{name}.log" for name in ("server", "mlflow", "runner", "front")]
+            needed = {"server": server, "mlflow": mlflow, "runner": runner}
+            ended = nights.watch(needed, logs, api_url, {"front page": front} if front else {})
             text = f"the {ended} ended, and no schedule runs now; see {STATE / f'{ended}.log'}, then `make serve` again"
             print(f"error: {text}", file=sys.stderr)
             notify.send("Trainyard: the schedules stopped", text)
@@ -91,6 +99,20 @@ def start_mlflow(host: str, number: int) -> subprocess.Popen:
         settings = {**os.environ, **pages.mlflow_settings(host, number), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         command += ["--workers", "1"]
         return subprocess.Popen(command, stdout=log, stderr=log, env=settings, start_new_session=True)
+
+
+def start_front(host: str, number: int, prefect_port: int, mlflow_port: int) -> subprocess.Popen | None:
+    """Not waited for. It ends with this process, even a killed one, because its stdin closes."""
+    try:
+        environment.check_port_is_free(host, number)
+        with (STATE / "front.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows.front.server", host, *map(str, (number, prefect_port, mlflow_port))],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+    except (BadInput, OSError) as error:
+        print(f"error: no front page: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def start_runner(number: int) -> subprocess.Popen:

@@ -88,12 +88,12 @@ def test_every_stage_of_a_line_is_a_file_at_its_top_and_depends_on_its_code():
 
 def test_every_other_file_in_the_rooms_belongs_to_a_stage():
     """Templates and network descriptions are code too. The viewer's, view.*, is of no stage: nothing depends on its
-    page."""
+    page. Nor does anything on the foot of pages, origin.*, which whoever runs a stage puts in."""
     others = {
         str(p.relative_to(ROOT))
         for room in ("tasks", "models")
         for p in (ROOT / room).rglob("*.*")
-        if p.is_file() and p.suffix not in (".py", ".pyc") and not p.name.startswith("view.")
+        if p.is_file() and p.suffix not in (".py", ".pyc") and not p.name.startswith(("view.", "origin."))
     }
     listed = {dep for stage in STAGES.values() for dep in stage["deps"]}
     assert others <= listed
@@ -168,7 +168,7 @@ def test_every_line_shows_its_headline_and_nothing_else_as_metrics():
 def test_the_box_publishes_its_pages_to_this_machine_alone_and_leaves_secrets_out():
     """Neither Prefect nor MLflow asks for a password, and the runner's port can be told to stop the nights."""
     yard = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["yard"]
-    assert yard["ports"] == ["127.0.0.1:4200:4200", "127.0.0.1:5000:5000"]
+    assert yard["ports"] == ["127.0.0.1:4300:4300", "127.0.0.1:4200:4200", "127.0.0.1:5000:5000"]
     assert "USER 1000" in (ROOT / "Dockerfile").read_text()
     ignored = ((ROOT / name).read_text().splitlines() for name in (".dockerignore", ".gitignore"))
     assert all({".env", "/.env"} & set(lines) for lines in ignored)

@@ -259,7 +259,7 @@ def run(
         "sheets": drawings(download, ("people", "boxes"), photos=True),
     }  # fmt: skip
     numbers = headline(details, about, detector)
-    compared = ("rank1", "map", "map_reranked", "detector_test_map50", "search_map_detector")
+    compared = ("map", "rank1", "map_reranked", "detector_test_map50", "search_map_detector")
     write_headline(out, {key: numbers.get(key) for key in compared})
     write_json(out / "summary.json", {"leader": details["leader"], "remarks": page["remarks"], **numbers})
     write_text(out / "table.md", table(details, runs, detector, about, cameras))

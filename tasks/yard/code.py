@@ -22,7 +22,7 @@ from tasks.yard.files import write_text
 from tasks.yard.step import BadInput, Context
 
 ROOMS = ("tasks", "models")
-NO_STAGES = ("__init__", "__main__", "params", "champion", "view")  # files at a line's top that are no stage
+NO_STAGES = ("__init__", "__main__", "params", "champion", "view", "apply")  # files at a line's top that are no stage
 REST = "(top)"  # what a module does besides defining functions and classes
 
 

@@ -18,9 +18,11 @@ from typing import Any
 from tasks.yard import code
 from tasks.yard import params as params_file
 from tasks.yard.files import digest, file_hash, sweep
+from tasks.yard.reporting.stamp import LICENCE, stamp
 from tasks.yard.sources import watch
 from tasks.yard.stage import Stage, entries, matrix_items, stage
 from tasks.yard.step import BadInput, Context, suggestion
+from tasks.yard.tracking import origin
 from tasks.yard.tracking.runs import ranked_first, stage_run
 
 BORROWED = "_params"
@@ -69,12 +71,20 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
     this.out.mkdir(parents=True, exist_ok=True)
     ctx = replace(ctx, code=_code_hash(this))
+
+    def made() -> dict[str, Any]:
+        metrics = module.run(section, this.out, ctx, **inputs)
+        if ranked_first() and LICENCE in this.code_files():
+            shown = getattr(params, this.line).model_dump(mode="json")
+            stamp(this.out, lambda: origin.of(this, tags or {}), shown)
+        return metrics
+
     with watch.remembered(this):
         if not (this.tracked and ranked_first()):
-            metrics = module.run(section, this.out, ctx, **inputs)
+            metrics = made()
         else:
             with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
-                metrics = module.run(section, this.out, ctx, **inputs)
+                metrics = made()
                 log(metrics)
     sweep(this.out)
     return metrics

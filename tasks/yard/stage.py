@@ -88,7 +88,7 @@ def stage(name: str) -> Stage:
     return Stage(name, line, step, item or None, known[base])
 
 
-def asked_for(line: str, steps: Iterable[str], names: Iterable[str]) -> set[str]:
+def asked_for(line: str, steps: Iterable[str], names: Iterable[str], option: str = "--force") -> set[str]:
     """Of these stages of a line those that `label`, `brake_coast-label` or `train@simple_concat_lstm` stand for."""
     prefix, known = f"{line}-", list(names)
     asked: set[str] = set()
@@ -99,9 +99,45 @@ def asked_for(line: str, steps: Iterable[str], names: Iterable[str]) -> set[str]
             there = dict.fromkeys(
                 name.removeprefix(prefix).partition("@")[0] for name in known if name.startswith(prefix)
             )
-            raise BadInput(f"--force {step}: {line} has no such step; its steps: {', '.join(there)}")
+            raise BadInput(f"{option} {step}: {line} has no such step; its steps: {', '.join(there)}")
         asked |= found
     return asked
+
+
+def steps_before(line: str, step: str) -> set[str]:
+    """The steps of the line whose outs this step reads, directly or not."""
+    found: set[str] = set()
+    todo = [step]
+    while todo:
+        base = f"{line}-{todo.pop()}"
+        for dep in Stage(base, line, "", None, entries()[base]).data_deps():
+            parts = Path(dep).parts
+            if len(parts) > 2 and parts[1] == line and f"{line}-{parts[2]}" in entries() and parts[2] not in found:
+                found.add(parts[2])
+                todo.append(parts[2])
+    return found
+
+
+def chosen(line: str, names: Iterable[str], until: str | None, only: str | None) -> list[str]:
+    """Of the stages of a line, in their order, those that `--until` or `--only` a step wants; all without either."""
+    known = list(names)
+    if until and only:
+        raise BadInput("--until and --only: one of them; --only runs that step alone, --until what it needs too")
+    if not until and not only:
+        return known
+    step, option = (until, "--until") if until else (only, "--only")
+    wanted = asked_for(line, [step or ""], known, option)
+    if until:
+        bases = {base.removeprefix(f"{line}-").partition("@")[0] for base in wanted}
+        before = {before for base in bases for before in steps_before(line, base)}
+        wanted |= {name for name in known if name.removeprefix(f"{line}-").partition("@")[0] in before}
+    return [name for name in known if name in wanted or name == CODE]
+
+
+def chosen_entries(line: str, until: str | None, only: str | None) -> list[str]:
+    """As `chosen`, a matrix as one: of dvc.yaml alone, before DVC has to be asked."""
+    bare = [step and step.partition("@")[0] for step in (until, only)]
+    return chosen(line, [name for name in entries() if name == CODE or name.startswith(f"{line}-")], *bare)
 
 
 def matrix_items(base: str, params: Any) -> list[str] | None:

@@ -21,6 +21,7 @@ class Served:
     api: str
     mlflow: str
     runner_port: int
+    front: str
     said: list[str] = field(default_factory=list)  # on stderr; there when the block is over
 
     def ask(self, path: str, body: dict | None = None) -> dict | list:
@@ -34,14 +35,14 @@ class Served:
 @contextmanager
 def serving(yard, **environment: str) -> Iterator[Served]:
     """Ends it as Ctrl-C does."""
-    ports = {name: free_port() for name in ("PREFECT", "MLFLOW", "RUNNER")}
+    ports = {name: free_port() for name in ("FRONT", "PREFECT", "MLFLOW", "RUNNER")}
     environment |= {f"TRAINYARD_{name}_PORT": str(port) for name, port in ports.items()}
     serve = yard.start("python", "-m", "flows", "serve", **environment)
     try:
         addresses = [serve.stdout.readline() for _ in ports]
         assert all(f":{port}" in line for port, line in zip(ports.values(), addresses, strict=True)), addresses
         api, mlflow = f"http://127.0.0.1:{ports['PREFECT']}/api", f"http://127.0.0.1:{ports['MLFLOW']}"
-        served = Served(serve, api, mlflow, ports["RUNNER"])
+        served = Served(serve, api, mlflow, ports["RUNNER"], f"http://127.0.0.1:{ports['FRONT']}")
         yield served
     finally:
         serve.send_signal(signal.SIGINT)

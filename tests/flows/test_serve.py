@@ -105,7 +105,10 @@ def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(
         assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]
         assert "hunter2" not in json.dumps(served.ask("flow_runs/filter", {}))
         first = served.process.stderr.readline()  # on its own terminal
-        assert first.startswith("error in .trainyard/runner.log") and "toy failed: --set" in first, first
+        assert first.startswith("error in .trainyard/runner.log") and re.search(
+            r"toy [\d-]+ #\d+ failed: --set", first
+        ), first
+        assert b"toy" in asked(served.front)[2]
         family = psutil.Process(served.process.pid).children(recursive=True)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive

@@ -22,6 +22,7 @@ from tasks.yard.step import BadInput
 CLOCK, DERIVED = "local", ()
 TELEMETRY = "telemetry.csv"
 INPUTS = {"SPEED": "speed_kmh", "RPM": "rpm", "ACCELERATOR_POS_D": "pedal_pct", "ENGINE_LOAD": "load_pct"}
+NO_BRAKE = "no column BRAKE_SIGNAL: when the brake was pressed is not known"
 STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[_ T](\d{2})[-:]?(\d{2})[-:]?(\d{2})")
 
 
@@ -91,17 +92,25 @@ def _image_times(path: Path, rows: recording.Rows) -> tuple[dict[Path, float], i
 
 
 def read(path: Path) -> Reading:
-    """telemetry.csv with its further columns; where it has no GEAR that follows from the other columns."""
+    """telemetry.csv with its further columns; where it has no GEAR that follows from the others, and where it has no
+    BRAKE_SIGNAL that is blank."""
     rows = _dated(recording.read_rows(telemetry_file(path)), path)
     good = np.isfinite(rows.t_ms)
-    hz = resample.rate_hz(rows.t_ms) if good.any() and set(recording.COLUMNS) - {"GEAR"} <= set(rows.table) else None
+    hz = (
+        resample.rate_hz(rows.t_ms)
+        if good.any() and set(recording.COLUMNS) - {"GEAR", "BRAKE_SIGNAL"} <= set(rows.table)
+        else None
+    )
     table = rows.canonical()
+    unlabelled = [NO_BRAKE] if "BRAKE_SIGNAL" not in table and set(INPUTS) <= set(table) else []
+    if unlabelled:
+        table["BRAKE_SIGNAL"] = ""
     if hz is None:
         if "GEAR" not in rows.table and set(INPUTS) <= set(rows.table):
             gear = drivetrain.gear(*(rows.values[name] for name in INPUTS.values()))
             table["GEAR"] = np.where(np.isnan(gear), "", np.nan_to_num(gear).astype(int).astype(str))
         if not good.any() or table["Time"].equals(rows.table["Time"]):
-            return Reading(table, recording.images(path), rows.notes)
+            return Reading(table, recording.images(path), rows.notes + unlabelled)
         at, times, said = np.round(rows.t_ms[good]).astype(np.int64), table["Time"][good].tolist(), []
     else:
         order = np.flatnonzero(good)[np.argsort(rows.t_ms[good], kind="stable")]
@@ -121,4 +130,4 @@ def read(path: Path) -> Reading:
         said.append(f"{unclear} of {total} images have a stamp that comes twice: left out, for their row is not known")
     if total - unclear > len(images):
         said.append(f"{total - unclear - len(images)} of {total} images are the nearest to no row: left out")
-    return Reading(table, images, rows.notes + said, hz)
+    return Reading(table, images, rows.notes + unlabelled + said, hz)

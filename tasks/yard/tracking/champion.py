@@ -16,15 +16,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from tasks.yard import params
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import challenges, registry
+from tasks.yard.tracking import challenges, fetched, registry
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Comparison:
     champion: float
     error: float | None  # the standard error of the lead; None: too few groups to tell
     groups: Sequence[str]
+    spans: Sequence[tuple[float, float] | None] = (None, None)  # 95 % intervals of the two; None: cannot be told
 
     @property
     def lead(self) -> float:
@@ -101,13 +107,31 @@ class Comparison:
 
 def compared(score: Callable[[Path], Score], challenger: Path, champion: Path, on: str) -> Comparison:
     """Two checkpoints, scored the same way on the same draws; `on`: of how much of what."""
-    ours, theirs = score(challenger), score(champion)
+    ours = score(challenger)
+    theirs = ours if champion == challenger else score(champion)
     assert ours.metric == theirs.metric, f"{ours.metric} and {theirs.metric} cannot be compared"
     differences = ours.replicates - theirs.replicates
     usable = differences[np.isfinite(differences)]
     tellable = len(ours.groups) > 1 and len(usable) * 2 >= len(differences)
     error = float(usable.std()) if tellable else None
-    return Comparison(f"{ours.metric} on {on}:", ours.value, theirs.value, error, ours.groups)
+    spans = [_span(one.replicates) if tellable else None for one in (ours, theirs)]
+    return Comparison(f"{ours.metric} on {on}:", ours.value, theirs.value, error, ours.groups, spans)
+
+
+def _span(replicates: np.ndarray) -> tuple[float, float] | None:
+    usable = replicates[np.isfinite(replicates)]
+    return (float(np.quantile(usable, 0.025)), float(np.quantile(usable, 0.975))) if len(usable) else None
+
+
+def equip(line: str, versions: Sequence[str], item: str, data: Path) -> None:
+    """Keep with the line's newest model what it needs to be applied elsewhere (tasks/yard/applying.py)."""
+    if importlib.util.find_spec(f"tasks.{line}.apply") is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        module = importlib.import_module(f"tasks.{line}.apply")
+        module.belongings(data, item, getattr(params.load(), line), Path(folder))
+        for version in versions:
+            fetched.keep(line, version, Path(folder))
 
 
 def settle(line: str) -> str | None:
@@ -124,15 +148,20 @@ def settle(line: str) -> str | None:
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
     version, champion = versions[0], registry.champion(line)
+    equip(line, versions, item, data)
     if champion is None:
         if leader.unfit:
             return f"none yet: {item} (version {version}) is not served: {leader.unfit}"
         registry.crown(line, version, "the first of its line that beats its baselines")
+        _say_alone(line, version, module, leader, folder / "best.pt", data)
         return f"{item} (version {version}) is champion: the first of its line that beats its baselines"
     reigning, checkpoint = champion
     if reigning in versions:  # the same weights may have been registered twice
         return f"{item} (version {reigning}) stays champion"
     stays = f"version {reigning} stays champion"
+    taken_back = {number: why for number, of in registry.tags(line).items() if (why := of.get(registry.WITHDRAWN))}
+    if why := next((taken_back[number] for number in versions if number in taken_back), None):
+        return f"{stays}: {item} (version {version}) was taken back by hand: {why}"
     if leader.unfit:
         return f"{stays}: {item} (version {version}) is no challenger: {leader.unfit}"
     try:
@@ -140,6 +169,11 @@ def settle(line: str) -> str | None:
         comparison = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
     except BadInput as error:
         return f"{stays}: it cannot be compared with {item} (version {version}): {error}"
+    metric = comparison.metric.removesuffix(":")
+    for of, value, span in zip(
+        (version, reigning), (comparison.challenger, comparison.champion), comparison.spans, strict=True
+    ):
+        registry.score(line, of, metric, value, span)
     test = challenges.sketch(comparison.groups)
     number = challenges.number_of(test, version, registry.tags(line))
     told = comparison.told(number)
@@ -150,3 +184,16 @@ def settle(line: str) -> str | None:
         return f"{stays} against {item} (version {version}): {told}"
     registry.crown(line, version, told)
     return f"{item} (version {version}) is the new champion, after version {reigning}: {told}"
+
+
+def _say_alone(line: str, version: str, module: ModuleType, leader: Leader, checkpoint: Path, data: Path) -> None:
+    """Note the score of a champion that nobody has been compared with."""
+    metric, value, span = leader.metric, leader.scores["test"][leader.item], None
+    try:
+        values = params.load()
+        alone = module.compare(checkpoint, checkpoint, data, getattr(values, line), values.yard.reporting)
+        metric, value, span = alone.metric.removesuffix(":"), alone.challenger, alone.spans[0]
+    except BadInput as error:  # the number that evaluate told stands without its interval
+        log.debug("%s has no interval: %s", leader.item, error)
+    if value is not None:
+        registry.score(line, version, metric, value, span)

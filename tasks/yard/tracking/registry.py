@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tasks.yard.stage import Stage
@@ -12,6 +14,8 @@ from tasks.yard.tracking.described import Model
 from tasks.yard.tracking.lineage import dvc_hash
 
 CHAMPION = "champion"
+BECAUSE, SINCE = "champion.because", "champion.since"  # tags of a version that is champion, or was
+WITHDRAWN = "champion.withdrawn"  # taken back by hand, and why: it challenges nobody any more
 NONE_YET = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; a model that has no such alias
 
 
@@ -42,20 +46,26 @@ def versions_of(line: str, stage: str, out: Path) -> list[str]:
     return versions
 
 
-def champion(line: str) -> tuple[str, Path] | None:
-    """Version and checkpoint of the registered model that has the alias `champion`, None if none has."""
-    import mlflow
+def champion_version(line: str) -> str | None:
+    """The version that has the alias `champion`, None if none has."""
     from mlflow.exceptions import MlflowException
 
-    client = store.client()
     try:
-        version = client.get_model_version_by_alias(line, CHAMPION)
+        return str(store.client().get_model_version_by_alias(line, CHAMPION).version)
     except MlflowException as error:
         if error.error_code not in NONE_YET:  # of a server that fails nobody knows, and the next model is not the first
             raise
         return None
+
+
+def champion(line: str) -> tuple[str, Path] | None:
+    """Version and checkpoint of the registered model that has the alias `champion`, None if none has."""
+    import mlflow
+
+    if (version := champion_version(line)) is None:
+        return None
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{line}@{CHAMPION}"))
-    return str(version.version), next(folder.rglob("*.pt"))
+    return version, next(folder.rglob("*.pt"))
 
 
 def tags(line: str) -> dict[str, dict[str, str]]:
@@ -67,7 +77,50 @@ def tag(line: str, version: str, key: str, value: str) -> None:
     store.client().set_model_version_tag(line, version, key, value)
 
 
+def untag(line: str, version: str, key: str) -> None:
+    store.client().delete_model_version_tag(line, version, key)
+
+
 def crown(line: str, version: str, reason: str) -> None:
     client = store.client()
     client.set_registered_model_alias(line, CHAMPION, version)
-    client.set_model_version_tag(line, version, "champion.because", reason)
+    client.set_model_version_tag(line, version, BECAUSE, reason)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    client.set_model_version_tag(line, version, SINCE, now)
+
+
+@dataclass(frozen=True)
+class Version:
+    number: str
+    network: str
+    made: datetime
+    tags: dict[str, str]
+    is_champion: bool
+
+    @property
+    def reigned_from(self) -> datetime | None:
+        """None: it never was champion. One of an older yard was crowned soon after it was made."""
+        if SINCE in self.tags:
+            return datetime.fromisoformat(self.tags[SINCE])
+        return self.made if BECAUSE in self.tags else None
+
+
+def versions(line: str) -> list[Version]:
+    """Of the registered model of a line, the newest first."""
+    client, found = store.client(), []
+    reigning = champion_version(line)
+    for of in client.search_model_versions(f"name = '{line}'", order_by=["version_number DESC"]):
+        stage = client.get_run(of.run_id).data.tags.get("stage", "") if of.run_id else ""
+        made = datetime.fromtimestamp(of.creation_timestamp / 1000).astimezone()
+        number = str(of.version)
+        found.append(Version(number, stage.partition("@")[2], made, dict(of.tags), number == reigning))
+    return found
+
+
+def score(line: str, version: str, metric: str, value: float, span: tuple[float, float] | None) -> None:
+    """Note what a version is worth on the test data of today, with its 95 % interval if there is one."""
+    client = store.client()
+    low, high = span or ("", "")
+    told = {"metric": metric, "value": value, "low": low, "high": high}
+    for key, one in told.items():
+        client.set_model_version_tag(line, version, f"test.{key}", f"{one:.6g}" if isinstance(one, float) else one)

@@ -1,0 +1,98 @@
+"""What lies in data/ of a line: recordings, quarantine, headline numbers, and what a browser may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks.yard import stage as stages
+from tasks.yard.fanout import DONE
+from tasks.yard.files import read_if_there, read_json
+from tasks.yard.step import BadInput
+
+PAGES, FILMS, PICTURES = (".html",), (".mp4",), (".png", ".jpg")
+VIEW = "view"  # where the viewer writes: no step of that name
+KEPT = re.compile(r"files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # of DVC's cache, if it links by symlinks
+NAMED = 50  # quarantined recordings
+
+
+def steps(line: str) -> list[str]:
+    """Of dvc.yaml, in its order."""
+    return [name.removeprefix(f"{line}-") for name in stages.entries() if name.startswith(f"{line}-")]
+
+
+def open_steps(line: str) -> list[str]:
+    """Those whose pages and films are shown. What brings recordings in holds them as they came: nobody's page."""
+    made = [step for step in steps(line) if stages.Stage("", line, step, None, stages.entries()[f"{line}-{step}"])
+            .data_deps()]  # fmt: skip
+    return [*made, VIEW]
+
+
+def shown(line: str, data: Path) -> Iterator[PurePosixPath]:
+    """Pages and films of a line, as paths below data/, the newest step last in the graph first."""
+    for step in reversed(open_steps(line)):
+        folder = data / line / step
+        found = [path for path in sorted(folder.rglob("*")) if path.suffix in (*PAGES, *FILMS)]
+        for path in found:
+            below = PurePosixPath(path.relative_to(data).as_posix())
+            if allowed(below, data) is not None:
+                yield below
+
+
+def allowed(below: PurePosixPath, data: Path) -> Path | None:
+    """The file that a path below data/ may be answered with; None if it is nobody's page: other outputs, recordings,
+    hidden files, and whatever a link leads to outside."""
+    line, step, *_ = below.parts if len(below.parts) > 2 else ("", "", "")
+    if any(part.startswith(".") or "\\" in part or "\0" in part for part in below.parts) or below.is_absolute():
+        return None
+    if not (data / line).is_dir() or f"{line}-" == "-" or step not in open_steps(line):
+        return None
+    path = data.joinpath(*below.parts)
+    if path.suffix not in (*PAGES, *FILMS, *PICTURES) or not path.is_file():
+        return None
+    if path.suffix in PICTURES and not any(path.parent.glob("*.html")):  # a picture of a page, not one of the data
+        return None
+    whole = path.resolve()
+    inside = whole == data.resolve().joinpath(*below.parts)
+    return path if inside or (path.is_symlink() and KEPT.search(whole.as_posix())) else None
+
+
+def recordings(line: str, data: Path) -> dict[str, Any]:
+    """{"steps": [{"step", "usable", "quarantined": {name: reason}}], "newest": name, "newest_at": s since the epoch} of
+    the steps that work recording by recording."""
+    found, newest, newest_at = [], None, None
+    for step in steps(line):
+        folder = data / line / step
+        if not (folder / "quarantine.json").is_file():
+            continue
+        done = [path for path in folder.glob(f"*/{DONE}") if path.is_file()]
+        bad = read_json(folder / "quarantine.json")
+        found.append({
+            "step": step, "usable": len(done), "quarantined": len(bad), "reasons": dict(list(bad.items())[:NAMED]),
+        })  # fmt: skip
+        if newest is None and done:
+            last = max(done, key=lambda path: path.stat().st_mtime)
+            newest, newest_at = last.parent.name, last.stat().st_mtime
+    return {"steps": found, "newest": newest, "newest_at": newest_at}
+
+
+def headline(line: str, data: Path) -> dict[str, float]:
+    """The numbers that people compare, as the last report wrote them."""
+    return read_if_there(data / line / "report" / "headline.json")
+
+
+def leader(line: str, data: Path) -> str | None:
+    return read_if_there(data / line / "report" / "summary.json").get("leader")
+
+
+def of_line(line: str, data: Path) -> dict[str, Any]:
+    try:
+        pages = [str(path) for path in shown(line, data)]
+        return {
+            "recordings": recordings(line, data), "headline": headline(line, data), "leader": leader(line, data),
+            "pages": [{"path": path, "at": data.joinpath(path).stat().st_mtime} for path in pages],
+        }  # fmt: skip
+    except (OSError, ValueError, BadInput) as error:  # a run is writing there: the next look finds it
+        return {"recordings": {"steps": []}, "headline": {}, "leader": None, "pages": [], "fault": str(error)}
