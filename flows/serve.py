@@ -48,6 +48,7 @@ def main() -> int:
             environment.wait_until_answers(server, f"{api_url}/health")
             runner = stack.enter_context(running(start_runner(runner_port)))
             environment.wait_until_answers(runner, f"http://127.0.0.1:{runner_port}/health")
+            environment.wait_until_answers(mlflow, f"http://{here}:{mlflow_port}/health")
             write_json(SERVED, {"api_url": api_url, "mlflow_url": f"http://{here}:{mlflow_port}"})
             stack.callback(lambda: SERVED.unlink(missing_ok=True))
             if front := start_front(host, port("FRONT", 4300), prefect_port, mlflow_port):
