@@ -39,7 +39,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile import check, load
 from dvc_objects.errors import ObjectFormatError
 
-from flows import remote
+from flows import forcing, remote
 from flows.environment import STATE
 from tasks.yard import code
 from tasks.yard import stage as stages
@@ -111,7 +111,8 @@ class Graph:
 
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
-        return [*self._why(name), *watch.news(stages.stage(name), self._seen(name))]
+        forced = [forcing.REASON] if name in forcing.owed() else []
+        return [*forced, *self._why(name), *watch.news(stages.stage(name), self._seen(name))]
 
     def _seen(self, name: str) -> dict[str, str | None]:
         """What the stage saw of its outside sources, as its out here tells, or as dvc.lock names it."""
@@ -266,7 +267,8 @@ class Graph:
     def pull(self) -> None:
         """Bring back what dvc.lock names: fetch what neither the cache nor this checkout holds, where a DVC remote is
         configured, then check out the outs that are not here, or are here as they were recorded at some time.
-        Unfinished work stays as it is."""
+        Unfinished work stays as it is, also that of a stage that `--force` has begun from scratch."""
+        begun = {name for name, started in forcing.owed().items() if started}
         with self.locked():
             for out in [out for stage in self.stages.values() for out in stage.outs]:
                 if out.hash_info and out.changed_cache() and out.exists and out.get_hash() == out.hash_info:
@@ -275,6 +277,8 @@ class Graph:
             if remote.is_configured(self.repo):
                 remote.fetch(self.repo, self.stages.values())
             for name, stage in self.stages.items():
+                if name in begun:
+                    continue
                 if outs := [out for out in stage.outs if _is_to_be_checked_out(out)]:
                     with self.claimed(name):
                         for out in outs:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows import lock
+from flows import forcing, lock
 from flows.environment import STATE
 from tasks.yard import params
 from tasks.yard import stage as stage_entries
@@ -73,7 +73,7 @@ def plan(
 
     graph = Graph(line)
     names = stage_entries.chosen(line, graph.stages, until, only)
-    forced = stage_entries.asked_for(line, force, names)
+    forced = stage_entries.asked_for(line, force, names) - forcing.owed().keys()  # those `why` knows
     found: dict[str, list[str]] = {}
     for name in names:
         sections = [key for key in stage_entries.stage(name).entry.get("params", []) if isinstance(key, str)]
@@ -84,5 +84,5 @@ def plan(
         ]
         earlier = [other for other in graph.before(name) if found.get(other) and other != CODE]  # `why` knows code
         late = [f"{', '.join(earlier)} may make something else"] if earlier else []
-        found[name] = [*(["forced"] if name in forced else []), *own, *graph.why(name)] or late
+        found[name] = [*([forcing.REASON] if name in forced else []), *own, *graph.why(name)] or late
     return found

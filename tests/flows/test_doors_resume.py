@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from tests.flows.begun import FLOW, Begun
 from tests.flows.conftest import copied
 from tests.flows.waiting import PATIENCE_S, wait_until
 
@@ -81,6 +82,21 @@ def test_kept_work_does_not_outlive_its_code_at_dvcs_door_either(yard_copy):
     assert result.returncode == 0, result.stderr
     assert numbers_kept(yard_copy) == {"one": "10", "two": "20", "three": "30"}
     assert (yard_copy.root / "data/toy/square/sum.txt").read_text() == "1401"
+
+
+def test_what_was_forced_is_still_forced_after_a_kill_and_goes_on_where_it_was_killed(yard_copy):
+    """Though what the run before the last made of the same inputs is in DVC's cache."""
+    begun = Begun(yard_copy, *FLOW, "--force", "collect", "--force", "judge@1")
+    begun.process.kill()
+    begun.end()
+    status = yard_copy.status()
+    assert status["toy-collect"].startswith("forced; ") and status["toy-judge@1"].startswith("forced; "), status
+    assert "forced" not in status["toy-judge@2"]
+    yard_copy.gates("two", "three")
+    again = yard_copy.flow("run", "toy")
+    assert again.returncode == 0 and "toy-judge@1: forced" in again.stderr, again.stderr
+    assert begun.one.stat().st_mtime_ns == begun.stamp  # of the forced run
+    assert set(yard_copy.status().values()) == {"up to date"}
 
 
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):
