@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     apply.add_argument("--weights", metavar="FILE", help="these instead of a registered model")
     apply.add_argument("--out", type=Path, metavar="FOLDER", help="data/<line>/apply by default; a folder an input")
     apply.add_argument("--detector", metavar="FILE", help="of a line that looks by one: instead of the model's own")
+    apply.add_argument(
+        "--query", nargs="+", metavar="IMAGE", help="of person_search: whom to find, a photograph of one person each"
+    )
     apply.add_argument("--no-film", action="store_true", help="numbers alone, which take a fraction of the time")
     apply.add_argument(
         "--set", action="append", default=[], metavar="LINE.STEP.KEY=VALUE", help="for this call alone; see params.yaml"
@@ -77,6 +80,16 @@ def parser() -> argparse.ArgumentParser:
     by_hand.add_argument("--promote", metavar="VERSION", help="make this registered version champion")
     by_hand.add_argument("--rollback", action="store_true", help="back to who was champion before")
     champion.add_argument("--because", default="", metavar="TEXT", help="kept with the version")
+    compare = commands.add_parser("compare", help="this run of a line against that one", description=_compare.__doc__)
+    compare.add_argument("line", help=f"one of: {', '.join(params.lines())}")
+    compare.add_argument("run", nargs="*", help="its number, name or MLflow id; the newest that ended well by default")
+    tidy = commands.add_parser(
+        "tidy", help="remove old runs, versions, and what nobody needs of DVC's cache", description=_tidy.__doc__
+    )
+    tidy.add_argument("line", nargs="?", help="all lines by default; the cache is one for all")
+    tidy.add_argument("--runs", type=int, default=50, metavar="N", help="so many of the newest stay; 50 by default")
+    tidy.add_argument("--versions", type=int, default=10, metavar="N", help="so many stay; 10 by default")
+    tidy.add_argument("--dry-run", action="store_true", help="say what would go; delete nothing")
     commands.add_parser(
         "serve", help="front page, Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C"
     )
@@ -91,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         doors = {
             "run": _run, "status": _status, "check": _check, "view": _view, "apply": _apply, "champion": _champion,
-            "serve": _serve,
+            "compare": _compare, "tidy": _tidy, "serve": _serve,
         }  # fmt: skip
         return doors[chosen.command](chosen)
     except BadInput as error:
@@ -232,7 +245,7 @@ def _apply(chosen: argparse.Namespace) -> int:
     from flows import apply
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    options = {"detector": chosen.detector, "no_film": chosen.no_film}
+    options = {"detector": chosen.detector, "no_film": chosen.no_film, "query": chosen.query}
     return apply.main(chosen.line, chosen.input, chosen.model, chosen.weights, chosen.out, chosen.set, options)
 
 
@@ -252,6 +265,27 @@ def _champion(chosen: argparse.Namespace) -> int:
         print(told)
     print("\n".join(by_hand.table(chosen.line)) or f"{chosen.line} has no registered version yet")
     return 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    """Two runs of a line beside each other: commit, data, the params that differ, and the numbers that people compare.
+    Without a run, the last two that ended well; with one, that one and the newest other."""
+    from tasks.yard.tracking import compared
+
+    params.refuse_unknown_line(chosen.line)
+    if len(chosen.run) > 2:
+        raise BadInput("compare takes two runs at most")
+    print(*compared.lines(chosen.line, chosen.run), sep="\n")
+    return 0
+
+
+def _tidy(chosen: argparse.Namespace) -> int:
+    """Old runs and registered versions go from MLflow with their files, and from DVC's cache what nobody needs any
+    more. Never what the champion, the one before it, dvc.lock as it is, or a branch, tag or experiment of git uses;
+    nor a run or version with the tag `keep`."""
+    from flows import tidy
+
+    return tidy.main(chosen.line, chosen.runs, chosen.versions, chosen.dry_run)
 
 
 def _serve(_chosen: argparse.Namespace) -> int:

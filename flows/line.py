@@ -36,7 +36,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import check, environment, lock, naming, notify, parameters, results, worker
+from flows import check, environment, forcing, lock, naming, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from flows.tracker import Tracker, judged, unjudged
@@ -75,10 +75,10 @@ class LineRun:
     """What the stages of one flow run share: the graph, the device budget and, if any stage has to run, the MLflow
     parent run."""
 
-    def __init__(self, graph: Graph, forced: set[str], names: list[str]) -> None:
+    def __init__(self, graph: Graph, names: list[str]) -> None:
         self.graph = graph
-        self.forced = forced
         self.names = names  # of the stages that it is about
+        self.params = getattr(params_file.load(), graph.line).model_dump(mode="json")  # as they are now
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
@@ -86,7 +86,7 @@ class LineRun:
         self._device = threading.Semaphore(device_budget())
         self._parent: Future[str | None] | None = None
         heavy = [name for name in names if not stages.stage(name).needs_no_process]
-        if forced or any(self.to_do(name) for name in heavy):
+        if any(graph.why(name) for name in heavy):
             write_text(unjudged(graph.line), "")
             worker.warm_up(any(stages.stage(name).uses_device for name in names))
             # It imports for seconds; the first stages need not wait for it.
@@ -111,12 +111,6 @@ class LineRun:
         """Is it known whether there is such a run? It takes seconds, which a flow that is to end does not wait for."""
         return self._parent is None or self._parent.done()
 
-    def to_do(self, name: str) -> list[str]:
-        """The reasons why a stage has to run now; empty if it is up to date."""
-        if name in self.forced:
-            return ["forced"]
-        return self.graph.why(name)
-
     def failed(self) -> set[str]:
         """The stages that have ended and made nothing."""
         ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
@@ -125,15 +119,17 @@ class LineRun:
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
-        reasons = self.to_do(name)
+        reasons = self.graph.why(name)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
         if self.graph.in_vain(name, self.failed()):
             return Cancelled(name=IN_VAIN, message="what it is for cannot be finished, because another stage failed")
         get_run_logger().info("%s: %s", name, "; ".join(reasons))
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
-            if name in self.forced:
-                self.graph.discard(name)
+            if (begun := forcing.owed().get(name)) is not None:
+                if not begun:
+                    forcing.begin(name)
+                    self.graph.discard(name)
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
@@ -145,6 +141,7 @@ class LineRun:
                     parent = self.parent if stage.tracked else None
                     self.made[name] = worker.run_in_process(name, parent, self.tags)
             self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
+            forcing.done(name)
         return Completed(message="; ".join(reasons))
 
 
@@ -274,9 +271,10 @@ def run_line(
             params_file.load()
             graph = Graph(line)
             with standing():
-                graph.pull()  # before it is asked what has to be made
                 names = stages.chosen(line, graph.stages, until, only)
-                ended = _run(LineRun(graph, stages.asked_for(line, force or [], names), names))
+                forcing.ask(stages.asked_for(line, force or [], names))
+                graph.pull()  # before it is asked what has to be made
+                ended = _run(LineRun(graph, names))
         if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
             kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
             return Failed(message=f"{ended.message}\nparams.yaml keeps what --set wrote ({kept})")
@@ -313,8 +311,9 @@ def _ended(run: LineRun) -> Outcome | State:
         told = run.whole and not failed  # else the report would be that of an earlier run
         pages = results.pages(line) if told else []
         status = "FAILED" if failed else "FINISHED"
-        numbers = {**(results.headline(line) if told else {}), **results.metrics(run.made)}
-        run.tracker(end_flow_run, run.parent, status, numbers, pages)
+        numbers = {**(results.headline(line) if told else {}), **results.best(run.made)}
+        note = results.note(line) if told else ""
+        run.tracker(end_flow_run, run.parent, status, numbers, pages, run.params, note, results.metrics(run.made))
     if failed:
         own = {name: state for name, state in failed.items() if state.name not in ("NotReady", IN_VAIN)}
         lines = [f"{name}: {state.message or state.name}" for name, state in own.items()]
@@ -345,7 +344,7 @@ def _stop(run: LineRun, error: BaseException) -> None:
     worker.stop()
     wait([future.wrapped_future for future in run.futures.values()], PUT_BACK_S)
     if run.settled and run.parent:
-        run.tracker(end_flow_run, run.parent, "KILLED" if told else "FAILED", results.metrics(run.made), [])
+        run.tracker(end_flow_run, run.parent, "KILLED" if told else "FAILED", {}, [], {}, "", results.metrics(run.made))
     if not gone:
         with get_client(sync_client=True) as server:
             end_task_runs(server, UUID(str(flow_run.id)), Cancelled(name=STOPPED))

@@ -25,6 +25,20 @@ def pages(line: str) -> list[Path]:
     return [path for path in sorted(folder.glob("*")) if path.suffix in (".html", ".png", ".mp4")]
 
 
+def best(made: Mapping[str, Made]) -> dict[str, float]:
+    """What stands at the run of a flow of those below it: how many stages ran, their time, and the best of the numbers
+    by which networks are chosen on validation."""
+    scores = [m.metrics.get("val/score") for m in made.values()]
+    known = [score for score in scores if isinstance(score, (int, float))]
+    found = {"stages": float(len(made)), "seconds_in_steps": round(inside_steps_s(made), 1)}
+    return found | ({"best/val_score": max(known)} if known else {})
+
+
+def note(line: str) -> str:
+    """The description of the run of a flow, as Markdown."""
+    return "\n\n".join([table(line), "The report is the artifact `report.html`."]) if table(line) else ""
+
+
 def metrics(made: Mapping[str, Made]) -> dict[str, Any]:
     """The metrics of all steps of a run, as `<step>/<metric>`."""
     return {

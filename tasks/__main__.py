@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tasks.yard import ending, runner, stage
 from tasks.yard.step import Context, plain
+from tasks.yard.tracking.runs import ranked_first
 from tasks.yard.workers import processes
 
 
@@ -41,7 +42,7 @@ def main() -> int:
             raise
         print(f"error: {said}", file=sys.stderr)
         return 1
-    for name, value in metrics.items():
+    for name, value in metrics.items() if ranked_first() else ():  # under torchrun one of them says it
         print(f"{name:48}{value if value is None or isinstance(value, int) else format(value, '.4f')}")
     return 0
 

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 import tasks.yard.reporting
+from tasks.yard.tracking import views
 
 TEMPLATE = "front.html.j2"
 SHOWN_RUNS, SHOWN_REASONS = 8, 6
@@ -151,7 +152,7 @@ def runs_of(line: Mapping[str, Any], places: Mapping[str, str]) -> list[dict[str
         if ours and trend:
             key = trend["metric"]
             value = ours["metrics"].get(f"headline/{key}", ours["metrics"].get(f"report/{key}"))
-        mlflow = f"{places['mlflow']}/#/experiments/{line['experiment']}/runs/{ours['id']}" if ours else None
+        mlflow = f"{places['mlflow']}/{views.one_run(line['experiment'], ours['id'])}" if ours else None
         found.append({
             **run, "kind": OUTCOMES.get(run["type"], "bad"), "when": when(run["began"]), "took": took(run["took_s"]),
             "value": value, "prefect": f"{places['prefect']}/runs/flow-run/{run['id']}", "mlflow": mlflow,
@@ -167,7 +168,7 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
             **champion, "score": score_of(line), "since": when(champion["since"] or champion["made"]),
             "href": f"{places['mlflow']}/#/models/{line['line']}/versions/{champion['version']}",
         }  # fmt: skip
-    recordings = line["recordings"]
+    recordings, experiment = line["recordings"], line.get("experiment")
     return {
         "line": line["line"], "kind": kind, "state": words, "champion": champion,
         "changes": found[:SHOWN_REASONS], "more_changes": found[SHOWN_REASONS:],
@@ -177,6 +178,7 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
         "steps": recordings["steps"], "newest": recordings.get("newest"),
         "newest_at": when(recordings.get("newest_at")),
         "links": links_of(line), "fault": line.get("fault"),
+        "all_runs": f"{places['mlflow']}/{views.all_runs(experiment)}" if experiment else None,
     }  # fmt: skip
 
 

@@ -13,8 +13,10 @@ The belongings go into the registry with the leader of a run (tracking/champion.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,17 @@ def refuse_unknown_options(line: str, given: Mapping[str, Any], taken: Sequence[
         if option not in taken:
             known = [f"--{name.replace('_', '-')}" for name in taken]
             raise BadInput(f"apply {line} takes no --{option.replace('_', '-')}; it takes {', '.join(known) or 'none'}")
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Without what these loggers say meanwhile, but for errors."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

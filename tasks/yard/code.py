@@ -71,8 +71,11 @@ def imports(path: Path) -> frozenset[str]:
     return _imports(path, path.stat().st_mtime_ns)
 
 
-def closure(path: Path, root: Path = Path()) -> list[Path]:
-    """The files below `root` that a file needs, itself included, sorted; an empty __init__.py does not count."""
+def closure(path: Path, root: Path = Path(), *, with_params: bool = False) -> list[Path]:
+    """The files below `root` that a file needs, itself included, sorted; an empty __init__.py does not count.
+
+    `with_params`: those that describe params too, which it needs to run, but which make no other result of it.
+    """
     if not path.is_file():
         raise BadInput(
             f"{path}: no such file, and a stage of dvc.yaml is named after it; write it, or take the stage out"
@@ -81,7 +84,7 @@ def closure(path: Path, root: Path = Path()) -> list[Path]:
     todo = [path]
     while todo:
         path = todo.pop()
-        if path in files or path.name == "params.py":
+        if path in files or (path.name == "params.py" and not with_params):
             continue
         files.add(path)
         for name in imports(path):

@@ -42,7 +42,9 @@ def test_a_page_says_which_run_commit_and_data_made_it_at_both_doors(yard_copy):
     made = page.read_text()
     assert f"by the run <b>{name}</b>" in made and head.strip() in made and "with uncommitted changes" in made
     assert re.search(r"data/toy/collect</td><td><code>[0-9a-f]{32}\.dir", made) and "offset: 1" in made
-    assert re.search(r'href="http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}"', made)
+    assert re.search(
+        r'href="http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning"', made
+    )
 
     assert yard_copy.dvc("repro", "-f", "-s", "toy-square").returncode == 0
     made = page.read_text()

@@ -33,6 +33,7 @@ from tasks.yard.sources.turn import turn
 from tasks.yard.step import BadInput
 
 LICENCE = "AGPL-3.0"  # of Ultralytics, of the networks made with it, and of this project
+DEFAULT_SIZE_PX = 640
 INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 
 
@@ -120,6 +121,14 @@ def save_network(network: torch.nn.Module, path: Path, settings: Mapping[str, An
     torch.save({"model": network, "train_args": network.args, "license": LICENCE}, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
+
+
+def trained_size(weights: Path) -> int:
+    """The longer side, in px, of the images that a detector was trained on, as its file says; ultralytics' default for
+    one that does not."""
+    said = getattr(load_network(weights), "args", None)
+    size = said.get("imgsz") if isinstance(said, Mapping) else getattr(said, "imgsz", None)
+    return max(size) if isinstance(size, (list, tuple)) else int(size or DEFAULT_SIZE_PX)
 
 
 def class_names(weights: Path) -> list[str]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import shutil
@@ -24,7 +25,7 @@ from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from tasks.yard.detector.network import save_network, settle
-from tasks.yard.files import replacing
+from tasks.yard.files import replacing, write_text
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,7 @@ class Trainer(DetectionTrainer):
         }
         with replacing(self.state_file) as temporary:
             torch.save(state, temporary)
+        write_text(self.save_dir / "history.jsonl", "".join(json.dumps(one) + "\n" for one in self.history))
         return True
 
     def _handle_nan_recovery(self, epoch: int) -> bool:

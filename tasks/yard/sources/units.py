@@ -151,7 +151,12 @@ def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
 
 
 def say_passed_over(left: Mapping, where: str, log: Logger) -> None:
-    if left:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
-        text = f"passed over, as nothing here uses them: {left['files']} ({kinds}), the first is {left['first'][0]}"
+    for text in passed_over_words(left):
         log.warning("%s: %s", where, text)
+
+
+def passed_over_words(left: Mapping) -> list[str]:
+    if not left:
+        return []
+    kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
+    return [f"passed over, as nothing here uses them: {left['files']} ({kinds}), the first is {left['first'][0]}"]

@@ -40,6 +40,8 @@ def promote(line: str, number: str, because: str) -> str:
     if registry.WITHDRAWN in known[number].tags:
         registry.untag(line, number, registry.WITHDRAWN)
     registry.crown(line, number, _by_hand("promoted", because))
+    for one in filter(None, (number, reigning)):
+        registry.describe(line, one)
     return f"version {number} is champion" + (f", after version {reigning}" if reigning else "")
 
 
@@ -61,6 +63,8 @@ def roll_back(line: str, because: str) -> str:
     _, last = max(before, key=lambda of: of[0])
     registry.crown(line, last.number, _by_hand(f"back after version {reigning.number}", because))
     registry.tag(line, reigning.number, registry.WITHDRAWN, _by_hand("taken back", because))
+    for one in (last, reigning):
+        registry.describe(line, one.number)
     return f"version {last.number} is champion again; version {reigning.number} is taken back and challenges no more"
 
 

@@ -129,7 +129,11 @@ def equip(line: str, versions: Sequence[str], item: str, data: Path) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         module = importlib.import_module(f"tasks.{line}.apply")
-        module.belongings(data, item, getattr(params.load(), line), Path(folder))
+        try:
+            module.belongings(data, item, getattr(params.load(), line), Path(folder))
+        except (BadInput, OSError) as error:  # the challenge goes on: from this checkout it can be applied all the same
+            log.warning("%s: what belongs to %s cannot be kept with it (%s)", line, item, error)
+            return
         for version in versions:
             fetched.keep(line, version, Path(folder))
 
@@ -144,11 +148,21 @@ def settle(line: str) -> str | None:
     if leader is None:
         return None
     item, folder = leader.item, data / "train" / leader.item
-    versions = registry.versions_of(line, f"{line}-train@{item}", folder)
+    versions = registry.enter(line, f"{line}-train@{item}", folder)
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
-    version, champion = versions[0], registry.champion(line)
+    before = [reigning] if (reigning := registry.champion_version(line)) else []
     equip(line, versions, item, data)
+    verdict = _challenge(line, module, leader, versions, data)
+    for version in {versions[0], *before, *filter(None, [registry.champion_version(line)])}:
+        registry.describe(line, version)
+    return verdict
+
+
+def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence[str], data: Path) -> str:
+    """What becomes of the champion, now that the leader, which is `versions` of the registered model, challenges it."""
+    item, folder = leader.item, data / "train" / leader.item
+    version, champion = versions[0], registry.champion(line)
     if champion is None:
         if leader.unfit:
             return f"none yet: {item} (version {version}) is not served: {leader.unfit}"

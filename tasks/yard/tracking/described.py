@@ -27,8 +27,10 @@ class Model:
     loader: str  # the module, which has `_load_pyfunc`
     data: Path  # a file or a folder
     signature: dict[str, Any]
-    code: list[Path]
-    requirements: Path
+    example: Any  # of its inputs, as JSON has them
+    about: str  # how it is asked
+    code: dict[str, Path]  # the files that the loader needs, by the name under which they are imported
+    requirements: list[str]
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ class Run:
     began_ms: int = field(default_factory=now_ms)
     ended_ms: int | None = None
     params: dict[str, Any] = field(default_factory=dict)
-    metrics: list[tuple[str, Any, int]] = field(default_factory=list)  # name, value, step
+    metrics: list[tuple] = field(default_factory=list)  # name, value, step, and when in ms; at its end without that
     datasets: dict[str, str] = field(default_factory=dict)  # path -> DVC's hash
     texts: dict[str, str] = field(default_factory=dict)  # artifacts by name
     files: dict[str, Path] = field(default_factory=dict)  # artifacts by name
     model: Model | None = None
+    judged: dict[str, Any] = field(default_factory=dict)  # what it says of the runs of others: tracking/judged.py
     children: list[Run] = field(default_factory=list)
 
 
@@ -71,8 +74,7 @@ def write(run: Run, folder: Path) -> None:
         kept["files"] = {name: copy(source, f"files/{name}") for name, source in run.files.items()}
         if run.model:
             kept["model"]["data"] = copy(run.model.data, f"model/{run.model.data.name}")
-            kept["model"]["code"] = [copy(path, f"code/{path.name}") for path in run.model.code]
-            kept["model"]["requirements"] = copy(run.model.requirements, f"code/{run.model.requirements.name}")
+            kept["model"]["code"] = {name: copy(path, f"code/{name}") for name, path in run.model.code.items()}
         kept["children"] = [copied(child, f"{here}/children/{child.name}") for child in run.children]
         return kept
 
@@ -90,8 +92,7 @@ def _restored(kept: Mapping[str, Any], place: Callable[[str], Path]) -> Run:
         **kept["model"]
         | {
             "data": place(kept["model"]["data"]),
-            "code": [place(name) for name in kept["model"]["code"]],
-            "requirements": place(kept["model"]["requirements"]),
+            "code": {name: place(path) for name, path in kept["model"]["code"].items()},
         }
     )
     files = {name: place(path) for name, path in kept["files"].items()}

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import yaml
 
-from tasks.yard.stage import Loader, Stage
+from tasks.yard.stage import DVC_YAML, Loader, Stage, entries
 
 log = logging.getLogger(__name__)
 
 DIFF_LIMIT = 200_000  # characters
+COMMIT, DATA = 10, 12  # characters of a hash that people read
+NETWORKS = {"network", "variant"}  # keys of a matrix whose items are networks
 
 
 def git_state(say: bool) -> tuple[str, str]:
@@ -55,10 +57,40 @@ def dvc_hash(path: Path) -> str:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def locked_hashes(stage: Stage) -> dict[str, str]:
-    """DVC's hashes of the data this stage reads: the outs that dvc.lock records for the stages before it."""
+def tags(stage: Stage, commit: str) -> dict[str, str]:
+    """What people search runs by: the line stands in each run anyway."""
+    of = {"stage": stage.name, "commit": commit[:COMMIT], **data_tag(stage.line)}
+    return of | ({"network": stage.item} if stage.item and set(stage.entry.get("matrix", {})) & NETWORKS else {})
+
+
+def data_tag(line: str) -> dict[str, str]:
+    """Of the data that came into the line, as they are now; empty if nothing has been recorded yet."""
+    for path, md5 in sources(line).items():
+        return {"data": f"{Path(path).name} {md5[:DATA]}"}
+    return {}
+
+
+def sources(line: str) -> dict[str, str]:
+    """DVC's hashes of what the line has brought in: the outs of its stages that read no other."""
+    first = [name for name, entry in _entries().items() if name.startswith(f"{line}-")
+             and not Stage(name, line, "", None, entry).data_deps()]  # fmt: skip
+    outs = _locked()
+    found = {name: f"data/{line}/{name.partition('-')[2]}" for name in first}
+    return {path: outs[path] for path in found.values() if path in outs}
+
+
+def _entries() -> dict[str, dict]:
+    return entries() if DVC_YAML.exists() else {}
+
+
+def _locked() -> dict[str, str]:
+    """The outs that dvc.lock records, with their hashes."""
     lock = Path("dvc.lock")
     stages = (yaml.load(lock.read_text(encoding="utf-8"), Loader) or {}).get("stages", {}) if lock.exists() else {}
-    outs = {out["path"]: out["md5"] for entry in stages.values() for out in entry.get("outs", []) if "md5" in out}
-    deps = stage.data_deps()
+    return {out["path"]: out["md5"] for entry in stages.values() for out in entry.get("outs", []) if "md5" in out}
+
+
+def locked_hashes(stage: Stage) -> dict[str, str]:
+    """DVC's hashes of the data this stage reads: the outs that dvc.lock records for the stages before it."""
+    outs, deps = _locked(), stage.data_deps()
     return {path: md5 for path, md5 in sorted(outs.items()) if any(path == d or path.startswith(f"{d}/") for d in deps)}

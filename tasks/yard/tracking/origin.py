@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tasks.yard.files import read_if_there
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import lineage, registry, store
+from tasks.yard.tracking import lineage, registry, store, views
 
 log = logging.getLogger(__name__)
 SHORT = 10  # characters of a hash
@@ -34,14 +34,23 @@ class Origin:
 
 def of(stage: Stage, tags: Mapping[str, str]) -> Origin:
     """Of what `stage` makes now. `tags`: what the flow said of itself. What MLflow does not tell is left out."""
-    at, commit = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), lineage.git_state(say=False)[0]
-    known = Origin(at, stage.name, tags.get("prefect.flow_run"), commit, lineage.locked_hashes(stage))
+    commit = lineage.git_state(say=False)[0]
+    known = Origin(now(), stage.name, tags.get("prefect.flow_run"), commit, lineage.locked_hashes(stage))
     try:
         found = _in_mlflow(stage, tags.get("prefect.flow_run_id"))
     except Exception as error:  # of MLflow, or of a line whose files are not as its champion.py wants them
         log.debug("%s: MLflow does not say where its page belongs: %s", stage.name, error)
         return known
     return replace(known, model=found.get("model"), model_url=found.get("model_url"), run_url=found.get("run_url"))
+
+
+def now() -> str:
+    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def of_apply(line: str, model: str, commit: str) -> Origin:
+    """Of a page that a model made of somebody's own input."""
+    return Origin(now(), f"python -m flows apply {line} <input>", None, commit, {}, model)
 
 
 def _in_mlflow(stage: Stage, flow_run_id: str | None) -> dict[str, str]:
@@ -51,7 +60,7 @@ def _in_mlflow(stage: Stage, flow_run_id: str | None) -> dict[str, str]:
     if flow_run_id:
         mine = f"tags.`prefect.flow_run_id` = '{flow_run_id}' and tags.`mlflow.source.name` = 'flows'"
         for run in client.search_runs([experiment], mine, max_results=1):
-            found["run_url"] = f"{base}/#/experiments/{experiment}/runs/{run.info.run_id}"
+            found["run_url"] = f"{base}/{views.one_run(experiment, run.info.run_id)}"
     if importlib.util.find_spec(f"tasks.{stage.line}.champion"):
         data = Path("data", stage.line)
         if leader := importlib.import_module(f"tasks.{stage.line}.champion").challenger(data):

@@ -2,48 +2,97 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tasks.yard.stage import Stage
-from tasks.yard.tracking import store
-from tasks.yard.tracking.described import Model
+from tasks.yard.tracking import models, notes, store, views
 from tasks.yard.tracking.lineage import dvc_hash
 
+if TYPE_CHECKING:  # mlflow takes 4 s to import
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import RegisteredModel
+
 CHAMPION = "champion"
+REPORT = "report.html"
+KEPT = ("line", "stage", "network", "data", "commit")  # tags of a run that its version has too
 BECAUSE, SINCE = "champion.because", "champion.since"  # tags of a version that is champion, or was
 WITHDRAWN = "champion.withdrawn"  # taken back by hand, and why: it challenges nobody any more
 NONE_YET = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; a model that has no such alias
 
 
-def described_model(stage: Stage) -> Model | None:
-    """The model that a stage serves, with its signature; None if it serves none."""
-    served = getattr(stage.module(), "served_model", None)
-    model = served and served(stage.out, stage.item)
-    if not model:
-        return None
-    from mlflow.models import infer_signature
-
-    loader, data, inputs = model
-    predictor = sys.modules[loader]._load_pyfunc(str(data))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # integers that might be missing one day
-        signature = infer_signature(inputs, predictor.predict(inputs)).to_dict()
-    return Model(loader, Path(data), signature, [Path("tasks"), Path("models")], Path("requirements.lock"))
-
-
-def versions_of(line: str, stage: str, out: Path) -> list[str]:
-    """The registered versions of the model that a stage made as it lies in `out` now, the newest first."""
-    client, here = store.client(), dvc_hash(out)
+def versions_of(line: str, stage: str, out: Path, here: str | None = None) -> list[str]:
+    """The registered versions of the model that a stage made as it lies in `out` now, or did when its hash was `here`;
+    the newest first."""
+    client, here = store.client(), here or dvc_hash(out)
     versions = []
     for version in client.search_model_versions(f"name = '{line}'", order_by=["version_number DESC"]):
-        tags = client.get_run(version.run_id).data.tags
+        tags = client.get_run(str(version.run_id)).data.tags
         if tags.get("stage") == stage and tags.get(f"dvc.out.{out}") == here:
             versions.append(str(version.version))
     return versions
+
+
+def enter(line: str, stage: str, out: Path, here: str | None = None) -> list[str]:
+    """As `versions_of`; a model that lies in MLflow and is no version yet becomes one. A network that challenges nobody
+    stays what its run says of it."""
+    client, here = store.client(), here or dvc_hash(out)
+    if known := versions_of(line, stage, out, here):
+        return known
+    for run in runs_of(client, line, stage, out, here):
+        mine = f"source_run_id = '{run.info.run_id}'"
+        for logged in client.search_logged_models([run.info.experiment_id], mine):
+            if str(logged.status) == "READY":
+                _introduce(client, line, logged.tags.get(models.REQUEST, ""))
+                tags = {key: run.data.tags[key] for key in KEPT if key in run.data.tags}
+                source = f"models:/{logged.model_id}"
+                made = client.create_model_version(line, source, run.info.run_id, tags, model_id=logged.model_id)
+                return [str(made.version)]
+    return []
+
+
+def _introduce(client: MlflowClient, line: str, about: str) -> None:
+    """Say at the line's registered model how it is served and asked: as the newest of its versions is."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(line, description=notes.request(line, about))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        client.update_registered_model(line, notes.request(line, about))
+
+
+def describe(line: str, version: str) -> None:
+    """Bring what the page of a version says up to date."""
+    client = store.client()
+    of = client.get_model_version(line, version)
+    if not of.run_id:
+        return
+    tags = client.get_run(of.run_id).data.tags
+    item = tags.get("stage", "").partition("@")[2]
+    results = Path("data", line, "evaluate", "metrics")
+    known = (results / f"{item}.json").exists()
+    told = notes.table(results, item) if known else ""
+    text = notes.version(item, of.tags, tags, CHAMPION in of.aliases, report_url(client, line), told)
+    client.update_model_version(line, version, text)
+
+
+def report_url(client: MlflowClient, line: str) -> str | None:
+    """Within MLflow's pages: the page of the line's last run that made one."""
+    experiment = store.experiment(client, line)
+    wanted = f"tags.report = '{REPORT}'"
+    for run in client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"]):
+        return views.one_run(experiment, run.info.run_id, REPORT)
+    return None
+
+
+def runs_of(client: MlflowClient, line: str, stage: str, out: Path, here: str) -> list[Run]:
+    """The runs that made what lies in `out`, whose hash is `here`, the newest first."""
+    wanted = f"tags.stage = '{stage}' and tags.`dvc.out.{out}` = '{here}'"
+    return list(client.search_runs([store.experiment(client, line)], wanted, order_by=["attributes.start_time DESC"]))
 
 
 def champion_version(line: str) -> str | None:
@@ -69,8 +118,21 @@ def champion(line: str) -> tuple[str, Path] | None:
 
 
 def tags(line: str) -> dict[str, dict[str, str]]:
-    """{version: its tags} of every registered model of the line."""
-    return {str(of.version): dict(of.tags) for of in store.client().search_model_versions(f"name = '{line}'")}
+    """{version: its tags} of every registered model of the line; under "" what stays of those that are gone."""
+    client = store.client()
+    found = {str(of.version): dict(of.tags) for of in client.search_model_versions(f"name = '{line}'")}
+    return {**found, "": dict(of.tags) if (of := _model(client, line)) else {}}
+
+
+def aliases(line: str) -> dict[str, str]:
+    """{alias: version}"""
+    of = _model(store.client(), line)
+    return {alias: str(version) for alias, version in of.aliases.items()} if of else {}
+
+
+def _model(client: MlflowClient, line: str) -> RegisteredModel | None:
+    found = client.search_registered_models(f"name = '{line}'")
+    return found[0] if found else None
 
 
 def tag(line: str, version: str, key: str, value: str) -> None:

@@ -3,10 +3,11 @@
 Steps never log. A run is filled from the inputs and outputs of the step:
 
     params, metrics     of the step
-    history.jsonl       curves
+    history.jsonl       curves, some epochs at a time while it trains (tracking/live.py)
     pictures, pages     and videos, as artifacts
     dependencies        of the stage, with their DVC hashes, the git commit and what differs from it
-    model               registered under the line's name, if the step's module has `served_model(out, item)`
+    model               kept with the run, if the step's module has `served_model(out, item, data)`
+    evaluate/metrics    go to the runs of the networks that were judged, and the leader becomes a version
 
 A folder `runs/<name>` with a params.json is a child run, with what it has of metrics.json, history.jsonl and pictures.
 
@@ -19,7 +20,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,20 @@ from typing import Any
 
 from tasks.yard.files import read_if_there, read_json
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import alive, described, lineage, owed, registry, sending, store
+from tasks.yard.tracking import (
+    alive,
+    described,
+    judged,
+    lineage,
+    live,
+    models,
+    notes,
+    owed,
+    registry,
+    sending,
+    store,
+    views,
+)
 from tasks.yard.tracking.described import Run
 
 log = logging.getLogger(__name__)
@@ -35,6 +49,7 @@ log = logging.getLogger(__name__)
 SHOWN = (".png", ".html", ".mp4", ".json")  # what people look at; weights go in with the model, data stay in DVC
 CHILDREN = "runs"
 DIFF = "git.diff"
+STEPS = "steps.json"  # artifact of a flow's run: the numbers of each of its steps
 
 
 def _begin(run: Run) -> Run:
@@ -73,15 +88,44 @@ def start_flow_run(line: str, name: str, tags: Mapping[str, str]) -> str:
     """The parent of the runs that one flow makes. Returns its id."""
     settle_earlier()
     commit, diff = lineage.git_state(say=True)
-    tags = {**tags, "git.commit": commit, "mlflow.source.name": "flows"}
+    tags = {**tags, "git.commit": commit, "commit": commit[: lineage.COMMIT], "mlflow.source.name": "flows"}
     run = _begin(Run(line, name, described.new_id(line), tags, texts={DIFF: diff} if diff else {}))
     _flows[run.id] = run
     return run.id
 
 
-def end_flow_run(run_id: str, status: str, metrics: Mapping[str, Any], artifacts: list[Path]) -> None:
+def end_flow_run(
+    run_id: str,
+    status: str,
+    metrics: Mapping[str, Any],
+    artifacts: list[Path],
+    params: Mapping[str, Any] = {},
+    note: str = "",
+    steps: Mapping[str, Any] = {},
+) -> None:
+    """`metrics`: the few that people compare runs by; `steps`: those of all steps, which go into a file."""
     run = _flows.pop(run_id)
-    _end(replace(run, status=status, metrics=_values(metrics), files={path.name: path for path in artifacts}))
+    files = {path.name: path for path in artifacts}
+    tags = {**run.tags, **lineage.data_tag(run.line)}
+    if note:
+        tags[notes.NOTE] = notes.cut(note)
+    if registry.REPORT in files:
+        tags |= {"report": registry.REPORT, **_leader(run.line)}
+    texts = {**run.texts, **({STEPS: json.dumps(steps, indent=1, default=str)} if steps else {})}
+    _end(replace(
+        run, status=status, metrics=_values(metrics), files=files, params=dict(live.flatten(params)), tags=tags,
+        texts=texts, datasets=lineage.sources(run.line),
+    ))  # fmt: skip
+
+
+def _leader(line: str) -> dict[str, str]:
+    """Who leads now, as a tag."""
+    try:
+        leads = judged.leader(line)
+    except Exception as error:  # of the files of a line: its challenge will say so
+        log.debug("%s: nobody leads: %s", line, error)
+        leads = None
+    return {"network": leads} if leads else {}
 
 
 @contextmanager
@@ -94,18 +138,21 @@ def stage_run(
         settle_earlier()
     commit, diff = lineage.git_state(say=parent_run is None)
     source = f"python -m tasks {stage.name}"
-    tags = {**tags, "stage": stage.name, "git.commit": commit, "mlflow.source.name": source}
+    tags = {**tags, **lineage.tags(stage, commit), "git.commit": commit, "mlflow.source.name": source}
     name, texts = stage.name.removeprefix(f"{stage.line}-"), {DIFF: diff} if diff else {}
     run = _begin(Run(stage.line, name, described.new_id(stage.line), tags, parent_run, texts=texts))
     began = time.monotonic()
     made: dict[str, Any] = {}
+    curves = live.Curves(run, stage.out)
     try:
         yield lambda metrics: made.update(metrics, wall_s=time.monotonic() - began)
     except BaseException as error:
+        curves.end()
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         _end(replace(run, status=status, tags={**tags, "error": f"{type(error).__name__}: {error}"[:5000]}))
         raise
-    _end(_finished(run, stage, params, made))
+    curves.end()
+    _end(_finished(run, stage, params, made, curves))
 
 
 def ranked_first() -> bool:
@@ -115,7 +162,7 @@ def ranked_first() -> bool:
 
 def own_params(stage: Stage, params: Mapping) -> dict[str, Any]:
     """A stage's params by dotted key; a cell of a matrix has its item instead of the list of all items."""
-    flat = dict(_flatten(params))
+    flat = dict(live.flatten(params))
     if stage.item:
         flat["item"] = stage.item
         for items in stage.entry["matrix"].values():
@@ -124,17 +171,18 @@ def own_params(stage: Stage, params: Mapping) -> dict[str, Any]:
     return flat
 
 
-def _finished(run: Run, stage: Stage, params: Mapping, metrics: Mapping) -> Run:
+def _finished(run: Run, stage: Stage, params: Mapping, metrics: Mapping, curves: live.Curves) -> Run:
     run = replace(run, status="FINISHED", params=own_params(stage, params), metrics=_values(metrics))
     try:
         return replace(
             run,
             tags={**run.tags, f"dvc.out.{stage.out}": lineage.dvc_hash(stage.out)},
-            metrics=[*run.metrics, *_curves(stage.out / "history.jsonl")],
+            metrics=[*run.metrics, *curves.told()],
             datasets=lineage.locked_hashes(stage),
             files=dict(_shown(stage.out)),
             children=[_child(run, stage, path.parent) for path in sorted((stage.out / CHILDREN).glob("*/params.json"))],
-            model=registry.described_model(stage),
+            model=models.described(stage),
+            judged=judged.described(stage),
         )
     except Exception:  # the step has done its work, and a fault of the page about it must not undo that
         log.warning("%s: what it made cannot be described for MLflow", stage.name, exc_info=True)
@@ -153,29 +201,14 @@ def _child(run: Run, stage: Stage, folder: Path) -> Run:
     return Run(
         run.line, folder.name, f"{run.id}.{folder.name}", {"stage": f"{stage.name}/{folder.name}"}, run.id, "FINISHED",
         run.began_ms, described.now_ms(),
-        params=dict(_flatten(read_json(folder / "params.json"))),
-        metrics=[*_values(read_if_there(folder / "metrics.json")), *_curves(folder / "history.jsonl")],
+        params=dict(live.flatten(read_json(folder / "params.json"))),
+        metrics=[*_values(read_if_there(folder / "metrics.json")), *live.points(folder / live.FILE)],
         files={path.name: path for path in sorted(folder.glob("*.png"))},
     )  # fmt: skip
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _values(metrics: Mapping[str, Any]) -> list[tuple[str, Any, int]]:
     return [(name, value, 0) for name, value in metrics.items()]
-
-
-def _curves(path: Path) -> Iterable[tuple[str, Any, int]]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    for i, row in enumerate(rows):
-        for name, value in _flatten(row):
-            yield f"curve/{name}", value, int(row.get("epoch", i))
 
 
 def link(base_url: str, line: str, run_id: str | None) -> str:
@@ -184,7 +217,8 @@ def link(base_url: str, line: str, run_id: str | None) -> str:
     try:
         client = store.client()
         known = sending.found(client, line, run_id) if run_id else None
-        return f"{base_url}/#/experiments/{store.experiment(client, line)}" + (f"/runs/{known}" if known else "")
+        experiment = store.experiment(client, line)
+        return f"{base_url}/{views.one_run(experiment, known) if known else views.all_runs(experiment)}"
     except Exception as error:
         log.debug("no link to the run: %s", error)
         return base_url

@@ -6,14 +6,12 @@ A run is found by its tag `trainyard.run`. Its status is set last: half a run ne
 from __future__ import annotations
 
 import json
-import logging
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tasks.yard.tracking import store
+from tasks.yard.tracking import judged, models, store, views
 from tasks.yard.tracking.described import Model, Run
 
 if TYPE_CHECKING:  # mlflow takes 4 s to import
@@ -61,22 +59,38 @@ def _send(client: MlflowClient, run: Run) -> None:
         _send(client, child)
     if run.parent is None:
         _adopt(client, run, run_id)
+        _show(client, run)
     if run.model:
-        _register(client, run_id, run.line, run.model)
+        _keep(client, run_id, run.line, run.model)
+    if run.judged:
+        judged.tell(client, run.line, run.judged)
     client.set_terminated(run_id, run.status, end_time=run.ended_ms)
 
 
-def _log_values(client: MlflowClient, run_id: str, run: Run) -> None:
-    """Batched: MLflow commits a call, not a value. What is not a number (None: could not be computed) is left out."""
-    from mlflow.entities import Metric, Param, RunTag
+def sender(run: Run) -> Callable[[Sequence[tuple]], None] | None:
+    """Takes metrics of a run that is at work; None if MLflow does not know it."""
+    client = store.client()
+    run_id = found(client, run.line, run.id)
+    return (lambda points: _log_metrics(client, run_id, points, run.began_ms)) if run_id else None
 
-    values: list[Any] = [
-        Metric(name.replace("@", "_at_"), float(value), run.ended_ms or run.began_ms, step)
-        for name, value, step in run.metrics
+
+def _log_metrics(client: MlflowClient, run_id: str, points: Sequence[tuple], when_ms: int) -> None:
+    """Batched: MLflow commits a call, not a value. What is not a number (None: could not be computed) is left out."""
+    from mlflow.entities import Metric
+
+    values = [
+        Metric(name.replace("@", "_at_"), float(value), at[0] if at else when_ms, step)
+        for name, value, step, *at in points
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
     for start in range(0, len(values), METRICS_A_CALL):
         client.log_batch(run_id, metrics=values[start : start + METRICS_A_CALL])
+
+
+def _log_values(client: MlflowClient, run_id: str, run: Run) -> None:
+    from mlflow.entities import Param, RunTag
+
+    _log_metrics(client, run_id, run.metrics, run.ended_ms or run.began_ms)
     params = [Param(key, str(value)[:6000]) for key, value in run.params.items()]
     for start in range(0, len(params), OTHERS_A_CALL):
         client.log_batch(run_id, params=params[start : start + OTHERS_A_CALL])
@@ -119,26 +133,22 @@ def _adopt(client: MlflowClient, run: Run, run_id: str) -> None:
             client.set_tag(child.info.run_id, "mlflow.parentRunId", run_id)
 
 
-def _register(client: MlflowClient, run_id: str, line: str, model: Model) -> None:
-    """Log the model with its signature and register it, once a run."""
-    import mlflow
-    from mlflow.models import ModelSignature
-
-    if client.search_model_versions(f"run_id = '{run_id}'"):
+def _show(client: MlflowClient, run: Run) -> None:
+    """Let the list of the line's runs have the columns that this flow has numbers for."""
+    numbers = [name for name, *_ in run.metrics]
+    if not any(name.startswith("headline/") for name in numbers):
         return
-    experiment, half = store.experiment(client, line), f"source_run_id = '{run_id}'"
-    for logged in client.search_logged_models([experiment], half):  # of one who was killed before he registered it
+    experiment = store.experiment(client, run.line)
+    trained = client.search_runs([experiment], f"tags.stage LIKE '{run.line}-train@%'", max_results=1)
+    client.set_experiment_tag(experiment, views.TAG, views.state(numbers, trained[0].data.metrics if trained else []))
+
+
+def _keep(client: MlflowClient, run_id: str, line: str, model: Model) -> None:
+    """Log the model with its signature, once a run. Which of them becomes a version is the registry's to say."""
+    half = f"source_run_id = '{run_id}'"
+    known = client.search_logged_models([store.experiment(client, line)], half)
+    if any(str(logged.status) == "READY" for logged in known):
+        return
+    for logged in known:  # of one who was killed before all of it was there
         client.delete_logged_model(logged.model_id)
-    for name in ("mlflow.tracking._model_registry.fluent", "mlflow.store.model_registry"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the signature is given; what MLflow would rather have is an example beside it
-        mlflow.pyfunc.log_model(
-            name="model",
-            loader_module=model.loader,
-            data_path=str(model.data),
-            code_paths=[str(path) for path in model.code],
-            signature=ModelSignature.from_dict(model.signature),
-            pip_requirements=str(model.requirements),
-            registered_model_name=line,
-        )
+    models.log(run_id, model)

@@ -12,21 +12,23 @@ from tqdm import tqdm
 from tasks.yard.step import Context
 from tests.tasks.yard.forked import forked
 
+EACH = {"mininterval": 0, "miniters": 1}  # a bar that is iterated over counts what passes within a tenth of a second
 
-def bar(done: int):
-    """What a Context takes for progress: its bars kill the process once so much is done."""
+
+def bar(done: int, desc: str | None = None):
+    """What a Context takes for progress: its bars, or those of this name, kill the process once so much is done."""
 
     class Bar(tqdm):
         def update(self, n=1):
             super().update(n)
-            if self.n >= done:
+            if self.n >= done and desc in (None, self.desc):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    return lambda *args, **kwargs: Bar(*args, **{**kwargs, "file": io.StringIO()})
+    return lambda *args, **kwargs: Bar(*args, **{**kwargs, "file": io.StringIO(), **EACH})
 
 
-def run(work: Callable, *arguments, done: int, **options) -> None:
+def run(work: Callable, *arguments, done: int, desc: str | None = None, **options) -> None:
     """`work` in a process of its own, with a `ctx` that kills it once so much is done."""
-    process = forked(work, *arguments, ctx=Context(progress=bar(done)), **options)
+    process = forked(work, *arguments, ctx=Context(progress=bar(done, desc)), **options)
     process.join()
     assert process.exitcode == -signal.SIGKILL

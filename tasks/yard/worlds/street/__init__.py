@@ -5,8 +5,9 @@ is one of validation, val1, and one to test on, test1. No two sessions share a p
 with its own colour cast, scale, blur and side of people, are the same in all. A unit is one camera in one session, and
 a pure function of the seed, its name and the other params: more sessions change none of the earlier ones.
 
-A unit gives crops of people, images of strangers with boxes, and of the test session distractors and a short film in
-which some of its people walk. Who needs them as files writes them: see `importers/street.py` of a line.
+A unit gives crops of people, images of strangers with boxes, of the sessions of validation and test a short film in
+which some of its people walk, and of test distractors. Who needs them as files writes them: see `importers/street.py`
+of a line.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from tasks.yard.worlds.street.camera import CAMERAS, Box, Camera
 from tasks.yard.worlds.street.crops import Crop
 
 FPS = 4.0
-CAST = 12  # the first people of the test session walk through the film of every camera that sees them
+CAST = 12  # the first people of a filmed session walk through the film of every camera that sees them
 EXTRAS = 6  # others in each film
 EMPTY = 0.08  # share of the detector's images without anybody
+CROWDED = 0.6  # of the others, those as full as a film, with people as far away
+CROWD = (8, 24)  # on their way past, of whom about half are in view
+CROWD_S = 10.0  # within which they pass, as in a film of the usual length
 EXAMPLE = "synth://street?sessions=4&cameras=5&identities=25&seed=0"
 
 
@@ -39,7 +43,7 @@ class Street:
     val_identities: int = 18
     test_identities: int = 45
     images: int = 24  # for the detector, of each camera in each session
-    frames: int = 40  # of the film of each camera in the test session
+    frames: int = 40  # of the film of each camera in the sessions of validation and test
     seed: int = 0
 
 
@@ -120,6 +124,10 @@ class Unit:
     def is_test(self) -> bool:
         return self.session.split == "test"
 
+    @property
+    def is_filmed(self) -> bool:
+        return self.session.split != "train"
+
     def id_of(self, person: int) -> int:
         """Of somebody of the session: a number that nobody else in the world has."""
         return self.session.first_id + person
@@ -142,9 +150,13 @@ class Unit:
         """Images of strangers and their boxes; some images are empty."""
         rng = self._rng(30)
         for _ in range(self.world.images):
-            count = 0 if rng.random() < EMPTY else int(rng.integers(1, 8))
-            # Some are just coming into view or leaving it.
-            walkers = [self.camera.walker(rng, draw_look(rng), 0.0).at(float(rng.normal(0, 0.8))) for _ in range(count)]
+            if rng.random() < EMPTY:
+                moments = []
+            elif rng.random() < CROWDED:
+                moments = [float(np.diff(rng.uniform(0, CROWD_S, 2))[0]) for _ in range(rng.integers(*CROWD))]
+            else:  # a few, of whom some are just coming into view or leaving it
+                moments = [float(rng.normal(0, 0.8)) for _ in range(rng.integers(1, 8))]
+            walkers = [self.camera.walker(rng, draw_look(rng), 0.0).at(moment) for moment in moments]
             yield self.camera.frame(walkers, rng)
 
     def film(self) -> Iterator[tuple[np.ndarray, list[tuple[int, Box]]]]:

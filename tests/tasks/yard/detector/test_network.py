@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.yard.detector.network import load_network, save_network, start_file
+from tasks.yard.detector.network import load_network, save_network, start_file, trained_size
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import scenes
 
@@ -67,6 +67,15 @@ def test_unknown_weights_and_networks_are_named():
         with pytest.raises(BadInput, match=name):
             start_file(name)
     assert start_file("yolo12n.yaml") == "yolo12n.yaml"
+
+
+def test_a_detector_s_file_says_the_size_it_was_trained_on(tmp_path):
+    scenes.write_weights(tmp_path / "small.pt")
+    assert trained_size(tmp_path / "small.pt") == 64
+    network = load_network(tmp_path / "small.pt")
+    for name, said, size in (("tall", {"imgsz": [320, 512]}, 512), ("silent", {}, 640)):
+        save_network(network, tmp_path / f"{name}.pt", said)
+        assert trained_size(tmp_path / f"{name}.pt") == size
 
 
 def test_equal_networks_are_equal_bytes(tmp_path):

@@ -24,6 +24,11 @@ def test_a_version_is_promoted_and_the_one_before_comes_back():
     registry.score("hand", "1", "AP on 3 drives", 0.5, (0.4, 0.625))
     assert by_hand.promote("hand", "3", "looks better on snow") == "version 3 is champion, after version 1"
     assert registry.champion_version("hand") == "3"
+    said = {str(of.version): of.description for of in store.client().search_model_versions("name = 'hand'")}
+    assert "champion: promoted by" in said["3"] and said["1"].startswith(
+        "net: 0.500 (95 %: 0.400 to 0.625), AP on 3 drives"
+    )
+    assert "was champion: the first" in said["1"]
     newest, _, first = by_hand.table("hand")
     assert "champion" in newest and "net" in newest and "looks better on snow" in newest
     assert "AP on 3 drives: 0.500 (0.400 to 0.625)" in first and "the first" in first

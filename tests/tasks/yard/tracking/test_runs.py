@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import runs, sending, store
+from tasks.yard.tracking import live, runs, sending, store, views
+from tests.flows.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_store")]
 
@@ -78,6 +82,59 @@ def test_the_run_of_a_matrix_cell_says_its_item_and_not_the_list_of_all(cell):
     assert run.data.metrics["score"] == 0.7 and "unknown" not in run.data.metrics
     assert [point.value for point in client.get_metric_history(run.info.run_id, "curve/val.score")] == [0.5, 0.7]
     assert run.info.status == "FINISHED"
+
+
+def test_curves_go_out_while_the_step_works_and_each_point_stands_there_once(cell, monkeypatch):
+    monkeypatch.setattr(live, "EVERY_S", 0.05)
+    rows = [f'{{"epoch": {epoch}, "val": {{"score": {epoch / 4}}}}}\n' for epoch in range(3)]
+    client = store.client()
+
+    def sent() -> list[float]:
+        (run,) = client.search_runs([store.experiment_id("brake_coast")])
+        return [point.value for point in client.get_metric_history(run.info.run_id, "curve/val.score")]
+
+    with runs.stage_run(cell, {}, None, {}) as log:
+        assert sent() == []  # what lies there is of the run before
+        for known in (1, 2):
+            (cell.out / "history.jsonl").write_text("".join(rows[:known]))
+            wait_until(lambda known=known: sent() == [0.0, 0.25][:known], "the curve", every_s=0.05)
+        (cell.out / "history.jsonl").write_text("".join(rows))
+        log({"score": 0.5})
+    assert sent() == [0.0, 0.25, 0.5]
+
+
+def test_the_tags_of_a_run_are_what_people_search_by(cell):
+    lock = {"stages": {"brake_coast-download": {"outs": [{"path": "data/brake_coast/download", "md5": "f" * 32}]}}}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    shutil.copy(ROOT / "dvc.yaml", ".")
+    entry = {"deps": [], "matrix": {"variant": ["a"]}}
+    with runs.stage_run(Stage("brake_coast-train@a", "brake_coast", "train", "a", entry), {}, None, {}) as log:
+        log({})
+    (run,) = store.client().search_runs([store.experiment_id("brake_coast")], "tags.network = 'a'")
+    tags = run.data.tags
+    assert tags["line"] == "brake_coast" and tags["stage"] == "brake_coast-train@a"
+    assert tags["data"] == f"download {'f' * 12}" and tags["commit"] == "unknown"
+
+
+def test_a_flow_has_the_numbers_that_people_compare_first_and_all_of_them_in_a_file():
+    import mlflow
+
+    flow = runs.start_flow_run("toy", "toy 2026-11-29 #1", {})
+    Path("report.html").write_text("<title>toy</title>")
+    params = {"judge": {"scale": 2}}
+    runs.end_flow_run(
+        flow, "FINISHED", {"headline/AP": 0.5}, [Path("report.html")], params, "| AP |\n|---|\n| 0.5 |",
+        {f"judge/{number}": number for number in range(500)},
+    )  # fmt: skip
+    (run,) = store.client().search_runs([store.experiment_id("toy")])
+    assert run.data.metrics == {"headline/AP": 0.5} and run.data.params == {"judge.scale": "2"}
+    assert "| AP |" in run.data.tags["mlflow.note.content"] and run.data.tags["report"] == "report.html"
+    experiment = store.client().get_experiment(run.info.experiment_id)
+    shown = json.loads(experiment.tags[views.TAG])["selectedColumns"]  # of the list that the links lead to
+    assert shown[1:] == ["metrics.`headline/AP`", "tags.`network`", "tags.`data`", "tags.`commit`"]
+    assert f"&viewStateShareKey={views.KEY}" in runs.link("http://here", "toy", None)
+    assert mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{runs.STEPS}")["judge/499"] == 499
+    assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html") == "<title>toy</title>"
 
 
 def test_a_step_that_fails_leaves_a_failed_run_with_its_error(cell):

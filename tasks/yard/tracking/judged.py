@@ -1,0 +1,80 @@
+"""What `evaluate` says of networks that other runs have trained: their numbers on test, and which of them leads.
+
+A training's own run gets the numbers of data/<line>/evaluate/metrics/<network>.json as `test/<number>`, so that it
+stands beside its curves what it is worth. The leader becomes a version of the line's registered model: it is who
+challenges the champion (tasks/<line>/champion.py).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.yard.files import read_json
+from tasks.yard.stage import Stage
+from tasks.yard.tracking import notes, registry
+from tasks.yard.tracking.lineage import dvc_hash
+
+if TYPE_CHECKING:  # mlflow takes 4 s to import
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+JUDGE = "evaluate"
+PREFIX = "test/"
+
+
+def described(stage: Stage) -> dict[str, Any]:
+    """Of a stage that has judged: {train stage: {"out", "hash", "metrics", "leads", "note"}}; empty for any other."""
+    return of_line(stage.line) if stage.step == JUDGE else {}
+
+
+def of_line(line: str) -> dict[str, Any]:
+    data = Path("data", line)
+    leads = leader(line)
+    found: dict[str, Any] = {}
+    for path in sorted((data / JUDGE / "metrics").glob("*.json")):
+        out = data / "train" / path.stem
+        if (out / "best.pt").exists():  # else a baseline
+            metrics = dict(numbers(read_json(path)))
+            found[f"{line}-train@{path.stem}"] = {
+                "out": str(out), "hash": dvc_hash(out), "metrics": metrics, "leads": path.stem == leads,
+                "note": notes.network(line, path.stem, path.stem == leads),
+            }  # fmt: skip
+    return found
+
+
+def leader(line: str) -> str | None:
+    """The network that validation likes best; None: nobody is, or the line names none."""
+    if importlib.util.find_spec(f"tasks.{line}.champion") is None:
+        return None
+    found = importlib.import_module(f"tasks.{line}.champion").challenger(Path("data", line))
+    return found and found.item
+
+
+def numbers(values: Mapping[str, Any], prefix: str = PREFIX) -> Iterator[tuple[str, float]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{key}".replace("@", "_at_"), float(value)
+
+
+def tell(client: MlflowClient, line: str, judged: Mapping[str, Any]) -> None:
+    """Told twice it is the same."""
+    from mlflow.entities import Metric, RunTag
+
+    for stage, of in judged.items():
+        for run in registry.runs_of(client, line, stage, Path(of["out"]), of["hash"])[:1]:
+            fresh = {key: value for key, value in of["metrics"].items() if run.data.metrics.get(key) != value}
+            at = run.info.end_time or run.info.start_time
+            values = [Metric(key, value, at, 0) for key, value in fresh.items()]
+            for start in range(0, len(values), 1000):  # MLflow's limit
+                client.log_batch(run.info.run_id, metrics=values[start : start + 1000])
+            client.log_batch(run.info.run_id, tags=[RunTag(notes.NOTE, of["note"])])
+        if of["leads"]:
+            for version in registry.enter(line, stage, Path(of["out"]), of["hash"])[:1]:
+                registry.describe(line, version)
