@@ -6,6 +6,7 @@ Writes   download/<unit>/          a data set (of crops or of labelled images), 
              reid                  bounding_box_train/, query/, bounding_box_test/ (reid_layout.py)
              detect                data.yaml, images/<split>/, labels/<split>/
              frames                frames/NNNNNN.jpg, camera.json, truth.csv (if known), queries/ (in each)
+             validation            the same of a camera whose people validate, with truth.csv and without queries
          download/quarantine.json  {unit: reason} of the others
          download/report.json      {parts: those there are, totals, datasets, units, same_images, quarantined}
          download/people.png, boxes.png    some identities x cameras, some labelled images; where there are any
@@ -29,7 +30,7 @@ from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers import bring, checks
 from tasks.person_search.importers import street as street_files
 from tasks.person_search.importers.checks import described
-from tasks.person_search.importers.units import Unit, files_of, plan
+from tasks.person_search.importers.units import Unit, cameras_alone, files_of, plan
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
 from tasks.yard.fanout import UNFINISHED, FanOut
@@ -67,7 +68,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: street.Street | N
 
 
 def planned(
-    params: Download, out: Path, ctx: Context
+    params: Download, out: Path, ctx: Context, learning: bool
 ) -> tuple[dict[str, Unit], dict[str, str], street.Street | None, dict[str, dict]]:
     """Every unit of every source, the fingerprint of each, the world if there is one, and what is passed over."""
     passed: dict[str, dict] = {}
@@ -79,6 +80,8 @@ def planned(
         raise BadInput(f"{worlds[1]}: one world is enough; ask the first for more")
     world = street.parse(worlds[0]) if worlds else None
     for name in street.unit_names(world) if world else ():
+        if not learning and not street.unit(world, name).is_test:
+            continue  # nobody walks past its camera
         found[name] = Unit(WORLD, WORLD, out / name, f"{worlds[0]} {name}", name=name)
         fingerprints[name] = digest({**asdict(world), "sessions": None}, name, ctx.code)  # more change no other
     taken = {WORLD} if world else set()
@@ -86,7 +89,7 @@ def planned(
     settings["camera"] = params.frames_fps
     for uri in (uri for uri in uris if uri not in worlds):
         root = sources.local(uri, progress=ctx.progress)
-        units_here = plan(root, uri, taken)
+        units_here = (plan if learning else cameras_alone)(root, uri, taken)
         left = units.passed_over(root, units.among(file for unit in units_here for file in files_of(unit)))
         units.say_passed_over(left, source_uri.redacted(uri), log)
         passed |= {source_uri.redacted(uri): left} if left else {}
@@ -129,7 +132,7 @@ def refuse_same_numbers(planned_units: Mapping[str, Unit], summaries: Mapping[st
     """
     first: dict[tuple[str, int], str] = {}
     for name, summary in summaries.items():
-        if summary["layout"] == "camera":
+        if summary["layout"] == "camera" and "frames" in summary["parts"]:
             number = summary["frames"]["camera"]["camera"]
             if (other := first.setdefault((summary["dataset"], number), name)) != name:
                 wheres = f"{planned_units[other].where} and {planned_units[name].where}"
@@ -200,10 +203,13 @@ def totals_of(summaries: Mapping[str, dict], datasets: Mapping[str, dict]) -> di
     return totals | {"unreadable_images": sum(map(len, faults))}
 
 
-def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
+def run(params: Download, out: Path, ctx: Context = Context(), learning: bool = True) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable, or if the units of
-    one data set contradict each other."""
-    planned_units, fingerprints, world, passed = planned(params, out, ctx)
+    one data set contradict each other.
+
+    `learning`: data sets to learn from are brought too; where somebody is only searched for, cameras alone, and these
+    may be any films and folders of stills."""
+    planned_units, fingerprints, world, passed = planned(params, out, ctx, learning)
     work, agree = partial(make, params=params, world=world), partial(accept, params=params, planned_units=planned_units)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree)
     for name, summary in sorted(done.summaries.items()):

@@ -2,7 +2,7 @@
 
 Reads    download/<unit>/{frames/, camera.json, truth.csv} of the units with a `frames` part; train_detector/best.pt, or
          the weights of any YOLO detector; evaluate/details.json, which names the leading network, and its
-         train/<network>/best.pt
+         train/<network>/best.pt; calibrate/calibration.json, the confidence that validation likes best
 Writes   index/<unit>/detections.h5     frame, box, confidence and embedding of each detection: see cameras.py
          index/<unit>/oracle.h5         the same of the true boxes, where truth.csv tells them
          index/<unit>/camera.json       which camera it is, counts, unreadable frames, detector recall at IoU 0.5
@@ -30,20 +30,26 @@ from torch import nn
 
 from tasks.person_search.formats import cameras
 from tasks.person_search.formats.cameras import NOBODY, Truth
+from tasks.person_search.judging import calibration
 from tasks.person_search.judging.leader import Leader, leader_of
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
 from tasks.yard.detector.look import Detector, ahead, threads
-from tasks.yard.detector.network import device_of, weights_file
-from tasks.yard.fanout import fan_out
-from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
+from tasks.yard.detector.network import device_of, trained_size, weights_file
+from tasks.yard.fanout import FanOut, fan_out
+from tasks.yard.files import digest, file_hash, read_if_there, read_json, replacing, write_json
 from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 BLOCK_FRAMES = 100  # a kill loses about so many at most
 IOU = 0.5
+CONFIDENCE = 0.25  # where nobody has tried others
+NO_DETECTOR = (
+    "set person_search.index.weights to the .pt file of a detector, or the name of published weights such as "
+    "yolo12n.pt, or give labelled images"
+)
 NO_CAMERAS = "the sources hold no camera to search in (cameras/<name>/*.jpg or cameras/<name>.mp4)"
 
 
@@ -231,20 +237,51 @@ def totals_of(summaries: Mapping[str, dict]) -> dict[str, float]:
     return found
 
 
-def opened_eyes(params: Index, train_detector: Path, leader: Leader, train: Mapping[str, Path]) -> tuple[Eyes, dict]:
+def opened_detector(params: Index, train_detector: Path, confidence: float) -> tuple[Path, Detector]:
+    """(its file, the detector). Raises `BadInput` where there is none."""
+    own = train_detector / "best.pt"
+    if params.weights is None and not own.exists():
+        why = read_if_there(train_detector / "metrics.json").get("reason", f"{own}: no such file")
+        raise BadInput(f"there is no detector to index cameras with ({why}); {NO_DETECTOR}")
+    weights = weights_file(params.weights or own)
+    return weights, Detector(
+        weights, dict.fromkeys(params.classes, "person"), {"person": confidence},
+        imgsz=params.imgsz or trained_size(weights), iou=params.iou, device=device_of(params.device),
+    )  # fmt: skip
+
+
+def opened_eyes(
+    params: Index, train_detector: Path, leader: Leader, train: Mapping[str, Path], confidence: float
+) -> tuple[Eyes, dict]:
     """Detector and network, and what index.json says of them."""
-    weights, checkpoint = weights_file(params.weights or train_detector / "best.pt"), leader.checkpoint(train)
-    device = device_of(params.device)
-    confidence = {"person": params.confidence}
-    model = Detector(
-        weights, dict.fromkeys(params.classes, "person"), confidence, imgsz=params.imgsz, iou=params.iou, device=device
-    )
-    network, config = load_network(checkpoint, device)
+    checkpoint = leader.checkpoint(train)
+    weights, model = opened_detector(params, train_detector, confidence)
+    network, config = load_network(checkpoint, device_of(params.device))
     about = {
         "network": leader.network, "network_sha256": file_hash(checkpoint), "embedding": network.feature_dim,
-        "weights_sha256": file_hash(weights),
+        "weights_sha256": file_hash(weights), "lowest_confidence": confidence,
     }  # fmt: skip
     return Eyes(model, network, config, params.max_detections), about
+
+
+def confidence_of(params: Index, calibrate: Path) -> float:
+    """As the params say, else as validation likes best, else the usual one."""
+    known = (
+        calibration.read(calibrate / calibration.FILE).confidence if params.confidence is None else params.confidence
+    )
+    return CONFIDENCE if known is None else known
+
+
+def index_all(
+    folders: Mapping[str, Path], out: Path, params: Index, eyes: Eyes, about: Mapping, ctx: Context
+) -> FanOut:  # fmt: skip
+    """Index every camera that is new, changed, or was seen by other eyes."""
+    settings = digest(params.model_dump(exclude={"weights", "threads", "confidence"}), about, ctx.code)
+    names = list(folders)
+    fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}
+    with threads(params.threads) as pool:
+        work = partial(index_camera, params=params, eyes=eyes, pool=pool, ctx=ctx)
+        return fan_out(work, folders, fingerprints, out, ctx, parallel=False)
 
 
 def run(
@@ -256,6 +293,7 @@ def run(
     train_detector: Path,
     train: dict[str, Path],
     evaluate: Path,
+    calibrate: Path,
 ) -> dict[str, float]:
     """Returns counts over the cameras, and the detector's recall where true boxes are known.
 
@@ -267,13 +305,9 @@ def run(
         fan_out(len, {}, {}, out, ctx)
         write_json(out / "index.json", {"cameras": {}, "empty": NO_CAMERAS})
         return {"cameras": 0, "quarantined": 0, **totals_of({})}
-    eyes, about = opened_eyes(params, train_detector, leader_of(evaluate), train)
-    settings = digest(params.model_dump(exclude={"weights", "threads"}), about, ctx.code)
-    names = list(folders)
-    fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}
-    with threads(params.threads) as pool:
-        work = partial(index_camera, params=params, eyes=eyes, pool=pool, ctx=ctx)
-        done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
+    confidence = confidence_of(params, calibrate)
+    eyes, about = opened_eyes(params, train_detector, leader_of(evaluate), train, confidence)
+    done = index_all(folders, out, params, eyes, about, ctx)
     if not done.summaries:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in done.quarantined.items())
         raise BadInput(f"{download}: none of its {len(folders)} cameras can be used{reasons}")

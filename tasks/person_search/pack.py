@@ -1,6 +1,7 @@
 """Crops of one size in one file a split, with who, where and in which part: what training and evaluation read.
 
-Reads    download/<unit>/{bounding_box_train,query,bounding_box_test} of the units with a `reid` part
+Reads    download/<unit>/{bounding_box_train,query,bounding_box_test} of the units with a `reid` part; truth.csv of the
+         cameras for validation
 Writes   pack/{train,val,test}.h5: images uint8 (N, height_px, width_px, 3) RGB; identity int32 (N) from 0, a number a
          person of this split, a distractor -1; camera int32 (N) from 1; role uint8 (N): 0 train, 1 query, 2 gallery;
          dataset int32 (N), place in the config's `datasets`; path utf-8 (N), below download/
@@ -13,8 +14,9 @@ Alone    python -m tasks person_search-pack
 
 Resized by PIL's bilinear filter, which is antialiased: what torchvision's Resize does to a PIL image, and with that
 torchreid and its published numbers. Validation people are a seeded share of the training people, whole, of those seen
-by two cameras or more; for each of them one image a camera asks, the others answer. They are drawn by their names, and
-who was packed before stays in his split. A crop to learn from of which another split holds the same bytes is left out.
+by two cameras or more, first of all those whom a camera for validation shows; for each of them one image a camera asks,
+the others answer. They are drawn by their names, and who was packed before stays in his split. A crop to learn from of
+which another split holds the same bytes is left out.
 
 Where the sources hold no crops all three files have 0 rows and `empty` says why (null otherwise).
 """
@@ -24,7 +26,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,7 +36,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from tasks.person_search.formats import reid_layout
+from tasks.person_search.formats import cameras, reid_layout
 from tasks.person_search.formats.reid_layout import DISTRACTOR, GALLERY, QUERY, Crop
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
@@ -100,12 +102,13 @@ def by_camera(rows: Iterable[Row]) -> dict[str, dict[int, list[Row]]]:
 
 
 def validation_people(
-    people: Mapping[str, Mapping[int, list[Row]]], params: Pack, known: Mapping[str, str]
+    people: Mapping[str, Mapping[int, list[Row]]], params: Pack, known: Mapping[str, str], shown: Collection[str] = ()
 ) -> set[str]:
     """A share of all, of those seen by two cameras or more; two people always stay to be learnt from. Who was one of
-    them before stays one, and who was learnt from too."""
+    them before stays one, and who was learnt from too. Whoever is `shown` in frames for validation is one of them."""
     settled = {key for key in people if known.get(key) == "val"}
-    new = (key for key, cameras in people.items() if len(cameras) > 1 and known.get(key) not in ("train", "val"))
+    settled |= {key for key in shown if key in people and known.get(key) != "train"}
+    new = (key for key, seen in people.items() if len(seen) > 1 and known.get(key) != "train" and key not in settled)
     able = sorted(new, key=lambda key: draw(params.seed, key))
     wanted = min(round(params.val_share * len(people)), max(0, len(people) - 2))
     return settled | set(able[: max(0, wanted - len(settled))])
@@ -121,10 +124,12 @@ def asked(cameras: Mapping[int, list[Row]], seed: int) -> set[str]:
     return {min((row.name for row in rows), key=lambda name: draw(seed, name)) for rows in several}
 
 
-def divided(train: list[Row], params: Pack, known: Mapping[str, str]) -> tuple[list[Row], list[Row]]:
+def divided(
+    train: list[Row], params: Pack, known: Mapping[str, str], shown: Collection[str]
+) -> tuple[list[Row], list[Row]]:
     """(training rows, validation rows with their roles)."""
     people = by_camera(train)
-    chosen = validation_people(people, params, known)
+    chosen = validation_people(people, params, known, shown)
     asking = {name for key in chosen for name in asked(people[key], params.seed)}
     val = [
         Row(r.path, r.name, r.dataset, r.key, r.camera, "query" if r.name in asking else "gallery")
@@ -246,7 +251,8 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
     """Returns images, people and queries per split. Crops that cannot be read are left out, by name."""
     train, test = read_crops(download)
     known = yard_splits.known(out, params.splits)
-    learnt, val = divided(train, params, known)
+    shown = cameras.shown_in(cameras.units_with_frames(download, "validation").values())
+    learnt, val = divided(train, params, known, shown)
     left_out = copies(learnt, [*val, *test], download)
     splits = {"train": [row for row in learnt if row.name not in left_out], "val": val, "test": test}
     total = sum(map(len, splits.values()))
@@ -268,10 +274,10 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
             seen: dict[str, set[int]] = defaultdict(set)
             for row in (*train, *test):
                 seen[row.dataset].add(row.camera)
-            cameras = {name: sorted(seen[name]) for name in datasets}
+            numbers = {name: sorted(seen[name]) for name in datasets}
             write_json(stack.enter_context(replacing(out / "dataset_config.json")), {
                 "height_px": params.height_px, "width_px": params.width_px, "datasets": datasets,
-                "identities": identities, "cameras": cameras, "counts": counts, "left_out": left_out,
+                "identities": identities, "cameras": numbers, "counts": counts, "left_out": left_out,
                 "empty": EMPTY if not total else None, "missing": missing_of(splits, params),
                 "resize": "PIL bilinear, antialiased", "val_share": params.val_share, "seed": params.seed,
             })  # fmt: skip
@@ -292,4 +298,4 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
     people_sheet(out, splits)
     kept = ("images", "identities", "queries", "distractors")
     metrics = {f"{split}_{what}": counts[split][what] for split in SPLITS for what in kept}
-    return {**metrics, "cameras": sum(map(len, cameras.values())), "left_out": len(left_out)}
+    return {**metrics, "cameras": sum(map(len, numbers.values())), "left_out": len(left_out)}

@@ -174,14 +174,25 @@ class Evaluate(Section):
     rerank: Rerank
 
 
+class Calibrate(Section):
+    confidences: list[Share] = Field(
+        min_length=1,
+        description="of a detection, tried on validation where index.confidence is null; the best search mAP wins",
+    )
+
+
 class Index(Section):
     weights: str | None = Field(
         description="the .pt file of any YOLO detector, or the name of published weights such as yolo12n.pt; "
         "null: what train_detector made"
     )
-    imgsz: Positive = Field(multiple_of=32, description="longer side of the detector's input in px")
+    imgsz: Annotated[int, Field(gt=0, multiple_of=32)] | None = Field(
+        description="longer side of the detector's input in px; null: as it was trained"
+    )
     classes: list[Name] = Field(min_length=1, description="of the detector, those that are persons")
-    confidence: Share = Field(description="lowest confidence of a detection")
+    confidence: Share | None = Field(
+        description="lowest confidence of a detection; null: what validation likes best (calibrate), else 0.25"
+    )
     iou: Share = Field(description="of two boxes that overlap more, the less confident one is dropped")
     max_detections: Positive = Field(description="of a frame; the most confident are kept")
     batch: Positive = Field(description="frames that the detector sees at once")
@@ -194,7 +205,13 @@ class Search(Section):
         description="whom to find: an image or a folder of images, each a crop of one person; null: those of the source"
     )
     threshold: float | None = Field(
-        ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: that of evaluate"
+        ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: by the next"
+    )
+    false_accept_rate: float = Field(
+        gt=0,
+        lt=1,
+        description="of the searches for somebody who is not there, those that may find one, for an index of any size; "
+        "without cameras for validation the threshold is evaluate's, of single pairs",
     )
     gap_s: float = Field(
         ge=0, description="of not being seen, that a sighting bridges; of stills without times each is a sighting"
@@ -212,6 +229,7 @@ class Line(Section):
     pack: Pack
     train: Train
     evaluate: Evaluate
+    calibrate: Calibrate
     index: Index
     search: Search
     tune: Tune

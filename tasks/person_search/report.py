@@ -1,7 +1,8 @@
 """The line's result on one page that needs nothing but a browser: who is found, how sure, and what it looks like.
 
-Reads   download, pack, train_detector, train, evaluate, index and search, each in the formats those steps state; a part
-        that is not there (no cameras, no detector of our own, nobody to judge on) is left out, and the page says why
+Reads   download, pack, train_detector, train, evaluate, calibrate, index and search, each in the formats those steps
+        state; a part that is not there (no cameras, no detector of our own, nobody to judge on) is left out, and the
+        page says why
 Writes  report.html (self-contained), leaderboard.png, learning.png, summary.json, headline.json (for DVC), table.md (to
         print), and films too large for the page
 Alone   python -m tasks person_search-report
@@ -17,16 +18,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tasks.person_search.judging import baselines
+from tasks.person_search.judging import baselines, calibration
 from tasks.person_search.judging.runs import is_baseline, ranked_runs
-from tasks.person_search.page.remarks import of_choice, remarks, strangers_of
+from tasks.person_search.page.remarks import of_choice, of_errors, remarks, strangers_of
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.headline import write_headline
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 from tasks.yard.reporting.pages import data_uri, markdown, photo_uri, render
-from tasks.yard.reporting.words import counted, rendered
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import Context
 from tasks.yard.training import history
 
@@ -134,9 +135,8 @@ def table(details: dict, runs: Sequence[str], detector: dict, search: dict, came
     if found := {key: of for key, of in (search.get("metrics") or {}).items() if key in BOXES and of}:
         each = ", ".join(f"{BOXES[key]} {shown(found[key]['map'])}" for key in BOXES if key in found)
         text += ["", f"Search in {len(search['cameras'])} cameras, mAP: {each}."]
-        if strangers := strangers_of(search):
-            asked = counted(strangers["asked"], "query", "queries")
-            text[-1] += f" Of {asked} whose person no camera saw {strangers['found']} were said to be found."
+        if strangers_of(search):
+            text[-1] += f" {of_errors(search)}"
     return "\n".join(text) + "\n"
 
 
@@ -210,6 +210,8 @@ def headline(details: dict, search: dict, detector: dict) -> dict[str, float]:
         found |= {f"detector_{split}_{key}": detector.get(split, {}).get(key) for key in ("map50", "map50_95")}
     for key in BOXES:
         found[f"search_map_{key}"] = ((search.get("metrics") or {}).get(key) or {}).get("map")
+    opened = (search.get("metrics") or {}).get("open_set") or {}
+    found |= {"search_found_right": opened.get("found_right"), "search_said_not_found": opened.get("said_not_found")}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -223,6 +225,7 @@ def run(
     train_detector: Path,
     train: dict[str, Path],
     evaluate: Path,
+    calibrate: Path,
     index: Path,
     search: Path,
     reporting_params: Reporting,
@@ -254,6 +257,7 @@ def run(
         "lists": drawings(evaluate, ("ranked",), photos=True),
         "detector": detector, "seen": drawings(train_detector, ("samples", "curves"), photos=True),
         "on_search": on_searched_frames(cameras), "strangers": strangers_of(about),
+        "calibration": read_if_there(calibrate / calibration.FILE), "told": of_errors(about),
         "search": about, "cameras": cameras, "found": searched(search, about, out, reporting_params.embed_mb),
         "report": report, "findings": findings(report, config), "config": config,
         "sheets": drawings(download, ("people", "boxes"), photos=True),

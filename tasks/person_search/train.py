@@ -3,6 +3,7 @@
 Reads `pack`'s train.h5, val.h5 and dataset_config.json. Writes best.pt, last.pt (and .json beside each), history.jsonl
 and curves.png, one folder a network; a killed run goes on where it stopped. best.pt is the epoch with the highest mAP
 on the validation identities, which training never sees. With `weights`, start.pt is the network before the first step.
+Where there is nobody to train on, the `weights` become best.pt as they are: to search for people takes no training.
 
     python -m tasks person_search-train@<network>
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +29,7 @@ from models.person_search.factory import HEAD, backbone, build
 from models.person_search.losses import combined
 from tasks.person_search.formats import crops
 from tasks.person_search.judging.ranking import rank
-from tasks.person_search.learning import embed, sampler, weights
+from tasks.person_search.learning import sampler, served, weights
 from tasks.person_search.learning.augment import augment
 from tasks.person_search.params import Train
 from tasks.yard.files import digest, file_hash, read_json
@@ -34,11 +37,12 @@ from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, engine, history
 from tasks.yard.training.across import gathered, with_common_statistics
-from tasks.yard.training.learnt import Item, learnt_from
+from tasks.yard.training.learnt import Item, Learnt, learnt_from
 from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 256
+STALE = ("last.pt", "last.json", "start.pt", "start.json", "history.jsonl", "curves.png")  # of an earlier training
 COLLAPSED = 0.01  # so near, as a share, to the triplet loss of a network that gives one vector to everyone
 
 
@@ -47,7 +51,10 @@ def people(split: crops.Split, params: Train, processes: int, where: Path) -> Te
     identity, batch, images = torch.from_numpy(split.identity).long(), params.engine.batch, params.images_per_identity
     found = torch.unique(identity)
     if len(found) < 2 or found[0] < 0:
-        raise BadInput(f"{where}: {len(found)} identities to train on, at least 2 are needed; add people to the source")
+        given = "" if len(found) else ", or set person_search.train.weights to a network that others have trained"
+        raise BadInput(
+            f"{where}: {len(found)} identities to train on, at least 2 are needed; add people to the source{given}"
+        )
     if images is None:
         if len(identity) < batch:
             raise BadInput(f"{where}: {len(identity)} crops fill no batch; lower person_search.train.engine.batch")
@@ -126,10 +133,7 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
     if params.weights is not None:
         weights.load_into(model, Path(params.weights))
         before = weights.learnt_before(Path(params.weights))
-    tested = dataset["identities"].get("test", [])
-    if known := [who for who in tested if who in before]:
-        told = f"{len(known)} of the {len(tested)} test people"
-        log.warning("%s has learnt from %s: scores on test say too much", params.weights, told)
+    say_known(params, dataset, before)
     model = with_common_statistics(model.to(memory_format=torch.channels_last))
     of = params.loss
 
@@ -164,6 +168,41 @@ def prepare(params: Train, machine: Machine, network: str, pack: Path, code: str
     )  # fmt: skip
 
 
+def say_known(params: Train, dataset: Mapping[str, Any], before: Learnt) -> None:
+    """Are there people to be tested on whom the given weights know?"""
+    tested = dataset["identities"].get("test", [])
+    if known := [who for who in tested if who in before]:
+        told = f"{len(known)} of the {len(tested)} test people"
+        log.warning("%s has learnt from %s: scores on test say too much", params.weights, told)
+
+
+def hand_over(params: Train, network: str, dataset: Mapping[str, Any], out: Path) -> dict[str, float]:
+    """The given weights become best.pt; nothing of an earlier training stays beside them.
+
+    Raises `BadInput` if they are of another network, or take crops of another size than there are to judge them by.
+    """
+    path = Path(params.weights)
+    try:
+        state = weights.as_they_are(path, {"name": network, "embedding": params.embedding})
+    except BadInput as error:
+        raise BadInput(f"{error}; person_search.train.networks asks for {network}") from None
+    sizes = {name: state["config"][name] for name in ("height_px", "width_px")}
+    if not dataset["empty"] and any(dataset[name] != size for name, size in sizes.items()):
+        fix = " and ".join(f"person_search.pack.{name} = {size}" for name, size in sizes.items())
+        raise BadInput(
+            f"{path}: takes crops of {sizes['height_px']}x{sizes['width_px']} px, pack's are "
+            f"{dataset['height_px']}x{dataset['width_px']}; set {fix}"
+        )
+    say_known(params, dataset, state["config"]["learnt"])
+    for stale in STALE:
+        (out / stale).unlink(missing_ok=True)
+    reason = dataset["empty"] or dataset["missing"]["train"]
+    about = {"weights": params.weights, "sha256": file_hash(path), "config": state["config"], "handed_over": reason}
+    checkpoint.save(out, "best", state, about)
+    log.warning("%s becomes %s as it is: %s", params.weights, network, reason)
+    return {"epochs": 0, "parameters": sum(v.numel() for k, v in state["model"].items() if not k.startswith(HEAD))}
+
+
 def write_start(params: Train, job: engine.Job, out: Path) -> None:
     """What training started from, in the form of best.pt, where it was given; one of an earlier run goes."""
     if params.weights is None:
@@ -178,6 +217,9 @@ def run(
     params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
 ) -> dict[str, float]:
     """Returns the validation scores of the kept epoch, and which one that is."""
+    dataset = read_json(pack / "dataset_config.json")
+    if params.weights is not None and not dataset["identities"]["train"]:
+        return hand_over(params, network, dataset, out)
 
     def job_for(fabric: Fabric) -> engine.Job:
         job = prepare(params, machine_params, network, pack, ctx.code, fabric)
@@ -196,7 +238,6 @@ def run(
     return history.summary(rows, model, uncounted=HEAD)
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, np.ndarray]:
-    """For MLflow: the module that loads the network, its file, and an example of its input."""
-    config = embed.load_network(out / "best.pt")[1]
-    return embed.__name__, out / "best.pt", np.zeros((1, config["height_px"], config["width_px"], 3), np.uint8)
+def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]]:
+    """For MLflow: the module that loads the network, its file, and an example of its inputs from `data`."""
+    return served.__name__, out / "best.pt", served.example(data / "pack")

@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from tasks.person_search.formats import reid_layout
 from tasks.person_search.importers.checks import CAMERA, TRUTH, images_in, read_camera, read_truth
 from tasks.yard.files import read_json, replacing
 from tasks.yard.step import BadInput
@@ -86,10 +87,21 @@ class Truth:
 NOBODY = Truth(np.empty(0, np.int32), np.empty((0, 4), np.float32))
 
 
-def units_with_frames(download: Path) -> dict[str, Path]:
-    """{unit: folder} of the cameras, by name."""
+def units_with_frames(download: Path, part: str = "frames") -> dict[str, Path]:
+    """{unit: folder} of the cameras to search in, or of those for `validation`, by name."""
     said = {path.parent.name: path.parent for path in sorted(download.glob("*/unit.json"))}
-    return {name: folder for name, folder in said.items() if "frames" in read_json(folder / "unit.json")["parts"]}
+    return {name: folder for name, folder in said.items() if part in read_json(folder / "unit.json")["parts"]}
+
+
+def shown_in(folders: Iterable[Path]) -> set[str]:
+    """Whom the true boxes of some cameras name: "<data set>:<person>" of each."""
+    found = set()
+    for folder in folders:
+        dataset = read_json(folder / "unit.json")["dataset"]
+        numbers = {int(path.stem) for path in images_in(folder / "frames")}
+        rows = read_truth(folder / TRUTH, numbers)
+        found |= {reid_layout.key_of(dataset, pid) for _, pid, _ in rows if pid > 0}
+    return found
 
 
 def camera_of(folder: Path) -> Camera:
@@ -187,8 +199,12 @@ class Indexed:
 
 def read_index(index: Path, download: Path) -> list[Indexed]:
     """Every camera that the index step has, by name."""
+    return read_cameras(read_json(index / "index.json")["cameras"], index, download)
+
+
+def read_cameras(units: Iterable[str], index: Path, download: Path) -> list[Indexed]:
     found = []
-    for unit in sorted(read_json(index / "index.json")["cameras"]):
+    for unit in sorted(units):
         oracle = index / unit / "oracle.h5"
         rows = read_rows(index / unit / "detections.h5")
         found.append(Indexed(camera_of(download / unit), rows, read_rows(oracle) if oracle.is_file() else None))

@@ -277,6 +277,8 @@ def bring_camera(unit: Unit, folder: Path, frames_fps: float) -> dict:
     if truth.is_file():
         read_truth(truth, numbers)
         copied(truth, folder / TRUTH)
+    if unit.split:
+        about["split"] = unit.split
     done = bringing.bring((query, folder / QUERIES / query.name) for query in unit.queries)
     write_json(folder / CAMERA, about)
     remarks |= {"queries": done, "without_times": NO_TIMES if about["fps"] is None else None}

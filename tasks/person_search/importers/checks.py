@@ -14,14 +14,15 @@ from pathlib import Path
 
 from tasks.person_search.formats import reid_layout
 from tasks.person_search.formats.reid_layout import is_image
-from tasks.yard.files import file_hash, natural, read_json
+from tasks.yard.files import file_hash, natural, read_if_there, read_json
 from tasks.yard.layouts import keypoints, yolo
 from tasks.yard.layouts.images import fault
 from tasks.yard.layouts.keypoints import Shape
 from tasks.yard.step import BadInput
 
-PARTS = ("reid", "detect", "frames")
+PARTS = ("reid", "detect", "frames", "validation")
 QUERIES, TRUTH, CAMERA = "queries", "truth.csv", "camera.json"  # beside frames/
+VALIDATION = "val"  # the split of a camera.json
 TRUTH_COLUMNS = ("frame", "pid", "x1", "y1", "x2", "y2")
 DECODERS = 4
 SHOWN = 50  # of each kind of fault that a report lists; the rest is counted
@@ -47,8 +48,14 @@ def described(folder: Path) -> tuple[Path, dict]:
 def parts_in(folder: Path) -> list[str]:
     """Of `PARTS` those that a unit's folder has."""
     reid = any((folder / subset).is_dir() for subset in reid_layout.SUBSETS)
-    there = {"reid": reid, "detect": (folder / "data.yaml").is_file(), "frames": (folder / CAMERA).is_file()}
-    return [part for part in PARTS if there[part]]
+    camera, for_validation = (folder / CAMERA).is_file(), is_for_validation(folder)
+    there = {"reid": reid, "detect": (folder / "data.yaml").is_file(), "frames": camera and not for_validation}
+    return [part for part in PARTS if (there | {"validation": for_validation})[part]]
+
+
+def is_for_validation(folder: Path) -> bool:
+    """Is this a camera whose people validate, so that nobody is searched for in it?"""
+    return read_if_there(folder / CAMERA).get("split") == VALIDATION
 
 
 def unreadable(folder: Path, images: list[Path]) -> list[str]:
@@ -192,7 +199,17 @@ def check_frames(folder: Path) -> dict:
     return found | {"unreadable": unreadable(folder, frames) + unusable_queries(folder, queries)}
 
 
-CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames}
+def check_validation(folder: Path) -> dict:
+    """Raises `BadInput` where nobody says who is seen: nothing can be learnt of it."""
+    if not (folder / TRUTH).is_file():
+        raise BadInput(
+            f"{folder / TRUTH}: a camera for validation is of use only where it is known who is seen in its frames; "
+            f"give {TRUTH} with the columns {','.join(TRUTH_COLUMNS)}, or lay the camera under cameras/"
+        )
+    return check_frames(folder)
+
+
+CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames, "validation": check_validation}
 
 
 def contents(folder: Path, bad: Collection[str] = ()) -> dict[str, str]:

@@ -60,11 +60,19 @@ def own(place: Path) -> list[Query]:
         return keyed([(place, str(place), None)])
     if not place.is_dir():
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise BadInput(f"{place}: neither a folder nor an image ({kinds}); mend person_search.search.queries")
+        raise BadInput(
+            f"{place}: neither a folder nor an image ({kinds}); give one as person_search.search.queries or --query"
+        )
     images = images_in(place)
     if not images:
         raise BadInput(f"{place}: holds no image of whom to find; put some in, each of one person and cropped to them")
     return keyed((path, str(path), None) for path in images)
+
+
+def several(places: Iterable[Path]) -> list[Query]:
+    """The images at several places. Raises `BadInput` for a place where there is none."""
+    found = dict.fromkeys(query.path for place in places for query in own(place))
+    return keyed((path, str(path), None) for path in found)
 
 
 def of_units(download: Path) -> list[Query]:

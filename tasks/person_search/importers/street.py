@@ -4,9 +4,12 @@ Writes, for a unit (one camera in one session):
     unit.json                                    dataset, session, camera, parts and counts
     bounding_box_train/ | query/, bounding_box_test/    crops, `PPPP_cCsS_FFFFFF_BB.jpg`; pid 0 distractor, -1 junk
     data.yaml, images/<split>/, labels/<split>/  YOLO persons
-    frames/NNNNNN.jpg, camera.json, truth.csv, queries/    of test1: a short film, its true boxes, whom to find
+    frames/NNNNNN.jpg, camera.json, truth.csv    of test1 and val1: a short film and its true boxes; of val1 camera.json
+                                                 says that it is for validation
+    queries/                                     of test1: whom to find
 
-The people of val1 are in bounding_box_train, as Market has no validation folder: who splits by identity decides.
+The people of val1 are in bounding_box_train, as Market has no validation folder: pack lets those validate whom a camera
+for validation shows.
 """
 
 from __future__ import annotations
@@ -88,7 +91,8 @@ def write_film(unit: Unit, folder: Path) -> dict[str, int]:
         rows += [f"{frames},{unit.id_of(person)},{','.join(map(str, box.xyxy))}\n" for person, box in seen]
         frames += 1
     write_text(folder / "truth.csv", "".join(["frame,pid,x1,y1,x2,y2\n", *rows]))
-    write_json(folder / "camera.json", {"camera": unit.number, "fps": street.FPS, "name": unit.name})
+    about = {"camera": unit.number, "fps": street.FPS, "name": unit.name}
+    write_json(folder / "camera.json", about if unit.is_test else about | {"split": "val"})
     return {"frames": frames, "true_boxes": len(rows)}
 
 
@@ -97,9 +101,9 @@ def write_unit(world: Street, name: str, folder: Path) -> dict[str, int]:
     unit = street.unit(world, name)
     counts = write_reid(unit, folder) | write_detect(unit, folder)
     parts = ["reid", "detect"]
-    if unit.is_test:
+    if unit.is_filmed:
         counts |= write_film(unit, folder)
-        parts.append("frames")
+        parts.append("frames" if unit.is_test else "validation")
     about = {"dataset": "street", "session": unit.session.name, "camera": unit.number, "parts": parts, "counts": counts}
     write_json(folder / "unit.json", about)
     return counts

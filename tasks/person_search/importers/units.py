@@ -4,9 +4,13 @@
     a folder with a data.yaml or dataset.yaml                   detection, YOLO's layout
     a folder with *.json or annotations/*.json                  detection, COCO's layout
     cameras/<name>/*.jpg, cameras/<name>.mp4, queries/ beside   cameras
+    validation_cameras/<name>/*.jpg, ....mp4, with true boxes   cameras whose people validate: nobody is searched for in
+                                                                them, but how often a search errs is tried out there
 
 at the top or up to four folders below it, any number of each. A data set is called as the first folder on the way to
 it, or as the source if it is the source itself.
+
+Where nobody learns or judges, films and folders of stills are cameras wherever they lie; see `cameras_alone`.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.person_search.formats import reid_layout
-from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, described, images_in
+from tasks.person_search.importers.checks import CAMERA, QUERIES, TRUTH, VALIDATION, described, images_in
 from tasks.yard.files import natural
 from tasks.yard.layouts import coco, video, yolo
 from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
@@ -26,7 +30,7 @@ from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
-CAMERAS = "cameras"
+CAMERAS, VALIDATION_CAMERAS = "cameras", "validation_cameras"
 SUFFIXES = {"reid": "reid", "yolo": "detect", "coco": "detect"}  # of a unit's name
 
 
@@ -41,9 +45,14 @@ class Unit:
     camera: int | None = None
     name: str | None = None  # of the camera
     queries: tuple[Path, ...] = ()
+    split: str | None = None  # of a camera for validation
 
     @property
     def key(self) -> str:
+        if self.split:
+            return f"{self.dataset}-validation-{self.name}"
+        if self.layout == "camera" and not self.dataset:  # a film by itself
+            return str(self.name)
         return f"{self.dataset}-{SUFFIXES.get(self.layout) or f'camera-{self.name}'}"
 
 
@@ -73,7 +82,9 @@ def layouts_below(root: Path) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     datasets: set[Path] = set()
     for folder in reid_layout.folders_below(root):
-        if datasets.intersection(folder.parents) or {CAMERAS, QUERIES} & set(folder.relative_to(root).parts):
+        if datasets.intersection(folder.parents) or {CAMERAS, VALIDATION_CAMERAS, QUERIES} & set(
+            folder.relative_to(root).parts
+        ):
             continue
         if reid_layout.is_layout(folder):
             found.append(("reid", folder))
@@ -106,17 +117,27 @@ def dataset_names(folders: Iterable[Path], root: Path, uri: str, taken: set[str]
 
 
 def camera_units(home: Path, dataset: str) -> list[Unit]:
-    """Every camera below `home`, each with the queries beside them."""
-    cameras, queries = cameras_in(home / CAMERAS), tuple(images_in(home / QUERIES))
-    numbers = camera_numbers(list(cameras))
-    return [Unit("camera", dataset, path, str(path), numbers[name], name, queries) for name, path in cameras.items()]
+    """Every camera below `home`, each with the queries beside them; those for validation ask nobody."""
+    found, queries = [], tuple(images_in(home / QUERIES))
+    for folder, split, asked in ((CAMERAS, None, queries), (VALIDATION_CAMERAS, VALIDATION, ())):
+        cameras = cameras_in(home / folder)
+        numbers = camera_numbers(list(cameras))
+        found += [
+            Unit("camera", dataset, path, str(path), numbers[name], name, asked, split)
+            for name, path in cameras.items()
+        ]
+    return found
 
 
 def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
     """Every unit below `root`; data sets are not called as one of `taken`, to which their names are added."""
     units.refuse_no_folder(root, uri)
     layouts = layouts_below(root)
-    homes = [folder for folder in reid_layout.folders_below(root) if cameras_in(folder / CAMERAS)]
+    homes = [
+        folder
+        for folder in reid_layout.folders_below(root)
+        if cameras_in(folder / CAMERAS) or cameras_in(folder / VALIDATION_CAMERAS)
+    ]
     folders = dict.fromkeys([*(folder for _, folder in layouts), *homes])  # a folder may hold data of several layouts
     names = dataset_names(folders, root, uri, taken)
     found = [Unit(layout, names[folder], folder, str(folder)) for layout, folder in layouts]
@@ -127,6 +148,46 @@ def plan(root: Path, uri: str, taken: set[str]) -> list[Unit]:
             f"COCO: {coco.WHAT}", "cameras: cameras/<name>/*.jpg or cameras/<name>.mp4, with queries/ beside cameras/",
         )  # fmt: skip
     return found
+
+
+def loose_cameras(root: Path) -> dict[str, Path]:
+    """{name: film, or folder of stills} of a source that is a film or a folder of stills, or holds some anywhere; the
+    name says the way to it."""
+    if root.is_file():
+        return {slug(root.stem): root} if root.suffix.lower() in video.SUFFIXES else {}
+    found: dict[str, Path] = {}
+    for folder in reid_layout.folders_below(root):
+        if QUERIES in folder.relative_to(root).parts:
+            continue
+        films = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in video.SUFFIXES]
+        stills = [folder] if images_in(folder) and not films else []
+        for path in sorted([*films, *stills], key=natural):
+            way = [*path.relative_to(root).with_suffix("").parts] if path.is_file() else [*path.relative_to(root).parts]
+            name = (
+                slug("-".join(part for part in way if not part.startswith("."))) if way else slug(root.resolve().name)
+            )
+            if name in found:
+                raise BadInput(f"{path} and {found[name]} would both be camera {name}; rename one of them")
+            found[name] = path
+    return found
+
+
+def cameras_alone(root: Path, uri: str, taken: set[str]) -> list[Unit]:
+    """Every camera below `root` to search in. Where cameras/ are laid out, these, under the names that `plan` gives
+    them; else every film and every folder of stills. Data sets to learn from are no input here."""
+    if not root.is_file():
+        units.refuse_no_folder(root, uri)
+        homes = [folder for folder in reid_layout.folders_below(root) if cameras_in(folder / CAMERAS)]
+        if homes:
+            return [unit for unit in plan(root, uri, taken) if unit.layout == "camera" and not unit.split]
+    cameras = loose_cameras(root)
+    if not cameras:
+        if root.is_file():
+            raise BadInput(f"{uri}: neither a film ({', '.join(video.SUFFIXES[:4])}, ...) nor an archive nor a folder")
+        units.refuse_unknown(root, uri, "films: *.mp4, *.mkv, ...", "stills: a folder of *.jpg a camera")
+    numbers = camera_numbers(list(cameras))
+    queries = () if root.is_file() else tuple(images_in(root / QUERIES))
+    return [Unit("camera", "", path, str(path), numbers[name], name, queries) for name, path in cameras.items()]
 
 
 def files_of(unit: Unit) -> list[Path]:

@@ -1,7 +1,7 @@
 """The network that validation likes best, and from which similarity on it takes two images for one person.
 
 Reads evaluate/details.json: {"leader": network or null, "threshold": {"threshold": number or null, "from": how it was
-chosen, "null_because": why there is none}, ...}.
+chosen, "null_because": why there is none}, ...}, and plots/errors.csv beside it (strangers.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.person_search.judging import strangers
+from tasks.person_search.judging.strangers import Strangers
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 
@@ -19,6 +21,7 @@ class Leader:
     network: str
     threshold: float | None  # cosine similarity
     chosen: str  # how the threshold was, or why there is none
+    strangers: Strangers | None = None  # how similar they were in validation; None: nobody measured it
 
     def checkpoint(self, train: Mapping[str, Path]) -> Path:
         """best.pt of the network. Raises `BadInput` where it is not among the trained ones."""
@@ -43,4 +46,4 @@ def leader_of(evaluate: Path) -> Leader:
         raise BadInput(f"{file}: not written by person_search-evaluate ({error!r}); run it again") from None
     if network is None:
         raise BadInput(f"{file}: no network leads, for none could be judged on validation; add people to the source")
-    return Leader(network, value, chosen)
+    return Leader(network, value, chosen, strangers.read(evaluate, threshold))

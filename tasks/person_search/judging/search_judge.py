@@ -97,6 +97,17 @@ def open_set(answers: Sequence[Mapping[str, Any]]) -> dict[str, int | float | No
     }  # fmt: skip
 
 
+def numbered(known: Sequence[Indexed]) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+    """A number for each (data set, person) in the true boxes, and for each (data set, camera)."""
+    people: dict[tuple[str, int], int] = {}
+    places: dict[tuple[str, int], int] = {}
+    for one in known:
+        places.setdefault((one.camera.dataset, one.camera.number), len(places))
+        for pid in np.unique(one.oracle["identity"][one.oracle["identity"] > 0]).tolist():
+            people.setdefault((one.camera.dataset, pid), len(people))
+    return people, places
+
+
 def judged(
     asked: Sequence[Query], vectors: np.ndarray, indexed: Sequence[Indexed], answers: Sequence[dict]
 ) -> tuple[dict | None, str | None]:
@@ -105,12 +116,7 @@ def judged(
     mine = [i for i, query in enumerate(asked) if query.person is not None]
     if not known or not mine:
         return None, "no query is called by Market's names (0002_c1s1_...)" if known else "no camera has a truth.csv"
-    people: dict[tuple[str, int], int] = {}
-    places: dict[tuple[str, int], int] = {}
-    for one in known:
-        places.setdefault((one.camera.dataset, one.camera.number), len(places))
-        for pid in np.unique(one.oracle["identity"][one.oracle["identity"] > 0]).tolist():
-            people.setdefault((one.camera.dataset, pid), len(people))
+    people, places = numbered(known)
     who = np.array([people.get((asked[i].dataset, asked[i].person), len(people)) for i in mine])
     where = np.array([places.get((asked[i].dataset, asked[i].camera), -1) for i in mine])
     truth, oracle = gathered(known, "oracle", people, places)

@@ -59,19 +59,3 @@ def embed(network: nn.Module, images: np.ndarray, config: dict, batch: int = 256
     parts = [torch.from_numpy(images[i : i + batch]).to(device) for i in range(0, len(images), batch)]
     found = [vectors(network, part, config) for part in parts]
     return torch.cat(found).cpu().numpy() if found else np.empty((0, network.feature_dim), np.float32)
-
-
-class Served:
-    """What MLflow serves: crops to vectors."""
-
-    def __init__(self, path: str):
-        self.network, self.config = load_network(Path(path))
-
-    def predict(self, images: np.ndarray, params: dict | None = None) -> np.ndarray:
-        """uint8 RGB crops (N, H, W, 3) -> (N, D), each of length 1."""
-        return embed(self.network, np.asarray(images), self.config)
-
-
-def _load_pyfunc(path: str) -> Served:
-    """The name that MLflow looks for in a loader module."""
-    return Served(path)

@@ -3,24 +3,28 @@
     left = load_into(build("osnet_x0_25", identities=751), Path("osnet_x0_25_msmt17.pt"))   # ["classifier.weight", ...]
 
 The file holds the tensors by name, or has them under `state_dict` (torchreid's checkpoints) or `model` (best.pt of
-person_search-train). Nothing in it is run.
+person_search-train). Nothing in it is run. `as_they_are` makes a best.pt of it without any training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.person_search.factory import HEAD, build
-from models.person_search.variants import NETWORKS
+from models.person_search.variants import NETWORKS, OSNETS
+from tasks.person_search.formats import crops
 from tasks.yard.files import file_hash
 from tasks.yard.step import BadInput
 from tasks.yard.training.learnt import Learnt
 
 UNDER = ("state_dict", "model")
+PUBLISHED_PX = {"height_px": 256, "width_px": 128}  # of the crops that torchreid's OSNets have learnt from
 WRAPPER = "module."  # what nn.DataParallel puts before every name
 COUNTER = "num_batches_tracked"  # of batch norms; files from before torch 0.4.1 have none, and nothing reads it here
 # torchreid keeps rank-1 beside the weights as a numpy scalar.
@@ -52,11 +56,16 @@ def _loaded(path: Path) -> object:
         raise BadInput(f"{path}: not a file of weights that torch can read safely ({type(error).__name__})") from None
 
 
-def learnt_before(path: Path) -> Learnt:
-    """What the network of a file has learnt from, as a best.pt of this line tells it; nothing if it does not."""
+def config_of(path: Path) -> dict[str, Any]:
+    """What a best.pt of this line says of its network; {} of another file."""
     state = _loaded(path)
     config = state.get("config") if isinstance(state, dict) else None
-    return (config.get("learnt") if isinstance(config, dict) else None) or {}
+    return config if isinstance(config, dict) and "network" in config else {}
+
+
+def learnt_before(path: Path) -> Learnt:
+    """What the network of a file has learnt from, as a best.pt of this line tells it; nothing if it does not."""
+    return config_of(path).get("learnt") or {}
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -85,16 +94,47 @@ def difference(network: nn.Module, state: dict[str, Tensor]) -> str | None:
     return None
 
 
-def fitting(state: dict[str, Tensor]) -> list[str]:
-    """The networks that the weights would fit, with the embedding they have if it is not the network's own."""
+def fits(state: dict[str, Tensor]) -> list[tuple[str, int | None]]:
+    """The networks that the weights would fit, each with the embedding they have, None if it is the network's own."""
     with torch.device("meta"):
         own = [name for name in NETWORKS if difference(build(name, 1), state) is None]
         first = next((state[key] for key in ("fc.0.weight", "fc.weight") if key in state), None)
         if own or first is None or first.ndim != 2:
-            return own
+            return [(name, None) for name in own]
         length = len(first)
-        others = [name for name in NETWORKS if difference(build(name, 1, length), state) is None]
-    return [f"{name} with person_search.train.embedding: {length}" for name in others]
+        return [(name, length) for name in NETWORKS if difference(build(name, 1, length), state) is None]
+
+
+def fitting(state: dict[str, Tensor]) -> list[str]:
+    """As `fits`, in the words of params.yaml."""
+    return [f"{name} with person_search.train.embedding: {length}" if length else name for name, length in fits(state)]
+
+
+def as_they_are(path: Path, made: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The state of a best.pt whose network has these weights, untrained here; `made`: {name, embedding} of a network
+    that they must fit, by default the one that they do. It takes crops of the size that they were trained on.
+
+    Raises `BadInput` for weights of no network here, or of one whose file must say the size of its crops and does not.
+    """
+    said, state = config_of(path), read(path)
+    if made is None:
+        known = [(said["network"]["name"], said["network"].get("embedding"))] if said else fits(state)
+        if not known:
+            raise BadInput(f"{path}: these weights fit none of the networks {', '.join(NETWORKS)}")
+        made = dict(zip(("name", "embedding"), known[0], strict=True))
+    if not said and made["name"] not in OSNETS:
+        raise BadInput(f"{path}: says nothing of the size of the crops that {made['name']} takes; give its best.pt")
+    head = state.get(f"{HEAD}.weight")
+    network = {**made, "identities": 1 if head is None else len(head)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of a classifier that is not in the file
+        model = build(**network)
+    load_into(model, path)
+    config = {
+        "network": network, **PUBLISHED_PX, "mean": list(crops.MEAN), "std": list(crops.STD), "datasets": [],
+        "learnt": {},
+    } | {**said, "network": network}  # fmt: skip
+    return {"model": model.state_dict(), "config": config}
 
 
 def load_into(network: nn.Module, path: Path) -> list[str]:

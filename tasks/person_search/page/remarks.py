@@ -12,6 +12,7 @@ FEW_PEOPLE = 30  # below, a few lucky or unlucky people move mAP by more than ne
 FEW_IMAGES = 50  # of a detector's test split
 SHOWN_STANDING = 3  # of each camera
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "map", "minp")  # of the table
+CLAIMED = 0.2  # of the searches for somebody who is not there
 OFF = 2.0  # a rate on test so many times the one that validation promised is worth a word
 
 
@@ -123,7 +124,10 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
         told.append(
             "The detector took none of the true boxes, so nobody can be found: train it longer, or give weights."
         )
-    if (strangers := strangers_of(search)) and strangers["found"] > 0.1 * strangers["asked"]:
+    if search.get("calibrated") is False and search.get("threshold") is not None:
+        why = search.get("not_calibrated_because")
+        told.append("The threshold knows nothing of how often a whole search errs" + (f": {why}." if why else "."))
+    if (strangers := strangers_of(search)) and strangers["found"] > CLAIMED * strangers["asked"]:
         told.append(
             f"Of {counted(strangers['asked'], 'query', 'queries')} whose person no camera saw, {strangers['found']} "
             "were said to be found: among so many detections somebody is similar enough. Look at the sheets."
@@ -143,6 +147,23 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
         if len(boxes) > SHOWN_STANDING:
             told.append(f"In {unit} {len(boxes) - SHOWN_STANDING} more detections stand in one place.")
     return told
+
+
+def of_errors(search: Mapping[str, Any]) -> str:
+    """Of the searches whose truth is known: strangers who were claimed, people who were found; and among how many
+    detections, without which neither says anything."""
+    opened, strangers = (search.get("metrics") or {}).get("open_set") or {}, strangers_of(search)
+    told = []
+    if strangers:
+        asked = counted(strangers["asked"], "search", "searches")
+        told.append(f"of {asked} for somebody whom no camera saw {strangers['found']} claimed to have found them")
+    if opened.get("there") and opened.get("found_right") is not None:
+        asked = counted(opened["there"], "search", "searches")
+        told.append(f"of {asked} for somebody whom another camera saw {opened['found_right']:.0%} found them there")
+    if not told:
+        return ""
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]} (among {search.get('detections', 0):,} detections)."
 
 
 def strangers_of(search: Mapping[str, Any]) -> dict[str, int] | None:

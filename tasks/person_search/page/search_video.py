@@ -155,15 +155,18 @@ def panel(query: Path, answer: Mapping[str, Any], threshold: float | None) -> Im
     who = fitted(upright(query), (PANEL_PX - 24, 300))
     image.paste(who, (12, 40))
     y = 52 + who.height
-    level = "no threshold" if threshold is None else f"similarity of {threshold:.3f} or more"
-    for text in (answer["query"][:28], level):
+    level = ["no threshold"] if answer["threshold"] is None else []
+    if threshold is not None:
+        level.append(f"marked from {threshold:.3f} on" if level else f"similarity of {threshold:.3f} or more")
+    for text in (answer["query"][:28], *level):
         pen.text((12, y), text, font=font(12), fill=FAINT)
         y += 18
     y += 10
     seen = answer["sightings"]
     units = {one["unit"] for one in seen}
     wrong = {one["unit"] for one in answer["cameras"] if one["unit"] in units and one["best"]["right"] is False}
-    heading = f"found in {len(units - wrong)} of {len(answer['cameras'])} cameras" if seen else "not found"
+    nobody = "ranked only" if answer["threshold"] is None else "not found"
+    heading = f"found in {len(units - wrong)} of {len(answer['cameras'])} cameras" if seen else nobody
     pen.text((12, y), heading, font=font(14, bold=True), fill=FOUND if units - wrong else INK)
     if wrong:
         y += 18

@@ -85,7 +85,7 @@ def test_the_world_is_one_data_set_of_which_each_camera_of_a_session_is_a_unit(t
     units, found = report["units"], report["datasets"]["street"]
     assert set(units) == {f"{session}1-c{camera}" for session in ("train", "val", "test") for camera in (1, 2)}
     assert found["identities"]["bounding_box_train"] == 4 and found["identities"]["query"] == 3
-    assert report["parts"] == ["reid", "detect", "frames"]
+    assert report["parts"] == ["reid", "detect", "frames", "validation"]
     on_disk = {split: len(list((tmp_path / "download").glob(f"*/images/{split}/*.jpg"))) for split in ("train", "val")}
     assert on_disk == {"train": 4, "val": 4}
 

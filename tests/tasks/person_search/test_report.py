@@ -19,7 +19,7 @@ from tests.tasks.yard.shared import reporting
 
 pytestmark = pytest.mark.slow
 
-STEPS = ("download", "pack", "train_detector", "evaluate", "index", "search")
+STEPS = ("download", "pack", "train_detector", "evaluate", "calibrate", "index", "search")
 QUERY = "1000_c1s1_000000_00"
 SAYS = "found in 1 of 2 cameras, door <1>"
 
@@ -47,9 +47,16 @@ def write_search(root: Path) -> None:
         "open_set": {"there": 4, "found_right": 0.5, "nowhere": 4, "said_not_found": 0.25},
     }  # fmt: skip
     write_json(root / "search" / "search.json", {
+        "threshold": 0.6123, "threshold_from": "0.05 of the searches", "calibrated": True, "detections": 12,
         "cameras": ["door <1>", "b"], "queries": {QUERY: {"says": SAYS, "found": True}}, "empty": None, "skipped": [],
         "metrics": metrics, "metrics_null_because": None, "sheets": [QUERY], "videos": [QUERY],
         "standing": {"door <1>": [{"box": [10, 20, 30, 80], "frames": 6, "of": 6, "person": False}]},
+    })  # fmt: skip
+    promised = [{"rate": 0.05, "threshold": 0.6543, "beyond": True, "claimed": 0, "found_right": 0.375}]
+    tried = [{"confidence": c, "map": m, "box_recall": 0.5, "detections": 9} for c, m in ((0.1, 0.531), (0.25, 0.519))]
+    write_json(root / "calibrate" / "calibration.json", {
+        "confidence": 0.1, "confidences": tried, "impostors": {"searches": 89, "people": 24, "detections": 1107.4},
+        "promised": promised, "there": 16, "null_because": None,
     })  # fmt: skip
     Image.new("RGB", (64, 36)).save(root / "search" / "still.jpg")
     photo(root / "search" / QUERY / "sheet.png")
@@ -162,11 +169,29 @@ def test_a_rate_of_pairs_and_a_rate_of_searches_are_told_apart(project):
     """1 % of pairs beside 3 of 4 strangers found: one camera with 12 detections makes 12 pairs of every query."""
     root, _ = project
     text = words(page_of(root / "report")[0])
-    assert "Strangers said to be found 3 of 4 no camera saw them; a search compares one query with all 12" in text
+    tile = text[text.index("Strangers said to be found 3 of 4 no camera saw them;") :][:250]
+    assert (
+        "of 4 searches for somebody who is there 50.0 % find them; among 12 detections, from a similarity of 0.612"
+        in tile
+    )
     assert "of single pairs on test" in text and not re.search("% false accepts(?! of single pairs)", text)
     assert "3 of 4 queries whose person no camera saw were said to be found." in text
     table = (root / "report" / "table.md").read_text(encoding="utf-8")
-    assert "Of 4 queries whose person no camera saw 3 were said to be found." in table
+    assert "Of 4 searches for somebody whom no camera saw 3 claimed to have found them; of 4 searches for" in table
+    assert "whom another camera saw 50% found them there (among 12 detections)." in table
+
+
+def test_how_often_a_search_errs_stands_with_the_number_of_detections(project):
+    root, _ = project
+    text = words(page_of(root / "report")[0])
+    errs = text[text.index("89 searches for 24 people of validation, each with that person taken out") :][:1500]
+    assert "among 1,107 detections" in errs and "The search uses 0.612: 0.05 of the searches" in errs
+    assert "0.654 beyond all that was seen 0 of 89 37" in errs and "of 16" in errs
+    assert "0.1 0.531 0.500 9" in errs and "0.25 0.519 0.500 9" in errs
+    (root / "calibrate").rename(root / "gone")
+    run(root, root / "again")
+    assert "searches for 24 people" not in page_of(root / "again")[0]
+    (root / "gone").rename(root / "calibrate")
 
 
 def test_the_detector_is_told_by_the_frames_that_are_searched_too(project):

@@ -15,9 +15,8 @@ from models.person_search.factory import build
 from tasks.person_search import train, tune
 from tasks.person_search.formats import crops
 from tasks.person_search.judging.ranking import rank
-from tasks.person_search.learning import embed
+from tasks.person_search.learning import embed, served
 from tasks.person_search.params import Train, Tune
-from tasks.person_search.train import served_model
 from tasks.yard import params as params_file
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
@@ -84,12 +83,15 @@ def test_best_pt_alone_and_the_served_model_give_the_vectors_that_were_judged(tr
     q, g = val.role == crops.QUERY, val.role == crops.GALLERY
     ranking = rank(vectors[q], vectors[g], val.identity[q], val.camera[q], val.identity[g], val.camera[g])
     assert ranking.map == pytest.approx(scores["val/mAP"], abs=1e-6)
-    _, path, example = served_model(out, NAME)
-    served = embed._load_pyfunc(str(path))
-    assert served.predict(example).shape == (1, network.feature_dim)
-    np.testing.assert_allclose(served.predict(val.images[:5]), vectors[:5], atol=1e-5)
-    with pytest.raises(BadInput, match=f"for a network trained on {HEIGHT}x{WIDTH}"):
-        served.predict(val.images[:, :16])
+    of = served._load_pyfunc(str(out / "best.pt"))
+    np.testing.assert_allclose(
+        of.predict(served.example(pack))["vectors"], vectors[:2], atol=1e-5
+    )  # as text, which loses nothing
+    np.testing.assert_allclose(of.predict({"images": val.images[:5]})["vectors"], vectors[:5], atol=1e-5)
+    with pytest.raises(BadInput, match=rf"images\[0\] is .* the network was trained on {WIDTH} x {HEIGHT}; resize it"):
+        of.predict({"images": val.images[:, :16]})
+    with pytest.raises(BadInput, match=r"images\[0\]: not base64"):
+        of.predict({"images": np.array(["<html>"])})
 
 
 def test_killed_while_only_the_new_head_is_trained_it_ends_with_the_same_bits(trained, pack, tmp_path):

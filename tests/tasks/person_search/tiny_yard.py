@@ -116,6 +116,7 @@ class Yard:
         return index.run(
             section("index", **{**LIGHT, **changes}), self.root / "index", ctx, download=self.download,
             train_detector=self.train_detector, train=self.networks(), evaluate=self.root / "evaluate",
+            calibrate=self.root / "calibrate",
         )  # fmt: skip
 
     def search(self, **changes) -> dict:
@@ -123,7 +124,7 @@ class Yard:
         out.mkdir(exist_ok=True)
         return search.run(
             section("search", **{**QUICK, **changes}), out, download=self.download, index=self.root / "index",
-            evaluate=self.root / "evaluate", train=self.networks(),
+            evaluate=self.root / "evaluate", train=self.networks(), calibrate=self.root / "calibrate",
         )  # fmt: skip
 
     def networks(self) -> dict[str, Path]:

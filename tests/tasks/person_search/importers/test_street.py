@@ -53,10 +53,11 @@ def test_a_unit_holds_the_parts_that_it_names(units):
     folder, counts = units
     for name, count in counts.items():
         about = read_json(folder / name / "unit.json")
-        test = name.startswith("test")
-        assert about["parts"] == (["reid", "detect", "frames"] if test else ["reid", "detect"])
+        film = {"tes": ["frames"], "val": ["validation"]}.get(name[:3], [])
+        assert about["parts"] == ["reid", "detect", *film]
         assert about["counts"] == count
-        assert (folder / name / "frames").exists() == test
+        assert (folder / name / "frames").exists() == bool(film)
+        assert (folder / name / "queries").exists() == name.startswith("test")
         for part in ("bounding_box_train", "query", "bounding_box_test"):
             assert count.get(part, 0) == len(list((folder / name / part).glob("*")))
 
@@ -131,6 +132,30 @@ def test_a_film_shows_known_people_where_its_truth_says(world, units):
         assert not truth.duplicated(["frame", "pid"]).any()
         whom, crops = ({path.name for path in (unit / part).glob("*")} for part in ("queries", "query"))
         assert whom == crops
+
+
+def test_frames_for_validation_show_the_people_of_validation(world, units):
+    folder, _ = units
+    people = {pid for unit in folder.glob("val1-*") for pid, _, _ in market(unit / "bounding_box_train")}
+    shown = set()
+    for unit in folder.glob("val1-*"):
+        assert read_json(unit / "camera.json")["split"] == "val"
+        truth = pd.read_csv(unit / "truth.csv")
+        assert len(truth) and truth.frame.between(0, world.frames - 1).all()
+        shown |= set(truth.pid)
+    assert shown <= people and len(shown) == len(people) == 3
+
+
+def test_the_detector_learns_on_pictures_as_full_and_people_as_small_as_it_searches_among(tmp_path):
+    """Of the film 23 % of the boxes are below 48 px, with 8 people in a frame."""
+    world = street.parse("synth://street?sessions=1&cameras=5&images=16&frames=8")
+    heights, counts = [], []
+    for camera in range(1, 6):
+        for _, boxes in street.unit(world, f"train1-c{camera}").detector_images():
+            heights += [box.xyxy[3] - box.xyxy[1] for box in boxes]
+            counts.append(len(boxes))
+    assert 0.13 < np.mean(np.array(heights) < 48) < 0.33
+    assert np.mean(np.array(counts) >= 7) > 0.3 and np.mean(counts) > 5
 
 
 def test_colour_alone_does_not_find_a_person(units):

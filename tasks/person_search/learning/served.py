@@ -1,0 +1,36 @@
+"""What MLflow serves of this line: crops of people in, vectors out.
+
+    {"inputs": {"images": (n)}}     base64 of a picture of one person each, as large as the network was trained on
+
+answers {"predictions": {"vectors": (n, D)}}, each of length 1: the product of two is the cosine that `search` ranks by.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.person_search.formats import crops
+from tasks.person_search.learning.embed import embed, load_network
+from tasks.yard import serving
+
+
+class Served:
+    def __init__(self, path: str):
+        self.network, self.config = load_network(Path(path))
+
+    def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
+        """Raises `BadInput` for a picture of another size, or what is none."""
+        images = serving.of_size(inputs["images"], "images", self.config["height_px"], self.config["width_px"])
+        return {"vectors": embed(self.network, images, self.config)}
+
+
+def example(pack: Path) -> dict[str, np.ndarray]:
+    """Two crops of validation."""
+    return {"images": np.array([serving.text_of(image) for image in crops.load(pack / "val.h5").images[:2]])}
+
+
+def _load_pyfunc(path: str) -> Served:
+    """The name that MLflow looks for in a loader module."""
+    return Served(path)

@@ -1,0 +1,133 @@
+"""Searches among people of validation whose answers are known by construction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.person_search.formats.cameras import Camera, Indexed
+from tasks.person_search.judging import calibration
+from tasks.person_search.judging.calibration import Asked
+from tasks.yard.files import write_json
+
+PEOPLE, SIZE = 12, 40
+
+
+def box(person: int) -> list[float]:
+    return [40.0 * person, 0.0, 40.0 * person + 20, 50.0]
+
+
+def camera(number: int) -> Camera:
+    return Camera(f"c{number}", Path("nowhere"), "yard", number, f"c{number}", 2.0)
+
+
+def vector(person: int, like: dict[int, float] | None = None) -> np.ndarray:
+    """Of length 1, with these cosines to other people's."""
+    out = np.zeros(SIZE, np.float32)
+    for other, cosine in (like or {}).items():
+        out[other] = cosine
+    out[person] = np.sqrt(1 - (out**2).sum())
+    return out
+
+
+def indexed(number: int, people, vectors, confidence=None, boxes=None) -> Indexed:
+    """One frame in which everybody stands apart; detections are the true boxes unless others are given."""
+    count = len(vectors)
+    truth = {
+        "frame": np.zeros(len(people), np.int32), "identity": np.array(people, np.int32),
+        "box": np.array([box(person) for person in people], np.float32),
+    }  # fmt: skip
+    rows = {
+        "frame": np.zeros(count, np.int32), "box": np.array(boxes or truth["box"], np.float32),
+        "confidence": np.array(confidence or [0.9] * count, np.float32), "embedding": np.array(vectors, np.float32),
+    }  # fmt: skip
+    oracle = truth | {"embedding": rows["embedding"][: len(people)], "found": np.ones(len(people), np.uint8)}
+    return Indexed(camera(number), rows, oracle)
+
+
+def asked(people, cameras=(1, 2)) -> Asked:
+    pairs = [(person, number) for person in people for number in cameras]
+    vectors = np.array([vector(person) for person, _ in pairs])
+    return Asked(vectors, ["yard"] * len(pairs), [p for p, _ in pairs], [c for _, c in pairs])
+
+
+@pytest.fixture
+def neighbours() -> list[Indexed]:
+    """Each person looks like the one before by 0.02 times their number, in both cameras."""
+    people = list(range(1, PEOPLE + 1))
+    vectors = [vector(p, {p - 1: 0.02 * p} if p > 1 else {}) for p in people]
+    return [indexed(number, people, vectors) for number in (1, 2)]
+
+
+def test_of_each_search_the_most_similar_other_is_kept_and_never_the_person(neighbours):
+    found = calibration.calibrated(asked(range(1, PEOPLE + 1)), neighbours)
+    by_hand = sorted([0.02 * (p + 1) for p in range(1, PEOPLE)] + [0.0])  # the last one is like nobody
+    assert found["impostors"]["best"] == pytest.approx(np.repeat(by_hand, 2), abs=1e-5)
+    assert found["impostors"]["searches"] == 24 and found["impostors"]["people"] == PEOPLE
+    assert found["impostors"]["detections"] == 2 * (PEOPLE - 1)
+    strict = found["promised"][1]
+    assert strict["rate"] == 0.05 and strict["threshold"] == pytest.approx(0.24, abs=1e-4)
+    assert strict["claimed"] == 0 and strict["found_right"] == 1.0 and found["there"] == 24
+
+
+def test_a_piece_of_the_person_is_no_stranger(neighbours):
+    one = neighbours[0]
+    x1, y1, x2, _ = box(3)
+    rows = {
+        "frame": np.append(one.rows["frame"], np.int32(0)),
+        "box": np.vstack([one.rows["box"], np.float32([x1, y1, x2, y1 + 15])]),
+        "confidence": np.append(one.rows["confidence"], np.float32(0.4)),
+        "embedding": np.vstack([one.rows["embedding"], vector(3)]),
+    }  # fmt: skip
+    people = asked(range(1, PEOPLE + 1))
+    with_piece = calibration.calibrated(people, [replace(one, rows=rows), neighbours[1]])
+    assert with_piece["impostors"]["best"] == calibration.calibrated(people, neighbours)["impostors"]["best"]
+
+
+def test_who_is_in_no_frame_is_searched_for_among_all(neighbours):
+    strangers = asked([20, 21, 22, 23], cameras=range(1, 7))
+    found = calibration.calibrated(strangers, neighbours)
+    assert found["impostors"]["searches"] == 24 and found["impostors"]["detections"] == 2 * PEOPLE
+    assert found["there"] == 0 and found["promised"][0]["found_right"] is None
+
+
+def test_too_few_searches_say_nothing_and_why(neighbours):
+    found = calibration.calibrated(asked([1, 2, 3]), neighbours)
+    assert found["strangers"] is None and found["promised"] is None
+    assert found["null_because"].startswith("6 searches among people of validation: a rate of errors takes 20")
+
+
+def test_the_confidence_with_the_best_search_is_chosen():
+    """At 0.3 half of the people are missing; at 0.02 things that look like everybody come before them."""
+    people = list(range(1, 7))
+    vectors = [vector(person) for person in people]
+    sure = [0.5, 0.5, 0.5, 0.1, 0.1, 0.1]
+    things = [np.full(SIZE, 1, np.float32) for _ in people]
+    boxes = [*map(box, people), *([[600.0 + 40 * n, 0, 620.0 + 40 * n, 40] for n in range(6)])]
+    cameras = [
+        indexed(number, people, [*vectors, *(3 * thing for thing in things)], [*sure, *[0.03] * 6], boxes)
+        for number in (1, 2)
+    ]
+    best, tried = calibration.chosen_confidence(asked(people), cameras, [0.3, 0.02, 0.1])
+    assert best == 0.1
+    assert {one["confidence"]: round(one["map"], 3) for one in tried}[0.3] == 0.5
+    assert [one["detections"] for one in tried] == [24, 12, 6]
+    assert calibration.chosen_confidence(asked(people), cameras, [0.05, 0.1])[0] == 0.1, "of equals the highest"
+
+
+def test_strangers_and_thresholds_come_back_from_the_file(tmp_path, neighbours):
+    assert calibration.read(tmp_path / "none.json") == calibration.NOTHING
+    told = calibration.calibrated(asked(range(1, PEOPLE + 1)), neighbours)
+    write_json(tmp_path / "calibration.json", {"confidence": 0.2, "weights_sha256": "abc", **told})
+    known = calibration.read(tmp_path / "calibration.json")
+    assert (known.confidence, known.detector) == (0.2, "abc")
+    small, large = (calibration.threshold_of(known, 0.2, count)[0] for count in (22, 2200))
+    assert small < large <= 1
+    assert "among 2,200 detections" in calibration.threshold_of(known, 0.2, 2200)[1]
+    assert calibration.chance_of(known, small, 22) == pytest.approx(0.2, abs=0.041)
+    # 24 searches of 22 others each; 2 of them are at least 0.24 alike
+    assert known.strangers.pairs == 24 * 22
+    assert known.strangers.expected(1.0, 22) == pytest.approx(22 / (24 * 22 + 1))
