@@ -64,6 +64,13 @@ class PartDetector(nn.Module):
         """Probabilities (n, 4) of the states of given boxes."""
         return self.roi_heads.states(features, boxes, labels, list(sizes))
 
+    def placed(
+        self, images: ImageList, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> list[dict[str, Tensor]]:
+        """Of boxes where parts are expected, as `found` has it, but every one in its order: the box put right, how sure
+        it is that the part is there, in whatever state, and the states."""
+        return self.roi_heads.placed(features, boxes, labels, images.image_sizes)
+
     @contextmanager
     def judged(self) -> Iterator[None]:
         """A true validation loss: boxes are drawn as in training, but norms and dropout are as in use."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import RPNHead
 
 from models.bike_parts import published
 from models.bike_parts.closer import Close, CloserDetector
 from models.bike_parts.detector import PartDetector
 from models.bike_parts.maps import Maps
 from models.bike_parts.points import PointDetector
+from models.bike_parts.proposals import CoarseProposals, like
 from models.bike_parts.small import Pooled, SmallBackbone, SmallHead
 from models.bike_parts.states import PartHeads, StateHead, StateLoss
 from models.bike_parts.variants import KNOWS, NETWORKS, POINTS, SMALL, UNPUBLISHED
@@ -74,15 +73,6 @@ def build(
     return _small(parts, states, use) if name == SMALL else _published(name, parts, states, use, before)
 
 
-class CoarseProposals(RegionProposalNetwork):
-    """From the coarser level alone."""
-
-    def forward(
-        self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        return super().forward(images, {"1": features["1"]}, targets)
-
-
 def _loss(states: States) -> StateLoss:
     weights = None if states.class_weights is None else torch.tensor(states.class_weights)
     return StateLoss(weights, states.gamma)
@@ -138,4 +128,4 @@ def _published(name: str, parts: int, states: States, use: Use, before: str | No
         score_thresh=use.floor, nms_thresh=use.nms, detections_per_img=use.most,
         **_heads(vector, HIDDEN, parts, states),
     )  # fmt: skip
-    return PartDetector(made.backbone, made.rpn, heads)
+    return PartDetector(made.backbone, like(made.rpn), heads)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import clip_boxes_to_image, generalized_box_iou_loss
 
 from models.bike_parts.detector import Sizes, found_or_lost, listed
 from models.bike_parts.maps import STRIDE, Maps
@@ -97,6 +97,22 @@ class PointDetector(nn.Module):
         states = self.states(features, boxes, kept_parts, images.image_sizes)
         found = zip(boxes, kept_parts, kept_scores, states, strict=True)
         return [dict(zip(("boxes", "labels", "scores", "states"), of, strict=True)) for of in found]
+
+    def placed(
+        self, images: ImageList, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> list[dict[str, Tensor]]:
+        """See `PartDetector`; the box is read off at the middle of the expected one."""
+        hidden = self.hidden(features["0"])
+        heat = self.maps(hidden).float().sigmoid()
+        limit = torch.tensor([heat.shape[3] - 1, heat.shape[2] - 1], device=heat.device)
+        right, scores = [], []
+        for seen, score, box, part, size in zip(hidden, heat, boxes, labels, images.image_sizes, strict=True):
+            cells = torch.minimum(((box[:, :2] + box[:, 2:]) / (2 * STRIDE)).floor().clamp(min=0), limit)
+            x, y = cells.long().unbind(1)
+            right.append(clip_boxes_to_image(self.boxes(seen[:, y, x].T, part, cells).float(), size))
+            scores.append(score[part - 1, y, x])
+        told = zip(labels, right, scores, self.states(features, right, labels, images.image_sizes), strict=True)
+        return [dict(zip(("labels", "boxes", "scores", "states"), of, strict=True)) for of in told]
 
     def lost(self, images: ImageList, features: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         hidden = self.hidden(features["0"])

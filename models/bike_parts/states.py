@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.ops import clip_boxes_to_image
 
 STATES = 4  # intact, damaged, absent, occluded
 UNLABELLED = -1  # no state is known: the box is learnt, its state is not
@@ -113,6 +114,19 @@ class PartHeads(RoIHeads):
         """Probabilities (n, 4) of boxes in pixels of what the network sees: their vectors are made anew."""
         logits = self.state_head(self.vectors(features, boxes, sizes), torch.cat(labels))
         return list(logits.float().softmax(1).split([of.shape[0] for of in boxes]))
+
+    def placed(
+        self, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """See `PartDetector`."""
+        logits, moves = self.box_predictor(self.vectors(features, boxes, sizes))
+        parts, counts = torch.cat(labels), [of.shape[0] for of in labels]
+        rows = torch.arange(len(parts), device=parts.device)
+        right = self.box_coder.decode(moves, boxes)[rows, parts].split(counts)
+        right = [clip_boxes_to_image(of, size) for of, size in zip(right, sizes, strict=True)]
+        scores = logits.float().softmax(1)[rows, parts].split(counts)
+        told = zip(labels, right, scores, self.states(features, right, labels, sizes), strict=True)
+        return [dict(zip(("labels", "boxes", "scores", "states"), of, strict=True)) for of in told]
 
     def losses(
         self, features: dict[str, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]], targets: Targets

@@ -4,8 +4,9 @@ Reads    split/{train,val,test}_coco.json, detect/<network>/detections.h5 of eve
 Writes   evaluate/metrics/<run>.json   AP50, AP, macro-F1, ... on test
          evaluate/details.json         leader; of each run, on test and on validation, COCO's numbers by three
                                        protocols, states on matches and on true boxes, recall against hallucination,
-                                       by part and with intervals; `believe`, `calibration`, `rides` and `claim`;
-                                       changes between the photographs of a ride; examples; the reason of each null
+                                       by part and with intervals; `believe`, `calibration`, `rides`, `together` and
+                                       `claim`; changes between the photographs of a ride; examples; the
+                                       reason of each null
          evaluate/parts.csv            each run by part, on test
          evaluate/presence.csv         recall and hallucination of each run over the threshold; plots/presence.csv: the
                                        leader's, for `dvc plots show`

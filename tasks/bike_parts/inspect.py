@@ -8,6 +8,7 @@ Writes   inspect/report.html          rides and photographs, the worst first; wh
                                       pairs: [name, before, after, damaged_in_ride, claimed, says, changes], unusable:
                                       {file: why}, remarks, judged: where the truth is known}
          inspect/looked/<block>/      what the network sees in some photographs: kept from run to run
+         inspect/again/<block>/       and by a second look at some rides, where both photographs expect each part
 Alone    python -m tasks bike_parts-inspect
 Yours    python -m flows run bike_parts --set bike_parts.inspect.photos=<folder>
 
@@ -32,8 +33,10 @@ from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.importers.inspected import Request, of_test, request
 from tasks.bike_parts.judging import changes, pairs
 from tasks.bike_parts.judging.judge import Judge, judge_of, ride
-from tasks.bike_parts.judging.verdicts import Seen, truth_of
-from tasks.bike_parts.learning.looking import looked_at, opened
+from tasks.bike_parts.judging.known import Known
+from tasks.bike_parts.judging.verdicts import Again, Seen, truth_of
+from tasks.bike_parts.learning.again import layout_of_rides
+from tasks.bike_parts.learning.looking import looked_again_at, looked_at, opened
 from tasks.bike_parts.page.distance import distance, far, grounds
 from tasks.bike_parts.page.verdict_page import INSPECT_PAGE, counts_of, page_of
 from tasks.bike_parts.params import Inspect
@@ -82,24 +85,36 @@ def is_rendered(download: Path) -> str | None:
     return rendered(("bikes" if unit["rendered"] else "photographs" for unit in units), BATCHES[1])
 
 
-def warnings(params: Inspect, trained: Mapping, these: Mapping, world: str | None, judge: Judge) -> list[str]:
+def known_of(download: Path, split: Path, evaluate: Path, detect: Mapping[str, Path], test: Photos) -> Known:
+    """Of the network that evaluate names as the best."""
+    train = photos.read(split, "train")
+    judge = judge_of(evaluate, train)
+    layout = layout_of_rides(train) if judge.together else None
+    detected, _ = detections.read(detect[judge.network] / detections.FILE, "test")
+    told = read_json(evaluate / "details.json")["changes"]
+    return Known(judge, usual(test, detected, judge), is_rendered(download), {"test": told["test"]}, layout)
+
+
+def warnings(params: Inspect, known: Known, these: Mapping, own: bool) -> list[str]:
     """What has to be said before anybody believes a verdict, the gravest first."""
-    told = []
+    told, judge = [], known.judge
     if not judge.learnt:
         told.append(NOT_LEARNT)
     elif lacking := [STATES[state] for state in range(len(STATES)) if state not in judge.learnt]:
         told.append(f"No training photograph shows a part that is {' or '.join(lacking)}: that state is never said.")
-    if params.photos is None:
+    if not own:
         return told
-    if world is not None:
+    if known.world is not None:
         told.append(
             "The network has learnt from a world that a computer drew, not from photographs. Of real ones it says "
             "little that can be relied on: train it on labelled photographs (bike_parts.download.source) first."
         )
-    return told + far(trained, these, params.detector is not None)
+    return told + far(known.usual, these, params.detector is not None)
 
 
-def verdicts_of(asked: Request, held: Mapping[str, dict], judge: Judge) -> dict[str, Any]:
+def verdicts_of(
+    asked: Request, held: Mapping[str, dict], again: Mapping[str, dict[str, Again]], judge: Judge
+) -> dict[str, Any]:
     """The part of verdicts.json that says what is seen in the photographs, and of each ride."""
     names = {photo.key: photo.name for photo in asked.photos}
     seen = {key: seen_of(held[key]) for key in names if "why" not in held[key]}
@@ -109,7 +124,8 @@ def verdicts_of(asked: Request, held: Mapping[str, dict], judge: Judge) -> dict[
     for pair in asked.pairs:
         keys = [pair.before, pair.after]
         if all(key in seen for key in keys):
-            one = ride(judge, [seen[key] for key in keys], [found[key] for key in keys])
+            more = [again[pair.name][key] for key in keys] if pair.name in again else None
+            one = ride(judge, [seen[key] for key in keys], [found[key] for key in keys], more)
             told.append({"name": pair.name, "before": pair.before, "after": pair.after, **one})
     return {
         "photos": found, "pairs": told,
@@ -139,6 +155,54 @@ def these(held: Mapping[str, dict], judge: Judge) -> dict[str, Any]:
     return grounds([((of["width"], of["height"]), one.box, one.score) for of, one in zip(usable, found, strict=True)])
 
 
+def inspected(
+    params: Inspect,
+    out: Path,
+    ctx: Context,
+    *,
+    asked: Request,
+    shown: str,
+    checkpoint: Path,
+    known: Known,
+    test: Photos | None,
+    reporting: Reporting,
+    who: str,
+    made_by: str,
+) -> dict[str, Any]:
+    """What verdicts.json says. `test`: the photographs are those of this split, whose truth is known; `who` looks, as
+    the page calls it, and `made_by` is the command."""
+    judge, own = known.judge, test is None
+    eyes, made_from = opened(params, checkpoint)
+    held = looked_at(asked.photos, shown, eyes, made_from, out / "looked", ctx)
+    again = looked_again_at(asked, held, known.layout, eyes, made_from, out / "again", ctx)
+    said = verdicts_of(asked, held, again, judge)
+    now = these(held, judge)
+    remarks = [*warnings(params, known, now, own), *asked.remarks]
+    remarks += [
+        f"{pair.name}: one of its two photographs cannot be used, so nothing is compared."
+        for pair in asked.pairs
+        if any("why" in held[key] for key in (pair.before, pair.after))
+    ]
+    remarks += [f"{name}: before and after are one and the same photograph." for name in same(asked)]
+    said |= {
+        "photos_from": shown if own else None, "network": judge.network, "parts": judge.parts,
+        "believe": judge.believe, "claim": judge.claim, "remarks": remarks,
+        "judged": None if test is None else judged(test, asked, said["pairs"], judge),
+    }  # fmt: skip
+    write_json(out / "verdicts.json", said)
+    truths = {}
+    if test is not None:
+        ids = {photo.name: photo.id for photo in test.photos}
+        truths = {photo.key: truth_of(test, ids[photo.name]) for photo in asked.photos}
+    page = page_of(said, {photo.key: photo.path for photo in asked.photos}, truths, params.pictures, ctx, who)
+    page |= {
+        "rendered": None if own else known.world, "source_url": reporting.source_url, "made_by": made_by,
+        "distance": distance(known.usual, now, len(judge.parts)), "evaluated": known.changes,
+    }  # fmt: skip
+    write_text(out / "report.html", render(INSPECT_PAGE, page))
+    return said
+
+
 def run(
     params: Inspect,
     out: Path,
@@ -155,37 +219,14 @@ def run(
 
     Raises `BadInput` if there is no photograph, or none that can be used.
     """
-    test, trained_on = photos.read(split, "test"), photos.read(split, "train")
-    judge = judge_of(evaluate, trained_on)
+    test = photos.read(split, "test")
+    known = known_of(download, split, evaluate, detect, test)
     asked, shown = asked_for(params, download, test, ctx)
-    eyes, made_from = opened(params, judge.checkpoint(train))
-    held = looked_at(asked.photos, shown, eyes, made_from, out / "looked", ctx)
-    own = params.photos is not None
-    said = verdicts_of(asked, held, judge)
-    detected, _ = detections.read(detect[judge.network] / detections.FILE, "test")
-    trained, now, world = usual(test, detected, judge), these(held, judge), is_rendered(download)
-    remarks = [*warnings(params, trained, now, world, judge), *asked.remarks]
-    remarks += [
-        f"{pair.name}: one of its two photographs cannot be used, so nothing is compared."
-        for pair in asked.pairs
-        if any("why" in held[key] for key in (pair.before, pair.after))
-    ]
-    remarks += [f"{name}: before and after are one and the same photograph." for name in same(asked)]
-    for remark in [*remarks, *(f"{name} {why}; left out" for name, why in said["unusable"].items())][:NAMED]:
+    said = inspected(
+        params, out, ctx, asked=asked, shown=shown, checkpoint=known.judge.checkpoint(train), known=known,
+        test=test if params.photos is None else None, reporting=reporting_params, who=known.judge.network,
+        made_by="python -m flows run bike_parts --set bike_parts.inspect.photos=<folder>",
+    )  # fmt: skip
+    for remark in [*said["remarks"], *(f"{name} {why}; left out" for name, why in said["unusable"].items())][:NAMED]:
         log.warning(remark)
-    said |= {
-        "photos_from": shown if own else None, "network": judge.network, "parts": judge.parts,
-        "believe": judge.believe, "claim": judge.claim, "remarks": remarks,
-        "judged": None if own else judged(test, asked, said["pairs"], judge),
-    }  # fmt: skip
-    write_json(out / "verdicts.json", said)
-    ids = {photo.name: photo.id for photo in test.photos}
-    truths = {} if own else {photo.key: truth_of(test, ids[photo.name]) for photo in asked.photos}
-    page = page_of(said, {photo.key: photo.path for photo in asked.photos}, truths, params.pictures, ctx)
-    page |= {
-        "rendered": None if own else world, "source_url": reporting_params.source_url,
-        "distance": distance(trained, now, len(judge.parts)),
-        "evaluated": read_json(evaluate / "details.json")["changes"],
-    }  # fmt: skip
-    write_text(out / "report.html", render(INSPECT_PAGE, page))
     return counts_of(said) | {key: value for key, value in (said["judged"] or {}).items() if value is not None}

@@ -112,8 +112,8 @@ def table(details: Mapping[str, Any], names: Sequence[str], remarks: Sequence[st
         between = f"{span['low']:.3f} to {span['high']:.3f}" if span else "-"
         cells.append([run, *(shown(of[key]) for key in METRICS), between])
     count = details["counts"]["test"]
-    text = f"{counted(count['photos'], 'photograph', 'photographs')} of {counted(count['groups'], 'bike', 'bikes')}, "
-    text += f"{count['parts']:,} labelled parts."
+    text = f"{counted(count['photos'], 'photograph', 'photographs')} of "
+    text += f"{counted(count['groups'], 'vehicle', 'vehicles')}, {count['parts']:,} labelled parts."
     if details["leader"]:
         text += f" Leader: {details['leader']}, {details['leader_from']}."
     test = details["changes"]["test"]

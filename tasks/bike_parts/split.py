@@ -81,7 +81,7 @@ def groups_of(found: Sequence[Clean], needed: int) -> tuple[dict[str, list[Clean
     grouped: dict[str, list[Clean]] = defaultdict(list)
     for photo in found:
         grouped[photo.group].append(photo)
-    few = f"{len(found)} photographs are of {len(grouped)} bikes or days only"
+    few = f"{len(found)} photographs are of {len(grouped)} vehicles or days only"
     if len(grouped) < needed <= len(found):
         return {photo.file: [photo] for photo in found}, [
             f"{few}: they are dealt out one by one, and what is tested on may show what was learnt from"
@@ -123,7 +123,7 @@ def uneven(made: Mapping[str, float], out: Path) -> list[str]:
     if not kept or made["rms_error"] < made["rms_error_of_chance"]:
         return []
     return [
-        f"{kept} of {made['groups']} bikes or days keep the split that they had, and parts and states are no more "
+        f"{kept} of {made['groups']} vehicles or days keep the split that they had, and parts and states are no more "
         f"evenly divided than by chance; to draw all anew, and be judged on another test set, delete "
         f"{out / splits.FILE}"
     ]
@@ -195,7 +195,7 @@ def run(params: Split, out: Path, ctx: Context = Context(), *, check_data: Path)
     divided = Counter(group for mine in by_split.values() for group in {photo.group for photo in mine})
     if several := sorted(group for group, times in divided.items() if times > 1):
         remarks.append(
-            f"{len(several)} bikes or days lie in several splits, as their source divides them, first {several[0]}"
+            f"{len(several)} vehicles or days lie in several splits, as their source divides them, first {several[0]}"
         )
     for remark in remarks:
         log.warning("%s", remark)

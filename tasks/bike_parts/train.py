@@ -29,7 +29,7 @@ from tasks.bike_parts.formats.detections import gathered
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging.chosen import scored
 from tasks.bike_parts.learning import network as networks
-from tasks.bike_parts.learning import start
+from tasks.bike_parts.learning import served, start
 from tasks.bike_parts.learning.augment import augment
 from tasks.bike_parts.learning.balance import balance
 from tasks.bike_parts.learning.batches import Photographs, normalised
@@ -176,7 +176,6 @@ def run(
     return history.summary(rows, model)
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:
-    """For MLflow: the module that loads the network, its file, and an example of its inputs."""
-    height, width = networks.canvas_of(networks.load_network(out / "best.pt")[1])
-    return networks.__name__, out / "best.pt", {"images": np.zeros((1, height, width, 3), np.uint8)}
+def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]]:
+    """For MLflow: the module that loads the network, its file, and an example of its inputs from `data`."""
+    return served.__name__, out / "best.pt", served.example(data / "download", data / "split")

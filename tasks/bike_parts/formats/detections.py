@@ -7,6 +7,8 @@
 <split>/states    float32 (n, 4)   probabilities: intact, damaged, absent, occluded
 <split>/oracle/annotation  int64 (m)        id of each annotation in <split>_coco.json
 <split>/oracle/states      float32 (m, 4)   what the state head says of the true box: errors of the detector left out
+<split>/again/...            the five columns and off, float32 (r): a second look at photographs of rides, where both
+                             photographs expect each part; see judging/layout.py. Not there: without rides to learn from
 
 That a part is there, which protocols without absent parts ask for, is `presence`: score x (1 - states[absent]).
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -43,6 +46,13 @@ class Detections:
     def presence(self) -> np.ndarray:
         """(n) that the part is there."""
         return self.score * (1 - self.states[:, ABSENT])
+
+
+@dataclass(frozen=True)
+class Second(Detections):
+    """The second look."""
+
+    off: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,13 @@ def gathered(images: np.ndarray, found: Sequence[Any]) -> Detections:
     return Detections(np.repeat(images, [len(of.part) for of in found]), **columns)
 
 
-def write(path: Path, found: Mapping[str, tuple[Detections, Oracle]]) -> None:
+def write(
+    path: Path, found: Mapping[str, tuple[Detections, Oracle]], again: Mapping[str, Second] = MappingProxyType({})
+) -> None:
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
         for split, (detections, oracle) in found.items():
-            for place, of in ((split, detections), (f"{split}/oracle", oracle)):
+            more = [(f"{split}/again", again[split])] if split in again else []
+            for place, of in ((split, detections), (f"{split}/oracle", oracle), *more):
                 for field in fields(of):
                     file.create_dataset(f"{place}/{field.name}", data=getattr(of, field.name), track_times=False)
 
@@ -88,5 +101,16 @@ def read(path: Path, split: str) -> tuple[Detections, Oracle]:
         with h5py.File(path) as file:
             detections = Detections(*(file[f"{split}/{field.name}"][:] for field in fields(Detections)))
             return detections, Oracle(*(file[f"{split}/oracle/{field.name}"][:] for field in fields(Oracle)))
+    except (OSError, KeyError) as error:
+        raise BadInput(f"{path}: not a file of bike_parts-detect ({error}); run it again") from None
+
+
+def read_again(path: Path, split: str) -> Second | None:
+    """None where there was no second look. Raises `BadInput` where there is no such file, or another."""
+    try:
+        with h5py.File(path) as file:
+            if f"{split}/again" not in file:
+                return None
+            return Second(*(file[f"{split}/again/{field.name}"][:] for field in fields(Second)))
     except (OSError, KeyError) as error:
         raise BadInput(f"{path}: not a file of bike_parts-detect ({error}); run it again") from None

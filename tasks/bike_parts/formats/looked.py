@@ -12,12 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from tasks.bike_parts.importers.inspected import Asked
-from tasks.bike_parts.judging.verdicts import Seen
+from tasks.bike_parts.judging.verdicts import Again, Seen
 from tasks.yard.files import digest, read_json, write_json
 
 FILE = "seen.json"
 USUAL, MOST = 16, 48  # photographs of a block
 NAME = 60  # letters of the first one's name that a block is called by
+
+
+def again_entry(again: Again) -> dict:
+    """Of a second look; where a part was not found nothing is off."""
+    entry_of = entry(again.seen, (0, 0), None)
+    off = [None if np.isnan(of) else round(float(of), 4) for of in again.off]
+    return {name: entry_of[name] for name in ("part", "box", "score", "states")} | {"off": off}
+
+
+def again_of(said: dict) -> Again:
+    return Again(seen_of(said), np.array([np.nan if of is None else of for of in said["off"]], float))
 
 
 def blocks_of(photos: Sequence[Asked]) -> dict[str, list[Asked]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tasks.bike_parts.formats.photos import Photos
-from tasks.bike_parts.judging import calibration, changes, pairs, presence
+from tasks.bike_parts.judging import calibration, changes, pairs, presence, together
 from tasks.bike_parts.judging.judge import Judge
 from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.judging.verdicts import repeated
@@ -44,15 +45,44 @@ def judge_of(network: str, val: Run, train: Photos) -> Judge:
     return Judge(network, believe(val), fitted, rides, None, train.parts, repeated(train), states)
 
 
+def of_both_looks(val: Run, there: pairs.Pairs, judge: Judge) -> tuple[Judge, np.ndarray]:
+    """With the weights of both looks, and (pairs, K) what is claimed of validation by weights that have not seen the
+    bike. Without a second look, or with too few labels, the judge as it is."""
+    photos, group = val.of.photos, {photo.id: photo.group for photo in val.of.photos.photos}
+    signs, true, of = [], [], []
+    for pair in there:
+        sides, again = pairs.looks(val.found, val.again, pair)
+        for photo, seen, more in zip(pair, sides, again or [], strict=False):
+            signs.append(together.signs(seen, more, len(photos.parts), judge.rides.share))
+            true.append(changes.by_part(photos, photo)[more.seen.part - 1])
+            of.append(group[photo])
+    fold = together.folds(of) if of else np.zeros(0, int)
+
+    def weighed(mine: np.ndarray) -> Judge:
+        some = np.flatnonzero(mine)
+        if not len(some):
+            return judge
+        columns = np.concatenate([signs[i] for i in some]), np.concatenate([true[i] for i in some])
+        return replace(judge, together=together.fitted(*columns, judge.rides.share))
+
+    p = pairs.probabilities(val.found, val.again, there, judge)
+    of_fold = dict(zip(of, fold.tolist(), strict=True))
+    for number in np.unique(fold):
+        mine = [i for i, (before, _) in enumerate(there) if of_fold.get(group[before]) == number]
+        p[mine] = pairs.probabilities(val.found, val.again, [there[i] for i in mine], weighed(fold != number))
+    return weighed(np.ones(len(of), bool)), p
+
+
 def on_validation(
     network: str, run: Mapping[str, Run], train: Photos, params: Evaluate, reporting: Reporting
 ) -> dict[str, Any]:
-    """{believe, calibration, rides, claim} from validation, and {changes}: claims on validation and test, and what
-    others would claim on test."""
+    """{believe, calibration, rides, together, claim} from validation, and {changes}: claims on validation and test, and
+    what others would claim on test."""
     judge = judge_of(network, run["val"], train)
     there = {split: pairs.pairs_of(of.of.photos) for split, of in run.items()}
     true = {split: pairs.truth(of.of.photos, there[split]) for split, of in run.items()}
-    p = {split: pairs.probabilities(of.found, there[split], judge) for split, of in run.items()}
+    judge, of_val = of_both_looks(run["val"], there["val"], judge)
+    p = {"val": of_val, "test": pairs.probabilities(run["test"].found, run["test"].again, there["test"], judge)}
     tellable = bool((true["val"] >= 0).any()) and bool(judge.learnt)
     claim = changes.claim_from(p["val"], true["val"], params.false_claims) if tellable else None
 
@@ -64,6 +94,7 @@ def on_validation(
     others = {pairs.NEVER: 0 * raw, pairs.RAW: raw}
     return {
         "believe": judge.believe, "calibration": judge.calibration.told(), "rides": judge.rides.told(), "claim": claim,
+        "together": judge.together and judge.together.told(),
         "changes": {
             **{name: told(split, p[split], claim) for name, split in (("validation", "val"), ("test", "test"))},
             "baselines": {name: {"what": pairs.WHAT[name], **told("test", of, 0.5)} for name, of in others.items()},

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.bike_parts.formats.photos import Photos
+from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.judging import calibration, changes
 from tasks.bike_parts.judging.calibration import Calibration
 from tasks.bike_parts.judging.changes import Rides
-from tasks.bike_parts.judging.verdicts import Seen, believed, repeated, verdict, words
+from tasks.bike_parts.judging.together import Together, together_of
+from tasks.bike_parts.judging.verdicts import Again, Seen, believed, repeated, verdict, words
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 
@@ -30,6 +31,7 @@ class Judge:
     parts: list[str]
     several: set[int]  # parts of which a photograph may show more than one
     learnt: set[int]  # states that the training photographs show
+    together: Together | None = None  # how both looks at a photograph of a ride are weighed; None: the first one counts
 
     def checkpoint(self, train: Mapping[str, Path]) -> Path:
         """best.pt of the network. Raises `BadInput` where it is not among the trained ones."""
@@ -51,10 +53,16 @@ class Judge:
         """Of all that is seen in a photograph."""
         return verdict(self.found(seen), self.parts, bool(self.learnt))
 
-    def worse(self, before: Seen, after: Seen) -> np.ndarray:
-        """(K) that the part is worse, of all that is seen in two photographs."""
-        first, then = (changes.dense(self.calibrated(of), len(self.parts), self.rides) for of in (before, after))
-        return changes.worse(first, then, self.rides)
+    def states(self, sides: Sequence[Seen], again: Sequence[Again] | None = None) -> np.ndarray:
+        """(2, K, 4) of the parts in two photographs of a ride, of all that is seen; `again`: with a second look."""
+        if again is None or self.together is None:
+            return np.stack([changes.dense(self.calibrated(of), len(self.parts), self.rides) for of in sides])
+        both = zip(sides, again, strict=True)
+        return np.stack([self.together.states(of, more, len(self.parts)) for of, more in both])
+
+    def worse(self, sides: Sequence[Seen], again: Sequence[Again] | None = None) -> np.ndarray:
+        """(K) that the part is worse."""
+        return changes.worse(*self.states(sides, again), self.rides)
 
 
 def judge_of(evaluate: Path, train: Photos) -> Judge:
@@ -68,7 +76,7 @@ def judge_of(evaluate: Path, train: Photos) -> Judge:
         return Judge(
             said["leader"], float(said["believe"]), calibration.of(said["calibration"]),
             changes.rides_of(said["rides"]), said["claim"], train.parts, repeated(train),
-            set(train.state[train.state >= 0].tolist()),
+            set(train.state[train.state >= 0].tolist()), together_of(said["together"]),
         )  # fmt: skip
     except FileNotFoundError:
         raise BadInput(f"{file}: no such file; run bike_parts-evaluate") from None
@@ -87,10 +95,29 @@ def claimed(parts: Sequence[str], more: Sequence[str], knows: bool) -> str:
     return f"nothing sure; perhaps {words(more)}" if more else "no change seen"
 
 
-def ride(judge: Judge, sides: Sequence[Seen], verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def by_both(judge: Judge, found: Mapping[str, Any], again: Again, states: np.ndarray) -> dict[str, Any]:
+    """{part: what is said of it in one photograph of a ride}: the state that both looks tell (K, 4), in the box that
+    was found, or where the part is expected if none was."""
+    told = {}
+    for number, box, score in zip(again.seen.part, again.seen.box, again.seen.score, strict=True):
+        part, mine = judge.parts[number - 1], states[number - 1]
+        place = {"part": part, "box": [round(float(of), 1) for of in box], "score": round(float(score), 4)}
+        told[part] = found.get(part, place) | {
+            "state": STATES[int(mine.argmax())], "confidence": round(float(mine.max()), 4),
+            "states": {name: round(float(of), 4) for name, of in zip(STATES, mine, strict=True)},
+        }  # fmt: skip
+    return {**found, **told}
+
+
+def ride(
+    judge: Judge, sides: Sequence[Seen], verdicts: Sequence[Mapping[str, Any]], again: Sequence[Again] | None = None
+) -> dict[str, Any]:
     """What verdicts.json says of two photographs beside their names."""
-    p = judge.worse(*sides) if judge.learnt else np.zeros(len(judge.parts))
+    p = judge.worse(sides, again) if judge.learnt else np.zeros(len(judge.parts))
     surest = [{part["part"]: part for part in reversed(of["parts"])} for of in verdicts]
+    if again is not None and judge.together is not None:
+        states = judge.states(sides, again)
+        surest = [by_both(judge, *of) for of in zip(surest, again, states, strict=True)]
     level = 1.0 if judge.claim is None else judge.claim
     told = []
     for i in np.argsort(-p, kind="stable"):

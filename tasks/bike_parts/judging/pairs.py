@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.bike_parts.formats.detections import Detections
+from tasks.bike_parts.formats.detections import Detections, Second
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.importers.inspected import turn_of
 from tasks.bike_parts.judging import changes
 from tasks.bike_parts.judging.judge import Judge
-from tasks.bike_parts.judging.verdicts import Seen
+from tasks.bike_parts.judging.verdicts import Again, Seen
 from tasks.yard.metrics import bootstrap
 from tasks.yard.metrics.binary import calibration_error, reliability
 from tasks.yard.params import Reporting
@@ -39,9 +39,21 @@ def seen_in(found: Detections, photo: int) -> Seen:
     return Seen(found.part[rows], found.box[rows], found.score[rows], found.states[rows])
 
 
-def probabilities(found: Detections, pairs: Pairs, judge: Judge) -> np.ndarray:
+def again_in(second: Second | None, photo: int) -> Again | None:
+    """The second look at a photograph; None where there was none."""
+    rows = second.image == photo if second is not None else np.zeros(0, bool)
+    return Again(seen_in(second, photo), second.off[rows]) if second is not None and rows.any() else None
+
+
+def looks(found: Detections, second: Second | None, pair: tuple[int, int]) -> tuple[list[Seen], list[Again] | None]:
+    """At the two photographs of a ride."""
+    again = [of for photo in pair if (of := again_in(second, photo)) is not None]
+    return [seen_in(found, photo) for photo in pair], again if len(again) == len(pair) else None
+
+
+def probabilities(found: Detections, second: Second | None, pairs: Pairs, judge: Judge) -> np.ndarray:
     """(pairs, K) that the part is worse, as inspect has it."""
-    p = [judge.worse(*(seen_in(found, photo) for photo in pair)) for pair in pairs]
+    p = [judge.worse(*looks(found, second, pair)) for pair in pairs]
     return np.array(p, float).reshape(-1, len(judge.parts))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats import detections
-from tasks.bike_parts.formats.detections import Detections, Oracle
+from tasks.bike_parts.formats.detections import Detections, Oracle, Second
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging import coco, drawn_ap, matching, presence, states
 from tasks.bike_parts.judging.chosen import score_of
@@ -65,6 +65,7 @@ class Run:
     of: Held
     found: Detections
     oracle: Oracle | None = None
+    again: Second | None = None  # the second look at photographs of rides
 
     @cached_property
     def near(self) -> matching.Near:
@@ -81,8 +82,8 @@ class Run:
         return matching.best_of_each(self.near, self.found.presence, len(self.of.photos.id))
 
 
-def run_of(held: Held, found: Detections, oracle: Oracle | None = None) -> Run:
-    return Run(held, detections.judgeable(held.photos, found), oracle)
+def run_of(held: Held, found: Detections, oracle: Oracle | None = None, again: Second | None = None) -> Run:
+    return Run(held, detections.judgeable(held.photos, found), oracle, again)
 
 
 def network(folder: Path, held: Mapping[str, Held]) -> dict[str, Run]:
@@ -94,7 +95,7 @@ def network(folder: Path, held: Mapping[str, Held]) -> dict[str, Run]:
         known = set(found.image.tolist()) <= ids and np.array_equal(np.sort(oracle.annotation), np.sort(of.photos.id))
         if not known or (len(found.part) and found.part.max() > len(of.photos.parts)):
             raise BadInput(f"{path}: not of the {split} photographs of split; run bike_parts-detect again")
-        runs[split] = run_of(of, found, oracle)
+        runs[split] = run_of(of, found, oracle, detections.read_again(path, split))
     return runs
 
 

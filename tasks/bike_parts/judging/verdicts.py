@@ -24,6 +24,14 @@ class Seen:
         return Seen(*(getattr(self, field.name)[rows] for field in fields(Seen)))
 
 
+@dataclass(frozen=True)
+class Again:
+    """A second look at one photograph of a ride: where both photographs together expect each part."""
+
+    seen: Seen  # one box for each part that has a usual place
+    off: np.ndarray  # (n) by how much what was found is off from there, in standard deviations; NaN: it was not found
+
+
 def repeated(train: Photos) -> set[int]:
     """Parts of which a photograph may show several: of the others only the surest is believed."""
     pairs, counts = np.unique(np.stack([train.photo, train.part], 1), axis=0, return_counts=True)

@@ -76,7 +76,7 @@ def warped(pictures: Tensor, move: Move) -> Tensor:
     grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], -1)
     fill = constant(tuple(map(float, FILL)), pictures.device)
     found = F.grid_sample((pictures - fill).movedim(-1, 1), grid, align_corners=False)
-    return found.movedim(1, -1) + fill
+    return found.movedim(1, -1).add_(fill)
 
 
 def covered(batch: Batch, params: Augment) -> Batch:
@@ -90,9 +90,11 @@ def covered(batch: Batch, params: Augment) -> Batch:
     cover = torch.where(happens[:, None], torch.cat([begin, begin + size], 1), 0.0)
     y, x = (torch.arange(n, device=device) + 0.5 for n in (height, width))
     rows, columns = ((at >= cover[:, axis, None]) & (at < cover[:, axis + 2, None]) for axis, at in ((0, x), (1, y)))
-    inside = (columns[:, :, None] & rows[:, None])[..., None]
-    other = batch.pictures.roll(1, 0).flip(2) if count > 1 else torch.zeros_like(batch.pictures)
-    pictures = torch.where(inside, other, batch.pictures)
+    pictures, (some,) = batch.pictures, happens.nonzero(as_tuple=True)
+    if len(some):
+        inside = (columns[some, :, None] & rows[some, None])[..., None]
+        other = pictures[some - 1].flip(2) if count > 1 else torch.zeros_like(pictures[some])
+        pictures = pictures.index_copy(0, some, torch.where(inside, other, pictures[some]))
     common = torch.cat([
         torch.maximum(batch.boxes[..., :2], cover[:, None, :2]), torch.minimum(batch.boxes[..., 2:], cover[:, None, 2:])
     ], 2)  # fmt: skip
@@ -110,7 +112,7 @@ def light(pictures: Tensor, params: Augment) -> Tensor:
     brightness = brightness * between(1 - params.colour, 1 + params.colour, (*shape[:3], 3), pictures.device)
     contrast = between(1 - params.contrast, 1 + params.contrast, shape, pictures.device)
     middle = pictures.mean((1, 2, 3), keepdim=True)
-    return (pictures * (contrast * brightness) + middle * ((1 - contrast) * brightness)).clamp(0, 255)
+    return (pictures * (contrast * brightness)).add_(middle * ((1 - contrast) * brightness)).clamp_(0, 255)
 
 
 def augment(batch: Batch, params: Augment) -> Batch:

@@ -36,7 +36,7 @@ def constant(values: tuple, device: torch.device) -> Tensor:
 def normalised(pictures: Tensor) -> Tensor:
     """(B, H, W, 3) bytes, or floats of their range -> (B, 3, H, W) float32, channels last in memory."""
     mean, std = (constant(values, pictures.device) * 255 for values in (MEAN, STD))
-    return ((pictures - mean) / std).permute(0, 3, 1, 2)
+    return (pictures - mean).div_(std).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from models.bike_parts.detector import PartDetector
 from models.bike_parts.factory import States, Use, build
 from models.bike_parts.points import PointDetector
 from models.bike_parts.states import STATES
-from tasks.bike_parts.formats.detections import gathered
 from tasks.bike_parts.learning.batches import Fitted, fitted, normalised
 from tasks.yard.step import BadInput
 from tasks.yard.training import checkpoint
@@ -118,21 +117,3 @@ def looked_with_truth(
         return found, [np.zeros((0, STATES), np.float32) for _ in parts]
     states = network.states(features, true, labels, images.image_sizes)
     return found, [of.cpu().numpy().astype(np.float32) for of in states]
-
-
-class Served:
-    """What MLflow serves: photographs of one size to the parts found in each."""
-
-    def __init__(self, path: str):
-        self.network, self.config, _ = load_network(Path(path))
-
-    def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
-        """images (N, H, W, 3) uint8 RGB -> of all n boxes: image (n) place in N, part (n) 1..K, box (n, 4) x, y, width,
-        height px, score (n), states (n, 4)."""
-        found = looked(self.network, self.config, [photo[..., ::-1] for photo in inputs["images"]])
-        return vars(gathered(np.arange(len(found)), found))
-
-
-def _load_pyfunc(path: str) -> Served:
-    """The name that MLflow looks for in a loader module."""
-    return Served(path)

@@ -18,7 +18,9 @@ def of_data(details: Mapping[str, Any]) -> list[str]:
         return ["There is no test photograph: nothing could be judged."]
     if test["photos"] < FEW_PHOTOS:
         what = counted(test["photos"], "photograph", "photographs")
-        told.append(f"The test split is {what} of {counted(test['groups'], 'bike', 'bikes')}: the numbers are rough.")
+        told.append(
+            f"The test split is {what} of {counted(test['groups'], 'vehicle', 'vehicles')}: the numbers are rough."
+        )
     labelled = sum(test["states"].values())
     if not labelled:
         told.append("No state is labelled: parts are judged, states are not.")

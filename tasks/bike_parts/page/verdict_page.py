@@ -55,9 +55,9 @@ def opened(claimed: int, rides: int) -> int:
     return rides if rides <= shown + FEW else shown
 
 
-def lead_of(verdicts: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+def lead_of(verdicts: Mapping[str, Any], counts: Mapping[str, int], who: str) -> str:
     of = "" if verdicts["photos_from"] else " of the test split, which no training has seen"
-    told = f"{counted(counts['photos'], 'photograph', 'photographs')}{of}, looked at by {verdicts['network']}."
+    told = f"{counted(counts['photos'], 'photograph', 'photographs')}{of}, looked at by {who}."
     if counts["pairs"]:
         told += f" {counted(counts['pairs'], 'ride has', 'rides have')} one before and one after."
     return told
@@ -69,9 +69,10 @@ def page_of(
     truths: Mapping[str, Mapping[str, str]],
     most: int,
     ctx: Context,
+    who: str,
 ) -> dict[str, Any]:
     """`verdicts` as verdicts.json; `paths` and, where it is known, `truths` by the key of a photograph; at most `most`
-    pairs, and photographs by themselves, are drawn."""
+    pairs, and photographs by themselves, are drawn; `who`: the network's name."""
     photos, counts = verdicts["photos"], counts_of(verdicts)
     pairs = sorted(verdicts["pairs"], key=lambda pair: (not pair["claimed"], -pair["damaged_in_ride"], pair["name"]))
     paired = {pair[side] for pair in pairs for side in SIDES}
@@ -111,7 +112,7 @@ def page_of(
     return {
         "pairs": rides, "open": opened(counts["claimed"], len(rides)), "more_pairs": len(pairs) - len(rides),
         "singles": alone, "more_singles": len(singles) - len(alone), "counts": counts, "legend": legend(),
-        "lead": lead_of(verdicts, counts), "unusable": verdicts["unusable"],
+        "lead": lead_of(verdicts, counts, who), "unusable": verdicts["unusable"],
         "remarks": verdicts["remarks"], "judged": verdicts["judged"], "known": verdicts["judged"] is not None,
         "believe": verdicts["believe"], "claim": verdicts["claim"], "parts": verdicts["parts"],
         "found_each": sum(len(photo["parts"]) for photo in photos.values()) / max(1, len(photos)),

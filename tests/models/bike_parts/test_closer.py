@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torchvision.ops import box_iou
 
 from models.bike_parts import closer
@@ -150,3 +151,50 @@ def test_it_learns_to_put_boxes_right_and_to_tell_those_that_are_on_nothing():
     assert closer.overlap(right, boxes).mean() > closer.overlap(shaken, boxes).mean() + 0.1
     assert (told.argmax(1) == torch.cat(states)).float().mean() > 0.9
     assert on.sigmoid().mean() > beside.sigmoid().mean() + 0.3
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_smaller_photograph_is_the_mean_of_squares_of_it(times):
+    images = torch.randn(2, 20, 31, 3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(closer.smaller(images, times), nn.functional.avg_pool2d(images, times))
+
+
+@pytest.mark.parametrize("close", [None, CLOSE])
+@BOTH
+def test_a_second_look_is_at_the_boxes_that_it_is_given_in_their_order(name, close):
+    model = network(name, close=close) if close else build(name, PARTS, States(), OPEN)
+    model.eval()
+    images, sizes = wide(2), [(128, 192), (80, 100)]
+    boxes = [torch.tensor([[10.0, 10, 40, 40], [60, 20, 90, 70]]), torch.tensor([[30.0, 30, 60, 60]])]
+    labels = [torch.tensor([2, 5]), torch.tensor([1])]
+
+    def placed(order: list[int]) -> list[dict]:
+        held = model.listed(images[order], [sizes[i] for i in order])
+        with torch.no_grad():
+            return model.placed(
+                held, model.backbone(images[order]), [boxes[i] for i in order], [labels[i] for i in order]
+            )
+
+    first = placed([0, 1])
+    for of, part, (height, width) in zip(first, labels, sizes, strict=True):
+        assert of["labels"].tolist() == part.tolist() and ((of["scores"] >= 0) & (of["scores"] <= 1)).all()
+        assert (of["boxes"] >= 0).all() and (of["boxes"][:, 2:] <= torch.tensor([width, height])).all()
+        torch.testing.assert_close(of["states"].sum(1), torch.ones(len(part)))
+    for one, other in zip(first, placed([1, 0])[::-1], strict=True):
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], atol=1e-4, rtol=1e-4)
+
+
+def test_a_second_look_where_the_detector_found_a_part_says_what_the_first_did():
+    model = network().eval()
+    images = wide(1)
+    with torch.no_grad():
+        held, features = model.listed(images, None), model.backbone(images)
+        there = model.detector.found(model.within(held), closer.coarse(features))[0]
+        boxes = there["boxes"] * model.shrink
+        (again,) = model.placed(held, features, [boxes], [there["labels"]])
+        (first,) = model.found(held, features)
+    scores = (again["scores"] * there["scores"]).sqrt()
+    for box, part, score in zip(first["boxes"], first["labels"], first["scores"], strict=True):
+        apart = (again["boxes"] - box).abs().amax(1) + (scores - score).abs()
+        assert apart[again["labels"] == part].min() < 1e-3

@@ -132,7 +132,8 @@ def test_what_inspect_applies_is_what_was_judged(project):
     test = photos.read(root / "split", "test")
     judge = judge_of(root / "evaluate", photos.read(root / "split", "train"))
     found, _ = detections.read(root / "detect/good" / FILE, "test")
-    p = probabilities(found, pairs_of(test), judge)
+    second = detections.read_again(root / "detect/good" / FILE, "test")
+    p = probabilities(found, second, pairs_of(test), judge)
     told = details["changes"]["test"]
     state = {(photo, part): state for photo, part, state in zip(test.photo, test.part, test.state, strict=True)}
     hits = wrong = real = 0

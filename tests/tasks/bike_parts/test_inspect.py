@@ -140,7 +140,7 @@ def test_nothing_hangs_on_how_many_are_looked_at_at_once(root):
 @pytest.mark.slow
 def test_a_kill_loses_a_block_at_most(root, own, monkeypatch):
     monkeypatch.setattr(looked, "MOST", 1)
-    killed.run(inspected, root, "killed", photos=str(own), batch=1, done=3)
+    killed.run(inspected, root, "killed", photos=str(own), batch=1, done=3, desc="looked")
     done = [folder for folder in (root / "killed/looked").iterdir() if (folder / ".done.json").exists()]
     assert len(done) >= 1 and not (root / "killed/report.html").exists()
     seen: list[str] = []

@@ -69,7 +69,7 @@ def test_headline_and_table_are_the_leaders_numbers(root):
     assert 4 <= len(headline) <= 8
     assert headline["ap50"] == pytest.approx(top["ap50"], abs=1e-4)
     table = (root / "report/table.md").read_text()
-    assert table.startswith("| on test") and f"{top['ap50']:.3f}" in table and "8 photographs of 4 bikes" in table
+    assert table.startswith("| on test") and f"{top['ap50']:.3f}" in table and "8 photographs of 4 vehicles" in table
 
 
 def test_pictures_are_of_the_page_and_nothing_is_fetched(root):
@@ -106,7 +106,7 @@ def test_photographs_of_a_stranger_do_not_stand_among_the_results(root, tmp_path
 def test_remarks_name_what_the_numbers_cannot_bear(root):
     details = read_json(root / "evaluate/details.json")
     said = " ".join(remarks_of(details, CHECKED))
-    assert "The test split is 8 photographs of 4 bikes" in said
+    assert "The test split is 8 photographs of 4 vehicles" in said
     top = details["runs"][NETWORK]
     top |= {"ap50": 0.4, "state_macro_f1": 0.2}
     details["runs"]["blind"] = {"ap50": 0.3}

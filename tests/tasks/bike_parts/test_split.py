@@ -97,7 +97,7 @@ def test_with_a_known_answer_the_search_finds_it_and_what_is_kept_from_other_lab
     place = {bike: i for i, bike in enumerate(by_split)}
     changed(tmp_path, one_part_each(lambda bike: place[bike] // 20))  # the parts of the last 20 are tested alone
     assert divided(tmp_path) == found
-    assert "200 of 200 bikes or days keep the split that they had, and parts" in remarks(tmp_path)
+    assert "200 of 200 vehicles or days keep the split that they had, and parts" in remarks(tmp_path)
 
 
 def test_coco_reads_what_it_writes_with_one_list_of_ids(tmp_path):
@@ -204,7 +204,7 @@ def test_a_split_that_the_source_publishes_is_kept_and_what_lacks_is_made_from_t
     changed(tmp_path / "all", publish)
     found = divided(tmp_path / "all")
     assert {name: split for split, mine in found.items() for name in mine} == order
-    assert "40 bikes or days lie in several splits, as their source divides them" in remarks(tmp_path / "all")
+    assert "40 vehicles or days lie in several splits, as their source divides them" in remarks(tmp_path / "all")
 
     cleaned(tmp_path / "some", names)
     order = {name: "val" if int(name[1:4]) < 5 else "train" for name in names}
@@ -238,7 +238,7 @@ def test_a_data_set_with_splits_beside_one_without(tmp_path):
 def test_too_few_bikes_are_said_and_too_few_photographs_refused(tmp_path):
     cleaned(tmp_path / "day", dict.fromkeys(rides(5), "2024-05-01"))
     assert all(divided(tmp_path / "day").values())
-    assert "20 photographs are of 1 bikes or days only: they are dealt out one by one" in remarks(tmp_path / "day")
+    assert "20 photographs are of 1 vehicles or days only: they are dealt out one by one" in remarks(tmp_path / "day")
     cleaned(tmp_path / "days", {name: name[:4] for name in rides(4)})
     divided(tmp_path / "days")
     assert "shares cannot be near those asked for" in remarks(tmp_path / "days")

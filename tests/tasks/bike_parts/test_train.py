@@ -17,8 +17,7 @@ from tasks.bike_parts.formats import photos as photos_of
 from tasks.bike_parts.judging.matching import matched
 from tasks.bike_parts.judging.states import of_pairs
 from tasks.bike_parts.learning import network as networks
-from tasks.bike_parts.learning import start
-from tasks.bike_parts.train import served_model
+from tasks.bike_parts.learning import served, start
 from tasks.yard.files import read_json
 from tasks.yard.layouts import images
 from tasks.yard.step import BadInput
@@ -103,17 +102,16 @@ def test_best_pt_alone_finds_what_was_judged_in_photographs_of_any_size(trained,
 
 
 def test_the_served_model_finds_the_same(trained, many):
-    module, path, example = served_model(trained[0], "small")
-    assert module == networks.__name__
-    served = networks._load_pyfunc(str(path))
-    assert len(served.predict(example)["part"]) >= 0
+    of = served._load_pyfunc(str(trained[0] / "best.pt"))
+    path = trained[0] / "best.pt"
     model, config, _ = networks.load_network(path)
     _, pictures = photographs(many, "val")
-    told = served.predict({"images": np.stack([picture[..., ::-1] for picture in pictures[:3]])})
-    for number, of in enumerate(networks.looked(model, config, pictures[:3])):
+    assert set(of.predict(served.example(many["download"], many["split"]))["image"]) <= {0}
+    told = of.predict({"images": np.stack([picture[..., ::-1] for picture in pictures[:3]])})
+    for number, alone in enumerate(networks.looked(model, config, pictures[:3])):
         mine = told["image"] == number
         for name in ("part", "box", "score", "states"):
-            np.testing.assert_allclose(told[name][mine], getattr(of, name), atol=1e-4)
+            np.testing.assert_allclose(told[name][mine], getattr(alone, name), atol=1e-4)
 
 
 def test_states_that_are_paired_with_other_boxes_teach_nothing(many, trained, tmp_path, monkeypatch):
