@@ -49,11 +49,17 @@ def between(found: Tensor, wanted: Tensor, there: Tensor | None, most: float | N
 
 
 def plans(found: dict, target: dict) -> dict[str, Tensor]:
-    """Waypoints and controls of every layer; target: waypoints (B, S, 2), alpha and beta (B, S, 2)."""
+    """Waypoints and controls of every layer; target: waypoints (B, S, 2), and where the source tells what the driver
+    did, alpha and beta (B, S, 2) and `controlled` (B): of which moments."""
     cost = F.smooth_l1_loss(found["waypoints"].float(), target["waypoints"].expand_as(found["waypoints"]))
+    if "alpha" not in target:
+        return {"waypoints": WAYPOINTS * cost}
     alpha, beta = beta_of(found["raw"])
     # The expert's are given; of a wide table of layers each costs the same.
-    apart = kl(target["alpha"].expand_as(alpha), target["beta"].expand_as(beta), alpha, beta).mean((0, 1, 3))
+    apart = kl(target["alpha"].expand_as(alpha), target["beta"].expand_as(beta), alpha, beta)
+    if "controlled" in target:
+        apart = apart * target["controlled"][:, None, None]
+    apart = apart.mean((0, 1, 3))
     lost = {"waypoints": WAYPOINTS * cost, "control": NOW * apart[0]}
     if len(apart) > 1:
         lost["control ahead"] = NEXT * apart[1:].mean()
@@ -145,6 +151,8 @@ def all_terms(found: dict, target: dict, depths: tuple[float, float, int] | None
     return lost
 
 
-def truth_of(target: dict) -> tuple[Tensor, Tensor]:
-    """The expert's plan as a layer is given one: for teacher forcing."""
+def truth_of(target: dict) -> tuple[Tensor, Tensor] | None:
+    """The expert's plan as a layer is given one: for teacher forcing. None where no source tells its controls."""
+    if "alpha" not in target:
+        return None
     return target["waypoints"], raw_of(target["alpha"], target["beta"])

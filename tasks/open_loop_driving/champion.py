@@ -16,7 +16,7 @@ from tasks.open_loop_driving.drive import crew_of
 from tasks.open_loop_driving.formats import pack as packs
 from tasks.open_loop_driving.judging import drives, driving_scores, rules, runs, scores
 from tasks.open_loop_driving.judging import moments as reading
-from tasks.open_loop_driving.learning.batches import Rows
+from tasks.open_loop_driving.learning.batches import TOLD, Rows
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network, plans_of
 from tasks.open_loop_driving.params import Line
@@ -126,7 +126,9 @@ def _by_distance(
     def score(checkpoint: Path) -> Score:
         network, config, _ = load_network(checkpoint, accelerator())
         of, drawn = config["network"], Drives(pack, ("test",))
-        rows = Rows(drawn, of["name"], list(config["cameras"]), of["steps"], device=accelerator())
+        rows = Rows(
+            drawn, of["name"], list(config["cameras"]), of["steps"], device=accelerator(), told=config.get("told", TOLD)
+        )
         planned = plans_of(network, rows, section.plan.batch)
         errors = runs.layer(planned, reading.up_to(reading.read(pack, "test"), of["steps"]), -1)[keep]
         judged = scores.judged(scores.up_to(errors, steps), there.route, rate_hz, reporting)

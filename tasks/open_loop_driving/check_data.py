@@ -27,7 +27,7 @@ import numpy as np
 
 from tasks.open_loop_driving.formats import routes
 from tasks.open_loop_driving.formats.routes import Route
-from tasks.open_loop_driving.judging import fits
+from tasks.open_loop_driving.judging import fits, turned
 from tasks.open_loop_driving.page import check_pictures
 from tasks.open_loop_driving.params import CheckData
 from tasks.yard.files import read_json, write_json, write_text
@@ -92,13 +92,34 @@ def unusable(route: Route, wanted: np.ndarray) -> dict[int, str]:
     return {frame: why for frame, why in sorted(found.items()) if frame in wanted}
 
 
+def looked_at(used: list[int]) -> list[int]:
+    return used[:: max(1, len(used) // LOOKED_AT)][:LOOKED_AT]
+
+
+def turned_cameras(route: Route, used: list[int]) -> dict[str, str]:
+    """{camera: in words where it looks instead} of those whose depth contradicts lidar or boxes."""
+    lidar, found = route.files("lidar"), {}
+    places = {
+        frame: turned.places_of(
+            routes.lidar(lidar[frame]) if frame in lidar else None,
+            route.boxes[frame][0] if frame in route.boxes else None,
+        )
+        for frame in looked_at(used)
+    }
+    for name, camera in route.cameras.items():
+        files = route.files(f"depth_{name}")
+        seen = [turned.Seen(routes.plain_png(files[f], np.uint16), places[f]) for f in places if f in files]
+        if off := turned.found(camera, seen):
+            found[name] = off.words
+    return found
+
+
 def lidar_fits(route: Route, used: list[int]) -> dict[str, Any]:
     """The lidar beside the depth of each camera, and beside the boxes."""
     lidar = route.files("lidar")
-    looked_at = used[:: max(1, len(used) // LOOKED_AT)][:LOOKED_AT]
     off: dict[str, list[float]] = {}
     near, hit = 0, 0
-    for frame in looked_at if lidar else ():
+    for frame in looked_at(used) if lidar else ():
         points = routes.lidar(lidar[frame])
         for name, camera in route.cameras.items():
             if frame in (files := route.files(f"depth_{name}")):
@@ -140,6 +161,7 @@ def findings_of(route: Route, said: Mapping[str, Any], lost: Mapping[int, str]) 
             found.append(
                 f"camera {name}: lidar and depth are {away:.1f} m apart (median); is its calibration another's?"
             )
+    found += [f"camera {name}: {text}" for name, text in said["turned"].items()]
     if said["boxes_near"] >= NAMED and said["boxes_with_points"] < BOXES_HIT * said["boxes_near"]:
         found.append(
             f"{said['boxes_with_points']} of {said['boxes_near']} cars near by have a point of the lidar: are both in "
@@ -178,6 +200,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     said = {
         "heading_off_rad": fits.heading_off_rad(route), "speed_ratio": fits.speed_ratio(route),
         "steer_agrees": fits.steer_agrees(route), **lidar_fits(route, used),
+        "turned": turned_cameras(route, used),
     }  # fmt: skip
     why = why_not(used, len(wanted), lost, said, params)
     boxes = Counter(
@@ -203,7 +226,7 @@ def refused(reason: str) -> dict[str, Any]:
         "town": None, "layout": None, "rendered": False, "frames": 0, "used": [], "cut": None, "unusable": {},
         "cameras": [], "sensors": [], "weather": None, "commands": {}, "actions": {}, "boxes": {},
         "heading_off_rad": None, "speed_ratio": None, "steer_agrees": None, "lidar_off_m": {}, "boxes_near": 0,
-        "boxes_with_points": 0, "findings": [reason], "usable": False, "why": reason,
+        "boxes_with_points": 0, "turned": {}, "findings": [reason], "usable": False, "why": reason,
     }  # fmt: skip
 
 
@@ -251,7 +274,7 @@ def page(found: Mapping[str, dict[str, Any]], towns: Mapping[str, Any], said: st
     commands = [name for name in routes.COMMANDS.values() if any(name in one["commands"] for one in towns.values())]
     return pages.render(TEMPLATE, {
         "verdict": said, "towns": towns, "routes": found, "shown": shown, "commands": commands,
-        "colours": check_pictures.COLOURS, "rendered": words.rendered(layouts, "routes"),
+        "sensors": routes.WORDS, "colours": check_pictures.COLOURS, "rendered": words.rendered(layouts, "routes"),
     })  # fmt: skip
 
 

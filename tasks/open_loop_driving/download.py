@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.open_loop_driving.importers import recorded
-from tasks.open_loop_driving.importers.units import Unit, bring, files_of, known_in, plan
+from tasks.open_loop_driving.importers.units import Unit, able, bring, files_of, known_in, plan
 from tasks.open_loop_driving.params import Download
 from tasks.yard.files import digest, write_json
 from tasks.yard.sources import local as sources
@@ -54,7 +54,7 @@ def planned(
     root = sources.local(uri, progress=ctx.progress)
     found = plan(root, uri)
     fingerprints = {
-        unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code)
+        unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code, *able(unit))
         for unit, content in zip(found, units.content_hashes(found, files_of), strict=True)
     }
     left = units.passed_over(root, known_in(found))

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from tasks.open_loop_driving.judging.closed_loop import Needs
-from tasks.open_loop_driving.judging.drives import Crew, drive_all
+from tasks.open_loop_driving.judging.drives import Crew, drive_all, stands_still
 from tasks.open_loop_driving.judging.pilot import Pilot
+from tasks.open_loop_driving.learning import untrained
 from tasks.open_loop_driving.learning.planner import Planner
 from tasks.open_loop_driving.params import Drive
 from tasks.yard.files import digest, file_hash
@@ -48,6 +49,8 @@ def run(
     reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns driving score, route completion, infraction penalty and infractions a kilometre, by split."""
+    if why := untrained.why_not(train[network]):
+        return stands_still(network, out, ctx, params, f"{network} is not trained: {why}")
     checkpoint, device = train[network] / "best.pt", accelerator()
     made_from = digest(file_hash(checkpoint), params.plan_every_s, params.follow)
     crew = partial(crew_of, checkpoint, device, params)

@@ -10,7 +10,7 @@ Alone    python -m tasks open_loop_driving-evaluate
 Open loop: every moment is one that the driver came to, and nothing that is planned is driven; `drive` drives. Numbers
 and their names are in judging/scores.py. The leader is the network that comes nearest on validation (l2_mean_to the end
 of the plan); the test routes choose nothing. Runs: networks, the leader with something taken from it (controls), and
-baselines. A network that sees nothing is a baseline too.
+baselines. A network that sees nothing is a baseline too; one that this source cannot train is named with the reason.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tasks.open_loop_driving.judging import moments as reading
 from tasks.open_loop_driving.judging import scores
 from tasks.open_loop_driving.judging.remarks import remarks
 from tasks.open_loop_driving.judging.runs import judged_baselines, judged_controls, judged_network, planned
+from tasks.open_loop_driving.learning import untrained
 from tasks.yard.files import write_json, write_table
 from tasks.yard.metrics.leader import leader
 from tasks.yard.metrics.rounding import as_metrics, rounded
@@ -67,6 +68,12 @@ def write_horizon(path: Path, runs: Mapping[str, dict], times: list[float]) -> N
     write_table(path, pd.DataFrame(rows, columns=["run", "seconds", *names]))
 
 
+def unled(on_val: Mapping[str, float | None], absent: Mapping[str, str]) -> str:
+    if on_val:
+        return "several networks, and no validation route to choose by"
+    return "none that sees anything could be trained" if absent else "none that sees anything was asked for"
+
+
 def run(
     _params: None,
     out: Path,
@@ -80,8 +87,10 @@ def run(
     for stale in (out / "metrics").glob("*.json"):
         stale.unlink()  # of runs that are no longer there
     there = {split: reading.read(pack, split) for split in ("train", *SPLITS)}
-    found = {name: planned(plan[name], there) for name in sorted(plan)}
-    steps = min(of.splits["test"].waypoints.shape[2] for of in found.values())
+    absent = untrained.all_of(plan)
+    found = {name: planned(plan[name], there) for name in sorted(plan) if name not in absent}
+    longest = there["test"].waypoints.shape[1]
+    steps = min([longest, *(of.splits["test"].waypoints.shape[2] for of in found.values())])
     rate_hz = float(packs.manifest(pack)["rate_hz"])
     there = {split: reading.up_to(of, steps) for split, of in there.items()}
     times = scores.times(steps, rate_hz)
@@ -93,15 +102,15 @@ def run(
         runs[name] |= {"kind": "baseline", "what": "trained, and sees nothing: speed, command and target point"}
     on_val = {name: of["validation"][headline] for name, of in runs.items() if name not in blind}
     nearest = {name: None if value is None else -value for name, value in on_val.items()}
-    best, how = leader(nearest, f"best {headline} on the validation routes") if nearest else (None, None)
+    best, how = leader(nearest, f"best {scores.words(headline)} on the validation routes") if nearest else (None, None)
     controlled = judged_controls(found[best], there["test"], reporting_params) if best else {}
     baselines = judged_baselines(there, rate_hz, reporting_params)
     runs |= controlled | baselines
 
     test = there["test"]
     details: dict[str, Any] = {
-        "leader": best, "leader_from": how,
-        "leader_null_because": None if best else "several networks and no validation route, or none that sees anything",
+        "leader": best, "leader_from": how, "untrained": absent,
+        "leader_null_because": None if best else unled(on_val, absent),
         "headline": headline, "by_step_s": times, "rate_hz": rate_hz, "networks": list(on_val),
         "controls": list(controlled), "baselines": [*blind, *baselines], "runs": runs,
         "moments": {split: len(of) for split, of in there.items()},

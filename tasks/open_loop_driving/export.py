@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from models.open_loop_driving.decoders import beta_of
 from models.open_loop_driving.factory import layers_of
-from tasks.open_loop_driving.learning.batches import Rows, assembled
+from tasks.open_loop_driving.learning import untrained
+from tasks.open_loop_driving.learning.batches import TOLD, Rows, assembled
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network
 from tasks.open_loop_driving.params import Export
@@ -74,7 +75,8 @@ def moments(pack: Path, name: str, config: dict) -> dict[str, Tensor]:
     for split in ("test", "val"):
         drives = Drives(pack, (split,))
         if drives.routes:
-            rows = Rows(drives, name, list(config["cameras"]), config["network"]["steps"])
+            told = config.get("told", TOLD)
+            rows = Rows(drives, name, list(config["cameras"]), config["network"]["steps"], told=told)
             some = np.linspace(0, len(rows) - 1, min(COMPARED, len(rows))).astype(int)
             return assembled(rows.raw(rows.windows[some]), name)
     raise BadInput(f"{pack / 'manifest.json'}: no moment to compare torch and ONNX on; add routes for test")
@@ -98,6 +100,9 @@ def run(params: Export, out: Path, ctx: Context = Context(), *, pack: Path, trai
         raise BadInput(
             f"open_loop_driving.export.network = {params.network}: it was not trained; there are: {', '.join(train)}"
         )
+    if why := untrained.why_not(train[params.network]):
+        untrained.say(out, params.network, why, "is not exported")
+        return {}
     network, config, scores = load_network(train[params.network] / "best.pt")
     inputs = moments(pack, params.network, config)
     model = Exported(network, list(inputs)).eval()

@@ -2,7 +2,8 @@
 
 Reads    pack/, train/<network>/best.pt
 Writes   plan/<network>/plans.h5   see formats/plans.py; beside val and test groups of test moments from which
-                                   something is taken (learning/controls.py)
+                                   something is taken (learning/controls.py); untrained.json in its place of a network
+                                   that this source cannot train
 Alone    python -m tasks open_loop_driving-plan@<network>
 """
 
@@ -13,7 +14,8 @@ from pathlib import Path
 from models.open_loop_driving.factory import layers_of
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import FILE, SPLITS, Planned
-from tasks.open_loop_driving.learning.batches import Rows
+from tasks.open_loop_driving.learning import untrained
+from tasks.open_loop_driving.learning.batches import TOLD, Rows
 from tasks.open_loop_driving.learning.controls import controls_of
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network, plans_of
@@ -26,6 +28,9 @@ def run(
     params: Plan, out: Path, ctx: Context = Context(), *, network: str, pack: Path, train: dict[str, Path]
 ) -> dict[str, float]:
     """Returns how many moments of each split were planned."""
+    if why := untrained.why_not(train[network]):
+        untrained.say(out, network, why, "plans nothing")
+        return {}
     device = accelerator()
     model, config, _ = load_network(train[network] / "best.pt", device)
     of, found, controls = config["network"], {}, {}
@@ -37,7 +42,9 @@ def run(
                     f"{pack}: {drives.rate_hz:g} frames a second for a network that was trained on "
                     f"{config['rate_hz']:g}; train it again"
                 )
-            rows = Rows(drives, network, list(config["cameras"]), of["steps"], device=device)
+            rows = Rows(
+                drives, network, list(config["cameras"]), of["steps"], device=device, told=config.get("told", TOLD)
+            )
             found[split] = plans_of(model, rows, params.batch)
             if split == "test":
                 controls = controls_of(model, rows, params.batch)

@@ -164,7 +164,8 @@ def write_route(path: Path, columns: dict[str, np.ndarray], scale: dict[str, flo
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
         for name, values in columns.items():
             of = scale.get(name.split("/")[-1]) if "/" in name else None
-            file[name] = values.astype(np.float32) if of is None else (values / of).astype(np.float16)
+            stored = values.astype(np.float32) if of is None else (values / of).astype(np.float16)
+            file.create_dataset(name, data=stored)  # see pack.write
 
 
 def run(

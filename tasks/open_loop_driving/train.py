@@ -5,7 +5,8 @@ Writes   train/<network>/best.pt, last.pt (and .json beside each), history.jsonl
 Alone    python -m tasks open_loop_driving-train@<network>
 
 A killed run goes on where it stopped. best.pt is the epoch with the best score on validation: minus TCP's, L1 of
-waypoints + throttle + 5 x steer + brake, of the last layer. Every term of the loss is a curve of its own.
+waypoints + throttle + 5 x steer + brake, of the last layer. Every term of the loss is a curve of its own. Where the
+source lacks what the network needs, untrained.json says so, and nothing else is written.
 
 Every term is a mean over moments, and the small networks' norms know one moment: micro-batches and processes take the
 steps of one. The batch norms of ResNets are of all rows of all processes, but of one micro-batch.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -27,16 +29,16 @@ from models.open_loop_driving import losses, variants
 from models.open_loop_driving.factory import build
 from tasks.open_loop_driving.formats.plans import Plans, control
 from tasks.open_loop_driving.learning import network as trained
-from tasks.open_loop_driving.learning import served
+from tasks.open_loop_driving.learning import served, untrained
 from tasks.open_loop_driving.learning.augment import light
-from tasks.open_loop_driving.learning.batches import MEAN, STD, Rows, assembled
+from tasks.open_loop_driving.learning.batches import MEAN, STD, TOLD, Rows, assembled, told_of
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.params import Train
 from tasks.yard.files import digest, file_hash
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine, history
-from tasks.yard.training.across import with_common_statistics
+from tasks.yard.training.across import processes, with_common_statistics
 from tasks.yard.training.learnt import Item, learnt_from
 from tasks.yard.training.sampling import shuffled
 from tasks.yard.training.sections import Engine
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 BATCH = 32  # moments judged at once
 BRAKES = 0.1  # of the pedal: more of it is braking
 BLIND_RATE = 2e-3
+MADE = ("best.pt", "best.json", "last.pt", "last.json", "history.jsonl", "curves.png")
 GROUPS = {
     "plan": ("waypoints", "control", "control ahead"), "heads": ("speed", "value", "features"),
     "imitation": ("map 21", "map 10", "map 4", "map 2", "refined map", "refined vector", "taught ahead", "taught map",
@@ -62,14 +65,35 @@ def scores_of(plans: Plans, rows: Rows) -> dict[str, float | None]:
     """Of validation: L2 as the mean over all steps, of every layer; brake F1; and TCP's score, higher is better."""
     wanted = rows.wanted(rows.windows, np.zeros(len(rows), bool))
     way = wanted["waypoints"].cpu().numpy()
-    truth = control(wanted["alpha"].cpu().numpy(), wanted["beta"].cpu().numpy())[:, 0]
-    found = control(plans.alpha, plans.beta)[:, :, 0]
     apart = np.linalg.norm(plans.waypoints - way, axis=-1).mean((1, 2))
-    off = np.abs(found[-1] - truth).mean(0)
-    tcp = float(np.abs(plans.waypoints[-1] - way).mean() + off[0] + 5 * off[1] + off[2])
+    tcp, braking = float(np.abs(plans.waypoints[-1] - way).mean()), None
+    known = rows.controlled[rows.windows]
+    if known.any():
+        truth = control(wanted["alpha"].cpu().numpy(), wanted["beta"].cpu().numpy())[known, 0]
+        found = control(plans.alpha, plans.beta)[-1, known, 0]
+        off = np.abs(found - truth).mean(0)
+        tcp += float(off[0] + 5 * off[1] + off[2])
+        braking = f1(found[:, 2] > BRAKES, truth[:, 2] > BRAKES)
     layers = {f"l2_mean_layer_{k}": float(value) for k, value in enumerate(apart)} if len(apart) > 1 else {}
-    braking = f1(found[-1, :, 2] > BRAKES, truth[:, 2] > BRAKES)
     return {"score": -tcp, "l2_mean": float(apart[-1]), "brake_f1": braking, **layers}
+
+
+def untouched(found: Any) -> Any:
+    """0 that hangs on all that a network gives: several processes wait for a gradient of every weight, also of heads
+    for which this source has nothing to learn from."""
+    if isinstance(found, Tensor):
+        return 0.0 * found.float().sum()
+    if isinstance(found, dict | list | tuple):
+        return sum((untouched(one) for one in (found.values() if isinstance(found, dict) else found)), start=0.0)
+    return 0.0
+
+
+def say_untold(name: str, rows: Rows) -> None:
+    """On the console, what a source lacks and the network does without."""
+    if absent := [what for what in TOLD if what not in rows.told]:
+        log.warning("%s is not told of %s: not every route of the source has it", name, " and ".join(absent))
+    if not rows.controlled.any():
+        log.warning("%s learns no pedals and no wheel: the source does not tell what its driver did", name)
 
 
 class Judge:
@@ -135,7 +159,8 @@ def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: F
     if not drives.routes:
         raise BadInput(f"{pack / 'manifest.json'}: no route to train on; check_data says which were left out, and why")
     cameras = params.cameras or ahead_first(drives.attrs[0]["cameras"])
-    rows = Rows(drives, name, cameras, params.steps, teacher, True, fabric.device)
+    told = told_of(Drives(pack, ("train", "val", "test")))
+    rows = Rows(drives, name, cameras, params.steps, teacher, True, fabric.device, told)
     if len(rows) < batch:
         raise BadInput(
             f"{pack / 'manifest.json'}: {len(rows)} moments to train on fill no batch; add routes, or lower "
@@ -146,7 +171,7 @@ def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: F
             f"open_loop_driving.train.engine.batch: {batch} moments cannot be shared evenly by {fabric.world_size} "
             f"processes x {params.engine.accumulate} micro-batches"
         )
-    judged = Rows(held, name, cameras, params.steps, device=fabric.device) if held.routes else None
+    judged = Rows(held, name, cameras, params.steps, device=fabric.device, told=told) if held.routes else None
     return rows, judged
 
 
@@ -164,12 +189,13 @@ def prepare(
     config = {
         "network": {"name": name, "steps": params.steps, "step_s": step_s, "pretrained": False},
         "cameras": {camera: first[camera] for camera in rows.cameras} if sees else {},
-        "mean": list(MEAN), "std": list(STD), "rate_hz": rows.drives.rate_hz,
+        "told": rows.told, "mean": list(MEAN), "std": list(STD), "rate_hz": rows.drives.rate_hz,
         "learnt": learnt_from(Item((route,)) for of in (rows, judged) if of is not None for route in of.drives.routes),
     }  # fmt: skip
     depths = variants.sizes_of(name).depths if name.startswith("thinktwice") else None
     weight = {term: getattr(params.loss, group) for group, terms in GROUPS.items() for term in terms}
     forcing = name.startswith("thinktwice") and params.loss.taught > 0
+    say_untold(name, rows)
 
     def loss(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
         mirror = torch.rand(len(ids), device=ids.device) < params.augment.mirror
@@ -180,6 +206,8 @@ def prepare(
         truth = {"truth": losses.truth_of(batch.target)} if forcing else {}
         found = model(**assembled(raw, name), **truth)
         terms = losses.all_terms(found, batch.target, depths)
+        if processes() > 1:
+            terms["waypoints"] = terms["waypoints"] + untouched(found)
         return {term: weight[term] * value for term, value in terms.items() if weight[term]}
 
     return engine.Job(
@@ -207,13 +235,23 @@ def run(
     params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, teacher: Path,
     machine_params: Machine,
 ) -> dict[str, float]:  # fmt: skip
-    """Returns the validation scores of the kept epoch, and which one that is."""
+    """Returns the validation scores of the kept epoch, and which one that is; nothing where the source lacks what the
+    network needs (learning/untrained.py)."""
+    out.mkdir(parents=True, exist_ok=True)
+    if why := untrained.reason(pack, network):
+        untrained.clear(out, MADE)
+        untrained.say(out, network, why, "is not trained")
+        return {}
+    untrained.clear(out, [untrained.FILE])
     section = section_of(params, network)
     job_for = partial(prepare, section, machine_params, network, pack, teacher, ctx.code)
     model, rows = engine.fit(job_for, section.engine, machine_params, section.optimizer, out, ctx)
     return history.summary(rows, model)
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:
-    """For MLflow: the module that loads the network, its file, and an example of its inputs."""
+def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]] | None:
+    """For MLflow: the module that loads the network, its file, and an example of its inputs; None of one that is not
+    trained."""
+    if not (out / "best.pt").exists():
+        return None
     return served.__name__, out / "best.pt", served.example(out / "best.pt")

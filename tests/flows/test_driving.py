@@ -1,4 +1,4 @@
-"""A real line through Prefect's door: every stage of open_loop_driving, in a town of six short routes."""
+"""A real line through Prefect's door: every stage of open_loop_driving, in a town of five short routes."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ def write(
     rows: Iterable[Frame],
     supervision: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """`columns`: of SMALL, what there is; `rows`: a frame in memory at a time. Equal contents give equal bytes."""
+    """`columns`: of SMALL, what there is; `rows`: a frame in memory at a time. Equal contents give equal bytes:
+    `file["a/b"] = ...` would note the second at which it made the group a."""
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=VERSION) as file:
         for key in ("town", "source", "rate_hz", "origin"):
             file.attrs[key] = getattr(head, key)
@@ -104,7 +105,7 @@ def write(
             if key in columns:
                 file[key] = columns[key]
         for key, value in (supervision or {}).items():
-            file[f"supervision/{key}"] = value
+            file.create_dataset(f"supervision/{key}", data=value)
         _write_large(file, len(columns["frame"]), rows)
 
 
@@ -134,11 +135,11 @@ def _write_large(file: h5py.File, n: int, rows: Iterable[Frame]) -> None:
             ids += frame.ids
             box_ends.append(box_ends[-1] + len(frame.boxes))
     if points:
-        file["lidar/points"] = np.concatenate(points).astype(np.float32)
-        file["lidar/offsets"] = np.array(lidar_ends)
+        file.create_dataset("lidar/points", data=np.concatenate(points).astype(np.float32))
+        file.create_dataset("lidar/offsets", data=np.array(lidar_ends))
     if boxes:
-        file["agents/boxes"] = np.concatenate(boxes).astype(np.float32)
-        file["agents/offsets"] = np.array(box_ends)
+        file.create_dataset("agents/boxes", data=np.concatenate(boxes).astype(np.float32))
+        file.create_dataset("agents/offsets", data=np.array(box_ends))
         file.create_dataset("agents/id", data=ids, shape=(len(ids),), dtype=h5py.string_dtype())
 
 
@@ -221,10 +222,13 @@ class Packed:
             return file["agents/boxes"][first:end], list(file["agents/id"].asstr()[first:end])
 
     def waypoints(self, rows: Sequence[int] | np.ndarray, steps: int | None = None) -> np.ndarray:
-        """(k, steps, 2): where the car is 1 .. steps later, in its frame at each of `rows`; metres."""
+        """(k, steps, 2): where the car is 1 .. steps later, in its frame at each of `rows`; metres. NaN where the route
+        does not tell: after its end, and at a moment that is missing."""
         ahead = np.arange(1, (self.horizon if steps is None else steps) + 1)
-        later = self.pose[np.asarray(rows)[:, None] + ahead]
-        return frames.ego_from_world(later[..., :2], self.pose[rows][:, None])
+        places = np.minimum(np.asarray(rows)[:, None] + ahead, len(self.frame) - 1)
+        found = frames.ego_from_world(self.pose[places][..., :2], self.pose[rows][:, None])
+        there = self.frame[places] - self.frame[rows][:, None] == ahead
+        return np.where(there[..., None], found, np.nan)
 
 
 def read(file: Path, name: str = "", split: str = "", horizon: int = 4) -> Packed:

@@ -100,7 +100,7 @@ def write(path: Path, planned: Planned) -> None:
             for name in COLUMNS[2:]:
                 group[name] = getattr(plans, name).astype(np.float32)
             if plans.look is not None:
-                group["look/points"] = plans.look.astype(np.float32)
+                group.create_dataset("look/points", data=plans.look.astype(np.float32))  # see pack.write
 
 
 def read(path: Path) -> Planned:

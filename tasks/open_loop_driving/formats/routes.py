@@ -47,6 +47,11 @@ SENSORS = (
     "rgb", "depth", "seg", "lidar", "bev", "boxes", "control", "command", "target", "should_brake", "supervision",
     "features",
 )  # fmt: skip
+WORDS = {
+    "rgb": "pictures", "seg": "classes", "bev": "masks from above", "control": "pedals and wheel",
+    "target": "target point", "should_brake": "should brake", "supervision": "what the expert meant",
+    "features": "the expert's maps",
+}  # fmt: skip
 COMMANDS = {1: "left", 2: "right", 3: "straight", 4: "follow lane", 5: "change lane left", 6: "change lane right"}
 MASKS = 15
 CM = 0.01

@@ -8,7 +8,7 @@ with lazrs, which Trainyard does not install: with the folder there and the pack
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.open_loop_driving.formats import frames, routes
 from tasks.open_loop_driving.formats.calibration import Camera
 from tasks.open_loop_driving.importers import moments
 from tasks.yard.layouts import carla_rate
+from tasks.yard.reporting.words import counted
 from tasks.yard.step import BadInput
 
 ORIGIN = "where CARLA has the car's: on the ground below its middle"
@@ -31,6 +32,9 @@ KINDS = {
 REACH_M = 100.0
 BIKES = ("bicycle", "motorcycle")
 APART = 1e-3
+GET_LASPY = (
+    "`.venv/bin/pip install 'laspy[lazrs]'` brings them, then `python -m flows run open_loop_driving --force download`"
+)
 
 
 def is_clip(folder: Path) -> bool:
@@ -82,9 +86,11 @@ def row_of(said: Mapping[str, Any], file: Path) -> dict[str, float]:
     ahead, left = frames.ego_from_world(target, np.array([x, y, yaw]))
     which = next((key for key in ("next_command", "target_command", "command_far") if key in said), "command_far")
     row = {
-        "x": x, "y": y, "yaw": yaw, "speed_ms": get("speed"), **{key: get(key) for key in routes.CONTROL},
-        "command": moments.command(said, which, file), "target_x": float(ahead), "target_y": float(left),
+        "x": x, "y": y, "yaw": yaw, "speed_ms": get("speed"), "command": moments.command(said, which, file),
+        "target_x": float(ahead), "target_y": float(left),
     }  # fmt: skip
+    if any(key in said for key in routes.CONTROL):  # a drive that nobody has labelled has none
+        row |= {key: get(key) for key in routes.CONTROL}
     return row | ({"should_brake": get("should_brake") != 0} if "should_brake" in said else {})
 
 
@@ -150,6 +156,10 @@ def cameras_of(said: Mapping[str, Any], file: Path) -> dict[str, Camera]:
     return found
 
 
+def reads_laz() -> bool:
+    return importlib.util.find_spec("laspy") is not None
+
+
 def laz(file: Path) -> np.ndarray:
     """(n, 4) x, y (right), z, intensity 0 to 1, of the lidar's frame. Raises `BadInput`."""
     try:
@@ -167,12 +177,10 @@ def _lidar(path: Path, kept: Mapping[int, int], folder: Path, said: Mapping[str,
     files = moments.numbered(path / "lidar")
     if not files:
         return []
-    try:
-        importlib.import_module("laspy")
-    except ImportError:
+    if not reads_laz():
         return [
-            f"lidar is left out: {len(files)} files .laz need the packages laspy and lazrs, which are not installed; "
-            "add laspy[lazrs] to the requirements"
+            f"lidar is left out: {counted(len(files), 'file', 'files')} .laz {'needs' if len(files) == 1 else 'need'} "
+            f"the packages laspy and lazrs, which are not installed; {GET_LASPY}"
         ]
     sensor = (said.get("sensors") or {}).get("LIDAR_TOP")
     if sensor is None:

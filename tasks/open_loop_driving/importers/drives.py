@@ -23,7 +23,7 @@ import numpy as np
 
 from tasks.open_loop_driving.formats import calibration, frames, routes
 from tasks.open_loop_driving.formats.calibration import Camera
-from tasks.open_loop_driving.importers import cuts, moments, pickles
+from tasks.open_loop_driving.importers import cuts, lens, moments, pickles
 from tasks.yard.files import read_json
 from tasks.yard.layouts import carla_rate, images
 from tasks.yard.step import BadInput
@@ -56,7 +56,8 @@ NAMES = {
 }
 RESULTS, CALIBRATION, INDEX = "results.json", "calibration.json", "dataset_metadata.pkl"
 ABOVE = 3  # folders above a route in which calibration.json is looked for
-LENS = "the pictures are not undistorted: the recorder's lens bends them, the calibration is a pinhole's"
+BENT = "the pictures are as the recorder's lens bent them, the calibration is a pinhole's: its lens is known for 16:9"
+STRAIGHTENED = "the pictures are undistorted, by the lens that ThinkTwice measured"
 
 
 def layout_of(folder: Path) -> str | None:
@@ -65,8 +66,17 @@ def layout_of(folder: Path) -> str | None:
     if any((folder / f"rgb_{side}").is_dir() for side in ("front", "back")):
         return "thinktwice"
     if (folder / "rgb").is_dir():
-        return "tcp" if (folder / "supervision").is_dir() else "lbc"
+        return "tcp" if (folder / "supervision").is_dir() or _names_a_target(folder) else "lbc"
     return None
+
+
+def _names_a_target(folder: Path) -> bool:
+    """As TCP does, also where nobody has watched: LBC calls it a command."""
+    try:
+        first = next(iter(moments.numbered(folder / "measurements").values()), None)
+        return first is not None and "x_target" in moments.read(first)
+    except BadInput:  # said when the drive is brought
+        return False
 
 
 def pinhole(name: str, mount: tuple[float, ...], size: tuple[int, int]) -> Camera:
@@ -79,7 +89,8 @@ def pinhole(name: str, mount: tuple[float, ...], size: tuple[int, int]) -> Camer
 
 
 def cameras_of(path: Path, layout: str) -> tuple[dict[str, Camera], list[str]]:
-    """By calibration.json, else as published for pictures of the size that they have; remarks. Raises `BadInput`."""
+    """By calibration.json, else as published for pictures of the size that they have, which is remarked. Raises
+    `BadInput`."""
     there = {
         ours.removeprefix("rgb_"): path / theirs for theirs, ours in FOLDERS[layout].items() if (path / theirs).is_dir()
     }
@@ -94,7 +105,7 @@ def cameras_of(path: Path, layout: str) -> tuple[dict[str, Camera], list[str]]:
     if file is None:
         found = {name: pinhole(name, PUBLISHED[layout][name], size) for name, size in sizes.items()}
         said = [f"no {CALIBRATION}: its cameras are taken as {SOURCES[layout]} publishes them"]
-        return found, [*said, LENS] if layout == "thinktwice" else said
+        return found, said
     try:
         told = read_json(file)["cameras"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -289,8 +300,8 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     """One drive into `folder`; returns route.json. `length`: how many of its frames the data set's own index calls
     usable. Raises `BadInput`."""
     rows, told, faults = measured(path, layout)
-    cameras, remarks = cameras_of(path, layout)
-    remarks += moments.said_of("measurements are left out", faults)
+    cameras, remarked = cameras_of(path, layout)
+    remarks = [*remarked, *moments.said_of("measurements are left out", faults)]
     numbers = list(rows)
     places = np.array([[row["x"], row["y"]] for row in rows.values()])
     stamps = np.array([carla_rate.stamp_of(said) for said in told.values()])
@@ -316,6 +327,10 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     bad += _converted(path, kept, folder)
     if (path / "supervision").is_dir():
         bad += _supervision(path, kept, folder, columns)
+    if layout == "thinktwice" and remarked:  # no calibration.json, so as the published recorder has them
+        fits = all(lens.known(camera.size) for camera in cameras.values())
+        cameras = lens.straighten(folder, cameras) if fits else cameras
+        remarks.append(STRAIGHTENED if fits else BENT)
     remarks += [*notes, *moments.said_of("files cannot be read", bad)]
     table = {key: np.array(values) for key, values in columns.items()}
     usable, cut = cuts.usable(_record(path), table["frame"], table["speed_ms"], moments.RATE_HZ)

@@ -73,6 +73,17 @@ def drive_one(
     return found
 
 
+def stands_still(agent: str, out: Path, ctx: Context, params: Drive, why: str) -> dict[str, float]:
+    """Writes that nothing is driven, and why."""
+    fan_out(drive_one, {}, {}, out, ctx)  # what an earlier agent of this name drove is no longer true
+    log.warning("nothing is driven: %s", why)
+    write_json(out / FILE, {
+        "agent": agent, "simulator": False, "why_not": why, "traffic": params.traffic, "begin_s": params.begin_s,
+        "routes": {}, "splits": {split: {} for split in SPLITS}, "quarantined": {},
+    })  # fmt: skip
+    return {"routes": 0, "quarantined": 0}
+
+
 def drive_all(
     agent: str,
     folder: Path,

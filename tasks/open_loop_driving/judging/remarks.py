@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.open_loop_driving.judging import scores
+from tasks.open_loop_driving.judging.groups import STAYS_M
 from tasks.yard.reporting.words import counted
 
 FEW_ROUTES = 4  # below, an interval over routes is a guess
@@ -15,7 +17,7 @@ def of_data(details: Mapping[str, Any]) -> list[str]:
     many, routes = details["moments"]["test"], details["routes"]["test"]
     if not many:
         return ["There is no moment to test on: nothing could be judged."]
-    told = []
+    told = [f"{name} is not trained: {why}." for name, why in details["untrained"].items()]
     if routes < FEW_ROUTES:
         text = "there is no interval" if routes == 1 else "the intervals are rather too narrow"
         told.append(f"All test moments are of {counted(routes, 'route', 'routes')}: {text}.")
@@ -34,27 +36,42 @@ def of_leader(details: Mapping[str, Any]) -> list[str]:
     leader, runs, name = details["leader"], details["runs"], details["headline"]
     if not leader or runs[leader][name] is None:
         return []
-    mine, told = runs[leader][name], []
+    mine, said, told = runs[leader][name], scores.words(name), []
     for other in details["baselines"]:
         theirs = runs[other][name]
         if other != leader and theirs is not None and theirs <= mine:
             told.append(
-                f"{leader} is no better than {other}, which sees nothing ({name} {mine:.3f} m, {theirs:.3f} m)."
+                f"{leader} is no better than {other.replace('_', ' ')}, which sees nothing ({said} {mine:.3f} m, "
+                f"{theirs:.3f} m)."
             )
     for pair, leads in runs[leader]["refinement"].items():
         if leads[name] and leads[name]["difference"] > 0:
             told.append(
-                f"Layers {pair}: {name} grows by {leads[name]['difference']:.3f} m; this layer spoils the plan."
+                f"Layers {pair}: {said} grows by {leads[name]['difference']:.3f} m; this layer spoils the plan."
             )
     for control in details["controls"]:
         theirs = runs[control][name]
         if theirs is not None and theirs < COLLAPSED * mine:
             told.append(
-                f"{control}: {runs[control]['what']}, and {name} is {theirs:.3f} m after {mine:.3f} m: what was taken "
-                "away is hardly used."
+                f"{control.replace('_', ' ')}: {runs[control]['what']}, and {said} is {theirs:.3f} m after "
+                f"{mine:.3f} m: what was taken away is hardly used."
+            )
+    return told
+
+
+def of_holding(details: Mapping[str, Any]) -> list[str]:
+    """Of everybody who was trained and goes where the driver stands and stays."""
+    told = []
+    for name, of in details["runs"].items():
+        holds = of.get("holds")
+        if holds and holds["creeps"] and (of["kind"] == "network" or name == "blind"):
+            told.append(
+                f"{name} does not hold: in {holds['creeps']} of {counted(holds['moments'], 'moment', 'moments')} in "
+                f"which the driver stands and stays, its plan goes on by more than {STAYS_M:g} m (on average "
+                f"{holds['mean_m']:.2f} m)."
             )
     return told
 
 
 def remarks(details: Mapping[str, Any]) -> list[str]:
-    return of_data(details) + of_leader(details)
+    return of_data(details) + of_leader(details) + of_holding(details)

@@ -11,6 +11,7 @@ import numpy as np
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import FILE, SPLITS, Planned, Plans
 from tasks.open_loop_driving.judging import baselines, groups, scores
+from tasks.open_loop_driving.judging.holding import holding
 from tasks.open_loop_driving.judging.moments import Moments
 from tasks.open_loop_driving.judging.scores import Errors
 from tasks.yard.params import Reporting
@@ -61,6 +62,7 @@ def judged_network(found: Planned, moments: Mapping[str, Moments], reporting: Re
             for name, one in zip(found.layers, errors, strict=True)
         }
         side["refinement"] = refinement(found.layers, errors, there, found.rate_hz, reporting)
+        side["holds"] = holding(of.waypoints[-1], there, found.rate_hz)
         known = np.isfinite(of.speed) & np.isfinite(there.speed)
         side["speed_l1"] = float(np.abs(of.speed - there.speed)[known].mean()) if known.any() else None
         side |= {"by_command": scores.parts(errors[-1], there, groups.commands(there), found.rate_hz)}
@@ -116,6 +118,7 @@ def judged_baselines(moments: Mapping[str, Moments], rate_hz: float, reporting: 
         for name, guess in baselines.guesses(moments["train"], there).items():
             errors = scores.errors(there, guess.waypoints, guess.alpha, guess.beta)
             side = scores.numbers(errors, there, rate_hz, reporting)
+            side["holds"] = holding(guess.waypoints, there, rate_hz)
             side["by_command"] = scores.parts(errors, there, groups.commands(there), rate_hz)
             side["by_situation"] = scores.parts(errors, there, groups.situations(there, rate_hz), rate_hz)
             about = runs.setdefault(name, {"kind": "baseline", "what": baselines.WHAT[name]})

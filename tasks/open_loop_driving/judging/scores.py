@@ -71,6 +71,12 @@ def label(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def words(name: str) -> str:
+    """l2_mean_to_2s -> L2 mean to 2 s, as tables and remarks have it."""
+    kind, _, end = name.rpartition("_")
+    return f"{kind.replace('l2', 'L2').replace('_', ' ')} {end.removesuffix('s')} s" if name.startswith("l2_") else name
+
+
 def sums(of: Errors, rate_hz: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{number: (of each moment what is summed, (k); of each moment what it is divided by, (k))}."""
     one = np.ones(len(of.l2))

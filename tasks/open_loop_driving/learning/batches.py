@@ -27,6 +27,7 @@ from tasks.open_loop_driving.learning.features import Features
 from tasks.yard.step import BadInput
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
+TOLD = ("command", "target")  # beside the speed, where the source has them
 SHARP = 10.0  # of a Beta that is made of what was done, where no expert's own is known
 
 
@@ -35,8 +36,8 @@ class Raw:
     """B moments and those before; what a network does not need is None."""
 
     speed: Tensor  # (B) m/s
-    command: Tensor  # (B) 1..6
-    target: Tensor  # (B, 2) metres ahead and to the left
+    command: Tensor  # (B) 1..6, 0: the network is not told
+    target: Tensor  # (B, 2) metres ahead and to the left; zeros where the network is not told
     motion: Tensor  # (B, 4, 4) from the car's frame before to that of now
     images: Tensor | None = None  # (B, 2, N, H, W, 3) uint8: before, now
     K: Tensor | None = None  # (B, N, 3, 3)
@@ -79,7 +80,7 @@ def motions(before: np.ndarray, now: np.ndarray) -> np.ndarray:
 
 def state_of(raw: Raw) -> Tensor:
     """(B, 9) as `variants.STATE` says."""
-    command = torch.nn.functional.one_hot(raw.command.long() - 1, COMMANDS).to(raw.speed.dtype)
+    command = torch.nn.functional.one_hot(raw.command.long(), COMMANDS + 1)[:, 1:].to(raw.speed.dtype)
     return torch.cat([raw.speed[:, None] / SPEED_MPS, raw.target / TARGET_M, command], 1)
 
 
@@ -126,6 +127,8 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
         side[:, 1] = sign[raw.row]
         changes["points"] = raw.points * side
     target["waypoints"] = target["waypoints"] * y[:, None]
+    if "alpha" not in target:
+        return Batch(replace(raw, **changes), target)
     alpha, beta = target["alpha"].clone(), target["beta"].clone()
     alpha[..., 1] = torch.where(which[:, None], target["beta"][..., 1], target["alpha"][..., 1])
     beta[..., 1] = torch.where(which[:, None], target["alpha"][..., 1], target["beta"][..., 1])
@@ -138,21 +141,29 @@ def betas(control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 1 + SHARP * action, 1 + SHARP * (1 - action)
 
 
+def told_of(drives: Drives) -> list[str]:
+    """What of TOLD every one of these routes has: where a source lacks it, a network is not told of it."""
+    return [name for name in TOLD if len(drives) and drives.has(name).all()]
+
+
 class Rows:
-    """All windows of some routes. `learn`: with what is learnt beside (depth, classes, the expert's maps)."""
+    """All windows of some routes. `learn`: with what is learnt beside (depth, classes, the expert's maps); `told`: what
+    the network is told beside its speed, of TOLD; None: what all of these routes have."""
 
     def __init__(
         self, drives: Drives, name: str, cameras: Sequence[str], steps: int, teacher: Path | None = None,
-        learn: bool = False, device: torch.device | str = "cpu",
+        learn: bool = False, device: torch.device | str = "cpu", told: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self.drives, self.name, self.cameras, self.steps = drives, name, list(cameras), steps
         self.device = torch.device(device)
         self.needs = variants.needs(name)
+        self.told = told_of(drives) if told is None else list(told)
         self.check()
         self.windows = drives.windows
         self.pose = drives.column("pose")
-        self.speed, self.command = drives.column("speed_ms"), drives.column("command")
-        self.target, self.control = drives.column("target"), drives.column("control")
+        self.speed, self.control = drives.column("speed_ms"), drives.column("control", width=(3,))
+        self.command = drives.column("command") if "command" in self.told else np.zeros(len(drives))
+        self.target = drives.column("target", width=(2,)) if "target" in self.told else np.zeros((len(drives), 2))
         alpha, beta = betas(self.control)
         own = drives.column("supervision/alpha"), drives.column("supervision/beta")
         known = drives.has("supervision/alpha")[drives.route_of]
@@ -161,6 +172,10 @@ class Rows:
             self.alpha, self.beta = (
                 np.where(known[:, None], mine, made) for mine, made in zip(own, (alpha, beta), strict=True)
             )
+        self.controlled = np.isfinite(self.alpha).all(1) & np.isfinite(self.beta).all(1)
+        self.alpha, self.beta = (
+            np.where(self.controlled[:, None], of, 1 + SHARP / 2) for of in (self.alpha, self.beta)
+        )
         self.value = drives.column("supervision/value")
         self.images = drives.rows([f"images/{camera}" for camera in self.cameras]) if "rgb" in self.needs else None
         self.lidar = drives.lidar() if "lidar" in self.needs else None
@@ -188,6 +203,11 @@ class Rows:
                 raise BadInput(
                     f"{route} has no lidar, which {self.name} needs; leave the route out, or put {self.name}-lidar "
                     "into open_loop_driving.train.networks"
+                )
+            if lacks := [name for name in self.told if name not in of["has"]]:
+                raise BadInput(
+                    f"{route} has no {lacks[0]}, which {self.name} was told of when it learnt; leave the route out, or "
+                    "train it again with this route in the source"
                 )
         if self.steps > self.drives.horizon:
             raise BadInput(
@@ -255,10 +275,11 @@ class Rows:
         yaw = self.pose[frames, 2][:, None]
         c, s = np.cos(yaw), np.sin(yaw)
         way = np.stack([c * delta[..., 0] + s * delta[..., 1], c * delta[..., 1] - s * delta[..., 0]], -1)
-        found = {
-            "waypoints": self.put(way), "alpha": self.put(self.alpha[now]), "beta": self.put(self.beta[now]),
-            "speed": self.put(self.speed[frames]),
-        }  # fmt: skip
+        found = {"waypoints": self.put(way), "speed": self.put(self.speed[frames])}
+        if self.controlled.any():
+            found |= {"alpha": self.put(self.alpha[now]), "beta": self.put(self.beta[now])}
+            if not self.controlled.all():
+                found["controlled"] = self.put(self.controlled[now].all(1).astype(np.float32))
         if np.isfinite(self.value).all():
             found["value"] = self.put(self.value[frames])
         if self.depth is not None:

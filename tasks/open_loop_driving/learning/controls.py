@@ -106,6 +106,6 @@ def controls_of(network: nn.Module, rows: Rows, batch: int) -> dict[str, Plans]:
         order = np.random.default_rng(SEED).permutation(len(rows))
         drawn = Swapped(rows, lambda _frames, raw: raw, rows.windows[order])
         with looks_swapped(network):
-            swapped = plans_of(network, drawn, max(3, batch))  # no batch of one
+            swapped = plans_of(network, drawn, max(3, batch), mixed=True)  # no batch of one
         found[LOOK] = reordered(swapped, np.argsort(order))
     return found

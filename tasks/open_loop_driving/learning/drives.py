@@ -70,13 +70,13 @@ class Drives:
         """(routes) bool: which of them have this column."""
         return np.array([name in of["has"] for of in self.attrs], bool)
 
-    def column(self, name: str, fill: float = np.nan) -> np.ndarray:
-        """A small column of all frames; `fill` where a route lacks it."""
+    def column(self, name: str, fill: float = np.nan, width: tuple[int, ...] = ()) -> np.ndarray:
+        """A small column of all frames; `fill` where a route lacks it, so `width` wide if all do."""
         parts: list[np.ndarray | None] = []
         for path, there in zip(self.paths, self.has(name), strict=True):
             with h5py.File(path) as file:
                 parts.append(file[name][:] if there else None)
-        shape = next((part.shape[1:] for part in parts if part is not None), ())
+        shape = next((part.shape[1:] for part in parts if part is not None), width)
         lengths = np.diff(self.first)
         return np.concatenate(
             [np.full((n, *shape), fill) if part is None else part for part, n in zip(parts, lengths, strict=True)]

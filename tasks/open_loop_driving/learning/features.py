@@ -8,6 +8,7 @@ features/vector (n, V) float16; mirrored/0..3, mirrored/vector the same of the w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -18,45 +19,81 @@ from tasks.open_loop_driving.learning.drives import Drives
 NAMES = ("0", "1", "2", "3", "vector")
 PLAIN, MIRRORED = "features", "mirrored"
 CELLS = (21, 10, 4, 2)
+HALF = 2  # bytes of a float16
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The file that holds a route's maps, and the four maps and the vector of each kind in it."""
+
+    path: Path
+    names: dict[str, list[str]]  # kind -> names of the data sets
 
 
 class Features:
-    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none."""
+    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none.
+
+    Held in memory if all of them fit into `drives.held_bytes`, else read when they are wanted.
+    """
 
     def __init__(self, drives: Drives, folder: Path) -> None:
-        self.route_of = drives.route_of
-        lengths = np.diff(drives.first)
-        found: dict[str, list] = {f"{kind}/{name}": [] for kind in (PLAIN, MIRRORED) for name in NAMES}
-        there: dict[str, list[bool]] = {PLAIN: [], MIRRORED: []}
-        for route, path in zip(drives.routes, drives.paths, strict=True):
-            beside = folder / f"{route}.h5"
-            with h5py.File(beside if beside.exists() else path) as file:
-                groups = written(file) if beside.exists() else own(file)
-                for kind, flags in there.items():
-                    flags.append(kind in groups)
-                    for k, name in enumerate(NAMES):
-                        found[f"{kind}/{name}"].append(groups[kind][k][:] if kind in groups else None)
-        self.there = np.array(there[PLAIN], bool)
-        self.both = {kind: np.array(flags, bool)[self.route_of] for kind, flags in there.items()}
-        self.held = {key: filled(parts, lengths) for key, parts in found.items()}
+        self.first, self.route_of = drives.first, drives.route_of
+        self.files: list[Beside] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        entries = 0
+        for route, path, n in zip(drives.routes, drives.paths, np.diff(drives.first), strict=True):
+            taught = folder / f"{route}.h5"
+            with h5py.File(taught if taught.exists() else path) as file:
+                groups = written(file) if taught.exists() else own(file)
+                names = {kind: [of.name for of in sets] for kind, sets in groups.items()}
+                for kind, sets in groups.items():
+                    for name, of in zip(NAMES, sets, strict=True):
+                        self.shapes.setdefault(f"{kind}/{name}", tuple(of.shape[1:]))
+                        entries += int(n) * int(np.prod(of.shape[1:]))
+            self.files.append(Beside(taught if taught.exists() else path, names))
+        there = {kind: np.array([kind in of.names for of in self.files], bool) for kind in (PLAIN, MIRRORED)}
+        self.there = there[PLAIN]
+        self.both = {kind: flags[self.route_of] for kind, flags in there.items()}
+        self.held: dict[str, np.ndarray] = {}
+        if entries * HALF <= drives.held_bytes:
+            every = np.arange(len(drives))
+            self.held = {key: self.read(key, every) for key in self.shapes}
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Channels of the maps, and of the vector."""
-        return tuple(self.held[f"{PLAIN}/{name}"].shape[1] for name in NAMES)
+        return tuple(self.shapes[f"{PLAIN}/{name}"][0] for name in NAMES)
 
     def known(self, frames: np.ndarray, mirror: np.ndarray) -> np.ndarray:
         """(n) bool: which of these there are."""
         return np.where(mirror, self.both[MIRRORED][frames], self.both[PLAIN][frames])
+
+    def read(self, key: str, frames: np.ndarray) -> np.ndarray:
+        """Of one kind and name, from the files."""
+        kind, name = key.split("/")
+        found = np.zeros((len(frames), *self.shapes[key]), np.float16)
+        for route in np.unique(self.route_of[frames]):
+            beside = self.files[route]
+            if kind not in beside.names:
+                continue
+            mine = np.flatnonzero(self.route_of[frames] == route)
+            wanted, back = np.unique(frames[mine] - self.first[route], return_inverse=True)
+            with h5py.File(beside.path) as file:
+                of = file[beside.names[kind][NAMES.index(name)]]
+                found[mine] = (of[:] if len(wanted) == len(of) else of[wanted])[back]
+        return found
+
+    def of(self, key: str, frames: np.ndarray) -> np.ndarray:
+        return self.held[key][frames] if key in self.held else self.read(key, frames)
 
     def __call__(
         self, frames: np.ndarray, mirror: np.ndarray, which: Sequence[int] = range(len(NAMES))
     ) -> list[np.ndarray]:
         found = []
         for name in (NAMES[k] for k in which):
-            values = self.held[f"{PLAIN}/{name}"][frames]
-            if mirror.any() and (turned := self.held[f"{MIRRORED}/{name}"]) is not None:
-                values[mirror] = turned[frames[mirror]]
+            values = self.of(f"{PLAIN}/{name}", frames)
+            if mirror.any() and f"{MIRRORED}/{name}" in self.shapes:
+                values[mirror] = self.of(f"{MIRRORED}/{name}", frames[mirror])
             found.append(values)
         return found
 
@@ -73,14 +110,3 @@ def own(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
     if "vector" not in group or not set(CELLS) <= set(by_cells):
         return {}
     return {PLAIN: [*(by_cells[cells] for cells in CELLS), group["vector"]]}
-
-
-def filled(parts: list[np.ndarray | None], lengths: np.ndarray) -> np.ndarray | None:
-    """One array of all frames, zeros where a route has none; None if none has."""
-    first = next((part for part in parts if part is not None), None)
-    if first is None:
-        return None
-    return np.concatenate(
-        [np.zeros((n, *first.shape[1:]), np.float16) if part is None else part.astype(np.float16)
-         for part, n in zip(parts, lengths, strict=True)]
-    )  # fmt: skip

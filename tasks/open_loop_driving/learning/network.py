@@ -2,7 +2,8 @@
 
     network, config, scores = load_network(Path("data/open_loop_driving/train/<network>/best.pt"))
 
-config: network (name, steps, step_s), cameras (in their order, with calibrations), height_px, width_px, mean, std.
+config: network (name, steps, step_s), cameras (in their order, with calibrations), told (of command and target, what it
+is told beside its speed), mean, std, rate_hz, learnt.
 """
 
 from __future__ import annotations
@@ -49,15 +50,23 @@ def planned(network: nn.Module, name: str, raw: Raw) -> dict[str, np.ndarray]:
     return columns(network(**assembled(raw, name)))
 
 
-def plans_of(network: nn.Module, rows: Rows, batch: int) -> Plans:
-    """Of all windows, in their order. Raises `BadInput` if the network plans what is no number."""
-    drives, parts = rows.drives, []
-    for ids in np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // batch))):
-        if len(ids):
-            parts.append(planned(network, rows.name, rows.raw(rows.windows[ids])))
-    of = drives.route_of[rows.windows]
+def batches(route: np.ndarray, batch: int, mixed: bool) -> list[np.ndarray]:
+    """Places in `route` (n), which route each moment is of, at most `batch` together. None is of two routes unless they
+    are `mixed`: what is planned for a route must not hang, by a last digit, on which others are there."""
+    cuts = np.array([], int) if mixed else np.flatnonzero(np.diff(route)) + 1
+    parts = [part for part in np.split(np.arange(len(route)), cuts) if len(part)]
+    return [ids for part in parts for ids in np.array_split(part, -(-len(part) // batch))]
+
+
+def plans_of(
+    network: nn.Module, rows: Rows, batch: int, windows: np.ndarray | None = None, mixed: bool = False
+) -> Plans:
+    """Of all windows, or of these frames, in their order. Raises `BadInput` if the network plans what is no number."""
+    drives, windows = rows.drives, rows.windows if windows is None else windows
+    of = drives.route_of[windows]
+    parts = [planned(network, rows.name, rows.raw(windows[ids])) for ids in batches(of, batch, mixed)]
     about = {
-        "route": np.array([drives.routes[route] for route in of], object), "t": rows.windows - drives.first[of],
+        "route": np.array([drives.routes[route] for route in of], object), "t": windows - drives.first[of],
     }  # fmt: skip
     found = {
         name: np.concatenate([part[name] for part in parts], axis=0 if name == "speed" else 1) for name in parts[0]

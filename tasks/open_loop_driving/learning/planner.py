@@ -19,7 +19,7 @@ from models.open_loop_driving import variants
 from tasks.open_loop_driving.formats import calibration
 from tasks.open_loop_driving.formats.calibration import Camera
 from tasks.open_loop_driving.formats.plans import Observation, Plan
-from tasks.open_loop_driving.learning.batches import Raw, motions
+from tasks.open_loop_driving.learning.batches import TOLD, Raw, motions
 from tasks.open_loop_driving.learning.network import load_network, planned
 from tasks.yard.step import BadInput
 
@@ -37,6 +37,7 @@ class Planner:
         self.steps, self.step_s = config["network"]["steps"], config["network"]["step_s"]
         self.calibration: dict[str, Camera] = calibration.parse_all(config["cameras"], "the checkpoint")
         self.needs = Needs(variants.needs(self.name), tuple(config["cameras"]))
+        self.told = config.get("told", TOLD)
 
     @classmethod
     def load(cls, checkpoint: Path, device: str | torch.device = "cpu") -> Planner:
@@ -52,12 +53,14 @@ class Planner:
         return Plan(*(found[name][:, 0] for name in ("waypoints", "alpha", "beta")), float(found["speed"][0]), look)
 
     def raw(self, before: Observation, now: Observation) -> Raw:
-        if now.command not in range(1, variants.COMMANDS + 1):
+        if "command" in self.told and now.command not in range(1, variants.COMMANDS + 1):
             raise BadInput(f"command {now.command}: must be one of 1 to {variants.COMMANDS}")
+        command = now.command if "command" in self.told else 0
+        target = now.target if "target" in self.told else (0.0, 0.0)
         poses = (np.array([of.pose], float) for of in (before, now))
         found: dict = {
-            "speed": self.put([now.speed_ms]), "command": torch.tensor([now.command], device=self.device),
-            "target": self.put([now.target]), "motion": self.put(motions(*poses)),
+            "speed": self.put([now.speed_ms]), "command": torch.tensor([command], device=self.device),
+            "target": self.put([target]), "motion": self.put(motions(*poses)),
         }  # fmt: skip
         if "rgb" in self.needs.sensors:
             images = np.stack([self.images(of.images) for of in (before, now)])[None]

@@ -1,4 +1,15 @@
-"""What MLflow serves of this line: two moments half a second apart in, the last layer's plan out."""
+"""What MLflow serves of this line: two moments half a second apart in, the last layer's plan out.
+
+    {"inputs": {
+        "pose_before", "pose_now": (n, 3)   x, y in m and yaw in radians, x ahead and y left, of any one frame
+        "speed_ms": (n), "command": (n), "target": (n, 2)       the point that the command leads to, ahead and left in m
+        "images_before", "images_now": (n, cameras)             base64 of an image each
+        "lidar_before", "lidar_now": (n, points, 4)             x, y, z, intensity; null after the last point
+    }}
+
+of which images and lidar are those that the network was trained with. Answers {"predictions": {"waypoints", "alpha",
+"beta": (n, steps, 2)}}.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +20,11 @@ import numpy as np
 
 from tasks.open_loop_driving.formats.plans import Observation
 from tasks.open_loop_driving.learning.planner import Planner
+from tasks.yard import serving
+from tasks.yard.step import BadInput
 
 MOMENTS = ("before", "now")
 PARTS = ("waypoints", "alpha", "beta")
-POINTS = 65536  # of a sweep; a signature of MLflow has no room for a number that varies
 
 
 class Served:
@@ -20,10 +32,7 @@ class Served:
         self.planner = Planner.load(Path(path))
 
     def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
-        """Of n moments: pose_before and pose_now (n, 3), speed_ms (n), command (n), target (n, 2); and what the network
-        needs of images_before, images_now (n, cameras, h, w, 3) uint8 RGB and lidar_before, lidar_now (n, POINTS, 4),
-        as `padded` makes them -> waypoints, alpha, beta (n, steps, 2). Raises `BadInput` where something lacks.
-        """
+        """Of n moments. Raises `BadInput` where something lacks."""
         plans = [
             self.planner.plan(*(self.observation(inputs, row, moment) for moment in MOMENTS))
             for row in range(len(inputs["command"]))
@@ -36,17 +45,15 @@ class Served:
         return Observation(
             pose=tuple(inputs[f"pose_{moment}"][row]), speed_ms=float(inputs["speed_ms"][row]),
             command=int(inputs["command"][row]), target=tuple(inputs["target"][row]),
-            images=None if images is None else dict(zip(self.planner.needs.cameras, images[row], strict=True)),
+            images=None if images is None else self.seen(images[row], f"images_{moment}[{row}]"),
             lidar=None if points is None else points[np.isfinite(points).all(1)],
         )  # fmt: skip
 
-
-def padded(points: np.ndarray) -> np.ndarray:
-    """A sweep (n, 4) as (POINTS, 4) with NaN after its last point; of a larger one some points are left out, evenly."""
-    found = np.full((POINTS, 4), np.nan, np.float32)
-    kept = points if len(points) <= POINTS else points[np.linspace(0, len(points) - 1, POINTS).astype(int)]
-    found[: len(kept)] = kept
-    return found
+    def seen(self, images: np.ndarray, name: str) -> dict[str, np.ndarray]:
+        cameras, found = self.planner.needs.cameras, serving.pictures(images, name)
+        if len(found) != len(cameras):
+            raise BadInput(f"{name}: {len(found)} images; the network looks through {', '.join(cameras)}")
+        return dict(zip(cameras, found, strict=True))
 
 
 def example(checkpoint: Path) -> dict[str, np.ndarray]:
@@ -59,9 +66,10 @@ def example(checkpoint: Path) -> dict[str, np.ndarray]:
         found[f"pose_{moment}"] = np.zeros((1, 3))
         if "rgb" in planner.needs.sensors:
             size = planner.calibration[planner.needs.cameras[0]].size
-            found[f"images_{moment}"] = np.zeros((1, len(planner.needs.cameras), *size, 3), np.uint8)
+            grey = serving.text_of(np.full((*size, 3), 128, np.uint8))
+            found[f"images_{moment}"] = np.array([[grey] * len(planner.needs.cameras)])
         if "lidar" in planner.needs.sensors:
-            found[f"lidar_{moment}"] = padded(np.array([[8.0, 0.0, 0.0, 0.5]]))[None]
+            found[f"lidar_{moment}"] = np.array([[[8.0, 0.0, 0.0, 0.5]]])
     return found
 
 

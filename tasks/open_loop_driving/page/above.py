@@ -50,6 +50,7 @@ def window_of(size_px: int, reaches: Sequence[np.ndarray]) -> Window:
     times = 1.0
     for points in reaches:
         points = np.reshape(points, (-1, 2))
+        points = points[np.isfinite(points).all(1)]
         if len(points):
             x, y = np.abs(points).max(0) * 1.05
             times = max(times, x / AHEAD_M, y / SIDE_M)
@@ -148,7 +149,7 @@ def picture(moment: Moment, window: Window) -> np.ndarray:
         for places, ink in zip(moment.look, layers[1:], strict=True):
             for at in window.pixels(places):
                 disc(sheet, at, 9, ink, 1)
-    way(sheet, window, moment.truth, inks.TRUTH, 6, 6)
+    way(sheet, window, moment.driven, inks.TRUTH, 6, 6)
     for place, (waypoints, ink) in enumerate(zip(moment.waypoints, layers, strict=True)):
         last = place == len(layers) - 1
         way(sheet, window, waypoints, ink, 3 if last else 2, 4.5 if last else 3)

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tasks.open_loop_driving.page import results
 from tasks.yard.reporting import charts
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 
@@ -30,7 +31,7 @@ def leaderboard(
                 of = runs[run]
                 ink = charts.RUNS[0] if of["kind"] == "network" else charts.FAINT
                 dots = [] if of.get(key) is None else [Dot(of[key], 6.5)]
-                rows.append(Row(run, ink, dots, (of.get("intervals") or {}).get(key)))
+                rows.append(Row(results.named(run, of), ink, dots, (of.get("intervals") or {}).get(key)))
             panel(axis, rows, title=title)
             axis.set_xlim(left=0)
         return figure
@@ -77,7 +78,8 @@ def horizon(
                 values = [runs[run].get(f"{key}_{seconds:g}s") for seconds in times]
                 style = "-" if runs[run]["kind"] == "network" else charts.DASHES["telemetry"]
                 ink = charts.RUNS[place % len(charts.RUNS)]
-                axis.plot(times, values, marker="o", markersize=4, color=ink, linestyle=style, label=run)
+                name = results.named(run, runs[run])
+                axis.plot(times, values, marker="o", markersize=4, color=ink, linestyle=style, label=name)
             axis.set(title=title, xlabel="s ahead", ylabel="m")
             axis.set_ylim(bottom=0)
         charts.legend(figure, axes[:1])
@@ -100,7 +102,8 @@ def both_loops(
         for row in rows:
             ink = charts.RUNS[0] if row["kind"] == "network" else charts.FAINT
             axis.plot(row["open"], row["closed"], "o", color=ink, markersize=8)
-            axis.annotate(row["run"], (row["open"], row["closed"]), (7, 4), textcoords="offset points", fontsize=8.5)
+            name = results.named(row["run"], row)
+            axis.annotate(name, (row["open"], row["closed"]), (7, 4), textcoords="offset points", fontsize=8.5)
         if expert is not None:
             axis.axhline(expert, color=charts.FAINT, linestyle=charts.DASHES["telemetry"])
             axis.annotate("the expert", (0, expert), (4, -11), textcoords="offset points", fontsize=8.5)

@@ -73,9 +73,12 @@ def said(moment: Moment) -> str:
 
 def errors(moment: Moment) -> list[tuple[str, str]]:
     """What each layer's waypoints are off: ink and words."""
-    until = len(moment.truth) * moment.step_s
+    steps = len(moment.driven)
+    until = steps * moment.step_s
+    if not steps:
+        return [(FAINT, "the recording ends: how the car went on is not known")]
     told = []
-    for layer, ink, off in zip(moment.layers, inks.of_layers(moment.layers), moment.errors_m, strict=True):
+    for layer, ink, off in zip(moment.layers, inks.of_layers(moment.layers), moment.errors_m[:, :steps], strict=True):
         told.append(
             (ink, f"{inks.named(layer)}: {off.mean():.2f} m mean up to {until:g} s, {off[-1]:.2f} m at {until:g} s")
         )

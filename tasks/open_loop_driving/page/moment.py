@@ -19,7 +19,7 @@ class Moment:
     time_s: float
     cameras: Mapping[str, Camera]
     images: Mapping[str, np.ndarray]  # camera -> (h, w, 3) RGB
-    truth: np.ndarray  # (steps, 2)
+    truth: np.ndarray  # (steps, 2), NaN from where it is not known
     layers: Sequence[str]
     waypoints: np.ndarray  # (layers, steps, 2)
     controls: np.ndarray  # (layers, 3) throttle, steer, brake of now
@@ -35,6 +35,12 @@ class Moment:
     masks: np.ndarray | None = None  # (15, h, w)
     boxes: np.ndarray = field(default_factory=lambda: np.empty((0, 9)))  # class x y z length width height yaw speed
     kinds: Sequence[str] = ()  # of the boxes
+
+    @property
+    def driven(self) -> np.ndarray:
+        """(n, 2): the truth as far as it is known."""
+        known = np.isfinite(self.truth).all(1)
+        return self.truth[: len(known) if known.all() else int(known.argmin())]
 
     @property
     def errors_m(self) -> np.ndarray:

@@ -51,8 +51,33 @@ def _rules(folder: Path) -> list[Path]:
 
 def why_none(drive: Mapping[str, Path], drive_rules: Path) -> str | None:
     """Why nothing was driven, as `drive` says it."""
-    paths = [*(folder / FILE for _, folder in sorted(drive.items())), *_rules(drive_rules)]
+    paths = [*_rules(drive_rules), *(folder / FILE for _, folder in sorted(drive.items()))]
     return next((why for path in paths if (why := read_if_there(path).get("why_not"))), None)
+
+
+def named(name: str, run: Mapping[str, Any]) -> str:
+    """As the page calls a run: networks by their names in params, all else in words."""
+    return name if run.get("kind") == "network" else name.replace("_", " ")
+
+
+def unseen(towns: Mapping[str, Sequence[str]], routes: Mapping[str, Mapping[str, Any]]) -> str:
+    """What of test no training has seen, in words. `towns`: of each split; `routes`: of the pack's manifest."""
+    if not towns["train"]:
+        return "Nothing was trained on this source"
+    if not set(towns["train"]) & set(towns["test"]):
+        return "Towns that no training has seen"
+    cut = any(name.removesuffix("-test") + "-train" in routes for name in routes if name.endswith("-test"))
+    return "Parts of routes that no training has seen" if cut else "Routes that no training has seen"
+
+
+def holds(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Who holds where the driver stands and stays, the best first; [] where he never does. Controls are left out."""
+    rows = [
+        {"run": name, "name": named(name, runs[name]), **of}
+        for name in names
+        if runs[name]["kind"] != "control" and (of := runs[name].get("holds"))
+    ]
+    return sorted(rows, key=lambda row: (row["share"], row["mean_m"], row["run"]))
 
 
 def joined(details: Mapping[str, Any], closed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -89,7 +89,7 @@ def picture(moment: Moment, tile: Tile) -> np.ndarray:
     if moment.look is not None:
         for places, ink in zip(moment.look, layers[1:], strict=True):
             looked(sheet, camera, tile, places, ink, scale)
-    ways = [(moment.truth, inks.TRUTH, 5), *((w, ink, 2) for w, ink in zip(moment.waypoints, layers, strict=True))]
+    ways = [(moment.driven, inks.TRUTH, 5), *((w, ink, 2) for w, ink in zip(moment.waypoints, layers, strict=True))]
     for places, ink, width in ways:
         pixels, near = project(camera, along(places), scale)
         for stroke in strokes(pixels, near):

@@ -81,17 +81,39 @@ def test_the_moment_before_is_seen_where_it_lies_now():
     assert images.grad[:, 1].any() and not images.grad[:, 0].any()
 
 
+PUBLISHED = {"cameras": 49.7, "lidar": 4.23, "fusion": 4.34, "down": 1.13, "coarse": 1.32, "layers": 41.36}
+
+
+def test_the_published_sizes_fit_together_and_weigh_what_they_weigh():
+    """448 x 896 px, four cameras, five layers: shapes alone, without memory. Millions of weights of each part."""
+    name, cameras = "thinktwice", 4
+    given = inputs(name, (8, 16), 2, 1)
+    given |= {
+        "images": torch.empty(1, 2, cameras, 3, 448, 896), "K": torch.empty(1, cameras, 3, 3),
+        "camera_from_ego": torch.empty(1, cameras, 4, 4),
+    }  # fmt: skip
+    with torch.device("meta"):
+        network = build(name, 4, 0.5)
+        found = network(**{key: torch.empty_like(value, device="meta") for key, value in given.items()})
+    parts = {key: sum(p.numel() for p in part.parameters()) / 1e6 for key, part in network.named_children()}
+    assert {key: parts[key] for key in PUBLISHED} == pytest.approx(PUBLISHED, abs=0.01) and len(network.layers) == 5
+    assert found["waypoints"].shape == (6, 1, 4, 2) and found["depth"].shape == (cameras, 80, 28, 56)
+    assert [map_.shape[1:] for map_ in found["maps"]] == [(32, 21, 21), (64, 10, 10), (128, 4, 4), (256, 2, 2)]
+
+
 @pytest.mark.slow
 def test_the_published_sizes_go_forward_and_backward():
-    """448 x 896 px, four cameras, as the original; one moment, on a CPU. Its parts have so many weights."""
-    name, size = "thinktwice", (448, 896)
+    """All channels and layers as published, on small images and a coarse lidar; one moment, on a CPU."""
+    name, size = "thinktwice", (64, 128)
     network, wanted = build(name, 4, 0.5), target(name, size, 2, 1)
-    parts = {key: sum(p.numel() for p in part.parameters()) / 1e6 for key, part in network.named_children()}
-    assert 25 < parts["cameras"] < 60 and len(network.layers) == 5 and 5 < parts["layers"] < 60
-    found = network(**inputs(name, size, 2, 1), truth=losses.truth_of(wanted))
+    given = inputs(name, size, 2, 1)
+    given["voxels"] = torch.rand(1, given["voxels"].shape[1], 84, 84)
+    found = network(**given, truth=losses.truth_of(wanted))
     assert found["waypoints"].shape == (6, 1, 4, 2)
     sum(losses.all_terms(found, wanted, variants.sizes_of(name).depths).values()).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    idle = [key for key, p in network.named_parameters() if p.grad is None]
+    assert not idle, idle
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():

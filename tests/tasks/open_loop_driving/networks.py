@@ -12,11 +12,13 @@ from tasks.yard.training import checkpoint
 from tasks.yard.worlds.town import World
 
 
-def write_checkpoint(folder: Path, name: str, world: World, cameras=("front",), seed: int = 0, learnt=()) -> Path:
-    """`cameras`: of the world's rig, those that it was trained with."""
+def write_checkpoint(
+    folder: Path, name: str, world: World | None, cameras=("front",), seed: int = 0, learnt=(), rig=None
+) -> Path:
+    """`cameras`: of the world's rig, or of `rig`, those that it was trained with."""
     torch.manual_seed(seed)
     network = build(name, 4, 0.5)
-    rig = importer.calibration(world)["cameras"]
+    rig = importer.calibration(world)["cameras"] if rig is None else rig
     config = {
         "network": {"name": name, "steps": 4, "step_s": 0.5, "pretrained": False},
         "cameras": {} if name == "blind" else {camera: rig[camera] for camera in cameras},

@@ -45,6 +45,10 @@ def write_manifest(
                "sha256": "", "sensors": [], "cameras": []}
         for name, split in splits.items()
     }  # fmt: skip
-    said = {"horizon": horizon, "rate_hz": 2.0, "subset": "full", "routes": routes, "splits": {}, "remarks": []}
+    counts = {split: {"routes": 1, "frames": 1, "windows": 1, "towns": []} for split in splits.values()}
+    said = {
+        "horizon": horizon, "rate_hz": 2.0, "subset": "full", "routes": routes, "splits": counts, "remarks": [],
+        "left_out": {},
+    }  # fmt: skip
     write_json(folder / pack.MANIFEST, said)
     return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -111,17 +113,29 @@ def test_cut_and_quarantined_routes_are_said(tmp_path):
 
 
 def test_a_camera_that_is_not_where_its_file_says_is_found(tmp_path):
-    """By the lidar beside its own depth: the file has it looking 8 degrees down."""
+    """By the lidar beside its own depth: the file has it looking 8 degrees down, and 8 degrees aside."""
     fetched(tmp_path, TINY)
     folder = tmp_path / "download/town01_r000"
     about = read_json(folder / "route.json")
-    turned = np.eye(4)
-    turned[:3, :3] = frames.quaternion_matrix(np.cos(0.07), np.sin(0.07), 0, 0)
     front = about["cameras"]["front"]
-    front["camera_from_ego"] = (turned @ np.array(front["camera_from_ego"])).tolist()
-    routes.write_json(folder / "route.json", about)
-    (route,) = checked(tmp_path, pictures=0)["routes"].values()
-    assert any(line.startswith("camera front: lidar and depth are") for line in route["findings"])
+    pose = np.array(front["camera_from_ego"])
+
+    def found(*quaternion):
+        turned = np.eye(4)
+        turned[:3, :3] = frames.quaternion_matrix(*quaternion)
+        front["camera_from_ego"] = (turned @ pose).tolist()
+        routes.write_json(folder / "route.json", about)
+        (route,) = checked(tmp_path, pictures=0)["routes"].values()
+        return [line for line in route["findings"] if line.startswith("camera")]
+
+    assert found(1, 0, 0, 0) == []
+    assert any(line.startswith("camera front: lidar and depth are") for line in found(np.cos(0.07), np.sin(0.07), 0, 0))
+    # In the camera's frame y is down: turned about it, the ground is as far away as ever, and what stands up is not.
+    (line,) = (line for line in found(np.cos(0.07), 0, np.sin(0.07), 0) if "it looks about" in line)
+    assert line.startswith("camera front: it looks about 8 degrees ")
+    shutil.rmtree(folder / "lidar")
+    more = found(np.cos(0.07), 0, -np.sin(0.07), 0)
+    assert all("middles of boxes" in line for line in more), "without lidar boxes tell, if there are enough of them"
 
 
 def test_a_box_has_its_corners_where_its_yaw_turns_them():

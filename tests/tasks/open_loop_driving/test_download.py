@@ -9,11 +9,12 @@ import pytest
 
 from tasks.open_loop_driving import download
 from tasks.open_loop_driving.formats import routes
-from tasks.yard.files import read_json
+from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.open_loop_driving import tiny_routes
 from tests.tasks.open_loop_driving.sources import fetched, lbc
 from tests.tasks.open_loop_driving.tiny_routes import section
+from tests.tasks.yard import killed
 
 TINY = "synth://town?routes={}&seconds=8&cameras=1&height=32&width=48&seed=0"
 
@@ -60,6 +61,22 @@ def test_other_code_makes_them_anew(tmp_path):
         download.run(params, tmp_path / "download", Context(code=code))
         made.append((tmp_path / "download/one/.done.json").stat().st_mtime_ns)
     assert made[0] == made[1] != made[2]
+
+
+def test_killed_between_routes_it_ends_with_the_same_bytes_and_makes_none_twice(tmp_path):
+    for name in ("a", "b", "c"):
+        lbc(tmp_path / "source" / name, n=8)
+    lbc(tmp_path / "source" / "bad", n=8, theta=None)
+    params = section("download", source=str(tmp_path / "source"))
+    download.run(params, tmp_path / "whole", Context())
+    out = tmp_path / "killed"
+    out.mkdir()
+    killed.run(download.run, params, out, done=2)
+    made = {path: path.stat().st_mtime_ns for path in out.glob("*/route.json")}
+    assert 1 <= len(made) < 3 and not (out / "report.json").exists()
+    download.run(params, out, Context())
+    assert folder_hash(out) == folder_hash(tmp_path / "whole") and list(read_json(out / "quarantine.json")) == ["bad"]
+    assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
 def test_what_the_step_wrote_is_a_source_too(tmp_path):

@@ -7,11 +7,13 @@ import pytest
 from tasks.open_loop_driving import drive, drive_rules
 from tasks.open_loop_driving.judging import drives
 from tasks.open_loop_driving.params import Drive
+from tasks.yard.files import folder_hash
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import town
 from tasks.yard.worlds.town import judge
 from tests.tasks.open_loop_driving.networks import write_checkpoint
 from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
+from tests.tasks.yard import killed
 
 WORLD = town.parse("synth://town?routes=12&seconds=8&cameras=1&height=32&width=56")
 SOURCE = town.uri(WORLD)
@@ -79,6 +81,24 @@ def test_a_network_drives_and_what_is_driven_is_kept(tmp_path):
     again(fewer)
     assert list(read(out)["routes"]) == ["town02_r000_traffic1"] and not lost.exists()
     assert read(out)["splits"]["test"] == {}
+
+
+@pytest.mark.slow
+def test_killed_between_routes_it_ends_with_the_same_bytes_and_drives_none_twice(tmp_path):
+    pack, train = pack_of(tmp_path / "pack"), {"blind": tmp_path / "train"}
+    write_checkpoint(tmp_path / "train", "blind", WORLD)
+    given = {"network": "blind", "pack": pack, "train": train, "reporting_params": REPORTING}
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    drive.run(PARAMS, tmp_path / "whole", **given)
+    out = tmp_path / "killed"
+    killed.run(drive.run, PARAMS, out, done=2, **given)
+    made = {path: path.stat().st_mtime_ns for path in out.glob("*/drive.json")}
+    assert 1 <= len(made) < 3 and not (out / drives.FILE).exists()
+    drive.run(PARAMS, out, **given)
+    assert folder_hash(out) == folder_hash(tmp_path / "whole")
+    kept = [path for path, stamp in made.items() if path.stat().st_mtime_ns == stamp]
+    assert kept, "what was driven is not driven again"
 
 
 @pytest.mark.parametrize("network", ["thinktwice_small", "blind"])

@@ -125,8 +125,8 @@ def test_the_readmes_table_has_the_numbers_of_both_loops(project):
 
 def test_who_drove_how_with_the_expert_and_infractions_a_kilometre(text):
     part = text[text.index("Who drove how") : text.index("Layer by layer</h2>")]
-    names = [name for name in ("expert", SEES, BLIND, "constant_velocity") if f"<td>{name}</td>" in part]
-    assert names == ["expert", SEES, BLIND, "constant_velocity"]
+    names = [name for name in ("expert", SEES, BLIND, "constant velocity") if f"<td>{name}</td>" in part]
+    assert names == ["expert", SEES, BLIND, "constant velocity"]
     assert [part.index(f"<td>{name}</td>") for name in names] == sorted(part.index(f"<td>{n}</td>") for n in names)
     assert "red light a km" in part and "2.00" in part, "one in half a kilometre"
     assert "outside route lanes" not in part, "nobody left the road"
@@ -152,6 +152,14 @@ def test_what_the_drives_do_not_show_is_said(project):
     assert remarks.of_driving(details, results.joined(details, good), good) == []
     (nothing,) = remarks.of_driving(details, results.joined(details, {}), {})
     assert nothing.startswith("Nothing was driven")
+
+
+def test_what_no_training_has_seen_is_called_what_it_is(text):
+    assert "Towns that no training has seen; every number" in text and "18 moments of 2 routes in town05" in text
+    towns = {"train": ["a"], "val": [], "test": ["a"]}
+    assert results.unseen(towns, {"one": {}, "two": {}}) == "Routes that no training has seen"
+    assert results.unseen(towns, {"one-train": {}, "one-test": {}}) == "Parts of routes that no training has seen"
+    assert results.unseen({**towns, "train": []}, {}) == "Nothing was trained on this source"
 
 
 def test_stills_findings_and_what_is_left_out_stand_on_the_page(text):

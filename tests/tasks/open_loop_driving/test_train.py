@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from functools import partial
 
 import h5py
@@ -17,12 +18,15 @@ from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Observation
 from tasks.open_loop_driving.learning.batches import Rows, assembled, mirrored, motions
 from tasks.open_loop_driving.learning.drives import Drives
+from tasks.open_loop_driving.learning.features import Features
 from tasks.open_loop_driving.learning.planner import Planner
-from tasks.yard.step import BadInput, Context
-from tasks.yard.training import engine
+from tasks.yard.files import read_json
+from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.packs import write_packs
 from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
+from tests.tasks.yard.training import child
 
 SPLITS = {"town01_r000": "train", "town03_r000": "train", "town02_r000": "val", "town05_r000": "test"}
 NAME, CAMERAS = "thinktwice_small", ["front", "back"]
@@ -59,6 +63,10 @@ def trained(pack, taught, tmp_path_factory):
     return out
 
 
+def history_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
 def test_the_teacher_knows_every_frame_and_its_mirror(pack, taught):
     with h5py.File(taught / "town05_r000.h5") as file, h5py.File(packed.path(pack, "town05_r000")) as route:
         n = len(route["frame"])
@@ -69,7 +77,7 @@ def test_the_teacher_knows_every_frame_and_its_mirror(pack, taught):
 
 
 def test_every_term_is_a_curve_and_every_layer_is_judged(trained):
-    rows = [json.loads(line) for line in (trained / NAME / "history.jsonl").read_text().splitlines()]
+    rows = history_of(trained / NAME)
     assert {"waypoints", "control", "map 21", "refined map", "taught ahead", "classes", "depth"} <= set(
         rows[0]["train"]
     )
@@ -77,11 +85,55 @@ def test_every_term_is_a_curve_and_every_layer_is_judged(trained):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_ended_goes_on_with_the_same_bytes(pack, taught, trained, tmp_path):
-    job = partial(train.prepare, TRAIN, machine(), NAME, pack, taught, "")
-    for until in (1, 2):
-        engine.fit(job, TRAIN.engine, machine(), TRAIN.optimizer, tmp_path, Context(), until)
-    assert (tmp_path / "best.pt").read_bytes() == (trained / NAME / "best.pt").read_bytes()
+def test_killed_within_an_epoch_it_ends_with_the_same_bytes(pack, taught, trained, tmp_path):
+    steps, out = read_json(trained / NAME / "last.json")["step"] // 2, tmp_path / NAME
+    given = {"network": NAME, "pack": pack, "teacher": taught}
+    assert child.killed_at(steps + 1, fit, TRAIN, out, **given) == -signal.SIGKILL
+    assert read_json(out / "last.json")["step"] == steps, "the epoch that was whole is kept"
+    fit(TRAIN, out, **given)
+    for name in ("best.pt", "last.pt", "history.jsonl"):
+        assert (out / name).read_bytes() == (trained / NAME / name).read_bytes(), name
+
+
+def weights_of(folder) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+@pytest.mark.slow
+def test_two_processes_and_micro_batches_take_the_steps_of_one_batch(pack, taught, tmp_path):
+    """Augmentation, whose draws differ, is off. Of a source without classes, whose head has then nothing to learn."""
+    bare = shutil.copytree(pack, tmp_path / "pack")
+    for name in SPLITS:
+        with h5py.File(packed.path(bare, name), "a") as file:
+            del file["seg"]
+    still = section("train").augment.model_copy(
+        update={"mirror": 0.0, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
+    )
+    once = short("train").engine.model_copy(update={"epochs": 1})
+    one = short("train", augment=still).model_copy(update={"engine": once})
+    parts = one.model_copy(update={"engine": once.model_copy(update={"accumulate": 2})})
+    given = {"network": NAME, "pack": bare, "teacher": taught}
+    fit(one, tmp_path / "one", **given)
+    fit(parts, tmp_path / "parts", **given)
+    in_two_processes(fit, one, tmp_path / "two", **given)
+    whole = weights_of(tmp_path / "one")
+    for name in ("two", "parts"):
+        rows = zip(history_of(tmp_path / "one"), history_of(tmp_path / name), strict=True)
+        assert all(b["train"] == pytest.approx(a["train"], rel=2e-3, abs=1e-4) for a, b in rows), name
+        weights = weights_of(tmp_path / name)
+        assert weights.keys() == whole.keys()
+        for key in whole:
+            torch.testing.assert_close(weights[key], whole[key], rtol=5e-3, atol=1e-3)
+
+
+def test_maps_are_the_same_held_in_memory_and_read_from_disk(pack, taught):
+    held, read = (Features(Drives(pack, ("train",), held_bytes=most), taught) for most in (10**9, 0))
+    frames, mirror = np.array([7, 2, 2, 13]), np.array([True, False, True, False])
+    assert held.held and not read.held and held.sizes == read.sizes == (16, 32, 64, 128, 64)
+    for a, b in zip(held(frames, mirror), read(frames, mirror), strict=True):
+        assert a.dtype == np.float16 and a.any() and np.array_equal(a, b)
+    with h5py.File(taught / "town01_r000.h5") as file:
+        assert np.array_equal(read(frames[:1], mirror[:1])[0][0], file["mirrored/0"][7])
 
 
 def test_plans_are_what_the_planner_says_behind_the_wheel(pack, trained, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,8 +53,12 @@ def test_what_was_put_in_comes_out(tmp_path):
 
 
 def test_equal_contents_are_equal_bytes(tmp_path):
+    """Also in another second: HDF5 notes the time of some groups."""
     for name in "ab":
         written(tmp_path / name)
+        began = int(time.time())
+        while int(time.time()) == began:
+            time.sleep(0.05)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -60,6 +66,18 @@ def test_what_a_source_lacks_is_absent_and_said(tmp_path):
     written(tmp_path / "a" / "route.h5")
     with pytest.raises(BadInput, match="has no 'seg/front'; it has rgb, bev, lidar"):
         pack.read(tmp_path / "a" / "route.h5").seg("front")
+
+
+def test_after_the_end_and_at_a_missing_moment_no_way_is_invented(tmp_path):
+    """Rows 0 to 3 are frames 0, 1, 2 and 4."""
+    pose = np.column_stack([3.0 * np.array([0, 1, 2, 4]), np.zeros(4), np.zeros(4)])
+    numbers = np.array([0, 1, 2, 4])
+    columns = {"frame": numbers, "time_s": numbers / 2, "pose": pose, "speed_ms": np.full(4, 6.0)}
+    head = pack.Head("town01", "tiny", 2.0, "rear axle", {}, ())
+    pack.write(tmp_path / "route.h5", head, columns | {"windows": np.zeros(0, int)}, [pack.Frame()] * 4)
+    found = pack.read(tmp_path / "route.h5").waypoints(np.array([0, 1, 3]), 2)
+    np.testing.assert_allclose(found[0], [[3, 0], [6, 0]])
+    assert found[1, 0].tolist() == [3, 0] and np.isnan(found[1, 1]).all() and np.isnan(found[2]).all()
 
 
 def test_waypoints_of_an_arc_bend_to_the_left(tmp_path):

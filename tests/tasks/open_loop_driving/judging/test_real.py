@@ -69,5 +69,9 @@ def test_at_a_red_light_who_does_not_hold_is_shown_to_fail(tmp_path):
     assert numbers["test/constant_velocity/l2_mean_to_2s"] == pytest.approx(0, abs=1e-3)
     assert numbers["test/thinktwice_small/l2_at_2s"] == pytest.approx(3.0, abs=0.01)
     details = read_json(tmp_path / "evaluate" / "details.json")
-    assert any("no better than constant_velocity" in remark for remark in details["remarks"])
+    assert any("no better than constant velocity" in remark for remark in details["remarks"])
     assert details["runs"]["thinktwice_small"]["by_situation"]["stands"]["moments"] == k
+    holds = {run: of["holds"]["creeps"] for run, of in details["runs"].items()}
+    assert holds == {"thinktwice_small": k, "constant_velocity": 0}
+    said = f"thinktwice_small does not hold: in {k} of {k} moments in which the driver stands and stays, its plan goes"
+    assert any(remark.startswith(said) for remark in details["remarks"])

@@ -75,7 +75,7 @@ def test_shuffled_cameras_are_those_of_the_other_moment(pack, tmp_path):
     assert set(found) == {controls.CAMERAS, controls.SPEED}
     theirs = rows.windows[controls.others(rows.drives.route_of[rows.windows])]
     swap = controls.Swapped(rows, lambda frames, raw: controls.replace(raw, images=rows.raw(theirs).images))
-    assert np.allclose(plans_of(network, swap, 100).waypoints, found[controls.CAMERAS].waypoints, atol=1e-5)
+    assert np.allclose(plans_of(network, swap, 100, mixed=True).waypoints, found[controls.CAMERAS].waypoints, atol=1e-5)
 
 
 def test_a_network_that_sees_nothing_has_no_control(pack, tmp_path):
