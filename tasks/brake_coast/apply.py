@@ -34,6 +34,7 @@ from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.detector.network import weights_file
 from tasks.yard.fanout import as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json, write_table
+from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
 
 DETECTOR, THRESHOLDS, CAMERAS = "detector.pt", "thresholds.json", "cameras.json"
@@ -164,7 +165,8 @@ def write_film(
     labels = pd.read_csv(steps / "label" / name / "labels.csv")[["t_ms", "segment", "braking", "coasting"]]
     labels[["braking", "coasting"]] = labels[["braking", "coasting"]].fillna(label.UNKNOWN).astype(int)
     rows = recording.read_telemetry(steps / "download" / name).rows.merge(labels, on="t_ms", validate="1:1")
-    rows = rows.merge(table[["t_ms", *tasks]], on="t_ms", how="left", validate="1:1").rename(columns={"time": "Time"})
+    told = table[["t_ms", *tasks, *(f"{task}_alarm" for task in tasks)]]
+    rows = rows.merge(told, on="t_ms", how="left", validate="1:1").rename(columns={"time": "Time"})
     camera = video.camera_of(name, rows["Time"], steps / "download", steps / "annotate")
     shown = video.Stretch(name, title, rows, {task: thresholds.get(task) for task in tasks}, *camera)
     video.write_whole(shown, path, fps, PAGE_FRAMES)
@@ -193,7 +195,9 @@ def prepared(source: str, line: Line, detector: Path, steps: Path, known: list[l
         **read_if_there(steps / "annotate" / "quarantine.json"),
     }
     bad |= read_if_there(steps / "download" / "quarantine.json") | refused
-    found = read_json(steps / "download" / "report.json")["recordings"]
+    report = read_json(steps / "download" / "report.json")
+    found = report["recordings"]
+    said += passed_over_words(report.get("passed_over", {}))
     said += [f"{name}: {text}" for name, about in found.items() for text in about["warnings"]]
     return Applied(found, bad, said)
 

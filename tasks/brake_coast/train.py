@@ -23,8 +23,8 @@ from models.brake_coast import losses
 from models.brake_coast.factory import Config, build
 from tasks.brake_coast.formats import windows
 from tasks.brake_coast.judging.runs import is_doubtful, split_name, unknown_share
-from tasks.brake_coast.learning import origins
-from tasks.brake_coast.learning.inference import Windows, load_model
+from tasks.brake_coast.learning import origins, served
+from tasks.brake_coast.learning.inference import Windows
 from tasks.brake_coast.params import Augment, Task, Train
 from tasks.yard.files import digest, file_hash, read_json
 from tasks.yard.metrics import binary
@@ -239,17 +239,9 @@ def run(
     return history.summary(rows, model) | {key: float(value) for key, value in shares.items()}
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]] | None:
+def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]] | None:
     """For MLflow: the module that loads the model, its file, and an example of its inputs; a blind one is no
     product."""
     if split_name(item)[1]:
         return None
-    model, config = load_model(out / "best.pt")
-    network, data = model.config, config["data"]
-    steps, slots = (1, network.window), data["max_detections"]
-    example = {
-        "telemetry": np.zeros((*steps, network.telemetry_dim), np.float32),
-        "detections": np.zeros((*steps, slots, len(data["detection_features"])), np.float32),
-        "detection_masks": np.zeros((*steps, slots), bool),
-    }
-    return load_model.__module__, out / "best.pt", example
+    return served.__name__, out / "best.pt", served.example(out / "best.pt")

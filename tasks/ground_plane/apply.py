@@ -35,6 +35,8 @@ from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json, write_table
 from tasks.yard.reporting import film
+from tasks.yard.reporting.words import counted
+from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
 
 STEPS = ("pack", "detect")  # whose params belong to a model
@@ -62,11 +64,12 @@ def brought(source: str, line: Line, steps: Path, ctx: Context) -> Applied:
         download.run(line.download.model_copy(update=asked), steps / "download", ctx, labelled=False)
     except BadInput as error:
         raise reason_of(steps / "download", error) from None
-    units = read_json(steps / "download" / "report.json")["units"]
+    report = read_json(steps / "download" / "report.json")
+    units = report["units"]
     checked = {"usable": list(units), "units": {name: {"splits": ["test"]} for name in units}}
     write_json(steps / "check_data" / "check.json", checked)
     pack.run(line.pack, steps / "pack", ctx, download=steps / "download", check_data=steps / "check_data")
-    said = [
+    said = passed_over_words(report.get("passed_over", {})) + [
         f"{name}: {text}" for name, about in units.items() for text in [*about.get("remarks", []), *about["left_out"]]
     ]
     cameras = {**read_if_there(steps / "pack" / "quarantine.json")}
@@ -120,7 +123,10 @@ def pictures(scene: Scene, frames: list[Detected], threshold: float, size: tuple
         found = one.xy[one.confidence >= threshold]
         moment = Moment(one.scores, found, np.ones(len(found), bool), np.empty((0, 2)), np.empty(0, bool))
         images = [view.image(one.frame) for view in scene.views]
-        words = {"above": f"{scene.name}, frame {one.frame}", "below": f"{len(found)} people found"}
+        words = {
+            "above": f"{scene.name}, frame {one.frame}",
+            "below": f"{counted(len(found), 'person', 'people')} found",
+        }
         yield moment_picture(scene, images, moment, words, size, judged=False)
 
 

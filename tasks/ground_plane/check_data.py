@@ -47,6 +47,7 @@ NAMED = 5  # findings of one kind that are named; of the others the number is sa
 TOLD = 10  # findings on the console
 MAX_ROUND_TRIP_PX = 0.5
 EDGE_PX = 1.0
+UNLABELLED = "nobody has labelled it"
 MIN_LABELLED = 2  # frames of a sequence
 COUNTS = ("frames", "images", "labelled", "people", "outside", "unseen")
 
@@ -227,7 +228,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     neighbours = shifts.label_shifts(found, usable, people)
     if apart := shifts.numbered_apart(found, neighbours):
         findings.add("labels and images numbered apart", found.folder / sequence.LABELS / found.part, apart)
-    else:
+    elif found.labels:
         alone(found, findings)
     off = feet_off(found, people)
     cameras = judged_cameras(found, off, usable, params, findings)
@@ -247,7 +248,9 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         check_pictures.plane(out / f"{name}-plane.png", found, everybody[:, 1:], inside)
     lost = unseen(found, everybody[inside, 1:])
     why, too_short = None, len(joined) < need
-    if too_short:
+    if not found.labels:
+        why, too_short = UNLABELLED, False
+    elif too_short:
         why = f"{len(joined)} labelled frames with an image; it needs {need}"
     elif lost and lost == inside.sum():
         why = f"no camera sees any of the {lost} labelled places; mend the calibrations, or the labels' unit"
@@ -273,7 +276,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
         "reprojection_px": {camera: said["reprojection_px"] for camera, said in cameras.items()},
         "reprojection_overall_px": float(np.median(distances)) if len(distances) else None,
         "label_shifts": {str(shift): evidence.document() for shift, evidence in neighbours.items()},
-        "labels_late": late is not None,
+        "labels_late": late is not None, "unlabelled": not found.labels,
         "labels_fit_pictures": all(evidence.against for evidence in neighbours.values()),
         "findings": findings.lines(), "usable": why is None,
         "too_short": too_short, "why": why,
@@ -284,7 +287,7 @@ def refused(reason: str) -> dict[str, Any]:
     """The same of a unit that cannot be read."""
     return {"part": None, "splits": [], "layout": None, "counts": dict.fromkeys((*COUNTS, "persons"), 0), "cameras": {},
             "plane_m": None, "people_m": None, "outside_region": {}, "label_shifts": {},
-            "labels_late": False, "labels_fit_pictures": None,
+            "labels_late": False, "unlabelled": False, "labels_fit_pictures": None,
             "reprojection_px": {},
             "reprojection_overall_px": None, "findings": [reason], "usable": False, "too_short": False,
             "why": reason}  # fmt: skip
@@ -301,6 +304,15 @@ def short_ones_as_test(units: Mapping[str, dict[str, Any]]) -> None:
             said["findings"].append(
                 f"{name}: {labelled} labelled frames are too few to be divided: all of them are test"
             )
+
+
+def unlabelled_ones_to_look_at(units: Mapping[str, dict[str, Any]]) -> None:
+    """A sequence that nobody has labelled is in no split: beside others that can be used people are detected in it."""
+    if any(said["usable"] for said in units.values()):
+        for name, said in units.items():
+            if said["unlabelled"]:
+                said |= {"usable": True, "why": None, "splits": []}
+                said["findings"].append(f"{name}: {UNLABELLED}: people are detected in it, and nobody is judged")
 
 
 def kinds_of_cameras(units: Iterable[Mapping[str, Any]]) -> str:
@@ -379,6 +391,7 @@ def run(params: CheckData, out: Path, ctx: Context = Context(), *, download: Pat
         units |= {name: refused(why) for name, why in read_json(download / "quarantine.json").items()}
     units = dict(sorted(units.items()))
     short_ones_as_test(units)
+    unlabelled_ones_to_look_at(units)
     usable = [name for name, said in units.items() if said["usable"]]
     said = verdict(units, params)
     write_json(out / "check.json", {"verdict": said, "usable": usable, "parts": by_part(units), "units": units})

@@ -1,8 +1,11 @@
-"""Who stands where in every labelled frame of validation and test, as one network sees it.
+"""Who stands where in every labelled frame of validation and test, as one network sees it; and in sequences that nobody
+has labelled.
 
 Reads    pack/, train/<network>/best.pt
 Writes   detect/<network>/model_evaluation.hdf5   see detections.py; validation first, then test
-         detect/<network>/summary.json            threshold (of the checkpoint) and counts
+         detect/<network>/unlabelled/             the same of every frame of the sequences that nobody has labelled, if
+                                                  there are any; its split is 0
+         detect/<network>/summary.json            threshold (of the checkpoint) and counts; what cannot be looked at
 Alone    python -m tasks ground_plane-detect@<network>
 
 A killed run goes on after the last block of frames it wrote.
@@ -10,6 +13,7 @@ A killed run goes on after the last block of frames it wrote.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.ground_plane.formats import scenes
-from tasks.ground_plane.formats.detections import FILE, SPLITS, write_detections
+from tasks.ground_plane.formats.detections import FILE, SPLITS, UNSPLIT, write_detections
 from tasks.ground_plane.formats.scenes import Scene
 from tasks.ground_plane.learning.batches import normalised
 from tasks.ground_plane.learning.network import fits, load_network
@@ -31,6 +35,7 @@ from tasks.yard.geometry import camera as geometry
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training.accelerator import accelerator
 
+log = logging.getLogger(__name__)
 BLOCK_FRAMES = 40  # a kill loses about so many at most
 BLOCKS = ".blocks"
 Work = list[tuple[Scene, int, int]]  # scene, place in its frames, split
@@ -139,7 +144,8 @@ def fingerprint_of(pack: Path, used: Iterable[Scene], settings: str) -> str:
     """Of all that detections are made from."""
     folders = {view.path.parent for scene in used for view in scene.views}
     files = sorted(path for folder in folders for path in (folder / "frames.h5", folder / "camera.json"))
-    hashes = [(str(path.relative_to(pack)), file_hash(path)) for path in (*files, pack / "scenes.json")]
+    about = [path for name in ("scenes.json", scenes.UNLABELLED) if (path := pack / name).exists()]
+    hashes = [(str(path.relative_to(pack)), file_hash(path)) for path in (*files, *about)]
     return digest(hashes, settings)
 
 
@@ -179,6 +185,24 @@ def run(
     for name, number in SPLITS.items():
         mine = np.array([split == number for _, _, split in work], bool)
         found |= {f"{name}/frames": int(mine.sum()), f"{name}/detections": int(count[mine].sum())}
-    write_json(out / "summary.json", {"network": network, "threshold": threshold, "floor": floor, **found})
+    bare, left_out = [], {}
+    config = load_network(train[network] / "best.pt")[1]
+    for scene in scenes.unlabelled(pack):
+        try:
+            fits(config, scene)
+            bare += [(scene, row, UNSPLIT) for row in range(len(scene.frames))]
+        except BadInput as error:  # learning and judging go on
+            log.warning("left out %s", error)
+            left_out[scene.name] = str(error)
+    if bare:
+        count, _, _ = detect(bare, train[network] / "best.pt", params, out / "unlabelled", pack, ctx)
+        found |= {"unlabelled/frames": len(bare), "unlabelled/detections": int(count.sum())}
+        shutil.rmtree(out / "unlabelled" / BLOCKS)
+    else:
+        shutil.rmtree(out / "unlabelled", ignore_errors=True)
+    write_json(
+        out / "summary.json",
+        {"network": network, "threshold": threshold, "floor": floor, "left_out": left_out, **found},
+    )
     shutil.rmtree(out / BLOCKS)
     return found if threshold is None else {**found, "threshold": threshold}

@@ -7,7 +7,8 @@ Writes   download/<unit>/          one sequence of frames of one set of still ca
 Alone    python -m tasks ground_plane-download
 
 Images are copied byte by byte, but for those that EXIF turns or that have 16 bits. A unit is made
-again when anything it is made from changes, and only then.
+again when anything it is made from changes, and only then. A sequence that nobody has labelled is brought too, beside
+others: detect looks through it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tasks.ground_plane.importers import marmot, wildtrack
 from tasks.ground_plane.importers import plaza as plaza_files
 from tasks.ground_plane.importers.units import Unit, files_of, known_in, plan
 from tasks.ground_plane.params import Download
+from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import units
@@ -31,16 +33,15 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import plaza
 
 log = logging.getLogger(__name__)
+NO_LABEL = "holds no label <annotator>_<frame id>.json"
 
 
 def summary(folder: Path, labelled: bool) -> dict[str, Any]:
     """What a unit's folder holds. Raises `BadInput` if it cannot be used: every label is read, if there must be one."""
     found = sequence.read(folder)
-    if not labelled and not found.frame_ids:
+    if not found.frame_ids and not (labelled and found.labels):
         raise BadInput(f"{folder / sequence.ANNOTATION / found.part}: holds no image camN/camN_<frame id>.png")
-    if labelled and not found.labels:
-        raise BadInput(f"{folder / sequence.LABELS / found.part}: holds no label <annotator>_<frame id>.json")
-    if labelled and not found.joined:
+    if labelled and found.labels and not found.joined:
         ids = [f"{min(of)} to {max(of)}" if of else "none" for of in (found.frame_ids, list(found.labels))]
         why = f"they belong together by their ids: frames {ids[0]}, labels {ids[1]}"
         raise BadInput(
@@ -55,6 +56,7 @@ def summary(folder: Path, labelled: bool) -> dict[str, Any]:
         "plane_m": [round(side, 3) for side in found.plane.size_m],
         "frames": len(found.frame_ids), "labels": len(found.labels), "joined": len(joined),
         "people": sum(people[frame] for frame in joined),
+        **({} if found.labels else {"unlabelled": f"{found.where}/{sequence.LABELS}/{found.part}: {NO_LABEL}"}),
     }  # fmt: skip
 
 
@@ -97,15 +99,25 @@ def planned(
     return {unit.name: unit for unit in found}, fingerprints, None, left
 
 
+def accept(done: FanOut, *, params: Download, labelled: bool) -> None:
+    """Raises `BadInput` if too few units can be learnt from and judged on, or, where nobody does, be looked at."""
+    why = {name: said["unlabelled"] for name, said in done.summaries.items() if labelled and "unlabelled" in said}
+    held = {name: said for name, said in done.summaries.items() if name not in why}
+    counted = replace(done, summaries=held, quarantined={**done.quarantined, **why})
+    units.refuse_too_few(counted, params.min_units, "sequences", params.source)
+    for reason in why.values():
+        log.warning("%s: nobody learns from it or is judged on it, detect looks through it", reason)
+
+
 def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = True) -> dict[str, float]:
     """Returns totals over the usable units. Raises `BadInput` if fewer than `min_units` are usable.
 
-    `labelled`: a sequence without labels is of no use; where nobody learns or judges, it is.
+    `labelled`: sequences without labels do not count as usable; where nobody learns or judges, they do.
     """
     planned_units, fingerprints, world, left = planned(params, out, ctx)
-    accept = partial(units.refuse_too_few, needed=params.min_units, what="sequences", uri=params.source)
+    enough = partial(accept, params=params, labelled=labelled)
     work = partial(make, params=params, world=world, labelled=labelled)
-    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
+    done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=enough)
     found = list(done.summaries.values())
     for mine in found:
         for line in [*mine.get("remarks", []), *mine["left_out"][:3]]:

@@ -7,6 +7,7 @@ Writes   pack/<unit>-<cam>/frames.h5     images uint8 (F, height_px, width_px, 3
          pack/scenes.json                {height_px, width_px, cell_m, grid: [rows, columns], scenes: {unit: {cameras,
                                          plane, frames, split, labelled, people, outside}}, left_out: {unit: why}};
                                          the split of a frame that is in none is guard
+         pack/unlabelled.json            the same of units that nobody has labelled, for detect alone; if there are any
          pack/splits.json                which sequences, or parts and frames of one, are in each split
 Alone    python -m tasks ground_plane-pack
 
@@ -36,6 +37,7 @@ import h5py
 import numpy as np
 
 from tasks.ground_plane.formats import calibration, sequence
+from tasks.ground_plane.formats.scenes import UNLABELLED
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.learning.splits import GUARD, of_frames
 from tasks.ground_plane.params import Pack
@@ -186,6 +188,8 @@ def splits_of(
     found: Sequence, frames: list[int], labelled: list[bool], params: Pack, known: Mapping[str, str]
 ) -> list[str]:
     """The split of each frame. `known`: of sequences, and of frames of those that were cut. Raises `BadInput`."""
+    if not found.splits:  # nobody has labelled it
+        return [GUARD] * len(frames)
     before = [known.get(frame_name(found.name, frame)) for frame in frames]
     whole = known.get(found.name)
     if whole is not None and not any(before) and len(found.splits) > 1:
@@ -329,15 +333,27 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     for key, summary in fan.summaries.items():
         for image, why in summary["left_out"].items():
             log.warning("left out %s of %s: %s", image, key, why)
-    grids = [units[name].plane.grid(params.cell_m) for name in scenes]
-    write_json(out / "scenes.json", {
-        "height_px": params.height_px, "width_px": params.width_px, "cell_m": params.cell_m,
-        "grid": [max(rows) for rows in zip(*grids, strict=True)], "scenes": scenes, "left_out": left_out,
-        **({"split_remarks": remarks} if remarks else {}),
-    })  # fmt: skip
+    bare = {name: said for name, said in scenes.items() if not units[name].splits}
+    scenes = {name: said for name, said in scenes.items() if name not in bare}
+
+    def document(of: Mapping[str, Any]) -> dict[str, Any]:
+        grids = [units[name].plane.grid(params.cell_m) for name in of]
+        return {
+            "height_px": params.height_px, "width_px": params.width_px, "cell_m": params.cell_m,
+            "grid": [max(rows) for rows in zip(*grids, strict=True)], "scenes": of,
+        }  # fmt: skip
+
+    if not scenes:
+        raise BadInput(f"{download}: no labelled sequence can be packed{''.join(f'; {w}' for w in left_out.values())}")
+    told = {"left_out": left_out, **({"split_remarks": remarks} if remarks else {})}
+    write_json(out / "scenes.json", {**document(scenes), **told})
+    (out / UNLABELLED).unlink(missing_ok=True)
+    if bare:
+        write_json(out / UNLABELLED, document(bare))
     splits.write(out, manifest)
     metrics: dict[str, float] = {
-        "scenes": len(scenes), "cameras": sum(len(said["cameras"]) for said in scenes.values()),
+        "scenes": len(scenes), "unlabelled": len(bare),
+        "cameras": sum(len(said["cameras"]) for said in scenes.values()),
         "images": sum(len(s["frames"]) for s in fan.summaries.values()),
         "outside": sum(said["outside"] for said in scenes.values()),
         "guard_frames": sum(said["split"].count(GUARD) for said in scenes.values()),

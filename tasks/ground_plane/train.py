@@ -30,7 +30,7 @@ from models.ground_plane.losses import LOSSES
 from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.scenes import Scene
 from tasks.ground_plane.judging import matching
-from tasks.ground_plane.learning import network
+from tasks.ground_plane.learning import network, served
 from tasks.ground_plane.learning.augment import Example, augment
 from tasks.ground_plane.learning.batches import MEAN, STD, Frames, constant
 from tasks.ground_plane.learning.peaks import peaks
@@ -206,13 +206,6 @@ def run(
     return history.summary(rows, model)
 
 
-def served_model(out: Path, item: str) -> tuple[str, Path, dict[str, np.ndarray]]:
-    """For MLflow: the module that loads the network, its file, and an example of its inputs."""
-    config = network.load_network(out / "best.pt")[1]
-    views, grid = config["network"]["views"], config["grid"]
-    example = {
-        "images": np.zeros((1, views, config["height_px"], config["width_px"], 3), np.uint8),
-        "sampling": np.zeros((1, views, *grid, 2), np.float32),
-        "visible": np.zeros((1, views, *grid), bool),
-    }
-    return network.__name__, out / "best.pt", example
+def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]]:
+    """For MLflow: the module that loads the network, its file, and an example of its inputs from `data`."""
+    return served.__name__, out / "best.pt", served.example(data / "pack")

@@ -19,12 +19,12 @@ import pandas as pd
 
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording
+from tasks.brake_coast.learning import scaling
+from tasks.brake_coast.learning.scaling import CONTINUOUS, GEARS
 from tasks.brake_coast.params import Pack
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 
-CONTINUOUS = {"SPEED": "speed_kmh", "RPM": "rpm", "ACCELERATOR_POS_D": "pedal_pct", "ENGINE_LOAD": "load_pct"}
-GEARS = 6  # 0 (neutral, clutch, standing) to 5
 DETECTION_FEATURES = ["confidence", "x1", "y1", "x2", "y2", "area"]
 
 
@@ -66,20 +66,13 @@ def telemetry_features(
     absent = [sensor for sensor, values in raw.items() if not np.isfinite(values).any()]
     values = {sensor: forward_filled(given, t_ms, segment, 1000 * params.fill_limit_s) for sensor, given in raw.items()}
     filled = {sensor: np.isnan(raw[sensor]) & np.isfinite(values[sensor]) for sensor in sensors}
-    columns, saturated = [], []
-    for sensor, column in CONTINUOUS.items():
-        lowest, highest = getattr(params.ranges, column)
-        scaled = (values[sensor] - lowest) / (highest - lowest)
-        columns.append(np.zeros(len(rows)) if sensor in absent else scaled)
-        saturated.append((scaled < 0) | (scaled > 1))
+    columns = scaling.columns(values, params.ranges.model_dump(), absent)
+    saturated = [(scaled < 0) | (scaled > 1) for scaled in columns[: len(CONTINUOUS)]]
     gear = values["GEAR"]
-    nearest = np.rint(gear.clip(0, GEARS - 1))
-    columns += [nearest == number for number in range(GEARS)]
     saturated += [(gear < 0) & (number == 0) | (gear > GEARS - 1) & (number == GEARS - 1) for number in range(GEARS)]
     if params.brake_signal:
-        columns.append(np.zeros(len(rows)) if "BRAKE_SIGNAL" in absent else values["BRAKE_SIGNAL"])
         saturated.append(np.zeros(len(rows), bool))
-    return np.column_stack(columns).clip(0, 1).astype(np.float32), np.column_stack(saturated), filled, absent
+    return scaling.joined(columns), np.column_stack(saturated), filled, absent
 
 
 def detection_features(

@@ -67,21 +67,3 @@ def predict(model: Network, frames: Frames, starts: np.ndarray, batch: int = 512
     parts = [part for mine in np.split(starts, ends) for part in torch.from_numpy(mine).to(device).split(batch)]
     scores = [torch.sigmoid(model(*gather(part))) for part in parts if len(part)]
     return torch.cat(scores).float().cpu().numpy() if scores else np.empty((0, len(config.priors)), np.float32)
-
-
-class Served:
-    """What MLflow serves: `predict` of a dict of arrays, as the h5's windows are."""
-
-    def __init__(self, path: str):
-        self.model = load_model(Path(path))[0]
-
-    @torch.inference_mode()
-    def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> np.ndarray:
-        """telemetry (N, T, F), detections (N, T, S, 6), detection_masks (N, T, S) -> probabilities (N, tasks)."""
-        arrays = (inputs[name] for name in ("telemetry", "detections", "detection_masks"))
-        return torch.sigmoid(self.model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))).numpy()
-
-
-def _load_pyfunc(path: str) -> Served:
-    """The name that MLflow looks for in a loader module."""
-    return Served(path)

@@ -43,8 +43,10 @@ SHADES = {
 class Stretch:
     """Consecutive frames of one recording.
 
-    rows: Time, t_ms, speed_kmh, pedal_pct, braking, coasting (1, 0, -1 unknown) and a column per task of probabilities.
+    rows: Time, t_ms, speed_kmh, pedal_pct, braking, coasting (1, 0, -1 unknown) and a column per task of probabilities;
+    if it is known, one more, `<task>_alarm`, that is 1 where an alarm is raised.
     images, boxes: by Time; boxes are (n, 5) of confidence, x1, y1, x2, y2 in pixels of the whole image.
+    begin_ms: when the drive began, from which the time line counts; None: with the first row.
     """
 
     recording: str
@@ -54,6 +56,7 @@ class Stretch:
     images: dict[str, Path]
     boxes: dict[str, np.ndarray]
     roi_px: Sequence[int] | None = None
+    begin_ms: int | None = None
 
 
 def camera_of(
@@ -114,7 +117,8 @@ def spans(on: np.ndarray) -> list[tuple[int, int]]:
 def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Image, np.ndarray]:
     """The whole stretch as one picture, and the x pixel of each frame in it."""
     rows, tasks, shade = stretch.rows, list(stretch.thresholds), colours(list(stretch.thresholds))
-    t = (rows["t_ms"].to_numpy() - rows["t_ms"].iloc[0]) / 1000
+    begin_ms = rows["t_ms"].iloc[0] if stretch.begin_ms is None else stretch.begin_ms
+    t, raised = (rows["t_ms"].to_numpy() - begin_ms) / 1000, False
     families = [f for f in ("brake", "coast") if any(family(task) == f for task in tasks)]
     figure = Figure(figsize=(box[2] / 100, box[3] / 100), dpi=100, facecolor=BACK)
     canvas = FigureCanvasAgg(figure)
@@ -142,6 +146,9 @@ def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Im
         top = max(0.05, rows[mine].max().max(), *(stretch.thresholds[task] or 0 for task in mine))
         for task in mine:
             axis.plot(t, rows[task], color=shade[task], linewidth=1.5, label=task)
+            if f"{task}_alarm" in rows:
+                alarm, raised = (rows[f"{task}_alarm"] == 1).to_numpy(), True
+                axis.plot(t[alarm], rows[task][alarm], "v", color=shade[task], markersize=5, clip_on=False)
             if stretch.thresholds[task] is not None:
                 axis.axhline(stretch.thresholds[task], color=shade[task], linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_ylim(0, 1.3 * top)  # room for the names above the curves
@@ -150,6 +157,7 @@ def timeline(stretch: Stretch, box: tuple[int, int, int, int]) -> tuple[Image.Im
         axis.legend(loc="upper left", fontsize=7.5, ncols=5, **named)
     axes[-1].set_xlim(t[0], max(t[-1], t[0] + 1))
     key = "seconds     shaded: braking (red), pedal released (amber)     dashed: alarm threshold"
+    key += "     triangle: alarm" if raised else ""
     axes[-1].set_xlabel(key, color=FAINT, fontsize=8, labelpad=2)
     canvas.draw()
     x_px = axes[0].transData.transform(np.column_stack([t, np.zeros_like(t)]))[:, 0]
@@ -185,10 +193,19 @@ def bar(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], share
         draw.rectangle((x, y, x + width * min(share, 1), y + height), fill=colour)
 
 
+def shortened(text: str, room: float, draw: ImageDraw.ImageDraw) -> str:
+    """Its end, if all of it is wider than the room: of a path that is what tells files apart."""
+    cut = text
+    while cut and draw.textlength(cut if cut == text else f"\N{HORIZONTAL ELLIPSIS}{cut}", font(13)) > room:
+        cut = cut[1:]
+    return text if cut == text else f"\N{HORIZONTAL ELLIPSIS}{cut}"
+
+
 def draw_gauges(draw: ImageDraw.ImageDraw, stretch: Stretch, row: dict, box: tuple[int, int, int, int]) -> None:
     x, y, width = box[0] + 28, box[1] + 24, box[2] - 56
     draw.text((x, y), row["Time"], font=font(13), fill=FAINT)
-    draw.text((x + width, y), stretch.run, font=font(13), fill=FAINT, anchor="ra")
+    room = width - draw.textlength(row["Time"], font(13)) - 16
+    draw.text((x + width, y), shortened(stretch.run, room, draw), font=font(13), fill=FAINT, anchor="ra")
     y += 30
     speed = f"{row['speed_kmh']:.0f}" if np.isfinite(row["speed_kmh"]) else "-"
     draw.text((x, y), speed, font=font(46, bold=True), fill=INK)
@@ -206,7 +223,8 @@ def draw_gauges(draw: ImageDraw.ImageDraw, stretch: Stretch, row: dict, box: tup
     step = min(42, (box[1] + box[3] - y - 16) / max(len(stretch.thresholds), 1))
     for task, colour in colours(list(stretch.thresholds)).items():
         p, threshold = row[task], stretch.thresholds[task]
-        alarm = threshold is not None and p >= threshold
+        already = row["braking" if family(task) == "brake" else "coasting"] == 1  # of that nobody has to be told
+        alarm = threshold is not None and p >= threshold and not already
         draw.text((x, y), task, font=font(15, bold=alarm), fill=colour if alarm else FAINT)
         bar(draw, (x + 110, y + 3, width - 190, 12), p, colour if alarm else "#5c6978")
         if threshold is not None:
@@ -255,7 +273,8 @@ def write_whole(stretch: Stretch, path: Path, fps: int, page_frames: int) -> Non
     pages = -(-len(stretch.rows) // page_frames)
     length = -(-len(stretch.rows) // pages)  # pages of equal length: a last one of two frames shows nothing
     parts = [stretch.rows.iloc[i : i + length].reset_index(drop=True) for i in range(0, len(stretch.rows), length)]
-    film.write(path, (image for rows in parts for image in frames(replace(stretch, rows=rows))), SIZE, fps)
+    whole = replace(stretch, begin_ms=int(stretch.rows["t_ms"].iloc[0]))
+    film.write(path, (image for rows in parts for image in frames(replace(whole, rows=rows))), SIZE, fps)
 
 
 def still(stretch: Stretch) -> int:

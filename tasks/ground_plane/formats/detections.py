@@ -7,7 +7,7 @@ evaluation/AppearanceFeatures  float32 (M, V*D + C)  what each of V views has at
                                                      scene's cameras, 0 where it does not see it; then the ground's
 evaluation/Scene               int32 (N)             place in its attribute `scenes`
 evaluation/Frame               int32 (N)             frame id
-evaluation/Split               uint8 (N)             1 val, 2 test
+evaluation/Split               uint8 (N)             1 val, 2 test, 0 of a sequence that nobody has labelled
 heatmaps/pred_0                float32 (N, rows, columns)  score of each cell
 """
 
@@ -26,7 +26,7 @@ from tasks.yard.step import BadInput
 
 FILE = "model_evaluation.hdf5"
 VERSION = ("v110", "v110")  # as in pack: the bytes do not depend on the library's newest format
-VAL, TEST = 1, 2
+UNSPLIT, VAL, TEST = 0, 1, 2
 SPLITS = {"val": VAL, "test": TEST}
 HOMES = {
     "evaluation/Detections": "xy", "evaluation/DetectionsConf": "confidence",
@@ -85,7 +85,7 @@ def write_detections(path: Path, frames: Sequence[Place], blocks: Sequence[Path]
         for name, values in per_frame.items():
             file.create_dataset(f"evaluation/{name}", data=values, track_times=False)
         file["evaluation/Scene"].attrs["scenes"] = names or [""]
-        file["evaluation/Split"].attrs["splits"] = "1 val, 2 test"
+        file["evaluation/Split"].attrs["splits"] = "0 none, 1 val, 2 test"
         for home, name in HOMES.items():
             shape = next(column(blocks, name)).shape if blocks else blank[name]
             rows = len(frames) if name == "scores" else int(count.sum())

@@ -22,6 +22,7 @@ from tasks.yard.step import BadInput
 from tasks.yard.training.learnt import Item
 
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled.json"  # of sequences that nobody has labelled, apart: a new one changes no training
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,14 @@ class Scene:
         return np.flatnonzero((self.split == split) & self.labelled)
 
 
-def load(pack: Path) -> list[Scene]:
+def unlabelled(pack: Path) -> list[Scene]:
+    """Those that nobody has labelled, by name."""
+    return load(pack, UNLABELLED) if (pack / UNLABELLED).exists() else []
+
+
+def load(pack: Path, file: str = "scenes.json") -> list[Scene]:
     """All scenes, by name. Images stay on the disk."""
-    about = read_json(pack / "scenes.json")
+    about = read_json(pack / file)
     scenes = []
     for name, said in about["scenes"].items():
         views = []

@@ -243,7 +243,9 @@ def bring(source: Path, layout: Layout, splits: tuple[str, ...], folder: Path, o
         return moments.compared(cameras, filmed, places_of(annotations, layout), other, [one])[one]
 
     known_by = "params"
-    if offset is None:
+    if offset is None and not annotations:
+        offset, known_by = 0, "nothing, there are none"
+    elif offset is None:
         ids = {frame for mine in filmed.values() for frame in mine}
         where = source / ANNOTATIONS
         offset, known_by, said = offsets.chosen(ids, annotations, layout.offsets, where, by_pictures)

@@ -92,22 +92,3 @@ def maps(
         seen = visible[None] & there[..., None, None]
         found.append(scores_of(network, config, images, at.expand(len(pairs), *at.shape), seen).cpu().numpy())
     return np.concatenate(found) if len(used) else np.zeros((len(rows), *scene.grid), np.float32)
-
-
-class Served:
-    """What MLflow serves: images and where their cameras see the cells, to maps."""
-
-    def __init__(self, path: str):
-        self.network, self.config, _ = load_network(Path(path))
-
-    @torch.inference_mode()
-    def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> np.ndarray:
-        """images (N, V, H, W, 3) uint8 RGB, sampling (N, V, rows, columns, 2) float32 and visible (N, V, rows, columns)
-        bool as `geometry.looked_up` gives them -> scores (N, rows, columns)."""
-        arrays = (torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in ("images", "sampling", "visible"))
-        return scores_of(self.network, self.config, *arrays).numpy()
-
-
-def _load_pyfunc(path: str) -> Served:
-    """The name that MLflow looks for in a loader module."""
-    return Served(path)

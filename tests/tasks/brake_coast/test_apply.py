@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,6 +14,9 @@ import pytest
 
 from tasks.brake_coast import annotate, apply, download, evaluate, label, pack
 from tasks.brake_coast.formats import recording
+from tasks.brake_coast.learning import scaling
+from tasks.brake_coast.learning.served import Served
+from tasks.brake_coast.page import video
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
 from tasks.yard.files import file_hash, read_json, write_json
@@ -24,6 +28,7 @@ from tests.tasks.yard.shared import reporting
 pytestmark = pytest.mark.slow
 
 RUN = RUNS[0]
+UNITS = {**{column: sensor for sensor, column in scaling.CONTINUOUS.items()}, "gear": "GEAR", "brake": scaling.BRAKE}
 SIZE = (128, 64)
 LINE = params.load(drives.REPO / "params.yaml").brake_coast
 
@@ -104,6 +109,26 @@ def test_a_test_drive_has_the_numbers_that_evaluate_judged_to_the_last_digit(pro
         pd.testing.assert_frame_equal(ours[theirs.columns], theirs, check_exact=True)
 
 
+def test_mlflows_server_is_asked_in_the_units_of_the_drive_and_answers_with_the_same_numbers(project, model, tmp_path):
+    name, of = "2025-04-03_19-33-31", Served(str(model.weights))
+    applied(project[1] / name, model, tmp_path)
+    rows = recording.read_telemetry(tmp_path / "steps/download" / name).rows.rename(columns=UNITS)
+    folder = tmp_path / "steps/annotate" / name
+    found = pd.read_csv(folder / "annotations.csv", dtype={"Time": str})
+    width, height = read_json(folder / "annotations.json")["roi_px"][2:]
+    boxes = np.zeros((len(rows), 12, 5))
+    for frame, time in enumerate(rows["time"]):
+        seen = found[(found["Time"] == time) & (found["status"] == "ok")]
+        boxes[frame, : len(seen)] = seen[["confidence", "x1", "y1", "x2", "y2"]] / [1, width, height, width, height]
+    theirs = probabilities(tmp_path, name)
+    ends = np.searchsorted(rows["t_ms"], theirs["t_ms"])
+    windows = ends[:, None] + np.arange(-of.model.config.window + 1, 1)
+    ours = of.predict({"telemetry": rows[of.sensors].to_numpy()[windows], "boxes": boxes[windows]})
+    assert (boxes[..., 0] > 0).sum() > 20
+    for task in of.tasks:
+        np.testing.assert_allclose(ours[task], theirs[task], atol=1.5e-6, err_msg=task)
+
+
 def test_without_a_label_alone_and_with_one_that_is_broken_the_numbers_are_the_same(project, model, tmp_path):
     name = "2025-04-03_19-33-31"
     for to in ("bare", "broken"):
@@ -136,6 +161,21 @@ def test_alarms_are_raised_at_the_thresholds_that_came_with_the_model(project, m
     between = np.diff(rows["t_ms"][alarm])
     assert between.min() > 1000 * LINE.evaluate.refractory_s, "a score that stays up is not heard on every frame"
     assert rows["coast_1s_alarm"].isna().all() and done.results[name]["alarms"]["coast_1s"] is None
+
+
+def test_the_film_lights_and_marks_alarms_and_its_time_goes_on_from_page_to_page():
+    rows = pd.DataFrame({
+        "Time": ["a", "b", "c"], "t_ms": [80_000, 80_500, 81_000], "speed_kmh": 30.0, "pedal_pct": 20.0,
+        "braking": [0, 1, -1], "coasting": 0, "brake_1s": 0.9, "brake_1s_alarm": [1, 0, 0],
+    })  # fmt: skip
+    stretch = video.Stretch("drive", "a/long/path/" * 20, rows, {"brake_1s": 0.5}, {}, {}, begin_ms=0)
+    bar = video.GAUGES_ALONE[0] + 28 + 110 + 5, 24 + 30 + 72 + 40 + 8
+    lit = [image.getpixel(bar) == (255, 93, 93) for image in video.frames(stretch)]
+    assert lit == [True, False, True], "who brakes already is not told"
+    page, _ = video.timeline(stretch, video.TIMELINE)
+    unmarked = replace(stretch, rows=rows.assign(brake_1s_alarm=0))
+    assert page != video.timeline(unmarked, video.TIMELINE)[0]
+    assert page != video.timeline(replace(stretch, begin_ms=None), video.TIMELINE)[0]
 
 
 def test_pictures_of_another_size_are_scaled_aloud_and_of_another_shape_refused(model, tmp_path):

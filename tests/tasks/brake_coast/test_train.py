@@ -13,7 +13,7 @@ import torch
 from models.brake_coast.variants import VARIANTS
 from tasks.brake_coast import train
 from tasks.brake_coast.formats import windows
-from tasks.brake_coast.learning import inference
+from tasks.brake_coast.learning import scaling, served
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.params import Augment, Train
 from tasks.brake_coast.train import JUDGED_STRIDE, Order, augment, served_model
@@ -87,13 +87,27 @@ def test_best_pt_alone_gives_the_probabilities_that_were_judged(trained, pack, t
 
 def test_the_served_model_gives_the_same_probabilities(trained, pack):
     out, _ = trained
-    _, path, example = served_model(out, NAME)
-    served = inference._load_pyfunc(str(path))
-    assert served.predict(example).shape == (1, 4)
+    module, path, example = served_model(out, NAME, pack.parent)
+    assert module == served.__name__
+    of = served._load_pyfunc(str(path))
+    assert {task: p.shape for task, p in of.predict(example).items()} == dict.fromkeys(of.tasks, (1,))
     frames = windows.load(pack / "val.h5")
     rows = np.arange(5)[:, None] + np.arange(20)
-    inputs = {name: getattr(frames, name)[rows] for name in example}
-    np.testing.assert_allclose(served.predict(inputs), predict(served.model, frames, np.arange(5)), atol=1e-6)
+    told = of.predict({"telemetry": in_units(frames.telemetry[rows], of), "boxes": frames.detections[rows][..., :5]})
+    p = predict(of.model, frames, np.arange(5))
+    np.testing.assert_allclose(np.stack([told[task] for task in of.tasks], 1), p, atol=2e-6)
+    with pytest.raises(BadInput, match=r"telemetry: expected \(n, 20, 5\), 20 frames of SPEED, RPM"):
+        of.predict({**example, "telemetry": example["telemetry"][:, :3]})
+    example["telemetry"][0, 3, 1] = np.nan
+    with pytest.raises(BadInput, match=r"telemetry\[0\]\[3\]: RPM is no number"):
+        of.predict(example)
+
+
+def in_units(telemetry: np.ndarray, of: served.Served) -> np.ndarray:
+    """Features (..., 10) in 0..1 -> (..., 5) as a car tells them."""
+    ranges = [of.data["telemetry_ranges"][name] for name in scaling.CONTINUOUS.values()]
+    told = [telemetry[..., k] * (high - low) + low for k, (low, high) in enumerate(ranges)]
+    return np.stack([*told, telemetry[..., 4:10].argmax(-1)], -1)
 
 
 def test_kept_work_is_not_done_again_and_is_the_same_bytes_elsewhere(trained, pack, tmp_path):

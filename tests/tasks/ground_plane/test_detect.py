@@ -177,3 +177,34 @@ def test_without_validation_and_test_the_file_is_empty(tmp_path):
     write_network(tmp_path, "one", threshold=None)
     assert detected(tmp_path)["frames"] == 0
     assert read_detections(tmp_path / "detect/one" / FILE) == []
+
+
+def test_a_sequence_that_nobody_has_labelled_is_looked_through_and_changes_nothing_else(root, tmp_path):
+    """A copy of a labelled one: what is found in it is what is found in that."""
+    labels = [f"bare/1-annotation/labels/train/tiny_{5 * row}.json" for row in range(12)]
+    write_pack(tmp_path, missing=labels, **UNITS, bare={"cameras": 3, "splits": ["train", "val", "test"], "seed": 1})
+    for name in ("scenes.json", "splits.json"):
+        assert (tmp_path / "pack" / name).read_bytes() == (root / "pack" / name).read_bytes(), name
+    check = read_json(tmp_path / "check_data/check.json")["units"]["bare"]
+    assert check["usable"] and any("nobody has labelled it" in line for line in check["findings"])
+    assert len(check["findings"]) == 1
+    write_network(tmp_path, "one", threshold=0.3)
+    told = detected(tmp_path)
+    bare = read_detections(tmp_path / "detect/one/unlabelled" / FILE)
+    same = [one for one in read_detections(tmp_path / "detect/one" / FILE) if one.scene == "three"]
+    assert {one.scene for one in bare} == {"bare"} and {one.split for one in bare} == {0} and len(bare) == 12
+    assert told["unlabelled/frames"] == 12 and told["unlabelled/detections"] == sum(len(one.xy) for one in same) > 0
+    for one, other in zip(bare, same, strict=True):
+        assert one.frame == other.frame and np.array_equal(one.xy, other.xy)
+        assert np.array_equal(one.scores, other.scores)
+    assert {one.scene for one in read_detections(tmp_path / "detect/one" / FILE)} == {"four", "three"}
+
+
+def test_one_that_the_network_cannot_look_at_is_named_and_the_others_go_on(tmp_path):
+    labels = [f"bare/1-annotation/labels/train/tiny_{5 * row}.json" for row in range(12)]
+    write_pack(tmp_path, missing=labels, learnt={}, bare={"cameras": 4})
+    write_network(tmp_path, "one", name="small-concat", views=3, threshold=0.3)
+    assert detected(tmp_path)["frames"] > 0
+    why = read_json(tmp_path / "detect/one/summary.json")["left_out"]["bare"]
+    assert "4 cameras for small-concat, which was trained on 3" in why
+    assert not (tmp_path / "detect/one/unlabelled").exists()

@@ -145,7 +145,6 @@ SPOILT = [
     (break_labels, r"bad/1-annotation/labels/train/tiny_15.json: frame 15: cannot be read as JSON"),
     (turn_over, r"bad/0-calibration/calibs/cam2.json: the bottom of the camera's image shows no ground below it"),
     (shift_labels, r"bad: no label is of a frame.*: frames 0 to 15, labels 90 to 915"),
-    (lose_labels, r"bad/1-annotation/labels/train: holds no label"),
     (lose_regions, r"bad/0-calibration/calibs: no camera's 'ROI' meets the ground"),
     (shrink, r"bad/1-annotation/train/cam1/cam1_0.png: frame 0: is 48x32 px, its calibration 96x64"),
 ]
@@ -160,6 +159,18 @@ def test_a_bad_sequence_is_named_by_its_place_in_the_source_and_the_others_go_on
     report = fetched(tmp_path / "two", tmp_path / "in")
     assert list(report["quarantined"]) == ["bad"] and list(report["units"]) == ["good"]
     assert "download/" not in report["quarantined"]["bad"]
+
+
+def test_a_sequence_that_nobody_has_labelled_is_brought_beside_others_and_refused_alone(tmp_path, caplog):
+    lose_labels(marmot(tmp_path / "in/bare", val_labels=False))
+    with pytest.raises(BadInput, match=r"sequences: 0\n  bare: .*bare/1-annotation/labels/train: holds no label"):
+        fetched(tmp_path / "alone", tmp_path / "in/bare")
+    marmot(tmp_path / "in/good", val_labels=False)
+    report = fetched(tmp_path / "two", tmp_path / "in")
+    assert list(report["units"]) == ["bare", "good"] and report["units"]["bare"]["labels"] == 0
+    assert "nobody learns from it or is judged on it, detect looks through it" in caplog.text
+    with pytest.raises(BadInput, match="sequences: 1"):
+        fetched(tmp_path / "two", tmp_path / "in", min_units=2)
 
 
 def test_an_image_that_is_cut_off_is_left_out_and_said(tmp_path):
