@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,10 +21,13 @@ from tqdm import tqdm
 from tasks.yard import applying, code, params
 from tasks.yard.files import digest, file_hash, sweep
 from tasks.yard.params import Section
+from tasks.yard.reporting.stamp import stamp
+from tasks.yard.runner import BORROWED
 from tasks.yard.step import BadInput, Context
-from tasks.yard.tracking import fetched, lineage
+from tasks.yard.tracking import fetched, lineage, origin
 from tasks.yard.workers import processes
 
+TOLD = ("download", "check_data", "label", "pack")  # steps of a line whose remarks come with the outcome, and not twice
 PARTS, NOTHING = 1, 2  # exit status: of some inputs, or parts of one, there is no result; of none there is one
 
 
@@ -44,9 +46,12 @@ def main(
         raise BadInput(f"the line {line} cannot be applied; it would be tasks/{line}/apply.py")
     if name and weights:
         raise BadInput("--model and --weights are two models; give one of them")
-    section, changes = getattr(params.load(), line), set_for(line, assignments)
+    loaded, changes = params.load(), set_for(line, assignments)
+    section = getattr(loaded, line)
     module = importlib.import_module(f"tasks.{line}.apply")
-    taken = [p.name for p in inspect.signature(module.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    wanted = [p.name for p in inspect.signature(module.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    taken = [name for name in wanted if not name.endswith(BORROWED)]
+    lent = {name: getattr(loaded.yard, name.removesuffix(BORROWED)) for name in wanted if name not in taken}
     given = {key: value for key, value in options.items() if value}
     applying.refuse_unknown_options(line, given, taken)
     out = out or Path("data", line, "apply")
@@ -59,15 +64,19 @@ def main(
             if not any(model.belongings.iterdir()):  # registered before models brought anything
                 model = from_here(module, line, section, model, stack)
         print(f"Model: {model.name}" + (f" ({model.item})" if model.item else ""), flush=True)
-        logging.getLogger("tasks.yard.fanout").setLevel(logging.ERROR)  # what is left out is told with the outcome
+        stack.enter_context(applying.quiet("tasks.yard.fanout", *(f"tasks.{line}.{step}" for step in TOLD)))
         values = applying.made_with(section, model, changes)
         ctx = Context(processes, tqdm, digest(code.of(line, "apply")))
-        about = {"line": line, "model": model.told(), "applied_by": {"git_commit": lineage.git_state(say=True)[0]}}
+        commit = lineage.git_state(say=True)[0]
+        about = {"line": line, "model": model.told(), "applied_by": {"git_commit": commit}}
 
         def apply(source: str, folder: Path) -> applying.Applied:
-            return module.run(source, model, folder, values, ctx, **given)
+            return module.run(source, model, folder, values, ctx, **given, **lent)
 
-        outcome = [say(folder, told) for folder, told in applying.to_all(sources, out, about, apply)]
+        outcome = []
+        for folder, told in applying.to_all(sources, out, about, apply):
+            stamp(folder, lambda: origin.of_apply(line, model.name, commit), values.model_dump(mode="json"))
+            outcome.append(say(folder, told))
     sweep(out)
     return NOTHING if min(outcome) == NOTHING else min(PARTS, max(outcome))
 

@@ -14,6 +14,7 @@ from tasks.yard.step import cores
 # Minutes on two quiet cores, generously; of what is LONG they depend on what was made before.
 TAKES_MIN = {
     "annotate": 3,
+    "apply": 0.5,
     "embed": 3,
     "ground_plane": 3,
     "label": 1,
@@ -53,7 +54,7 @@ def main() -> None:
     print(f"{cores()} cores. Ratios are medians of interleaved runs; single figures depend on the machine.")
     if not chosen.names:
         if not chosen.tiny:
-            print(f"About {sum(TAKES_MIN.values())} minutes on two quiet cores. ", end="")
+            print(f"About {sum(TAKES_MIN.values()):.0f} minutes on two quiet cores. ", end="")
         print("Left out unless named:", "; ".join(f"{name} ({why})" for name, why in LONG.items()))
     failed = []
     for name in names:

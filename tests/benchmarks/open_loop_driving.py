@@ -5,7 +5,7 @@ cloud of features. Deformable attention: all queries, heads and cameras at once,
 `thinktwice_small` as it stands, moments in memory and all cameras one batch, against a module-by-module loop: a camera
 at a time, a cloud that is scattered, and pixels normalised one image after the other; with the same losses. Then memory
 and time of `thinktwice`, the published sizes, by batch, each in a process of its own, and what of it the moment before
-costs.
+costs; a batch for which the machine has no memory is named and left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import resource
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -28,6 +29,7 @@ from models.open_loop_driving.refine import Attention
 from models.open_loop_driving.variants import GRID, sizes_of
 
 ROUNDS = 7
+FIRST_MB = {"thinktwice": 7000.0}  # of one moment, as an earlier run has measured it
 SIZES = {"thinktwice_small": (64, 112, 2), "thinktwice": (448, 896, 4)}  # height, width, cameras
 
 
@@ -242,17 +244,43 @@ def published(name: str, batch: int, before: bool, answers: multiprocessing.Queu
     answers.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, took))
 
 
-def by_batch(name: str, batches: tuple[int, ...]) -> None:
+def free_mb() -> float:
+    """What the machine, or the control group of this process, has left."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    found = [int(lines["MemAvailable"].split()[0]) / 1024]
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
+        found.append((int(most) - int((group / "memory.current").read_text())) / 2**20)
+    return min(found)
+
+
+def measured(name: str, batch: int, before: bool) -> tuple[float, float] | str:
+    """MB and seconds of `published` in a process of its own, or why there are none."""
     spawn = multiprocessing.get_context("spawn")
+    answers = spawn.Queue()
+    process = spawn.Process(target=published, args=(name, batch, before, answers))
+    process.start()
+    while process.is_alive() and answers.empty():
+        process.join(0.2)
+    if answers.empty():
+        return f"its process ended with code {process.exitcode}: most likely there was too little memory"
+    found = answers.get()
+    process.join()
+    return found
+
+
+def by_batch(name: str, batches: tuple[int, ...]) -> None:
+    needed = FIRST_MB.get(name, 0.0)  # of one moment; several take at most so many times as much
     for batch in batches:
-        found = []
-        for before in (True, False):
-            answers = spawn.Queue()
-            process = spawn.Process(target=published, args=(name, batch, before, answers))
-            process.start()
-            found.append(answers.get(timeout=1200))
-            process.join()
+        if (free := free_mb()) < needed * batch:
+            print(f"{name}, batch {batch}: left out: it may take {needed * batch:.0f} MB, and {free:.0f} MB are free")
+            continue
+        found = [measured(name, batch, before) for before in (True, False)]
+        if words := [of for of in found if isinstance(of, str)]:
+            print(f"{name}, batch {batch}: no figure: {words[0]}")
+            continue
         (memory, took), (less, shorter) = found
+        needed = memory / batch
         print(
             f"{name}, batch {batch}: {memory:.0f} MB, {took:.1f} s a step; without the moment before {less:.0f} MB, "
             f"{shorter:.1f} s ({took / shorter:.2f} x)"

@@ -17,7 +17,7 @@ from tests.flows.conftest import ROOT
         ("brake_coast", "download", {"detector_data", "train_detector", "label", "pack", "report", "download"}),
         ("brake_coast", "detector_data", {"download", "label", "report"}),
         ("brake_coast", "tune", {"tune"}),
-        ("person_search", "train_detector", {"index", "search", "report", "detector_data"}),
+        ("person_search", "train_detector", {"calibrate", "index", "search", "report", "detector_data"}),
         ("ground_plane", "tune", {"tune"}),
     ],
 )

@@ -1,0 +1,191 @@
+"""`flows apply`: which model it is, where it comes from, and what is said where it cannot be had.
+
+On the smallest real line that applies, bike_parts, with an untrained network in a real registry.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import apply
+from flows.__main__ import parser
+from tasks.yard.applying import names_of
+from tasks.yard.files import read_json, write_text
+from tasks.yard.layouts.images import write_image
+from tasks.yard.step import BadInput
+from tasks.yard.tracking import champion, fetched, lineage, registry, store
+from tests.tasks.bike_parts.tiny_photos import drawn
+from tests.tasks.bike_parts.tiny_rides import NETWORK, write_project
+
+ROOT = Path(__file__).parents[2]
+DATA = Path("data/bike_parts")
+FOLDER = DATA / "train" / NETWORK
+WEIGHTS = FOLDER / "best.pt"
+COMMIT = "0123456789abcdef"
+
+
+def register(belongs: bool = True) -> str:
+    """As a flow run leaves it: a run with its stage, commit and hash, the checkpoint, and what belongs to it."""
+    client = store.client()
+    tags = {
+        "stage": f"bike_parts-train@{NETWORK}", f"dvc.out.{FOLDER}": lineage.dvc_hash(FOLDER), "git.commit": COMMIT,
+    }  # fmt: skip
+    run = client.create_run(store.experiment_id("bike_parts"), tags=tags).info.run_id
+    client.log_artifact(run, str(WEIGHTS), "model/data")
+    if not client.search_registered_models("name = 'bike_parts'"):
+        client.create_registered_model("bike_parts")
+    made = client.create_model_version("bike_parts", f"{client.get_run(run).info.artifact_uri}/model", run)
+    if belongs:
+        champion.equip("bike_parts", [str(made.version)], NETWORK, DATA)
+    return str(made.version)
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory) -> Path:
+    """A checkout in which the line has run: version 1 is champion, version 2 was registered by an older yard."""
+    root = tmp_path_factory.mktemp("yard")
+    write_project(root / DATA)
+    for name in ("tasks", "models"):
+        (root / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "params.yaml", root)
+    for name in ("a_before.png", "a_after.png"):
+        write_image(root / "photos" / name, drawn(np.random.default_rng(len(name)))[0])
+    (root / "empty").mkdir()
+    write_text(root / ".gitignore", "*\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "yard"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        registry.crown("bike_parts", register(), "by hand")
+        register(belongs=False)
+        sys.modules["mlflow"].set_tracking_uri(None)
+    return root
+
+
+@pytest.fixture
+def here(yard, monkeypatch):
+    monkeypatch.chdir(yard)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{yard}/mlflow.db")
+    yield yard
+    sys.modules["mlflow"].set_tracking_uri(None)
+
+
+def applied(tmp_path: Path, *arguments: str) -> int:
+    """As the command line says it."""
+    told = parser().parse_args(["apply", "bike_parts", "--out", str(tmp_path / "out"), *arguments])
+    options = {"detector": told.detector, "no_film": told.no_film}
+    return apply.main(told.line, told.input, told.model, told.weights, told.out, told.set, options)
+
+
+def verdicts(tmp_path: Path, name: str = "photos") -> dict:
+    return read_json(tmp_path / "out" / name / "verdicts.json")
+
+
+def told(tmp_path: Path, name: str = "photos") -> dict:
+    return read_json(tmp_path / "out" / name / "apply.json")
+
+
+def test_the_champion_is_applied_and_the_result_says_which_it_is(here, tmp_path, capsys):
+    assert applied(tmp_path, "photos") == 0
+    model = told(tmp_path)["model"]
+    assert (model["name"], model["version"], model["item"]) == ("models:/bike_parts/1", "1", NETWORK)
+    assert model["dvc_hash"] == lineage.dvc_hash(FOLDER) and model["git_commit"] == COMMIT
+    now = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+    assert told(tmp_path)["applied_by"]["git_commit"].startswith(now.stdout.strip())
+    assert "Model: models:/bike_parts/1 (small)" in capsys.readouterr().out
+    page = (tmp_path / "out/photos/report.html").read_text(encoding="utf-8")
+    assert "Model: models:/bike_parts/1" in page and now.stdout.strip()[:10] in page
+
+
+def test_weights_of_this_checkout_and_of_the_registry_say_the_same(here, tmp_path):
+    applied(tmp_path / "file", "photos", "--weights", str(WEIGHTS))
+    (tmp_path / "elsewhere").mkdir()
+    for of in (WEIGHTS, *(here / ".trainyard/models/bike_parts").glob("1-*/belongings")):
+        (shutil.copytree if of.is_dir() else shutil.copy)(of, tmp_path / "elsewhere" / of.name)
+    applied(tmp_path / "moved", "photos", "--weights", str(tmp_path / "elsewhere/best.pt"))
+    applied(tmp_path / "registry", "photos", "--model", "models:/bike_parts/1")
+    theirs = verdicts(tmp_path / "registry")
+    assert theirs["pairs"] and verdicts(tmp_path / "file") == verdicts(tmp_path / "moved") == theirs
+    model = told(tmp_path / "file")["model"]
+    assert model["item"] == NETWORK and model["dvc_hash"] == lineage.dvc_hash(FOLDER) and model["version"] is None
+
+
+def test_a_version_that_brought_nothing_takes_what_lies_beside_the_same_weights_here(here, tmp_path):
+    assert applied(tmp_path / "old", "photos", "--model", "models:/bike_parts/2") == 0
+    applied(tmp_path / "new", "photos")
+    assert verdicts(tmp_path / "old") == verdicts(tmp_path / "new")
+    fetched.keep("bike_parts", "1", here / "empty")  # what a version has is never changed
+    found = fetched.model("bike_parts", "models:/bike_parts/1")
+    assert {path.name for path in found.belongings.iterdir()} == {"known.json", "params.json"}
+
+
+def test_a_model_that_is_not_there_is_named_with_the_way_out(here):
+    for name, said in {
+        "models:/bike_parts/9": r"models:/bike_parts/9: the registry .* has no such model; run the line .*--weights",
+        "models:/bike_parts@rival": r"models:/bike_parts@rival: the registry .* has no such model",
+        "models:/ground_plane/1": "a model of the line ground_plane, not of bike_parts",
+        "best": r"--model best: expected models:/bike_parts@champion or models:/bike_parts/<version>",
+    }.items():
+        with pytest.raises(BadInput, match=said):
+            fetched.model("bike_parts", name)
+    with pytest.raises(BadInput, match="--model and --weights are two models; give one"):
+        apply.main("bike_parts", ["photos"], "models:/bike_parts/1", "best.pt", None, [], {})
+
+
+def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(BadInput, match=r"give --weights FILE to do without the registry") as error:
+        applied(tmp_path, "photos")
+    assert address in str(error.value) and "\n" not in str(error.value)
+    assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0
+
+
+def test_weights_of_another_network_or_none_are_named_and_nothing_is_written_of_them(here, tmp_path, capsys):
+    (tmp_path / "other.pt").write_bytes(b"of somebody else")
+    assert applied(tmp_path, "photos", "--weights", str(tmp_path / "other.pt")) == apply.NOTHING
+    assert "other.pt: not a checkpoint" in told(tmp_path)["quarantined"]["photos"]
+    assert applied(tmp_path, "photos", "--weights", str(tmp_path / "gone.pt")) == apply.NOTHING
+    assert "gone.pt" in told(tmp_path)["quarantined"]["photos"] and "gone.pt" in capsys.readouterr().out
+
+
+def test_one_input_that_cannot_be_used_does_not_stop_the_others(here, tmp_path, capsys):
+    assert applied(tmp_path, "empty", "photos", "nowhere", "--weights", str(WEIGHTS)) == apply.PARTS
+    said = capsys.readouterr().out
+    assert "empty: holds no photograph" in said and "nowhere: no such folder" in said
+    assert told(tmp_path, "photos")["results"] and not told(tmp_path, "empty")["results"]
+
+
+def test_values_of_other_lines_unknown_keys_and_options_are_refused_and_params_yaml_stays(here, tmp_path):
+    before = Path("params.yaml").read_bytes()
+    for value, said in {
+        "ground_plane.detect.floor=0.1": "apply bike_parts takes values of bike_parts alone",
+        "bike_parts.inspect.picture=3": r"bike_parts\.inspect\.picture",
+        "bike_parts.inspect.batch=none": r"bike_parts\.inspect\.batch",
+    }.items():
+        with pytest.raises(BadInput, match=said):
+            applied(tmp_path, "photos", "--weights", str(WEIGHTS), "--set", value)
+    with pytest.raises(BadInput, match=r"apply bike_parts takes no --no-film; it takes --detector"):
+        applied(tmp_path, "photos", "--no-film")
+    with pytest.raises(BadInput, match="no line 'yard'"):
+        apply.main("yard", ["photos"], None, None, None, [], {})
+    assert applied(tmp_path, "photos", "--weights", str(WEIGHTS), "--set", "bike_parts.inspect.pictures=0") == 0
+    assert Path("params.yaml").read_bytes() == before
+    assert "data:image/jpeg" not in (tmp_path / "out/photos/report.html").read_text(encoding="utf-8")
+
+
+def test_inputs_of_one_name_have_folders_of_their_own():
+    named = names_of(["/a/drive", "/b/drive", "/a/drive", "s3://bucket/x/film.mp4?version=2", "https://host/.zip"])
+    assert named["drive"] == "/a/drive" and len(named) == 4
+    assert [of for of in named.values() if of == "/b/drive"] and "film.mp4" in named and "zip" in named
