@@ -1,10 +1,11 @@
-"""`make serve` of a yard, on free ports, for the time of a block."""
+"""`make serve` of a yard, on free ports, for the time of a block; and how any page is asked."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,18 @@ from dataclasses import dataclass, field
 from flows import nights
 from flows.environment import free_port
 from tests.flows.waiting import PATIENCE_S
+
+
+def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and content of an answer; a POST if there is a body."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
 
 
 @dataclass(frozen=True)

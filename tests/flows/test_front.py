@@ -18,20 +18,12 @@ import pytest
 
 from flows import environment
 from tests.flows.conftest import Yard
+from tests.flows.serving import asked
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # The tests share a Prefect server, in which one may have left a run of this line that it killed.
 STATE = re.compile(r"\d of 4 stages would run|a run is at work")
-
-
-def asked(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
-            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read()
-    except urllib.error.HTTPError as error:
-        return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
 
 
 @contextmanager

@@ -5,27 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
-import urllib.request
 
 import psutil
 
-from tests.flows.serving import Served, serving
-from tests.flows.waiting import PATIENCE_S, wait_until
+from tests.flows.serving import Served, asked, serving
+from tests.flows.waiting import wait_until
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED")
-
-
-def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and content of an answer; a POST if there is a body."""
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
-            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read()
-    except urllib.error.HTTPError as error:
-        return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
 
 
 def run_of(served: Served, parameters: dict) -> dict:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-WORLDS = (
-    "highway",
-    "street",
-    "plaza",
-    "bikes",
-    "town",
-)  # layouts of what tasks/yard/worlds renders, as download calls them
+# Layouts of what tasks/yard/worlds renders, as download calls them.
+WORLDS = ("highway", "street", "plaza", "bikes", "town")
 
 
 def counted(number: int, one: str, many: str) -> str:
