@@ -20,7 +20,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/types.py
 
-test-fast: $(READY) ## Run the tests that take no more than seconds, some two minutes in all: for while you work
+test-fast: $(READY) ## Run the tests that take no more than seconds, some 90 s in all on two cores: for while you work
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run

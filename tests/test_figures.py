@@ -61,6 +61,7 @@ def test_only_what_lies_between_the_markers_is_written(tmp_path):
         tables.write(readme, {"brake_coast": "x"})
 
 
+@pytest.mark.slow
 def test_a_seed_is_trained_once_and_anew_after_a_change_on_the_splits_of_a_fresh_checkout(tmp_path, monkeypatch):
     shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

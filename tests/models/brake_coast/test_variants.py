@@ -61,6 +61,7 @@ def test_no_dead_parameter(variant):
     assert not dead
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31), share=st.floats(0, 1))

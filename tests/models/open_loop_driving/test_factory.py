@@ -84,6 +84,7 @@ def test_the_moment_before_is_seen_where_it_lies_now():
 PUBLISHED = {"cameras": 49.7, "lidar": 4.23, "fusion": 4.34, "down": 1.13, "coarse": 1.32, "layers": 41.36}
 
 
+@pytest.mark.slow
 def test_the_published_sizes_fit_together_and_weigh_what_they_weigh():
     """448 x 896 px, four cameras, five layers: shapes alone, without memory. Millions of weights of each part."""
     name, cameras = "thinktwice", 4

@@ -40,6 +40,7 @@ def root(tmp_path_factory):
         yield folder
 
 
+@pytest.mark.slow
 def test_detect_looks_again_at_every_ride_within_the_photograph(root):
     for split in ("val", "test"):
         photos, second = photos_of.read(root / "split", split), detections.read_again(root / FILE, split)

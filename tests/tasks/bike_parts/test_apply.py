@@ -43,6 +43,7 @@ def applied(source: Path, model: Model, out: Path, changes: dict | None = None, 
     return apply.run(str(source), model, out, line, reporting_params=reporting(), **more)
 
 
+@pytest.mark.slow
 def test_of_the_test_photographs_it_says_what_inspect_says_to_the_last_digit(root, model, tmp_path):
     names = [f"bike{bike}_0_{turn}.png" for bike in BIKES["test"] for turn in ("before", "after")]
     for name in names:

@@ -18,6 +18,7 @@ def of_photo(said, name):
     return {part["part"]: part for part in photo["parts"]}
 
 
+@pytest.mark.slow
 def test_boxes_are_left_out_or_clipped_each_with_its_reason_and_count(tmp_path):
     source = delft(tmp_path / "city", 5)
 

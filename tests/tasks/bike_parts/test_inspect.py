@@ -64,6 +64,7 @@ def test_the_list_of_rides_is_short_enough_to_be_read(claimed, rides, shown):
     assert verdict_page.opened(claimed, rides) == shown
 
 
+@pytest.mark.slow
 def test_rides_without_a_claim_are_folded(root, monkeypatch):
     monkeypatch.setattr(verdict_page, "OPEN", (1, 30))
     monkeypatch.setattr(verdict_page, "FEW", 0)

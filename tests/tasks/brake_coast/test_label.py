@@ -233,6 +233,7 @@ stamps_and_replies = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(stamps_and_replies)
 def test_labels_equal_a_row_by_row_reference(steps):

@@ -177,6 +177,7 @@ def test_too_few_labelled_frames_to_cut_are_not_usable(tmp_path):
     assert read_json(tmp_path / "check_data/check.json")["usable"] == []  # what was found is there to be read
 
 
+@pytest.mark.slow
 def test_the_pictures_show_people_region_and_plane(tmp_path):
     """The cameras' sheet has a cross on every blob; the pictures are the same each time."""
     tiny_scene.write_unit(tmp_path / "download")

@@ -90,6 +90,7 @@ def test_a_sequence_is_cut_contiguously_training_first(tmp_path, splits):
     assert sum(a != b for a, b in zip(scene.split, scene.split[1:], strict=False)) == len(splits) - 1
 
 
+@pytest.mark.slow
 def test_frames_keep_their_split_and_new_ones_stay_apart_from_other_splits(tmp_path, caplog):
     caplog.set_level("INFO")
     tiny_scene.write_unit(tmp_path / "download", frames=40)

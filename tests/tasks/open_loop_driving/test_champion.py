@@ -81,6 +81,7 @@ def compared(data, **other):
     return champion.compare(*checkpoints, data, line.model_copy(update={"drive": drive}), REPORTING)
 
 
+@pytest.mark.slow
 def test_two_are_compared_over_the_same_test_routes(tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "BLOCKED_S", 1.5)
     monkeypatch.setattr(judge, "SLOWEST_MPS", 20.0)

@@ -112,6 +112,7 @@ def test_cut_and_quarantined_routes_are_said(tmp_path):
     assert said["routes"]["two"]["why"] == "two: no good" and "1 route ends early" in said["verdict"]
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_not_where_its_file_says_is_found(tmp_path):
     """By the lidar beside its own depth: the file has it looking 8 degrees down, and 8 degrees aside."""
     fetched(tmp_path, TINY)

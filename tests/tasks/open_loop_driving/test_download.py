@@ -25,6 +25,7 @@ def town_source(tmp_path_factory):
     return folder, fetched(folder, TINY.format(2))
 
 
+@pytest.mark.slow
 def test_the_town_is_brought_as_it_is_asked_for(town_source):
     folder, report = town_source
     assert list(report["routes"]) == ["town01_r000", "town02_r000"] and report["totals"]["towns"] == 2

@@ -41,6 +41,7 @@ def read(folder):
     return json.loads((folder / drives.FILE).read_text())
 
 
+@pytest.mark.slow
 def test_the_expert_arrives_and_constant_velocity_stands(tmp_path, monkeypatch):
     for name, value in {"BLOCKED_S": 25.0, "LATE_S": 40.0, "SLOWEST_MPS": 1.6}.items():  # longer than any light is red
         monkeypatch.setattr(judge, name, value)
@@ -56,6 +57,7 @@ def test_the_expert_arrives_and_constant_velocity_stands(tmp_path, monkeypatch):
     assert told["splits"]["test"]["km"] == pytest.approx(sum(r["km"] for r in list(told["routes"].values())[1:]))
 
 
+@pytest.mark.slow
 def test_a_network_drives_and_what_is_driven_is_kept(tmp_path):
     pack, train = pack_of(tmp_path / "pack"), {"tcp_small": tmp_path / "train"}
     write_checkpoint(tmp_path / "train", "tcp_small", WORLD)

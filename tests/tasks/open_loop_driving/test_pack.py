@@ -129,6 +129,7 @@ def test_an_only_route_that_is_short_is_test(tmp_path):
     assert splits_of(said) == {"short": "test"} and "too few and too short to be cut" in said["remarks"][0]
 
 
+@pytest.mark.slow
 def test_a_route_that_was_cut_once_does_not_come_to_be_judged_on(tmp_path):
     tiny_routes.write(tmp_path / "download" / "a", 220, "town05")
     run(tmp_path)

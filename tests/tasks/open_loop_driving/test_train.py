@@ -67,6 +67,7 @@ def history_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_teacher_knows_every_frame_and_its_mirror(pack, taught):
     with h5py.File(taught / "town05_r000.h5") as file, h5py.File(packed.path(pack, "town05_r000")) as route:
         n = len(route["frame"])
@@ -76,6 +77,7 @@ def test_the_teacher_knows_every_frame_and_its_mirror(pack, taught):
         assert not np.array_equal(file["features/0"][:], file["mirrored/0"][:])
 
 
+@pytest.mark.slow
 def test_every_term_is_a_curve_and_every_layer_is_judged(trained):
     rows = history_of(trained / NAME)
     assert {"waypoints", "control", "map 21", "refined map", "taught ahead", "classes", "depth"} <= set(
@@ -126,6 +128,7 @@ def test_two_processes_and_micro_batches_take_the_steps_of_one_batch(pack, taugh
             torch.testing.assert_close(weights[key], whole[key], rtol=5e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_maps_are_the_same_held_in_memory_and_read_from_disk(pack, taught):
     held, read = (Features(Drives(pack, ("train",), held_bytes=most), taught) for most in (10**9, 0))
     frames, mirror = np.array([7, 2, 2, 13]), np.array([True, False, True, False])
@@ -136,6 +139,7 @@ def test_maps_are_the_same_held_in_memory_and_read_from_disk(pack, taught):
         assert np.array_equal(read(frames[:1], mirror[:1])[0][0], file["mirrored/0"][7])
 
 
+@pytest.mark.slow
 def test_plans_are_what_the_planner_says_behind_the_wheel(pack, trained, tmp_path):
     counts = plan.run(section("plan"), tmp_path, network=NAME, pack=pack, train={NAME: trained / NAME})
     found = plans.read(tmp_path / "plans.h5")
@@ -244,6 +248,7 @@ def test_what_a_network_needs_and_a_route_lacks_is_named(pack, tmp_path):
         fit(short("train", cameras=["left"]), tmp_path / "out", network="tcp_small", pack=pack, teacher=tmp_path)
 
 
+@pytest.mark.slow
 def test_routes_without_masks_are_said_and_networks_learn_from_the_plan_alone(pack, tmp_path):
     bare = shutil.copytree(pack, tmp_path / "pack")
     for name in SPLITS:

@@ -53,6 +53,7 @@ def moment(project):
     return next(moments.read(route, planned, mine, np.array([2])))
 
 
+@pytest.mark.slow
 def test_each_route_has_a_film_of_all_its_moments_at_the_rate_that_was_asked_for(project):
     root, metrics = project
     for name in ("town05_r000", "town05_r001"):
@@ -64,6 +65,7 @@ def test_each_route_has_a_film_of_all_its_moments_at_the_rate_that_was_asked_for
     assert summary["films"]["town05_r001"] == {"frames": 9, "moments": 9, "until_s": 4.5}
 
 
+@pytest.mark.slow
 def test_a_film_that_is_there_is_kept_and_made_anew_after_a_change_of_its_plans_or_params(project, tmp_path):
     root = tmp_path / "project"
     shutil.copytree(project[0], root)

@@ -118,6 +118,7 @@ def test_several_data_sets_become_one_and_twice_the_same(tmp_path):
     assert folder_hash(tmp_path / "detector_data") == before
 
 
+@pytest.mark.slow
 def test_groups_keep_their_split_when_others_come(tmp_path):
     def stems(first, last):
         return {"train": [f"c{c}s1_{n:06d}" for c in range(first, last) for n in range(4)]}

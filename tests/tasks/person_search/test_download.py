@@ -80,6 +80,7 @@ def test_a_bad_data_set_is_an_error_that_names_the_place_and_the_others_go_on(tm
     assert "download/" not in report["quarantined"]["bad-reid"].replace(str(tmp_path), "")
 
 
+@pytest.mark.slow
 def test_the_world_is_one_data_set_of_which_each_camera_of_a_session_is_a_unit(tmp_path):
     report = fetched(tmp_path, WORLD)
     units, found = report["units"], report["datasets"]["street"]

@@ -87,6 +87,7 @@ def test_every_query_of_validation_has_an_answer_in_another_camera(tmp_path_fact
         assert all(set(val["camera"][answering]) - {camera} for camera in val["camera"][asking])
 
 
+@pytest.mark.slow
 def test_nobody_changes_sides_whoever_comes_and_a_file_pins_who_does(tmp_path):
     source = market(tmp_path / "crops", train=range(1, 21))
     before = packed(tmp_path, source, height_px=8, width_px=4)["identities"]

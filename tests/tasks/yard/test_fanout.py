@@ -137,6 +137,7 @@ def test_a_fault_of_the_machine_takes_nothing_away(tmp_path):
     assert (tmp_path / "a/doubled.txt").exists() and (tmp_path / "c/doubled.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_machine_fails_the_step_but_keeps_the_others(tmp_path):
     items = {"a": 0, "b": 2, "c": 3}
     with pytest.raises(RuntimeError, match="1 of 3 recordings failed, first a: OSError"):

@@ -78,6 +78,7 @@ def changed_lines(before: str, after: str) -> list[str]:
     return [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
 
 
+@pytest.mark.slow
 def test_set_and_dvc_write_the_file_in_one_form(copy):
     """`dvc exp run -S` is the other hand that writes it: a change of one value is one line, whoever makes it."""
     wanted = {"-     tolerance_ms: ": "250", "+     tolerance_ms: ": "200"}
@@ -100,6 +101,7 @@ def test_set_and_dvc_write_the_file_in_one_form(copy):
     assert by_set.read_text() == by_dvc.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
@@ -137,6 +139,7 @@ def test_a_secret_in_a_set_is_refused_and_not_repeated(copy, assignment):
     assert "hunter2" not in copy.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "assignment", ["brake_coast.label", "brake_coast.label.x=1", "brake_coast.label.tolerance_ms=[", "a.b.c=1"]
 )

@@ -47,6 +47,7 @@ def test_a_wrong_line_costs_its_image_and_is_named(tmp_path):
     assert left_out == {"train/labels/b.txt, line 1": "'0 0.5 0.5 wide 0.5' is not all numbers"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "bike_parts_yolo").exists(), reason="needs ../shared/real: photographs of bikes")
 def test_real_bikes_with_nine_parts_by_params_alone_in_the_splits_they_came_in(tmp_path):
     report = fetched(tmp_path, REAL / "bike_parts_yolo", parts=None)

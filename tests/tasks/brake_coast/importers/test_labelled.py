@@ -46,6 +46,7 @@ def is_vehicle(number: int) -> bool:
     return data.category_of(number) not in ("vehicle.bicycle", "human.pedestrian.adult")
 
 
+@pytest.mark.slow
 def test_nuimages_gives_back_every_vehicle_of_the_cameras_asked_for(nuimages, frames, tmp_path):
     out = tmp_path / "out"
     run(nuimages, out)

@@ -203,6 +203,7 @@ def test_a_scale_that_the_images_contradict_is_refused_with_the_one_that_fits(tm
     np.testing.assert_allclose(labels(tmp_path / "out", "s1__a"), [[0, 0.275, 0.325, 0.25, 0.45]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_image_in_two_versions_of_nuimages_is_taken_once_from_the_largest(tmp_path):
     frames = data.render(tmp_path / "world")
     data.write_nuimages(tmp_path / "nuimages", frames, version="v1.0-train")

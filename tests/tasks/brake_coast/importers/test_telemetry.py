@@ -167,6 +167,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", EACH)
 @pytest.mark.parametrize("written", WRITTEN)
 def test_what_other_programs_write_is_read(tmp_path, layout, written):
@@ -252,6 +253,7 @@ def test_images_of_a_fast_logger_go_to_the_nearest_row(tmp_path):
     assert "180 of 300 images are the nearest to no row: left out" in found["warnings"]
 
 
+@pytest.mark.slow
 def test_a_logger_of_one_row_a_second_leaves_blanks(tmp_path):
     for layout in LAYOUTS.values():
         layout(tmp_path / layout.__name__, log(np.arange(0, 60_000, 1000), stamp=lambda t: str(t // 1000)))
@@ -284,6 +286,7 @@ def stamps_set_back(ms: int, at: int, by: int) -> str:
     return recording.format_time(T0 + ms - (by if ms >= at else 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [0, 200])
 def test_the_end_of_summer_time_mixes_nothing(tmp_path, off):
     """80 minutes with the clock an hour back after 40; `off`: the stamps do not even repeat."""
@@ -392,6 +395,7 @@ def test_a_brake_that_is_never_released_is_asked_about(tmp_path, brake, said):
     assert said in refused(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("film_name", "csv_name"), [("a.MP4", "a.CSV"), ("Dash.mp4", "dash.csv")])
 def test_telemetry_in_any_case_is_used(tmp_path, film_name, csv_name):
     write(tmp_path / "in" / csv_name, log(HALVES, stamp=lambda t: str(t / 1000)))
@@ -406,6 +410,7 @@ def test_native_telemetry_in_any_case_is_used(tmp_path):
     assert_true(made(tmp_path)[0])
 
 
+@pytest.mark.slow
 def test_telemetry_that_is_not_used_is_named(tmp_path):
     write(tmp_path / "in" / "obd.csv", log(HALVES))
     video(tmp_path / "in" / f"{NAME}.mp4")
@@ -421,6 +426,7 @@ def test_a_csv_without_our_columns_is_no_telemetry(tmp_path):
     assert "none of the columns SPEED, RPM" in refused(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late_ms", [3000, -3000])
 def test_stamps_are_laid_on_the_film_by_its_name(tmp_path, late_ms):
     film(tmp_path, log(np.arange(late_ms, 60_000, 500)))
@@ -485,6 +491,7 @@ def test_a_car_of_eight_gears_keeps_its_drive(tmp_path):
     assert found["ranges"]["gear"][2] == 8
 
 
+@pytest.mark.slow
 def test_minutes_beside_a_film_are_told_by_its_length(tmp_path):
     film(tmp_path, log(HALVES, stamp=lambda t: f"{t / 60_000:.5f}"))
     rows, found = made(tmp_path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def drive(name: str, frames: range) -> Drive:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(CUTS)
 def test_drives_that_share_a_window_are_together_also_by_way_of_others(cuts):

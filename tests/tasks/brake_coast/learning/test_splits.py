@@ -88,6 +88,7 @@ def test_two_groups_cannot_fill_three_splits():
         splits.assign(["a", "a", "b"], *random_counts(3), SHARES, 0)
 
 
+@pytest.mark.slow
 def test_a_thousand_groups_fit_and_known_ones_stay():
     """All pairs of them at once would take 8 GB."""
     counts = random_counts(1000)

@@ -88,6 +88,7 @@ def test_shares_of_0_change_nothing(folder, roi):
     np.testing.assert_allclose(brightness(example.images[0]), of.images(0)[0].mean(-1) / 255, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), person=st.integers(0, 2))
 @settings(max_examples=40, deadline=None)
 def test_a_spot_at_a_foot_is_found_through_both_levels(folder, seed, person):

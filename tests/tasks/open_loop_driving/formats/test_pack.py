@@ -52,6 +52,7 @@ def test_what_was_put_in_comes_out(tmp_path):
     assert ids == ["5.0", "5.1"] and boxes == pytest.approx(frames[5].boxes, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_contents_are_equal_bytes(tmp_path):
     """Also in another second: HDF5 notes the time of some groups."""
     for name in "ab":

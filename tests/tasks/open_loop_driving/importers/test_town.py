@@ -46,6 +46,7 @@ def supervised(folder):
     return [np.load(path, allow_pickle=True).item() for path in sorted((folder / "supervision").iterdir())]
 
 
+@pytest.mark.slow
 def test_a_route_has_every_file_of_the_layout(route):
     frames = [path.stem for path in sorted((route / "measurements").iterdir())]
     assert frames == [f"{frame:04d}" for frame in range(len(frames))] and len(frames) >= 10
@@ -169,6 +170,7 @@ def test_boxes_lidar_depth_and_calibration_agree(route):
         assert np.allclose(np.array(one["ego_matrix"]) @ one["ego_inv_matrix"], np.eye(4), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_record_of_a_drive_says_how_it_ended(route, world):
     (record,) = read_json(route / "results.json")["_checkpoint"]["records"]
     assert record["status"] == "Ended by the recorder" and record["scores"]["score_penalty"] == 1

@@ -117,6 +117,7 @@ def test_who_plans_as_the_expert_drives_arrives_without_a_fault(follow):
     assert way_of[-1, 0] < 35 and (np.diff(way_of[:, -1]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_constant_velocity_never_leaves_its_place():
     sim = town.begin(WORLD, "town05_r001", traffic=1)
     found, _ = closed_loop.drive(sim, Pilot(ConstantVelocity(4), lock_rad=STEER_RAD), closed_loop.Needs({}))

@@ -48,6 +48,7 @@ def test_constant_velocity_on_two_logs_of_argoverse(tmp_path):
     assert not np.isfinite(found.control).any()
 
 
+@pytest.mark.slow
 def test_at_a_red_light_who_does_not_hold_is_shown_to_fail(tmp_path):
     """nuPlan's car stands: constant velocity is 0, and the plan of a network that starts is not."""
     folder = packed("nuplan_b2d", tmp_path)

@@ -54,6 +54,7 @@ def test_another_moment_is_of_another_route_as_far_as_there_is_one():
     assert (alone != np.arange(6)).all() and sorted(alone) == list(range(6))
 
 
+@pytest.mark.slow
 def test_each_control_changes_the_plan_and_the_network_is_as_it_was(pack, tmp_path):
     network, rows = of(pack, tmp_path, "thinktwice_small")
     own = plans_of(network, rows, 4)

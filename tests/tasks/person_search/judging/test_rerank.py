@@ -48,6 +48,7 @@ def people(seed: int, images: int = 90, identities: int = 9, width: int = 16):
     return x[:20], x[20:], identity[:20], identity[20:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k1", "k2", "share"), [(20, 6, 0.3), (7, 1, 0.0), (5, 3, 0.5), (95, 4, 0.3)])
 def test_equals_the_published_algorithm(k1, k2, share):
     for seed in range(3 if k1 < 90 else 1):  # with all images as neighbours a set holds them all

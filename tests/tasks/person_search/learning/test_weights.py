@@ -129,6 +129,7 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
+@pytest.mark.slow
 def test_files_that_hold_no_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.pt").write_text("<html>quota exceeded</html>")

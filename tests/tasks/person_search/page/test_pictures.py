@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image, ImageColor
 
 from tasks.person_search.judging import ranking, thresholds
@@ -52,6 +53,7 @@ def test_shown_are_the_worst_the_best_and_some_between():
     assert sorted(shown) == [0, 1, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_curves_name_every_run_and_threshold(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(4), np.ones(4, int), np.repeat(np.arange(4), 3), np.full(12, 2)

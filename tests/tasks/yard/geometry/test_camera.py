@@ -83,6 +83,7 @@ def test_above_the_horizon_there_is_no_ground():
     assert np.allclose(geometry.polygon_on_ground(camera, [[50, 60], [40, 40], [60, 40]]), [[10, 0]])
 
 
+@pytest.mark.slow
 @given(cameras(), st.integers(8, 500), st.integers(8, 500))
 def test_a_resized_camera_keeps_the_edges_of_its_image(camera, height, width):
     camera = Camera(camera.K, camera.R, camera.T, camera.size, np.array([[-0.5, -0.5], [10, 3], [4, 20]]))

@@ -395,6 +395,7 @@ def test_the_second_process_on_a_source_uses_what_the_first_has_made(site, tmp_p
     assert held(get(site.url, tmp_path)) == FLAT
 
 
+@pytest.mark.slow
 def test_the_second_process_goes_on_where_the_first_was_killed(site, tmp_path, two_on_one_source):
     first, second = two_on_one_source
     first.kill()
@@ -421,6 +422,7 @@ def test_a_listing_fetches_what_is_new_and_drops_what_is_gone(tmp_path):
     assert (folder / "drive-1/telemetry.csv").stat().st_ino == kept
 
 
+@pytest.mark.slow
 def test_a_bucket_is_read_over_its_real_protocol(tmp_path, monkeypatch):
     objects = {"night/drive-1/telemetry.csv": b"1" * 1000, "night/drive-2/telemetry.csv": b"22", "day/other.csv": b"3"}
 

@@ -7,7 +7,10 @@ import pytest
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import by_hand, registry, store
 
-pytestmark = pytest.mark.usefixtures("own_store")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_store"),
+]  # MLflow takes seconds to import and to make a store
 
 
 def make_versions(line: str, count: int) -> None:

@@ -69,6 +69,7 @@ def changes(seed: int, level, drives: int, nights: int = 100) -> int:
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drives", [4, 30])
 def test_a_hundred_nights_of_equal_models_hardly_ever_change_the_champion(drives):
     shared = [changes(seed, challenges.level, drives) for seed in range(20)]

@@ -9,7 +9,10 @@ import pytest
 
 from tasks.yard.tracking import registry, store
 
-pytestmark = pytest.mark.usefixtures("own_store")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_store"),
+]  # MLflow takes seconds to import and to make a store
 
 
 class Registry(BaseHTTPRequestHandler):

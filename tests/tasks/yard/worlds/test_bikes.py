@@ -72,6 +72,7 @@ def test_the_parts_are_those_of_delftbikes():
     assert {"back_hand_break", "front_handbreak", "gear_case", "dress_guard", "steer"} <= set(PARTS)
 
 
+@pytest.mark.slow
 def test_a_photograph_is_the_same_however_many_bikes_and_rides_there_are(photos):
     more = Ridden(bikes.parse("synth://bikes?bikes=900&rides=5&seed=1"), 3).photo(0, 1)
     assert np.array_equal(more.picture, photos[3, 1].picture)

@@ -203,6 +203,7 @@ def test_who_stands_on_a_zebra_crossing_is_not_to_blame_and_who_drives_on_is():
     assert judge.PEDESTRIAN in crossed(Control(0.06, 0.0, 0.0))
 
 
+@pytest.mark.slow
 def test_who_stands_for_ever_is_blocked_and_the_drive_is_over():
     sim = town.begin(WORLD, "town01_r000")
     sim.step(*STAND, judge.BLOCKED_S + 2)
@@ -348,6 +349,7 @@ def test_masks_of_the_past_have_a_car_where_it_was(driven):
     assert np.array_equal(first[3], first[6])  # before the first moment there was none
 
 
+@pytest.mark.slow
 def test_lights_of_the_masks_lie_where_cars_stop(driven):
     sim = always(lit_route(), RED)
     at, *_ = sim.route.stops[0]
