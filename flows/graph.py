@@ -41,6 +41,7 @@ from dvc_objects.errors import ObjectFormatError
 
 from flows import forcing, remote
 from flows.environment import STATE
+from flows.looked import Looked
 from tasks.yard import code
 from tasks.yard import stage as stages
 from tasks.yard.files import FULL_DISK, read_json
@@ -68,12 +69,14 @@ class Graph:
     line: str
     root: Path = field(default_factory=Path)
     apart: bool = False  # for looking only: with locks of its own, so that no run and no `dvc repro` waits for it
+    repo: Repo | None = None  # of another line's graph: to read dvc.yaml and dvc.lock takes DVC half a second
 
     def __post_init__(self) -> None:
         for name in ("dvc", "dvc_data", "dvc_objects"):  # they log a traceback for each object that fails
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.repo = (Apart if self.apart else Repo)(str(self.root))
+        self.repo = self.repo or (Apart if self.apart else Repo)(str(self.root))
         self._lock = threading.RLock()
+        self._looked = Looked()
         self._mend_claims()
         try:
             with self.locked():
@@ -87,6 +90,8 @@ class Graph:
             for stage in order
             if isinstance(stage, PipelineStage) and (stage.name == CODE or stage.name.startswith(f"{self.line}-"))
         }
+        for stage in self.stages.values():
+            self._looked.serve(stage)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -168,10 +173,12 @@ class Graph:
             # The claims of all stages are in one file, which DVC rewrites as a whole: one thread at a time.
             with self._lock, _plainly():
                 claims.enter_context(claim)
+                self._looked.forget()
             try:
                 yield
             finally:
                 with self._lock:
+                    self._looked.forget()
                     claims.close()
 
     def _mend_claims(self) -> None:
@@ -230,6 +237,7 @@ class Graph:
     def record(self, name: str) -> dict[str, str]:
         """Write what the step made into dvc.lock and the caches, as `dvc repro` would. Returns {out: md5}."""
         with self.locked():
+            self._looked.forget()
             self._record(self.stages[name])
         return {str(out): out.hash_info.value for out in self.stages[name].outs}
 
@@ -270,6 +278,7 @@ class Graph:
         Unfinished work stays as it is, also that of a stage that `--force` has begun from scratch."""
         begun = {name for name, started in forcing.owed().items() if started}
         with self.locked():
+            self._looked.forget()
             for out in [out for stage in self.stages.values() for out in stage.outs]:
                 if out.hash_info and out.changed_cache() and out.exists and out.get_hash() == out.hash_info:
                     with self._into_cache([out]):  # it was full or cleared, or the data were copied without it

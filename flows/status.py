@@ -22,8 +22,9 @@ def stages(lines: list[str], *, apart: bool = False) -> Iterator[tuple[str, str,
     from flows.graph import Graph
 
     shown: set[str] = set()
+    graph = None
     for line in lines:
-        graph = Graph(line, apart=apart)
+        graph = Graph(line, apart=apart, repo=graph.repo if graph else None)
         for name in [name for name in graph.stages if name not in shown]:
             shown.add(name)
             yield line if name.startswith(f"{line}-") else "", name, graph.why(name)
