@@ -88,14 +88,16 @@ def errors(moment: Moment) -> list[tuple[str, str]]:
 def legend(pen: ImageDraw.ImageDraw, moment: Moment, right: int, y: int) -> None:
     """From the right edge: what is what on the ground."""
     entries = [(inks.TRUTH, "expert"), *zip(inks.of_layers(moment.layers), map(inks.named, moment.layers), strict=True)]
-    rings = [("ring", "looked at")] if moment.look is not None else []
+    marks = [("disc", ink, text) for ink, text in entries]
+    marks += [("ring", INK, "looked at")] if moment.look is not None else []
+    marks += [("diamond", inks.TARGET, "target point")] if moment.target is not None else []
     x = float(right)
-    for ink, text in [*entries, *rings][::-1]:
+    for shape, ink, text in marks[::-1]:
         x -= font(12).getlength(text) + 18
-        if ink == "ring":
-            pen.ellipse((x, y + 3, x + 9, y + 12), outline=INK)
+        if shape == "diamond":
+            pen.polygon([(x + 4.5, y + 2), (x + 9, y + 7.5), (x + 4.5, y + 13), (x, y + 7.5)], outline=ink)
         else:
-            pen.ellipse((x, y + 3, x + 9, y + 12), fill=ink)
+            pen.ellipse((x, y + 3, x + 9, y + 12), **{"outline" if shape == "ring" else "fill": ink})
         pen.text((x + 13, y), text, font=font(12), fill=FAINT)
         x -= 10
 
