@@ -52,9 +52,12 @@ def of_leader(details: Mapping[str, Any]) -> list[str]:
     for control in details["controls"]:
         theirs = runs[control][name]
         if theirs is not None and theirs < COLLAPSED * mine:
+            worse = (runs[control].get("against_own") or {}).get(name)
+            surely = worse and worse["interval"] and worse["interval"]["low"] > 0
+            use = "is used, but little depends on it" if surely else "is hardly used"
             told.append(
                 f"{control.replace('_', ' ')}: {runs[control]['what']}, and {said} is {theirs:.3f} m after "
-                f"{mine:.3f} m: what was taken away is hardly used."
+                f"{mine:.3f} m: what was taken away {use}."
             )
     return told
 
