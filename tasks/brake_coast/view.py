@@ -2,7 +2,7 @@
 
 Reads   download/<recording>; annotate, label, pack, train and evaluate as far as they are there: what is missing is
         left out of the page, which says so
-Writes  <out>.html, which needs nothing but a browser; pictures of more than `embed_bytes` lie in <out>_frames beside it
+Writes  <out>.html, which needs nothing but a browser; pictures of more than `embed_mb` lie in <out>_frames beside it
 Alone   python -m flows view brake_coast <recording>
 
 Probabilities of a test drive are those that `evaluate` judged. Those of any other drive are predicted now, from its
@@ -13,14 +13,12 @@ after the last training, from its annotations and labels.
 from __future__ import annotations
 
 import base64
-import difflib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -33,12 +31,13 @@ from tasks.brake_coast.learning.features import read_drive
 from tasks.brake_coast.pack import joined
 from tasks.brake_coast.params import Evaluate, Line, Pack
 from tasks.yard.fanout import as_bad_input
-from tasks.yard.files import read_if_there, read_json, replacing, write_text
+from tasks.yard.files import read_if_there, read_json, replacing
+from tasks.yard.reporting.viewer import EMBED_MB, unknown, write_page
 from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
+PAGE = Path(__file__).parent / "page" / "view.html.j2"
 WIDTH_PX, QUALITY = 640, 70
-EMBED_BYTES = 40_000_000  # base64 in the page; browsers open that in about a second
 CURVES = ("speed_kmh", "rpm", "pedal_pct", "load_pct", "gear", "brake")
 
 
@@ -60,8 +59,7 @@ def find(name: str, download: Path) -> Path:
     if not known:
         raise BadInput(f"{download}: no recording to view; run the line first: python -m flows run brake_coast")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)[:3]
-        raise BadInput(f"no recording {name!r} in {download} ({len(known)} there); nearest: {', '.join(near)}")
+        raise unknown(name, "recording", known, download)
     return known[name]
 
 
@@ -89,12 +87,12 @@ def jpeg(path: Path | None) -> bytes | None:
     return held.getvalue()
 
 
-def pictures(paths: list[Path | None], out: Path, embed_bytes: int, ctx: Context) -> list[str | None]:
+def pictures(paths: list[Path | None], out: Path, embed_mb: float, ctx: Context) -> list[str | None]:
     """What each frame's <img> has as its source: the picture itself, or a file beside the page if they are too many."""
     with ThreadPoolExecutor() as pool:  # PIL lets go of the interpreter while it codes
         made = list(ctx.progress(pool.map(jpeg, paths), total=len(paths), desc="frames", unit="frame"))
     folder = out.with_name(f"{out.stem}_frames")
-    beside = sum(len(data) for data in made if data) * 4 / 3 > embed_bytes
+    beside = sum(len(data) for data in made if data) * 4 / 3 > embed_mb * 1e6
     names = [f"{i:06d}.jpg" if data and beside else None for i, data in enumerate(made)]
     for stale in folder.glob("[0-9]*.jpg"):
         if stale.name not in names:
@@ -110,7 +108,7 @@ def pictures(paths: list[Path | None], out: Path, embed_bytes: int, ctx: Context
     return [name and f"{folder.name}/{name}" for name in names]
 
 
-def camera(folder: Path, annotate: Path, times: pd.Series, out: Path, embed_bytes: int, ctx: Context) -> dict | None:
+def camera(folder: Path, annotate: Path, times: pd.Series, out: Path, embed_mb: float, ctx: Context) -> dict | None:
     """Pictures and, in fractions of the picture, boxes [confidence, x1, y1, x2, y2] and ROI; None without a camera."""
     images = recording.images(folder)
     paths = [images.get(time) for time in times]
@@ -128,7 +126,7 @@ def camera(folder: Path, annotate: Path, times: pd.Series, out: Path, embed_byte
         for frame, row in zip(pd.Index(times).get_indexer(found["Time"]).tolist(), rows, strict=True):
             if frame >= 0:
                 boxes[frame].append(listed(row, 4))
-    return {"pictures": pictures(paths, out, embed_bytes, ctx), "boxes": boxes, "roi": roi}
+    return {"pictures": pictures(paths, out, embed_mb, ctx), "boxes": boxes, "roi": roi}
 
 
 def packed(name: str, pack: Path) -> tuple[str | None, windows.Frames | None]:
@@ -242,7 +240,7 @@ def judge(states: pd.DataFrame, foretold: Foretold, params: Evaluate, t_ms: np.n
     return onsets, runs
 
 
-def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int, ctx: Context) -> dict:
+def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_mb: float, ctx: Context) -> dict:
     """Everything the page shows, as JSON-able values; lists are as long as the drive has telemetry rows."""
     name, rows = folder.name, recording.read_telemetry(folder).rows
     t_ms, notes = rows["t_ms"].to_numpy(), []
@@ -264,7 +262,7 @@ def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int
         states = pd.DataFrame({"t_ms": frames.t_ms, "segment": frames.segment, **of})
         states = states[states["t_ms"].isin(t_ms)]
     onsets, runs = judge(states, foretold, params.evaluate, t_ms)
-    shown = camera(folder, data / "annotate" / name, rows["time"], out, embed_bytes, ctx)
+    shown = camera(folder, data / "annotate" / name, rows["time"], out, embed_mb, ctx)
     if shown is None:
         notes.append("This drive has no pictures: telemetry only.")
     elif shown["roi"] is None:
@@ -291,15 +289,10 @@ def drive_of(folder: Path, out: Path, params: Line, data: Path, embed_bytes: int
 
 
 def write(
-    name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_bytes: int = EMBED_BYTES
+    name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_mb: float = EMBED_MB
 ) -> list[str]:
     """The page of recording `name` of the line whose folders lie in `data`. Returns what a person should know of it."""
     folder = find(name, data / "download")
-    drive = drive_of(folder, out, params, data, embed_bytes, ctx)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    write_text(out, environment.get_template("view.html.j2").render(drive=drive))
+    drive = drive_of(folder, out, params, data, embed_mb, ctx)
+    write_page(out, PAGE, drive=drive)
     return drive["notes"]

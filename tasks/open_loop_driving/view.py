@@ -2,21 +2,17 @@
 
 Reads   pack/<route>, evaluate/details.json (the leader), plan/<leader>/plans.h5; of a training route, on which nobody
         plans, the pack alone
-Writes  data/open_loop_driving/view/<route>.html, with all pictures inside
+Writes  data/open_loop_driving/view/<route>.html, with its pictures inside, as many as fit into `embed_mb`
 Alone   python -m flows view open_loop_driving <route>
 """
 
 from __future__ import annotations
 
-import base64
-import difflib
-import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from PIL import Image
 
 from tasks.open_loop_driving.formats import pack as packs
 from tasks.open_loop_driving.formats import plans
@@ -25,11 +21,13 @@ from tasks.open_loop_driving.formats.plans import Planned, Plans
 from tasks.open_loop_driving.page import above, drawing, inks, moments
 from tasks.open_loop_driving.page.moment import Moment
 from tasks.open_loop_driving.params import Line
-from tasks.yard.files import read_if_there, write_text
+from tasks.yard.files import read_if_there
+from tasks.yard.reporting.viewer import EMBED_MB, Album, unknown, write_page
 from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
-HEIGHT_PX, QUALITY = 640, 78
+PAGE = Path(__file__).parent / "page" / "view.html.j2"
+HEIGHT_PX = 640
 
 
 def find(name: str, folder: Path) -> Packed:
@@ -39,8 +37,7 @@ def find(name: str, folder: Path) -> Packed:
         return packs.read(packs.path(folder, name), name, said["routes"][name]["split"], said["horizon"])
     if why := said["left_out"].get(name):
         raise BadInput(f"{name}: is not in {folder}: {why}")
-    near = difflib.get_close_matches(name, said["routes"], n=3, cutoff=0.3) or list(said["routes"])[:3]
-    raise BadInput(f"no route {name!r} in {folder} ({len(said['routes'])} there); nearest: {', '.join(near)}")
+    raise unknown(name, "route", said["routes"], folder)
 
 
 def nothing(route: Packed) -> tuple[Planned, Plans]:
@@ -71,12 +68,6 @@ def planned(route: Packed, data: Path) -> tuple[Planned, Plans, list[str]]:
     return *nothing(route), [why]
 
 
-def jpeg(picture: Image.Image) -> str:
-    held = io.BytesIO()
-    picture.save(held, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
-
-
 def numbers(shown: list[Moment]) -> dict[str, Any]:
     """Curves over the moments: of the car, the expert and each layer; None where something is not known."""
     if not shown:
@@ -100,7 +91,9 @@ def numbers(shown: list[Moment]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(name: str, out: Path, params: Line, data: Path, ctx: Context = Context()) -> list[str]:
+def write(
+    name: str, out: Path, params: Line, data: Path, ctx: Context = Context(), embed_mb: float = EMBED_MB
+) -> list[str]:
     """The page of route `name` of the line whose folders lie in `data`. Returns what a person should know of it."""
     folder = data / "pack"
     route = find(name, folder)
@@ -110,21 +103,18 @@ def write(name: str, out: Path, params: Line, data: Path, ctx: Context = Context
         raise BadInput(f"{route.name}: has no moment with {route.horizon} steps after it; look at check_data")
     truth = route.waypoints(mine.t, of.horizon)
     window = above.window_of(drawing.square_px(size, of.layers), [truth, *mine.waypoints[-1:]])
-    shown, pictures = [], []
+    shown, places, album = [], [], Album(embed_mb)
     drawn = moments.read(route, of, mine, rows)
     for moment in ctx.progress(drawn, total=len(rows), desc="moments", unit="moment"):
-        pictures.append(jpeg(drawing.picture(moment, size, window)))
+        places.append(album.put(len(places), partial(drawing.picture, moment, size, window)))
         shown.append(moment)
+    notes = [*notes, *album.notes("moments")]
     if world := rendered(["town"] if packs.manifest(folder).get("rendered") else [], "routes"):
         notes = [*notes, world]
     page = {
-        "name": route.name, "notes": notes, "pictures": pictures, "t_s": [round(m.time_s, 3) for m in shown],
+        "name": route.name, "notes": notes, "t_s": [round(m.time_s, 3) for m in shown],
+        "pictures": [None if place is None else album.uris[place] for place in places],
         "truth": inks.TRUTH, "brakes": [bool(m.should_brake) for m in shown], **numbers(shown),
     }  # fmt: skip
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    write_text(out, environment.get_template("view.html.j2").render(route=page))
+    write_page(out, PAGE, route=page)
     return notes

@@ -54,14 +54,19 @@ def places(count: int, x0: int, width: int, height: int) -> list[tuple[int, int,
     return [(x0 + i % columns * w, i // columns * h, w, h) for i in range(count)]
 
 
+def glow_of(scene: Scene, scores: np.ndarray) -> Image.Image:
+    """Scores (rows, columns) from above, y upwards, a pixel a cell; dark where no camera looks."""
+    glow = matplotlib.colormaps["magma"](np.clip(scores, 0, 1))[:, :, :3]
+    glow[~scene.mask] = np.array([0x17, 0x1D, 0x25]) / 255
+    return Image.fromarray((255 * glow[::-1]).astype(np.uint8))
+
+
 def map_of(scene: Scene, moment: Moment, size: tuple[int, int]) -> Image.Image:
     """The plane from above, y upwards, as large as fits into (width, height)."""
     rows, columns = scene.grid
     scale = min(size[0] / columns, size[1] / rows)
     shown = max(1, int(columns * scale)), max(1, int(rows * scale))
-    glow = matplotlib.colormaps["magma"](np.clip(moment.scores, 0, 1))[:, :, :3]
-    glow[~scene.mask] = np.array([0x17, 0x1D, 0x25]) / 255
-    image = Image.fromarray((255 * glow[::-1]).astype(np.uint8)).resize(shown, Image.Resampling.NEAREST)
+    image = glow_of(scene, moment.scores).resize(shown, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(image)
 
     def at(xy: np.ndarray) -> tuple[float, float]:

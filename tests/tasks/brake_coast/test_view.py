@@ -18,6 +18,8 @@ from tasks.brake_coast import label, pack, view
 from tasks.yard import params
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
+from tests.browser import CHROMIUM, PHONE_PX, told
+from tests.browser import needed as browser
 from tests.flows.conftest import make_yard
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import RUNS
@@ -26,8 +28,6 @@ from tests.tasks.brake_coast.test_report import SIZE_PX, finished
 pytestmark = pytest.mark.slow
 
 LINE = params.load(drives.REPO / "params.yaml").brake_coast
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_drive_that_evaluate_did_not_judge_is_predicted_now_and_says_by_what(d
 
 def test_too_many_pictures_lie_beside_the_page_and_come_back_into_it(data, page, tmp_path):
     name, out = in_split(data, "test")[0], tmp_path / "drive.html"
-    view.write(name, out, LINE, data, embed_bytes=1000)
+    view.write(name, out, LINE, data, embed_mb=0.001)
     beside = held(out)["camera"]["pictures"]
     assert all((tmp_path / src).read_bytes()[:2] == b"\xff\xd8" for src in beside) and len(beside) == 150
     if CHROMIUM:
@@ -276,6 +276,11 @@ def test_a_drive_of_a_rendered_world_says_so(data, tmp_path):
     file = tmp_path / "data/download" / name / "recording.json"
     write_json(file, {**read_json(file), "layout": "synth", "source": "highway"})
     assert any("Rendered world" in note for note in view.write(name, tmp_path / "b.html", LINE, tmp_path / "data"))
+
+
+@browser
+def test_it_fits_a_phone(page, tmp_path):
+    assert int(told(page, tmp_path)["wide"]) <= PHONE_PX
 
 
 @browser

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,8 @@ from tasks.open_loop_driving.page import inks
 from tasks.yard import params
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
+from tests import browser
 from tests.tasks.open_loop_driving import tiny_drives as tiny
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +64,26 @@ def test_a_route_that_is_not_there_names_why_or_the_nearest(data, line, tmp_path
         view.write("town05_r00", tmp_path / "route.html", line, data)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
+def test_moments_without_room_are_left_out_and_counted(data, line, tmp_path):
+    size = len(held_after(data, line, tmp_path / "whole.html")["pictures"][0])
+    notes = view.write("town05_r000", tmp_path / "route.html", line, data, embed_mb=(3.5 * size + 2_000) / 1e6)
+    pictures = held(tmp_path / "route.html")["pictures"]
+    assert len(pictures) == 9 and 1 <= sum(one is not None for one in pictures) <= 4
+    assert any(note.startswith(f"{pictures.count(None)} moments are left out") for note in notes)
+
+
+def held_after(data, line, out: Path) -> dict:
+    view.write("town05_r000", out, line, data)
+    return held(out)
+
+
+@browser.needed
 @pytest.mark.slow
-def test_a_browser_shows_the_moment_that_was_asked_for(data, line, tmp_path):
+def test_a_browser_shows_the_moment_that_was_asked_for_and_it_fits_a_phone(data, line, tmp_path):
     page = tmp_path / "route.html"
     view.write("town05_r000", page, line, data)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    found = subprocess.run(
-        [*command, "--dump-dom", f"{page.as_uri()}#moment=4"], capture_output=True, text=True, timeout=300, check=True
-    ).stdout
+    browser.refuse_requests(page)
+    found = browser.dom(f"{page.as_uri()}#moment=4", tmp_path)
     assert "2.5 s, 5 of 9" in found and found.count('<div class="plot">') == 3
     assert held(page)["pictures"][4] in re.search(r'<img id="picture"[^>]*>', found)[0]
+    assert int(browser.told(page, tmp_path)["wide"]) <= browser.PHONE_PX
