@@ -14,13 +14,14 @@ The steps are the stages' own, and so are the features and the probabilities: of
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from models.brake_coast.variants import parse
 from tasks.brake_coast import annotate, download, label
 from tasks.brake_coast.formats import predictions, recording, windows
 from tasks.brake_coast.judging import events
@@ -40,6 +41,7 @@ from tasks.yard.step import BadInput, Context
 DETECTOR, THRESHOLDS, CAMERAS = "detector.pt", "thresholds.json", "cameras.json"
 STEPS = ("download", "annotate", "label", "pack", "evaluate")  # whose params belong to a model
 PAGE_FRAMES = 160  # 80 s of driving: as much as one time line shows well
+MUTE = "has no telemetry; put a table beside it, <name of the film>.csv with speed, rpm, pedal and load"
 SAME_SHAPE = 0.01  # of the ratio of width to height
 
 
@@ -215,6 +217,22 @@ def detector_of(model: Model, line: Line, given: Path | None) -> Path:
     )
 
 
+def without_pictures(variant: str, found: Iterable[str], download: Path) -> tuple[dict[str, str], list[str]]:
+    """Drives without a picture, for a network that learnt with a camera: those that are refused, as it sees nothing
+    else, and what is said of the others."""
+    sees = parse(variant).modality
+    bare = [name for name in found if not recording.description(download / name)["has_images"]]
+    if sees == "telemetry":
+        return {}, []
+    if sees == "detections":
+        return {name: f"{name}: has no pictures, and {variant} looks at nothing else" for name in bare}, []
+    return {}, [
+        f"{name}: has no pictures; {variant} was trained with a camera, and takes the road for empty: a network of "
+        "telemetry alone, such as simple_concat_lstm-telemetry, suits it better"
+        for name in bare
+    ]
+
+
 def drives(usable: list[str], quarantined: dict[str, str], steps: Path, line: Line) -> Iterator[windows.Frames]:
     """The frames of each drive, as `pack` makes them; one that cannot be used is noted in `quarantined`."""
     for name in usable:
@@ -242,7 +260,9 @@ def run(
     known = read_if_there(model.belongings / CAMERAS).get("sizes_px", [])
     steps = out / "steps"
     brought = prepared(source, line, detector_of(model, line, detector), steps, known, ctx)
-    quarantined, said = dict(brought.quarantined), list(brought.said)
+    blind, remarks = without_pictures(config["network"]["variant"], brought.results, steps / "download")
+    mute = {name: f"{name}: {MUTE}" for name, about in brought.results.items() if not about["has_telemetry"]}
+    quarantined, said = {**brought.quarantined, **blind, **mute}, [*brought.said, *remarks]
     if not thresholds:
         said.append(f"{model.name} comes without thresholds: probabilities, and no alarms")
     items, fingerprints = {}, {}

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from models.person_search.variants import NETWORKS
 from tasks.person_search import download, index, search
 from tasks.person_search.formats import cameras
 from tasks.person_search.formats.results import cell, table
@@ -87,7 +88,12 @@ def network_of(model: Model, steps: Path) -> dict[str, Path]:
     except BadInput as error:
         raise BadInput(f"{error}; give a best.pt of person_search, or weights of torchreid's OSNet") from None
     if state is None:
-        name = config["network"]["name"]
+        name = config["network"].get("name") if isinstance(config["network"], dict) else None
+        if name not in NETWORKS:
+            raise BadInput(
+                f"{model.weights}: made by another line than person_search; give a best.pt of person_search, or "
+                "weights of torchreid's OSNet"
+            )
         with replacing(steps / "train" / name / "best.pt") as temporary:
             shutil.copyfile(model.weights, temporary)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,13 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from flows import environment, nights
 from tests.flows.conftest import start_server
+from tests.flows.receiving import receiver
 from tests.flows.waiting import wait_until
 
 DUE = datetime(2026, 1, 5, 3, tzinfo=UTC)  # over: Prefect plans nothing in the past
@@ -94,27 +93,11 @@ def test_an_error_that_comes_back_every_minute_is_said_once(tmp_path):
 
 
 def test_somebody_is_told_and_a_process_that_ends_is_named(monkeypatch, capsys):
-    bodies: list[dict] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_) -> None:
-            pass
-
-    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("TRAINYARD_NOTIFY", f"json://127.0.0.1:{receiver.server_port}")
-    monkeypatch.setattr(nights, "ASK_EVERY_S", 0)
-    try:
+    with receiver() as (url, bodies):
+        monkeypatch.setenv("TRAINYARD_NOTIFY", url)
+        monkeypatch.setattr(nights, "ASK_EVERY_S", 0)
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as runner:
             threading.Thread(target=lambda: wait_until(lambda: bodies, "a message") or runner.stdin.close()).start()
             assert nights.watch({"runner": runner}, [], "http://127.0.0.1:9/api") == "runner"
-    finally:
-        receiver.shutdown()
-        receiver.server_close()
     assert [body["title"] for body in bodies] == ["Trainyard: a night did not happen"]
     assert "does not answer" in bodies[0]["message"] and "does not answer" in capsys.readouterr().err

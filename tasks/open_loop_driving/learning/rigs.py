@@ -30,8 +30,9 @@ def lacking(route: Route, config: Mapping) -> str | None:
     if "rgb" in needs:
         there = [camera for camera in route.cameras if route.files(f"rgb_{camera}")]
         if missing := [camera for camera in config["cameras"] if camera not in there]:
+            others = f", but {', '.join(there)}" if there else ""
             return (
-                f"{route.name}: has no camera {missing[0]!r}, but {', '.join(there) or 'none'}; {name} was trained to "
+                f"{route.name}: has no camera {missing[0]!r}{others}; {name} was trained to "
                 f"see through {', '.join(config['cameras'])}; apply a model that was trained on what there is"
             )
     if "lidar" in needs and "lidar" not in has:

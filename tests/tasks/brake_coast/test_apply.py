@@ -23,6 +23,7 @@ from tasks.yard.files import file_hash, read_json, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import RUNS, cells, train_tiny
+from tests.tasks.yard import films
 from tests.tasks.yard.shared import reporting
 
 pytestmark = pytest.mark.slow
@@ -219,6 +220,27 @@ def test_other_rates_are_resampled_aloud_and_give_nearly_the_same(project, model
     for task in ("brake_1s", "coast_1s"):
         off = (both[f"{task}_x"] - both[f"{task}_y"]).abs()
         assert off.max() < 0.05, off.max()
+
+
+def test_a_drive_without_pictures_is_foretold_aloud_and_refused_by_a_network_that_sees_nothing_else(
+    project, model, tmp_path
+):
+    name = "2025-04-03_19-33-31"
+    (tmp_path / "in" / name).mkdir(parents=True)
+    shutil.copy(project[1] / name / "telemetry.csv", tmp_path / "in" / name)
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert list(done.results) == [name]
+    assert f"{name}: has no pictures; {RUN} was trained with a camera, and takes the road for empty" in done.said[-1]
+    found = apply.without_pictures(f"{RUN}-detections", [name], tmp_path / "out/steps/download")
+    assert found == ({name: f"{name}: has no pictures, and {RUN}-detections looks at nothing else"}, [])
+    assert apply.without_pictures(f"{RUN}-telemetry", [name], tmp_path / "out/steps/download") == ({}, [])
+
+
+def test_a_film_alone_is_refused_with_the_fix(model, tmp_path):
+    films.write(tmp_path / "in" / "drive.mp4", np.arange(0, 15, 0.1), rate=10)
+    line = made_with(LINE, model, {"annotate.roi": []})
+    with pytest.raises(BadInput, match=r"drive: has no telemetry; put a table beside it, <name of the film>\.csv"):
+        apply.run(str(tmp_path / "in"), model, tmp_path / "out", line, no_film=True)
 
 
 def test_another_lines_weights_or_a_model_without_its_detector_are_refused(project, model, tmp_path):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tasks.brake_coast import label
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.learning.pedal import pedal_of, resting_level
-from tasks.yard.files import read_json, write_json
-from tasks.yard.step import BadInput
+from tasks.yard import parcels
+from tasks.yard.files import folder_hash, read_json, write_json
+from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives
 
 PARAMS = drives.section("label")
@@ -354,3 +355,26 @@ def test_a_real_car_coasts_while_its_pedal_rests_at_16_percent():
     assert 0.2 < coasting[moving].mean() < 0.6
     speed_change = log["VEHICLE_SPEED"].diff()
     assert speed_change[moving & coasting].mean() < 0 < speed_change[moving & ~coasting].mean()
+
+
+def test_what_a_drive_is_said_to_need_is_all_that_a_machine_without_this_disk_needs(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    for number in range(2):
+        drives.write_drive(here / "data/download", f"drive-{number}", drives.drive(60, seed=number))
+    monkeypatch.chdir(here)
+
+    def sent_away(fn, items, *, names, parallel=True):
+        for index, job in enumerate(items):
+            parcel = parcels.sent(*parcels.makings(fn, job))
+            monkeypatch.chdir(there)
+            outcome, made = parcels.made_apart(fn, job, parcel)
+            assert not list(there.iterdir())
+            monkeypatch.chdir(here)
+            yield index, parcels.placed(fn, job, outcome, made)
+
+    outs = {}
+    for name, ctx in {"kept": Context(), "sent": Context(map=sent_away)}.items():
+        label.run(PARAMS, Path("data", name), ctx, download=Path("data/download"))
+        outs[name] = folder_hash(Path("data", name))
+    assert outs["kept"] == outs["sent"]

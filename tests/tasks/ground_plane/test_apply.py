@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks.ground_plane import apply, detect
+from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.detections import FILE, TEST, read_detections
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
@@ -60,12 +61,30 @@ def test_a_test_sequence_has_the_detections_that_evaluate_judged_to_the_last_dig
     assert done.results["tested"]["frames"] == len(ours) and (tmp_path / "out/films/tested/plane.mp4").stat().st_size
 
 
-@pytest.mark.parametrize("cameras", [2, 6])
-def test_it_looks_through_other_numbers_of_cameras_aloud(model, tmp_path, cameras):
-    write_unit(tmp_path / "in", "other", cameras=cameras, frames=3, people=2, seed=1)
-    done = applied(tmp_path / "in", model, tmp_path / "out")
-    assert done.results["other"]["cameras"] == cameras
-    assert f"{cameras} cameras, the model was trained on up to 3" in " ".join(done.said)
+def test_a_model_of_four_cameras_looks_through_three_and_six_aloud(root, model, tmp_path):
+    """Neither is refused: what the cameras see of a place is put together by mean and maximum, of however many."""
+    folder = write_network(root, "four", views=4, threshold=0.002)
+    four = Model("four", folder / "best.pt", model.belongings, sha256=file_hash(folder / "best.pt"))
+    for cameras in (3, 4, 6):
+        write_unit(tmp_path / "in", f"of_{cameras}", cameras=cameras, frames=3, people=2, seed=1)
+    done = applied(tmp_path / "in", four, tmp_path / "out")
+    assert {name: one["cameras"] for name, one in done.results.items()} == {"of_3": 3, "of_4": 4, "of_6": 6}
+    told = [text for text in done.said if "the model was trained on" in text]
+    assert told == [f"of_{n}: {n} cameras, the model was trained on up to 4" for n in (3, 6)]
+    for name in done.results:
+        (scene,) = [one for one in scenes.load(tmp_path / "out/steps/pack") if one.name == name]
+        found = read_detections(tmp_path / "out/sequences" / name / FILE)
+        assert len(found) == 3 and all(scene.plane.holds(one.xy).all() for one in found)
+
+
+def test_a_network_with_a_place_for_each_camera_takes_fewer_and_refuses_more(root, model, tmp_path):
+    folder = write_network(root, "concat", "small-concat", views=4, threshold=0.002)
+    four = Model("four", folder / "best.pt", model.belongings, sha256=file_hash(folder / "best.pt"))
+    for cameras in (3, 6):
+        write_unit(tmp_path / "in", f"of_{cameras}", cameras=cameras, frames=3, people=2, seed=1)
+    done = applied(tmp_path / "in", four, tmp_path / "out")
+    assert list(done.results) == ["of_3"]
+    assert "6 cameras for small-concat, which was trained on 4" in done.quarantined["of_6"]
 
 
 def test_a_sequence_without_calibration_is_named_and_the_others_go_on(model, tmp_path):

@@ -221,6 +221,10 @@ def test_what_cannot_be_applied_is_refused_with_the_fix(model, bare, project, tm
     foreign = replace(model, name="yolo.pt", weights=project[0] / "train_detector" / "best.pt")
     with pytest.raises(BadInput, match=r"best\.pt: holds no tensors by name.*give a best\.pt of person_search"):
         applied(film, foreign, tmp_path / "out", query=[asked])
+    torch.save({"model": {}, "config": {"network": {"variant": "of another line"}}}, tmp_path / "other.pt")
+    other = replace(model, weights=tmp_path / "other.pt")
+    with pytest.raises(BadInput, match=r"other\.pt: made by another line.*give a best\.pt of person_search"):
+        applied(film, other, tmp_path / "out", query=[asked])
     with pytest.raises(BadInput, match=r"gone\.pt: no such file; give --weights another"):
         applied(film, replace(model, weights=tmp_path / "gone.pt"), tmp_path / "out", query=[asked])
     (tmp_path / "empty").mkdir()

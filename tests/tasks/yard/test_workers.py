@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.yard import step
+from tasks.yard import step, workers
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput, Context
@@ -29,6 +29,10 @@ def die(item: str, folder: Path, by: int, times: int, deaths: Path) -> dict:
             os.kill(os.getpid(), by)
     (folder / "made.txt").write_text(item)
     return {}
+
+
+def die_over(job: tuple[str, Path], **how) -> dict:
+    return die(*job, **how)
 
 
 def two_at_once(fn, items, *, names, parallel=True):
@@ -62,6 +66,25 @@ def return_a_function(item: int) -> object:
 def test_what_cannot_be_handed_over_is_one_items_fault():
     outcomes = dict(mapped(return_a_function, [1, 0, 2], ["one", "none", "two"], 2))
     assert outcomes[0] == 1 and outcomes[2] == 2 and "cannot be handed over" in str(outcomes[1])
+
+
+def test_many_items_go_in_blocks_and_a_worker_that_dies_over_one_costs_one_item(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "BLOCKS", 4)
+    called = []
+
+    def noted(call, name, fn, item):
+        called.append(name)
+        return call(name, fn, item)
+
+    names = [*NAMES, "f", "g"]
+    jobs = [(name, tmp_path / name) for name in names]
+    for _, folder in jobs:
+        folder.mkdir()
+    work = partial(die_over, by=signal.SIGSEGV, times=9, deaths=tmp_path / "deaths")
+    outcomes = dict(mapped(work, jobs, names, 2, noted))
+    assert sorted(called) == ["a to big", "c to d", "e to f", "g to g"]
+    assert sorted(outcomes) == list(range(7)) and "big: its worker process was ended" in str(outcomes.pop(1))
+    assert set(map(str, outcomes.values())) == {"{}"}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
