@@ -23,7 +23,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import cloudpickle
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import hydrated_context, serialize_context
@@ -32,8 +32,9 @@ from tqdm import tqdm
 
 from flows.environment import quiet_logs
 from tasks.yard import runner
+from tasks.yard import stage as stages
 from tasks.yard.step import BadInput, Context, cores, plain
-from tasks.yard.workers import Call, cause, end_with_parent, fork_server, mapped
+from tasks.yard.workers import Call, cause, crew_for, end_with_parent, fork_server, mapped
 
 LONG_S = 5.0  # a step that takes longer shows its progress in the Prefect UI
 REPORT_EVERY_S = 2.0
@@ -162,7 +163,9 @@ def interrupt(*_) -> None:
 
 
 def task_runs(stage: str) -> Callable:
-    """A map (see `tasks.yard.step.Map`) whose items are Prefect task runs, named after the recording they work on."""
+    """A map (see `tasks.yard.step.Map`) whose items are Prefect task runs, named after the recording they work on. The
+    task runs are this machine's, also where the work is that of a cluster's nodes."""
+    device = stages.stage(stage).uses_device
 
     def over_task_runs(fn, items, *, names, parallel=True):
         if not items:
@@ -172,23 +175,27 @@ def task_runs(stage: str) -> Callable:
         def around(*call: Any) -> Any:
             return context.copy().run(_task_run, stage, *call)
 
-        return mapped(fn, items, names, min(len(items), cores()) if parallel else 1, around)
+        count = min(len(items), cores()) if parallel else 1
+        if hands := crew_for(fn, len(items), parallel, device):
+            get_run_logger().info("work goes to %s", hands.where)
+        return mapped(fn, items, names, count, around, hands)
 
     return over_task_runs
 
 
 def _task_run(stage: str, call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
-    """Run `fn(item)` as one task run; its state shows the outcome for the recording."""
+    """Run `fn(item)`, or a block of many items, as one task run; its state shows the outcome."""
     outcome: list[Any] = []
 
     @task(name=stage, task_run_name=f"{stage} {name}", cache_policy=NO_CACHE, persist_result=False)
     def one():
         outcome.append(call(name, fn, item))
-        if isinstance(outcome[0], BadInput):
-            return Completed(name="Quarantined", message=str(outcome[0]))
-        if isinstance(outcome[0], Exception):
-            return Failed(message=repr(outcome[0]))
-        return Completed()
+        ends = outcome[0] if isinstance(outcome[0], list) else outcome
+        bad = [str(end) for end in ends if isinstance(end, BadInput)]
+        failed = [repr(end) for end in ends if isinstance(end, Exception) and not isinstance(end, BadInput)]
+        if failed:
+            return Failed(message="\n".join(failed))
+        return Completed(name="Quarantined", message="\n".join(bad)) if bad else Completed()
 
     state = one(return_state=True)
     return outcome[0] if outcome else RuntimeError(f"{name}: its task run did not begin: {state.message}")

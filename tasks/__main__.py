@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from functools import partial
 
 from tqdm import tqdm
 
@@ -34,7 +35,8 @@ def main() -> int:
     ending.on_signals()
     ending.with_dvc()
     try:
-        metrics = runner.run(arguments.stage, Context(map=processes, progress=tqdm))
+        device = stage.stage(arguments.stage).uses_device
+        metrics = runner.run(arguments.stage, Context(map=partial(processes, device=device), progress=tqdm))
     except KeyboardInterrupt:
         ending.leave()
     except Exception as error:

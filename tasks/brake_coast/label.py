@@ -237,6 +237,10 @@ def remarks(drives: list[dict], metrics: dict[str, float]) -> list[str]:
     return said
 
 
+def read_of(item: tuple[Path, Pedal]) -> list[Path]:
+    return [item[0]]
+
+
 def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns row counts, and per label the rate over all drives and the share that is unknown."""
     folders = recording.recordings(download)
@@ -247,7 +251,7 @@ def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -
         name: digest(settings, file_hash(folder / "telemetry.csv"), asdict(pedal))
         for name, (folder, pedal) in items.items()
     }
-    done = fan_out(partial(label_recording, params=params), items, fingerprints, out, ctx)
+    done = fan_out(partial(label_recording, params=params), items, fingerprints, out, ctx, needs=read_of)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be labelled; {out / 'quarantine.json'} says why")
     drives = list(done.summaries.values())

@@ -15,13 +15,12 @@ from __future__ import annotations
 import logging
 import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.yard.files import read_json, write_json
+from tasks.yard.files import read_json, sweep, write_json
 from tasks.yard.step import BadInput, Context, plain
 
 log = logging.getLogger(__name__)
@@ -75,13 +74,37 @@ def as_bad_input(error: Exception, where: str) -> BadInput:
     )
 
 
-def one(job: tuple[str, Any, str], *, work: Callable[[Any, Path], dict], out: Path) -> dict:
+Job = tuple[str, Any, str]  # key, item, fingerprint
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a map calls for each recording, and what a machine without this disk needs to call it too."""
+
+    work: Callable[[Any, Path], dict]
+    out: Path
+    needs: Callable[[Any], Sequence[Path]] | None
+
+    def __call__(self, job: Job) -> dict:
+        return one(job, work=self.work, out=self.out)
+
+    def place(self, job: Job, summary: dict, bring: Callable[[Path], None]) -> dict:
+        """Take what another machine made of a recording; `bring` writes it into a folder, `DONE` last."""
+        part = self.out / f"{job[0]}{UNFINISHED}"
+        if part.exists():
+            shutil.rmtree(part)
+        bring(part)
+        return in_place(part, self.out / job[0], summary)
+
+
+def one(job: Job, *, work: Callable[[Any, Path], dict], out: Path) -> dict:
     """Make one recording's folder: `work(item, folder)`, then one rename. An older one is left for `fan_out`."""
     key, item, fingerprint = job
     part, final = out / f"{key}{UNFINISHED}", out / key
     begun = part / ".begun.json"
-    if (summary := made_before(part, fingerprint)) is not None:
-        return in_place(part, final, summary)
+    for folder in (part, final):  # the second by a worker that was lost before it could say so
+        if (summary := made_before(folder, fingerprint)) is not None:
+            return in_place(folder, final, summary)
     if part.exists() and not (begun.exists() and read_json(begun) == fingerprint):
         shutil.rmtree(part)  # begun from other inputs, params or code: of no use now
     part.mkdir(parents=True, exist_ok=True)
@@ -93,6 +116,7 @@ def one(job: tuple[str, Any, str], *, work: Callable[[Any, Path], dict], out: Pa
         shutil.rmtree(part)
         raise reason from None
     begun.unlink()
+    sweep(part, everyone=True)  # of a worker that was killed, on whatever host: nobody else writes here
     write_json(part / DONE, {"fingerprint": fingerprint, "summary": summary})
     return in_place(part, final, summary)
 
@@ -121,6 +145,7 @@ def fan_out(
     parallel: bool = True,
     accept: Callable[[FanOut], object] | None = None,
     nouns: tuple[str, str] = NOUNS,
+    needs: Callable[[Any], Sequence[Path]] | None = None,
 ) -> FanOut:
     """Run `work(items[key], folder)` for every key whose fingerprint changed; see the module docstring for the files.
 
@@ -130,6 +155,9 @@ def fan_out(
     so that their results are kept.
 
     `nouns`: what people read instead of recording and recordings.
+
+    `needs(item)`, a function of a module: all files and folders that `work` reads of it. Said, a recording can be sent
+    to a machine that has no disk in common with this one; else it stays here.
 
     `accept` looks at the outcome and raises `BadInput` if the step must fail; it finds the folder of a recording by
     `FanOut.folder`. A run that fails, or in which nothing is usable, takes nothing away: the folders of other
@@ -153,7 +181,7 @@ def fan_out(
 
     failed: dict[str, Exception] = {}
     jobs = [(key, items[key], fingerprints[key]) for key in todo]
-    results = ctx.map(partial(one, work=work, out=out), jobs, names=todo, parallel=parallel)
+    results = ctx.map(Making(work, out, needs), jobs, names=todo, parallel=parallel)
     for index, result in ctx.progress(results, total=len(jobs), desc=out.name, unit=nouns[0]):
         key = todo[index]
         if isinstance(result, BadInput):

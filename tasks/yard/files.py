@@ -60,8 +60,9 @@ def _owner(process: int) -> str:
     return f"{_host()}-{process}-{began}"
 
 
-def sweep(folder: Path) -> None:
-    """Remove what `replacing` handed out under `folder` to processes that were killed before they could."""
+def sweep(folder: Path, *, everyone: bool = False) -> None:
+    """Remove what `replacing` handed out under `folder` to processes that were killed before they could; to everyone,
+    where it is known that nobody writes there."""
     for path in folder.rglob(".*"):
         if match := TEMPORARY.fullmatch(path.name):
             owner, host, process = match[1], match[2], int(match[3])
@@ -70,7 +71,7 @@ def sweep(folder: Path) -> None:
                     at_work = alive(process) and owner == _owner(process)
                 else:  # a container that is gone, or another machine at this folder
                     at_work = time.time() - path.stat().st_mtime < FORGOTTEN_S
-                if not at_work:
+                if everyone or not at_work:
                     path.unlink()
 
 

@@ -6,6 +6,7 @@ A pool of the standard library is broken as a whole when one of its processes di
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
@@ -14,11 +15,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
+from tasks.yard.ray_address import fault, told
 from tasks.yard.step import BadInput, WorkerKilled, attempt, cores, memory_gb, serial
 
+log = logging.getLogger(__name__)
 # From a clean fork server: forking a process that has threads (torch, Prefect) can deadlock.
 fork_server = multiprocessing.get_context("forkserver")
 
@@ -151,10 +155,26 @@ class Workers:
 
 
 Call = Callable[[str, Callable[[Any], Any], Any], Any]
+BLOCKS = 1000  # at most, and as many task runs: 2,000 make a Prefect server unstable
+
+
+class Crew(Protocol):
+    """Who is asked instead of this machine's processes: the nodes of a cluster."""
+
+    count: int  # of the threads that ask
+    where: str  # for people
+
+    def __call__(self, name: str, fn: Callable[[Any], Any], item: Any) -> Any: ...
+    def kill(self) -> None: ...
+    def end(self) -> None: ...
 
 
 def _directly(call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
     return call(name, fn, item)
+
+
+def _each(items: Sequence[Any], *, fn: Callable[[Any], Any]) -> list[Any]:
+    return [attempt(fn, item) for item in items]
 
 
 def mapped(
@@ -163,18 +183,38 @@ def mapped(
     names: Sequence[str],
     count: int,
     around: Callable[[Call, str, Callable[[Any], Any], Any], Any] = _directly,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """`(index, outcome)` of each item as it ends, by `count` worker processes; by this process if `count` is 1.
+    """`(index, outcome)` of each item as it ends, by `count` worker processes; by this process if `count` is 1; by the
+    crew if there is one.
 
-    `around` is called for each item in a thread, and makes the call itself: for a record of it somewhere.
+    `around` is called for each item in a thread, and makes the call itself: for a record of it somewhere. Of more items
+    than `BLOCKS` it is called for blocks of them, and the outcome is a list.
     """
-    workers = Workers(count) if count > 1 else None
+    workers = crew or (Workers(count) if count > 1 else None)
     call: Call = workers or (lambda name, fn, item: attempt(fn, item))
-    threads = ThreadPoolExecutor(count)
+    size = -(-len(items) // BLOCKS)
+    each = partial(_each, fn=fn)
+
+    def block(_name: str, fn: Callable[[Any], Any], indices: range) -> list[Any]:
+        """A worker that dies over a block does not say by which item: each is then asked for alone."""
+        found = call(_name, each, [items[i] for i in indices])
+        return found if isinstance(found, list) else [call(names[i], fn, items[i]) for i in indices]
+
+    def ask(indices: range) -> list[Any]:
+        if size == 1:
+            return [around(call, names[i], fn, items[i]) for i in indices]
+        found = around(block, f"{names[indices[0]]} to {names[indices[-1]]}", fn, indices)
+        return found if isinstance(found, list) else [found] * len(indices)
+
+    threads = ThreadPoolExecutor(crew.count if crew else count)
     try:
-        futures = {threads.submit(around, call, names[i], fn, item): i for i, item in enumerate(items)}
+        blocks = [range(first, min(first + size, len(items))) for first in range(0, len(items), size or 1)]
+        futures = {threads.submit(ask, indices): indices for indices in blocks}
         for future in as_completed(futures):
-            yield futures[future], future.exception() or future.result()
+            indices = futures[future]
+            outcomes = [future.exception()] * len(indices) if future.exception() else future.result()
+            yield from zip(indices, outcomes, strict=True)
     except BaseException:  # Ctrl-C, or nobody wants the rest
         if workers:
             workers.kill()
@@ -185,9 +225,23 @@ def mapped(
             workers.end()
 
 
-def processes(fn, items, *, names, parallel=True):
-    """A map over worker processes, one a core. A single item, or one core, stays in this process."""
-    count = min(len(items), cores())
-    if not parallel or count < 2:
+def crew_for(fn: Callable[[Any], Any], count: int, parallel: bool, device: bool) -> Crew | None:
+    """The nodes of the cluster that TRAINYARD_RAY names, for so many items; None if they are to be worked on here."""
+    if not told() or count < 2:
+        return None
+    if (wrong := fault()) is not None:
+        raise BadInput(wrong)
+    from tasks.yard import cluster
+
+    return cluster.nodes(fn, parallel, device)
+
+
+def processes(fn, items, *, names, parallel=True, device=False):
+    """A map over worker processes, one a core, or over the nodes of a cluster. A single item, or one core, stays in
+    this process. `device`: the stage wants a GPU, which nodes may have."""
+    count = min(len(items), cores()) if parallel else 1
+    if (hands := crew_for(fn, len(items), parallel, device)) is None and count < 2:
         return serial(fn, items, names=names)
-    return mapped(fn, items, names, count)
+    if hands:
+        log.info("work goes to %s", hands.where)
+    return mapped(fn, items, names, count, crew=hands)

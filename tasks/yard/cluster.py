@@ -1,0 +1,241 @@
+"""The nodes of a Ray cluster as the workers of a step's map (TRAINYARD_RAY). The one module that imports ray.
+
+The driver is the step's own process. It hands out one Ray task a recording, or a block of many small ones, and keeps
+the retries to itself, because Ray's own cannot tell what it must not repeat: a worker that dies counts against the
+recording in its hands; a lost node counts against none. Whoever dies twice is tried at home, by `Workers`, whose word
+is the same as without Ray: it knows the exit code, which Ray does not tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import ray
+import ray._private.worker
+from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tasks.yard import parcels
+from tasks.yard.ray_address import VARIABLE, told
+from tasks.yard.step import BadInput, attempt, cores
+from tasks.yard.workers import Workers
+
+log = logging.getLogger(__name__)
+PENDING = 64  # tasks at least that wait in Ray's queue, so that a node which joins finds work
+STARTS = 5  # tries to reach a cluster: on a busy machine Ray's own start fails now and then
+DEATHS = 2  # of workers over one item, before it is tried at home
+LOSSES = 5  # of nodes over one item: so many are no accident
+LOST_S = 3.0  # until the workers of a lost node have ended too, and nobody writes into the folder of the next try
+PROBE = Path(".trainyard")
+# What a node knows better than the driver; all else that is not set there comes from the driver, keys of stores too.
+OF_A_NODE = ("RAY_", "CUDA_", "NVIDIA_", "SLURM_", "LD_", "TMPDIR", "PYTHON", "VIRTUAL_ENV", "HOSTNAME", "DVC_")
+
+_kept: dict[ray.ObjectRef, Any] = {}  # in a worker: the function of the step that it serves
+
+
+def serve(job: list[ray.ObjectRef], item: bytes, parcel: bytes | None = None) -> bytes:
+    """In a worker: `fn(item)`, pickled. The function, with weights and all, was sent once a node, and is read once a
+    worker. With a parcel of the item's files, what was made comes back too."""
+    if job[0] not in _kept:
+        environment, fn = ray.get(job[0])
+        for name, value in environment.items():
+            os.environ.setdefault(name, value)
+        _kept.clear()
+        _kept[job[0]] = pickle.loads(fn)
+    fn, taken = _kept[job[0]], pickle.loads(item)
+    outcome = attempt(fn, taken) if parcel is None else parcels.made_apart(fn, taken, parcel)
+    try:
+        return cloudpickle.dumps(outcome)
+    except Exception as error:
+        return pickle.dumps(RuntimeError(f"{outcome!r:.200} cannot be handed over: {error}"))
+
+
+def connect() -> None:
+    """Make this process a driver. What Ray does to its signals is undone, and what its raylets say of deaths is not
+    printed: we name the recording."""
+    if ray.is_initialized():
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    ray._private.worker.print_to_stdstream = lambda *_args, **_more: None
+    try:
+        for left in reversed(range(STARTS)):
+            try:
+                ray.init(told(), log_to_driver=False, logging_level=logging.ERROR)
+                break
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError, exceptions.RayError) as error:
+                said = " ".join(str(error).split())
+                if not left or "mismatch" in said.lower():
+                    raise BadInput(
+                        f"{VARIABLE}={told()}: {said:.300}; see that `ray start` runs there, with this version of Ray "
+                        "and Python and the same token on each machine, or unset the variable"
+                    ) from None
+                time.sleep(1)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+class Nodes:
+    """Asked from many threads, as `Workers` is."""
+
+    def __init__(self, checkout: Path, probe: Path, gpus: int, where: str, apart: bool) -> None:
+        self.count = max(PENDING, 2 * int(ray.cluster_resources().get("CPU", 0)))
+        self.where = where
+        self.closed = threading.Event()
+        self._checkout, self._probe, self._gpus = str(checkout), str(probe), gpus
+        # As many threads as here: sums over another number end in other bits.
+        threads = os.environ.get("OMP_NUM_THREADS") or str(cores())
+        there = {"env_vars": {"OMP_NUM_THREADS": threads}}  # not for the whole job: a ray:// server fails over it
+        self._run = ray.remote(parcels.bootstrap()).options(num_cpus=1, num_gpus=gpus, max_retries=0, runtime_env=there)
+        self._code = ray.put(parcels.packed(map(Path, parcels.CODE))) if apart else None
+        self._jobs: dict[int, tuple[Any, ray.ObjectRef]] = {}
+        self._open: set[ray.ObjectRef] = set()
+        self._lock = threading.Lock()
+        self._home = Workers(1)
+
+    def __call__(self, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
+        """The result of `fn(item)`, or the exception that it raised, or what to say of an item whose worker died."""
+        parcel: list[bytes] = []
+        if self._code is not None:
+            try:
+                parcel.append(parcels.sent(*parcels.makings(fn, item)))
+            except (OSError, ValueError):  # a file that is gone, or outside of the checkout
+                return self._home(name, fn, item)
+        deaths = losses = 0
+        while not self.closed.is_set():
+            try:
+                found = self._ask(fn, item, parcel)
+            except exceptions.TaskCancelledError:
+                break
+            except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError) as error:
+                deaths += 1
+                log.warning("%s: its worker died (%s)", name, type(error).__name__)
+                if deaths < DEATHS:
+                    continue
+                if self._gpus:
+                    return RuntimeError(f"{name}: its worker on a GPU died {DEATHS} times; its node's logs say why")
+                return self._home(name, fn, item)
+            except exceptions.RayTaskError as error:  # of what runs before the item's own work: imports, pickles
+                return error.cause if isinstance(error.cause, Exception) else RuntimeError(str(error))
+            except exceptions.RayError as error:  # the node died, or what it had made was lost with it
+                losses += 1
+                if losses == LOSSES:
+                    why = " ".join(str(error).split())
+                    return RuntimeError(f"{name}: lost {LOSSES} times with its node; see `ray status`: {why:.300}")
+                log.warning("%s: its node was lost (%s); it is tried on another", name, type(error).__name__)
+                self.closed.wait(LOST_S)
+                continue
+            if found is None:
+                log.warning("%s: a node that joined has not %s; it is made here", name, self._checkout)
+                return self._home(name, fn, item)
+            outcome = pickle.loads(found)
+            if self._code is not None:
+                outcome = parcels.placed(fn, item, *outcome) if isinstance(outcome, tuple) else None
+                if outcome is None:
+                    log.warning("%s: not made there; it is tried here, where all files are", name)
+                    return self._home(name, fn, item)
+            return outcome
+        return InterruptedError("the run is to end")
+
+    def _ask(self, fn: Callable[[Any], Any], item: Any, parcel: list[bytes]) -> bytes | None:
+        code = {} if self._code is None else {"code": self._code}
+        sent = [self._job(fn)], cloudpickle.dumps(item), *parcel
+        task = self._run.remote(self._checkout, self._probe, "tasks.yard.cluster", "serve", *sent, **code)
+        with self._lock:
+            self._open.add(task)
+        try:
+            return ray.get(task)
+        finally:
+            with self._lock:
+                self._open.discard(task)
+
+    def _job(self, fn: Callable[[Any], Any]) -> ray.ObjectRef:
+        with self._lock:
+            if id(fn) not in self._jobs:
+                environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
+                self._jobs[id(fn)] = fn, ray.put((environment, cloudpickle.dumps(fn)))
+            return self._jobs[id(fn)][1]
+
+    def kill(self) -> None:
+        """Whoever waits for an outcome has one at once."""
+        self.closed.set()
+        self._home.kill()
+        with self._lock:
+            for task in self._open:
+                with contextlib.suppress(exceptions.RayError, ValueError):
+                    ray.cancel(task, force=True)
+
+    def end(self) -> None:
+        """To be called when no thread asks any more."""
+        self._home.end()
+        Path(self._probe).unlink(missing_ok=True)
+
+
+def nodes(fn: Callable[[Any], Any], parallel: bool, device: bool) -> Nodes | None:
+    """The cluster's nodes for work on processors, or on its GPUs for the work of a stage that wants the device and
+    would be done item by item here; None if that work has to stay here."""
+    if not parallel and not device:
+        return None
+    connect()
+    has = ray.cluster_resources()
+    gpus = int(has.get("GPU", 0))
+    if not parallel and not gpus:
+        return None
+    if not has.get("CPU"):
+        raise BadInput(f"{VARIABLE}={told()}: its nodes offer no CPU; `ray start` on a machine that has some")
+    checkout = Path.cwd()
+    probe = checkout / PROBE / f"ray-{uuid.uuid4().hex}"
+    probe.parent.mkdir(exist_ok=True)
+    probe.write_text("", encoding="utf-8")
+    without = list(_without(checkout, probe))
+    disk = f"{checkout} is one disk on all of them"
+    if without:
+        probe.unlink()
+        disk = f"no disk in common with {', '.join(without)}"
+        if parcels.makings(fn, None)[0] is None:
+            log.warning(
+                "%s=%s has %s, and this work cannot be sent: it stays here; mount %s there at the same path",
+                VARIABLE, told(), disk, checkout,
+            )  # fmt: skip
+            return None
+        disk += ": recordings are sent, and what is made of them comes back"
+    alive = sum(node["Alive"] for node in ray.nodes())
+    on_gpus = "the GPUs of " if device and not parallel else ""
+    size = f"{alive} nodes, {has['CPU']:.0f} CPUs, {gpus} GPUs"
+    where = f"{on_gpus}Ray at {told()}: {size}; {disk}"
+    return Nodes(checkout, probe, int(device and not parallel), where, bool(without))
+
+
+def _without(checkout: Path, probe: Path) -> Iterator[str]:
+    """The addresses of nodes that cannot read what this process writes in the checkout, or the other way round."""
+    run = ray.remote(parcels.bootstrap())
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            reply = probe.with_name(f"{probe.name}.{node['NodeID']}")
+            task = run.options(num_cpus=0, scheduling_strategy=where, max_retries=3)
+            sent = task.remote(str(checkout), str(probe), "tasks.yard.parcels", "answer", str(reply), probe.name)
+            asked[node["NodeManagerAddress"], reply] = sent
+    for (address, reply), task in asked.items():
+        try:
+            said = ray.get(task)
+        except exceptions.NodeDiedError:
+            continue
+        except exceptions.RayTaskError as error:
+            raise BadInput(f"{VARIABLE}: the node {address} cannot run this yard: {error.cause!r:.300}") from None
+        if said is None or not reply.exists() or reply.read_text(encoding="utf-8") != said:
+            yield address
+        reply.unlink(missing_ok=True)
