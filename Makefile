@@ -12,16 +12,16 @@ help: ## Say what there is
 demo: $(READY) ## Run the main line, brake_coast, end to end on the embedded world
 	$(BIN)/python -m flows run brake_coast
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(READY) ## Run the tests, but for those of clusters and a team's servers: python -m pytest -m cluster
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster"
 
 check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python .ci/types.py
+	$(BIN)/python .ci/typed.py
 
 test-fast: $(READY) ## Run the tests that take no more than seconds, some 90 s in all on two cores: for while you work
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not cluster"
 
 bench: $(READY) ## Print speeds as ratios against named alternatives, side by side in one run
 	$(BIN)/python -m tests.benchmarks

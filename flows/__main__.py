@@ -17,9 +17,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from flows import deployments, environment, lock
-from tasks.yard import ending, params
+from tasks.yard import ending, params, ray_address
 from tasks.yard import stage as stages
-from tasks.yard.step import BadInput, Context
+from tasks.yard.step import BadInput, Context, suggestion
 
 HELD = 3  # exit status: another run holds this checkout
 
@@ -49,10 +49,13 @@ def parser() -> argparse.ArgumentParser:
         description=_check.__doc__,
     )
     check.add_argument("line", help=f"one of: {', '.join(params.lines())}")
-    view = commands.add_parser("view", help="play a recording in the browser", description=_view.__doc__)
+    view = commands.add_parser("view", help="look through a result in the browser", description=_view.__doc__)
     view.add_argument("line", help="a line that has a viewer")
-    view.add_argument("recording", help="its name: a folder in data/<line>/download")
+    view.add_argument("recording", help="its name: a drive, query, sequence, ride, photograph or route")
     view.add_argument("--out", type=Path, metavar="FILE", help="the page; data/<line>/view/<recording>.html by default")
+    view.add_argument(
+        "--embed-mb", type=float, default=40, metavar="MB", help="pictures in the page, up to so many MB; 40"
+    )
     view.add_argument("--no-open", action="store_true", help="write the page, do not open it")
     apply = commands.add_parser(
         "apply",
@@ -90,21 +93,28 @@ def parser() -> argparse.ArgumentParser:
     tidy.add_argument("--runs", type=int, default=50, metavar="N", help="so many of the newest stay; 50 by default")
     tidy.add_argument("--versions", type=int, default=10, metavar="N", help="so many stay; 10 by default")
     tidy.add_argument("--dry-run", action="store_true", help="say what would go; delete nothing")
-    commands.add_parser(
+    serve = commands.add_parser(
         "serve", help="front page, Prefect UI, MLflow UI and the schedules of prefect.yaml, until Ctrl-C"
     )
+    serve.add_argument(
+        "part", nargs="*", metavar="PART", help="prefect, mlflow, nights or front, for one host of a team; all of them"
+    )
+    commands.add_parser("deploy", help="register prefect.yaml with a Prefect server, and make its work pools")
+    worker = commands.add_parser("worker", help="take the runs of a work pool, until Ctrl-C or SIGTERM")
+    worker.add_argument("--pool", default="trainyard", metavar="NAME", help="trainyard by default")
+    worker.add_argument("--limit", type=int, default=1, metavar="N", help="runs at once; a clone holds one")
     return made
 
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     environment.prepare()
-    if chosen.command != "serve":  # which ends its servers first
+    if chosen.command not in ("serve", "worker"):  # which end others first
         ending.on_signals()
     try:
         doors = {
             "run": _run, "status": _status, "check": _check, "view": _view, "apply": _apply, "champion": _champion,
-            "compare": _compare, "tidy": _tidy, "serve": _serve,
+            "compare": _compare, "tidy": _tidy, "serve": _serve, "deploy": _deploy, "worker": _worker,
         }  # fmt: skip
         return doors[chosen.command](chosen)
     except BadInput as error:
@@ -201,12 +211,15 @@ def _status(chosen: argparse.Namespace) -> int:
     if chosen.line is not None:
         params.refuse_unknown_line(chosen.line)
     if chosen.json:
-        print(json.dumps({**status.told(chosen.line), "owed": owed.said() or None}, indent=1))
+        told = {**status.told(chosen.line), "owed": owed.said() or None, "ray": ray_address.told() or None}
+        print(json.dumps(told, indent=1))
         return 0
     for _, name, reasons in status.stages([chosen.line] if chosen.line else params.lines()):
         print(f"{name:48} {'; '.join(reasons) or 'up to date'}")
     if said := owed.said():
         print(said)
+    if ray_address.told():
+        print(f"work over recordings goes to Ray: {ray_address.fault() or f'{ray_address.told()} answers'}")
     deployments.described()  # says which of them cannot run
     return 0
 
@@ -223,7 +236,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
 
 def _view(chosen: argparse.Namespace) -> int:
-    """Write a page that plays one recording, with the predictions of the runs, and open it if there is a display."""
+    """Write a page that shows one recording with what the line says of it, and open it if there is a display."""
     module = f"tasks.{chosen.line}.view"
     params.refuse_unknown_line(chosen.line)
     if importlib.util.find_spec(module) is None:
@@ -231,7 +244,9 @@ def _view(chosen: argparse.Namespace) -> int:
     section = getattr(params.load(), chosen.line)
     out = chosen.out or Path("data", chosen.line, "view", f"{Path(chosen.recording).name}.html")
     ctx = Context(progress=partial(tqdm, leave=False))
-    notes = importlib.import_module(module).write(chosen.recording, out, section, Path("data", chosen.line), ctx)
+    notes = importlib.import_module(module).write(
+        chosen.recording, out, section, Path("data", chosen.line), ctx, embed_mb=chosen.embed_mb
+    )
     print("\n".join([*notes, f"{out} ({out.stat().st_size / 1e6:.1f} MB)"]))
     display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if display and not chosen.no_open:
@@ -288,10 +303,25 @@ def _tidy(chosen: argparse.Namespace) -> int:
     return tidy.main(chosen.line, chosen.runs, chosen.versions, chosen.dry_run)
 
 
-def _serve(_chosen: argparse.Namespace) -> int:
+def _serve(chosen: argparse.Namespace) -> int:
     from flows import serve
 
-    return serve.main()
+    for part in chosen.part:
+        if part not in serve.PARTS:
+            raise BadInput(f"serve has no part {part}; {suggestion(part, serve.PARTS, 'its parts')}")
+    return serve.main(chosen.part)
+
+
+def _deploy(_chosen: argparse.Namespace) -> int:
+    from flows import pools
+
+    return pools.deploy()
+
+
+def _worker(chosen: argparse.Namespace) -> int:
+    from flows import pools
+
+    return pools.work(chosen.pool, chosen.limit)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 from dvc.config import Config
 from dvc.exceptions import DvcException
 
+from flows import database, notify
+from tasks.yard import login, ray_address
 from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
@@ -29,10 +31,12 @@ from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.present import PATHS, PUBLISHED, URIS
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import store
+from tasks.yard.tracking import health, store
 
 LIMIT_S = 10.0  # for all that is asked over a network, which is asked at once
 LEAST_B = 200e6  # of free room: databases, logs and temporary files want some
+ARTIFACTS = "artifacts of MLflow,"
+BUCKETS = ("s3", "gs")
 PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}
 
 
@@ -59,6 +63,10 @@ def findings(
     except (BadInput, DvcException) as error:
         yield Finding("settings", str(error))
         return
+    try:
+        notify.wanted()
+    except BadInput as error:
+        yield Finding("TRAINYARD_NOTIFY_ON", str(error))
     yield Finding("params.yaml")
     yield from room(_folders(config))
     outside = _outside(line, values)
@@ -67,12 +75,22 @@ def findings(
     questions: dict[str, Callable[[], str | None]] = {f"MLflow, {store.shown()}": store.fault}
     if api := os.environ.get("PREFECT_API_URL"):
         questions[f"Prefect, PREFECT_API_URL={source_uri.redacted(api)}"] = partial(prefect_fault, api)
+    elif database.told():  # of the server that this command will start
+        questions[f"Prefect, {database.shown()}"] = database.fault
+    if server := store.server_url():
+        questions[f"{ARTIFACTS} {store.shown()}"] = partial(health.artifacts_fault, server)
+    if ray_address.told():
+        questions[f"Ray, {ray_address.VARIABLE}={ray_address.told()}"] = ray_address.fault
     if name := config["core"].get("remote"):
         questions[f"DVC remote {name}"] = partial(remote_fault, name, config["remote"].get(name, {}))
     questions |= {what: partial(source_fault, what, uri) for what, (_, uri) in outside.items()}
     answers = _asked(questions)
+    if answers[f"MLflow, {store.shown()}"]:  # said once
+        answers = {what: fault for what, fault in answers.items() if not what.startswith(ARTIFACTS)}
     for what, fault in answers.items():
-        if fault == _late(what) and what in outside:  # listing a large bucket takes its time
+        # Listing a large bucket takes its time, and a remote is asked again, with more of it, when it is needed.
+        large = fault == _late(what) and (what in outside or what.startswith("DVC remote"))
+        if fault and (large or what.startswith(ARTIFACTS)):  # which are owed then
             yield Finding(what, fault, bearable=True)
         elif fault and what in outside and _can_wait(line, outside[what][0], now, values, force):
             yield Finding(what, f"{fault}; its stage is up to date and keeps what it has", bearable=True)
@@ -123,12 +141,15 @@ def prefect_fault(api: str) -> str | None:
 
     shown = f"PREFECT_API_URL={source_uri.redacted(api)}"
     way_out = "start that server, or unset the variable to use one that runs as long as the command"
+    asked = f"{api.rstrip('/')}/admin/version"  # unlike /health it asks for the login
     try:
-        reply = httpx.get(f"{api.rstrip('/')}/health", timeout=LIMIT_S / 2, follow_redirects=True)
+        reply = httpx.get(asked, timeout=LIMIT_S / 2, follow_redirects=True, headers=login.of_prefect())
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return f"{shown} does not answer ({error}); {way_out}"
     if reply.status_code in (401, 403):
-        return None  # it is there; whether it lets us in is between Prefect's settings and the server
+        if "PREFECT_API_KEY" in os.environ:  # a proxy or a cloud that has its own way of asking
+            return None
+        return f"{shown} refuses us ({reply.status_code}); set {login.NAME}, or PREFECT_API_AUTH_STRING"
     if reply.status_code != 200:
         return f"{shown} answers, but not as Prefect does ({reply.status_code}); its address ends with /api"
     return None
@@ -152,7 +173,9 @@ def remote_fault(name: str, remote: dict) -> str | None:
             far = repo.cloud.get_remote(name)
             if far.fs.protocol == "local":  # the first push makes the folder, but not the disk that it lies on
                 return None if Path(far.path).parent.is_dir() else f"{shown}: no such folder; {way_out}"
-            far.fs.exists(far.path)
+            bucket = far.path.lstrip("/").partition("/")[0]
+            if not far.fs.exists(far.path) and far.fs.protocol in BUCKETS and not far.fs.exists(bucket):
+                return f"{shown}: there is no bucket {bucket}, or we may not look into it; make it, or mend the address"
     except Exception as error:  # of the library of that kind of remote
         return f"{shown}: {' '.join(str(error).split()) or type(error).__name__}; {way_out}"
     return None

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows import database
+from tasks.yard import login
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
@@ -55,6 +57,7 @@ def prepare() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    login.hand_on()
     quiet_logs()
 
 
@@ -90,7 +93,10 @@ def check_port_is_free(host: str, port: int) -> None:
 
 def start_server(port: int, *, host: str = "127.0.0.1", with_ui: bool) -> subprocess.Popen:
     """The Prefect API as a child process. It ends with this process, even a killed one, because its stdin closes."""
+    database.refuse_misspelt()
+    asked = {"PREFECT_SERVER_API_AUTH_STRING": ":".join(known)} if (known := login.given()) else {}
     environment = {
+        **asked,
         **os.environ,
         "PREFECT_SERVER_UI_ENABLED": str(with_ui).lower(),
         "PREFECT_UI_API_URL": "/api",  # of the server that the page came from, by whatever name
@@ -214,6 +220,7 @@ def _serve(host: str, port: int) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    database.migrate()
     from prefect.server.api.server import create_app
 
     from flows.pages import guarded

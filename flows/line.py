@@ -36,7 +36,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import check, environment, forcing, lock, naming, notify, parameters, results, worker
+from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from flows.tracker import Tracker, judged, unjudged
@@ -275,6 +275,9 @@ def run_line(
                 forcing.ask(stages.asked_for(line, force or [], names))
                 graph.pull()  # before it is asked what has to be made
                 ended = _run(LineRun(graph, names))
+                if isinstance(ended, Outcome):
+                    clone.propose(line)
+                    _tell(line, ended)
         if changes and isinstance(ended, State):  # only a step can tell whether a source is any good
             kept = "; ".join(f"{key}: {now}, was {before}" for key, (before, now) in changes.items())
             return Failed(message=f"{ended.message}\nparams.yaml keeps what --set wrote ({kept})")
@@ -289,6 +292,14 @@ def run_line(
         return Cancelled(name=STOPPED, message=ending.LINE)
     except environment.ServerGone:  # Prefect would try to reach it for minutes
         ending.leave()
+
+
+def _tell(line: str, ended: Outcome) -> None:
+    """A word of a run that ended well, for whoever has asked for it; the table is of another run if this was a part."""
+    numbers = results.headline(line) if ended.whole else {}
+    shown = ", ".join(f"{key.removeprefix('headline/')} {value:g}" for key, value in numbers.items())
+    table = results.table(line) if ended.whole else ""
+    notify.tell_of_success(flow_run.name, list(ended.made), len(ended.states), ended.champion, shown, table)
 
 
 def _run(run: LineRun) -> Outcome | State:

@@ -20,6 +20,7 @@ from subprocess import Popen
 from typing import Any
 
 from flows import notify
+from tasks.yard import login
 
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception): ")
 SHOWN = 200  # characters of a line of a log
@@ -29,7 +30,7 @@ LONGEST_RUN = timedelta(days=1)  # what runs longer keeps the other nights from 
 
 
 def watch(
-    processes: Mapping[str, Popen], logs: list[Path], api_url: str, spared: Mapping[str, Popen] | None = None
+    processes: Mapping[str, Popen], logs: list[Path], api_url: str | None, spared: Mapping[str, Popen] | None = None
 ) -> str:
     """Returns the name of the process that ended first. `spared`: those without which the nights go on; it is said that
     they ended."""
@@ -41,7 +42,7 @@ def watch(
         for path in logs:
             for error in new_errors(path, read, seen):
                 print(f"error in {path}: {error}", file=sys.stderr, flush=True)
-        if time.monotonic() - asked > ASK_EVERY_S:
+        if api_url and time.monotonic() - asked > ASK_EVERY_S:
             asked = time.monotonic()
             late = missed(api_url, began, datetime.now(UTC), late_after())
             for night, text in late.items():
@@ -83,9 +84,8 @@ def new_errors(path: Path, read: dict[Path, int], seen: set[str]) -> list[str]:
 
 def ask(api_url: str, path: str, body: dict) -> Any:
     """The answer of a Prefect server to a POST. One that is busy, with SQLite behind it, says 503 for a moment."""
-    request = urllib.request.Request(
-        f"{api_url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", **login.of_prefect()}
+    request = urllib.request.Request(f"{api_url}/{path}", json.dumps(body).encode(), headers)
     for pause_s in (*BUSY_S, None):
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:

@@ -6,10 +6,13 @@ TRAINYARD_NAMES   names by which others reach this yard besides the machine's ow
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
+
+from tasks.yard import login
 
 # Prefect's pages measure their users with Amplitude whatever its settings say; MLflow's heed DO_NOT_TRACK.
 # unsafe-eval: the drawing of a flow run compiles its shaders' settings.
@@ -58,6 +61,21 @@ def guarded(app: App) -> App:
         return await app(scope, receive, send_with_policy)
 
     return guard
+
+
+def asking(app: App) -> App:
+    """A page that asks whoever comes for TRAINYARD_LOGIN, if there is one."""
+    wanted = login.header(":".join(login.given() or ()))
+
+    async def ask(scope: dict, receive: Callable, send: Callable) -> None:
+        said = dict(scope.get("headers", [])).get(b"authorization", b"").decode("latin-1")
+        if scope["type"] != "http" or not wanted or hmac.compare_digest(said, wanted["Authorization"]):
+            return await app(scope, receive, send)
+        headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b'Basic realm="Trainyard", charset="UTF-8"')]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        return await send({"type": "http.response.body", "body": b"the name and password of TRAINYARD_LOGIN\n"})
+
+    return ask
 
 
 async def refuse(scope: dict, send: Callable) -> None:

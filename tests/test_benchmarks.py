@@ -18,6 +18,9 @@ RATIO = r"\d ?x\b"  # as in "2.4 x"
 EXPECTED = dict.fromkeys([*TAKES_MIN, "bike_parts", "coco", "joint", "open_loop_driving", "quality"], RATIO) | {
     "gpu": "needs one|TFLOP/s",
     "overhead": "needs a whole flow",
+    "rates": r"13 Hz against 30 Hz +brake_1s +median 0\.\d+",
+    "size": "no tiny form",
+    "ray": rf"{RATIO}|needs Ray",
 }
 
 

@@ -23,6 +23,7 @@ from flows.front import disk, servers
 from tasks.yard import params
 from tasks.yard.files import digest, read_if_there, read_json, write_text
 from tasks.yard.step import BadInput
+from tasks.yard.tracking import store
 
 log = logging.getLogger(__name__)
 EVERY_S, STAGES_EVERY_S = 15, 900
@@ -100,7 +101,7 @@ class Yard:
         found = []
         for line in lines:
             tracked: dict[str, Any] = {}
-            if base := served.get("mlflow_url"):
+            if base := served.get("mlflow_url") or store.server_url():
                 try:
                     tracked = self._tracked(base, line)
                 except servers.NoAnswer as error:

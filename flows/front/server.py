@@ -82,7 +82,7 @@ def main(host: str, port: int, prefect_port: int, mlflow_port: int) -> None:
     environment.prepare()
     yard = Yard()
     yard.start()
-    served = app(yard, {"prefect": prefect_port, "mlflow": mlflow_port})
+    served = pages.asking(app(yard, {"prefect": prefect_port, "mlflow": mlflow_port}))
     uvicorn.run(served, host=host, port=port, log_level="error", timeout_keep_alive=5)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasks.yard import login
+
 LIMIT_S = 10
 RUNS = 200  # of all lines: what Prefect gives in one answer
 POINTS = 100  # of a trend
@@ -28,7 +30,8 @@ class NoAnswer(RuntimeError):
 def ask(url: str, body: Mapping[str, Any] | None = None) -> Any:
     """The JSON of an answer, None for 404; a POST if there is a body. Raises `NoAnswer`."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    known = login.of_mlflow() if "/mlflow/" in url else login.of_prefect()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **known})
     who = urllib.parse.urlsplit(url).netloc
     try:
         with urllib.request.urlopen(request, timeout=LIMIT_S) as reply:

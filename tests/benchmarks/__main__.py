@@ -31,6 +31,9 @@ LONG = {
     "open_loop_driving": "10 minutes or more, and 7 GB of memory for one moment at the published sizes",
     "overhead": "a whole flow of brake_coast from nothing",
     "quality": "half an hour, needs a finished run of brake_coast",
+    "rates": "ten minutes, nearly all of them drawing films, needs a finished run of brake_coast",
+    "ray": "needs Ray, two minutes",
+    "size": "a quarter of an hour, flows over up to 256 recordings",
 }
 
 

@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(900))
+            if {"postgres", "bucket", "ray_cluster"} & set(item.fixturenames):
+                item.add_marker(pytest.mark.cluster)
 
 
 @dataclass

@@ -7,7 +7,14 @@ import json
 import re
 
 import psutil
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
+from flows import pages, serve
+from tasks.yard.step import BadInput
 from tests.flows.serving import Served, asked, serving
 from tests.flows.waiting import wait_until
 
@@ -67,11 +74,38 @@ def check_addresses(served: Served, family: list[psutil.Process]) -> None:
     assert "0.0.0.0" in {ip for ip, _ in listening}
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "yard.example.com"])
+def test_pages_that_other_machines_reach_want_a_password(host, monkeypatch):
+    monkeypatch.delenv("TRAINYARD_LOGIN", raising=False)
+    monkeypatch.delenv("TRAINYARD_OPEN", raising=False)
+    with pytest.raises(BadInput, match=r"TRAINYARD_LOGIN=user:password, or TRAINYARD_OPEN=yes"):
+        serve.refuse_open(host)
+    serve.refuse_open("127.0.0.1")
+    monkeypatch.setenv("TRAINYARD_LOGIN", "yard:short")
+    with pytest.raises(BadInput, match=r"12 or more characters") as refused:
+        serve.refuse_open(host)
+    assert "short" not in str(refused.value)
+    monkeypatch.setenv("TRAINYARD_LOGIN", "yard:hunter2hunter2")
+    serve.refuse_open(host)
+
+
+def test_the_front_page_asks_for_the_login(monkeypatch):
+    monkeypatch.setenv("TRAINYARD_LOGIN", "yard:hunter2hunter2")
+    page = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the yard"))])
+    client = TestClient(pages.asking(page))
+    assert client.get("/").status_code == 401 and "Basic" in client.get("/").headers["www-authenticate"]
+    assert client.get("/", auth=("yard", "wrong")).status_code == 401
+    assert client.get("/", auth=("yard", "hunter2hunter2")).text == "the yard"
+    monkeypatch.delenv("TRAINYARD_LOGIN")
+    assert TestClient(pages.asking(page)).get("/").text == "the yard"
+
+
 def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(lone_yard):
     """The first minute of the schedule may be over before the runner has registered; the yard is new, so all its steps
     run. Meanwhile the pages are looked at."""
     lone_yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
-    with serving(lone_yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_NAMES="pages.example.com") as served:
+    names = {"TRAINYARD_NAMES": "pages.example.com"}
+    with serving(lone_yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_OPEN="yes", **names) as served:
         (deployment,) = served.ask("deployments/filter", {})
         assert deployment["schedules"][0]["schedule"]["cron"] == "* * * * *"
         check_pages(served)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tasks.yard import login
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import health, sqlite_file
+from tasks.yard.tracking import database, health, sqlite_file
 
 if TYPE_CHECKING:  # mlflow takes 4 s to import
     from mlflow import MlflowClient
@@ -73,6 +74,7 @@ def client() -> MlflowClient:
     """A client of the store, which is created by one process at a time. Raises `Unavailable`."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    login.hand_on()
     if said := fault():
         raise Unavailable(said)
     os.environ["MLFLOW_TRACKING_URI"] = address = uri()
@@ -81,7 +83,7 @@ def client() -> MlflowClient:
     for name in ("mlflow", "alembic"):  # table creation and advice on environments are of no use to the reader of a run
         logging.getLogger(name).setLevel(logging.ERROR)
     file = sqlite_file.of(address)
-    with FileLock(state() / "mlflow.lock") if file else nullcontext():
+    with FileLock(state() / "mlflow.lock") if file else database.turn(address):
         try:
             if file:
                 sqlite_file.prepare(file)
@@ -104,12 +106,22 @@ def is_fault(error: BaseException) -> bool:
     return isinstance(error, OSError | Unavailable) or type(error).__module__.split(".")[0] in packages
 
 
+def artifact_root() -> str | None:
+    """Where artifacts of new experiments lie: beside a store in a file; for one in a database, where MLflow's own
+    variable says. None for a server, which decides that itself."""
+    if file := sqlite_file.of(uri()):
+        return str(sqlite_file.artifacts(file))
+    if not database.kind(uri()):
+        return None
+    return os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "").rstrip("/") or str(checkout() / "mlruns")
+
+
 def experiment(connected: MlflowClient, line: str) -> str:
     """The id of the line's experiment: one a line."""
     import mlflow
 
-    file = sqlite_file.of(uri())
-    place = {"artifact_location": str(sqlite_file.artifacts(file) / line)} if file else {}  # else that of this process
+    file, root = sqlite_file.of(uri()), artifact_root()
+    place = {"artifact_location": f"{root}/{line}"} if root else {}  # a server has one of its own
     with FileLock(state() / "mlflow.lock") if file else nullcontext():
         known = connected.get_experiment_by_name(line)
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on pages for language models

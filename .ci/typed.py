@@ -1,7 +1,7 @@
 """Type faults of the shared rooms may only become fewer: mypy's count against the one that stands in .ci/types.count.
 
-python .ci/types.py            fails if there are more, and if there are fewer until the new count is written
-python .ci/types.py --write    writes a lower count
+python .ci/typed.py            fails if there are more, and if there are fewer until the new count is written
+python .ci/typed.py --write    writes a lower count
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> int:
     if now < allowed and "--write" in sys.argv:
         COUNT.write_text(f"{now}\n")
     elif now < allowed:
-        print(f"types: {now} faults, {allowed} were allowed: keep it so with `python .ci/types.py --write`")
+        print(f"types: {now} faults, {allowed} were allowed: keep it so with `python .ci/typed.py --write`")
         return 1
     print(f"types: {now} faults left in the shared rooms, none new")
     return 0

@@ -1,0 +1,110 @@
+"""Prefect's work pools: `python -m flows deploy` registers prefect.yaml, `python -m flows worker` takes work.
+
+    python -m flows deploy                 makes the pools that are not there, then `prefect deploy --all`
+    python -m flows worker [--pool NAME]   on any machine with a clone; ends in seconds when it is told to
+
+Both want PREFECT_API_URL. `prefect deploy --all` and `prefect worker start` do the same where the pool is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from flows import check, clone, deployments
+from tasks.yard.step import BadInput
+
+POOL = "trainyard"
+PACKAGES = {"docker": "prefect-docker", "kubernetes": "prefect-kubernetes"}
+SERVER_S = 60.0  # a machine that starts anew starts its server beside its worker
+GRACE_S = 20.0  # a flow run ends in seconds when it is told to
+
+
+def kind(pool: str) -> str:
+    """By its name: trainyard-docker and trainyard-kubernetes, process otherwise."""
+    return next((known for known in PACKAGES if pool.endswith(f"-{known}")), "process")
+
+
+def _refuse_without_server() -> None:
+    if not (api := os.environ.get("PREFECT_API_URL")):
+        raise BadInput("PREFECT_API_URL is not set; a work pool belongs to a server, such as http://<host>:4200/api")
+    deadline = time.monotonic() + SERVER_S
+    while said := check.prefect_fault(api):
+        if time.monotonic() > deadline:
+            raise BadInput(said)
+        time.sleep(1)
+
+
+def make(pool: str) -> None:
+    """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+    from prefect.workers.base import BaseWorker
+
+    with get_client(sync_client=True) as server:
+        with contextlib.suppress(ObjectNotFound):
+            server.read_work_pool(pool)
+            return
+        worker = BaseWorker.get_worker_class_from_type(kind(pool))
+        if worker is None:
+            raise BadInput(f"the pool {pool} wants {PACKAGES[kind(pool)]}, which is not installed: pip install it here")
+        template = worker.get_default_base_job_template()
+        with contextlib.suppress(ObjectAlreadyExists):  # another machine was faster
+            server.create_work_pool(WorkPoolCreate(name=pool, type=kind(pool), base_job_template=template))
+            print(f"made the work pool {pool} ({kind(pool)})")
+
+
+def deploy() -> int:
+    """Register the deployments of prefect.yaml with their pools."""
+    _refuse_without_server()
+    named = [one.work_pool["name"] for one in deployments.described() if one.work_pool]
+    if not named:
+        raise BadInput(f"{deployments.PREFECT_YAML}: no deployment has a work_pool; add work_pool: {{name: {POOL}}}")
+    for pool in dict.fromkeys(named):
+        make(pool)
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+
+
+def work(pool: str, limit: int) -> int:
+    """Take the runs of a pool until told to end. A clone holds one run at a time: more than one wants another pool."""
+    _refuse_without_server()
+    clone.start()  # says what is wrong with it before the first night does
+    os.environ.setdefault("TRAINYARD_CHECKOUT", str(Path.cwd()))
+    if kind(pool) == "process" and not Path(os.environ["TRAINYARD_CHECKOUT"], "dvc.yaml").is_file():
+        raise BadInput(f"TRAINYARD_CHECKOUT={os.environ['TRAINYARD_CHECKOUT']} is no clone of this yard")
+    make(pool)
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", kind(pool)]
+    worker = subprocess.Popen([*command, "--limit", str(limit)])
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _: told.append(which))
+    while worker.poll() is None and not told:
+        time.sleep(0.2)
+    if not told:
+        print(f"error: the worker ended with {worker.returncode}", file=sys.stderr)
+        return 1
+    end(worker)
+    print("stopped")
+    return 0
+
+
+def end(worker: subprocess.Popen) -> None:
+    """Prefect's own worker waits for its runs for minutes, and these are in groups of their own: each is told."""
+    family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+    for process in reversed(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=GRACE_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    worker.wait()

@@ -1,0 +1,193 @@
+"""A worker's own clone: where a night begins, what it takes along of the last one, and where its dvc.lock goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from flows import clone, pools
+from flows import nights as nights_of
+from tasks.yard.step import BadInput
+from tests.flows.conftest import ROOT, Yard, make_yard
+from tests.flows.serving import asked
+from tests.flows.stores import S3, Bucket
+from tests.flows.waiting import PATIENCE_S, wait_until
+
+
+def git(root: Path, *words: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    return subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def write_lock(root: Path, **stages: str) -> None:
+    entries = {name.replace("_", "-"): {"cmd": "x", "outs": [{"md5": md5}]} for name, md5 in stages.items()}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": entries}))
+
+
+def locked(root: Path, at: str) -> dict[str, str]:
+    stages = (yaml.safe_load(git(root, "show", f"{at}:dvc.lock")) or {})["stages"]
+    return {name: entry["outs"][0]["md5"] for name, entry in stages.items()}
+
+
+@pytest.fixture
+def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A repository that all clone, with a dvc.lock on main, and the clone of a worker, in which this test is."""
+    people, shared, worker = tmp_path / "people", tmp_path / "shared.git", tmp_path / "worker"
+    people.mkdir()
+    git(people, "init", "-q", "-b", "main")
+    write_lock(people, toy_a="1", toy_b="1", other_a="1")
+    (people / "params.yaml").write_text("toy: {}\n")
+    (people / "README").write_text("a yard\n")
+    git(people, "add", "-A")
+    git(people, "commit", "-qm", "yard")
+    git(tmp_path, "clone", "-q", "--bare", str(people), str(shared))
+    git(tmp_path, "clone", "-q", str(shared), str(worker))
+    git(people, "remote", "add", "origin", str(shared))
+    monkeypatch.chdir(worker)
+    monkeypatch.setenv("TRAINYARD_NIGHTS", "origin/main")
+    monkeypatch.setenv("HOME", str(tmp_path))  # no identity of git's is known there
+    return people, shared
+
+
+def test_a_night_ends_on_a_branch_of_its_line_and_proposes_it(nights, tmp_path, monkeypatch):
+    _, shared = nights
+    monkeypatch.setenv("TRAINYARD_PROPOSE", f'echo "$TRAINYARD_LINE $TRAINYARD_BRANCH" > {tmp_path}/asked')
+    clone.begin("toy")
+    clone.propose("toy")
+    assert "night/toy" not in git(shared, "branch")  # nothing was new
+    write_lock(Path(), toy_a="2", toy_b="1", other_a="1")
+    clone.propose("toy")
+    assert locked(shared, "night/toy")["toy-a"] == "2" and locked(shared, "main")["toy-a"] == "1"
+    assert (tmp_path / "asked").read_text() == "toy night/toy\n"
+    assert git(shared, "log", "-1", "--format=%an %s", "night/toy") == "Trainyard toy: dvc.lock of a night"
+
+
+def test_the_next_night_takes_along_what_nobody_has_merged_and_no_stage_that_main_has_changed(nights):
+    people, shared = nights
+    clone.begin("toy")
+    write_lock(Path(), toy_a="2", toy_b="2", other_a="1")
+    clone.propose("toy")
+    write_lock(people, toy_a="1", toy_b="3", other_a="3")
+    git(people, "commit", "-qam", "a person's run")
+    git(people, "push", "-q", "origin", "main")
+    clone.begin("toy")
+    assert yaml.safe_load(Path("dvc.lock").read_text())["stages"]["toy-a"]["outs"] == [{"md5": "2"}]
+    clone.propose("toy")
+    assert locked(shared, "night/toy") == {"toy-a": "2", "toy-b": "3", "other-a": "3"}
+    git(people, "fetch", "-q")
+    git(people, "merge", "-q", "--squash", "origin/night/toy")
+    git(people, "commit", "-qm", "night")
+    git(people, "push", "-q", "origin", "main")
+    clone.begin("toy")
+    assert git(Path(), "status", "--porcelain") == ""
+
+
+def test_what_a_night_made_that_failed_or_could_not_be_sent_is_there_the_next_one(nights, tmp_path, caplog):
+    _, shared = nights
+    clone.begin("toy")
+    write_lock(Path(), toy_a="2", toy_b="1", other_a="1")  # it failed here
+    clone.begin("other")
+    assert locked(Path(), "HEAD")["toy-a"] == "1"
+    clone.begin("toy")
+    assert yaml.safe_load(Path("dvc.lock").read_text())["stages"]["toy-a"]["outs"] == [{"md5": "2"}]
+    shared.rename(tmp_path / "away")
+    clone.propose("toy")
+    assert "the next one sends it: git push" in caplog.text
+    (tmp_path / "away").rename(shared)
+    clone.begin("toy")
+    clone.propose("toy")
+    assert locked(shared, "night/toy")["toy-a"] == "2"
+
+
+def test_edits_of_a_person_and_a_branch_that_is_not_there_are_refused_in_a_sentence(nights, monkeypatch):
+    Path("README").write_text("edited\n")
+    with pytest.raises(BadInput, match=r"README edited here; commit that, or give the worker a clone of its own"):
+        clone.begin("toy")
+    git(Path(), "checkout", "-q", "README")
+    write_lock(Path(), toy_a="7")
+    with pytest.raises(BadInput, match=r"dvc.lock edited on a branch of yours"):
+        clone.begin("toy")
+    git(Path(), "checkout", "-q", "dvc.lock")
+    git(Path(), "remote", "set-url", "origin", "https://ada:hunter2@127.0.0.1:1/yard.git")
+    with pytest.raises(BadInput, match=r"git fetch in .*127\.0\.0\.1") as refused:
+        clone.begin("toy")
+    assert "hunter2" not in str(refused.value)
+    monkeypatch.setenv("TRAINYARD_NIGHTS", "main")
+    with pytest.raises(BadInput, match=r"<remote>/<branch>"):
+        clone.start()
+
+
+def test_a_worker_without_a_clone_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINYARD_CHECKOUT", str(tmp_path))
+    with pytest.raises(BadInput, match=r"is no clone of this yard"):
+        clone.enter("{{ $TRAINYARD_CHECKOUT }}")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(BadInput, match=r"PREFECT_API_URL is not set"):
+        pools.deploy()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    monkeypatch.setattr(pools, "SERVER_S", 0)
+    with pytest.raises(BadInput, match=r"127.0.0.1:1/api does not answer"):
+        pools.deploy()
+
+
+@pytest.mark.cluster
+def test_a_triggered_night_is_made_whole_by_a_worker_elsewhere_and_a_third_clone_finds_all(tmp_path, api):
+    """A head with a server and two clones that have in common only a repository and a bucket."""
+    bucket = Bucket(tmp_path / "buckets")
+    with bucket.running():
+        people = make_yard(tmp_path / "people", api)
+        shown = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+        file = people.root / "prefect.yaml"
+        toy = yaml.safe_load(file.read_text())["deployments"][0]
+        toy["work_pool"] = {"name": f"pool-{bucket.port}"}  # the server is shared with other tests
+        file.write_text(yaml.safe_dump({"pull": shown["pull"], "deployments": [toy]}))
+        assert people.dvc("remote", "add", "-d", "team", "s3://yard/dvc").returncode == 0
+        people.dvc("remote", "modify", "team", "endpointurl", bucket.url)
+        git(people.root, "add", "-A")
+        git(people.root, "commit", "-qm", "team")
+        main = git(people.root, "branch", "--show-current")
+        git(tmp_path, "clone", "-q", "--bare", str(people.root), "shared.git")
+        git(tmp_path, "clone", "-q", "shared.git", "elsewhere")
+        elsewhere = Yard(tmp_path / "elsewhere", api)
+        deployed = people.flow("deploy")
+        assert deployed.returncode == 0 and "made the work pool" in deployed.stdout, deployed.stderr
+        worker = elsewhere.start(
+            "python",
+            "-m",
+            "flows",
+            "worker",
+            "--pool",
+            toy["work_pool"]["name"],
+            TRAINYARD_NIGHTS=f"origin/{main}",
+            **S3,
+        )
+        try:
+            pool = {"work_pools": {"name": {"any_": [toy["work_pool"]["name"]]}}}
+            (deployment,) = nights_of.ask(api, "deployments/filter", pool)
+            run = nights_of.ask(api, f"deployments/{deployment['id']}/create_flow_run", {})["id"]
+
+            def state() -> dict:
+                return json.loads(asked(f"{api}/flow_runs/{run}")[2])["state"]
+
+            ended = ("COMPLETED", "FAILED", "CRASHED")
+            wait_until(lambda: state()["type"] in ended or worker.poll() is not None, "the night", every_s=1)
+            assert state()["type"] == "COMPLETED", state()
+            family = psutil.Process(worker.pid).children(recursive=True)
+        finally:
+            worker.terminate()
+            said = "".join(worker.communicate(timeout=PATIENCE_S))
+        assert worker.returncode == 0 and "Traceback" not in said, said
+        assert not psutil.wait_procs(family, timeout=60)[1]
+        git(tmp_path, "clone", "-q", "-b", "night/toy", "shared.git", "third")
+        third = Yard(tmp_path / "third", api)
+        pulled = third.start("dvc", "pull", **S3)
+        assert pulled.wait(PATIENCE_S) == 0, pulled.stderr.read()
+        assert third.outputs() == elsewhere.outputs() and len(third.outputs()) > 10
+        again = third.start("python", "-m", "flows", "run", "toy", **S3)
+        out, err = again.communicate(timeout=PATIENCE_S)
+        assert again.returncode == 0 and "0 of 5 stages ran" in out, err
