@@ -155,8 +155,9 @@ def test_who_always_kills_its_worker_is_named_as_it_is_without_ray_and_the_other
         yard.add_number("n05", "crashed")
         run = on_ray(yard, ray_cluster.address if place == "ray" else "")
         _, err = run.communicate(timeout=120)
-        assert run.returncode == 1
-        said[place] = [line for line in err.splitlines() if line.startswith("error")], collected(yard)
+        told = re.findall(r"error: .*", err)  # wherever the progress bar has left the line
+        assert run.returncode == 1 and told, err
+        said[place] = told, collected(yard)
     assert "1 of 16 recordings failed, first n03: its worker process was killed, most" in said["ray"][0][0]
     assert b"n05: its worker process was ended by SIGSEGV" in said["ray"][1]["toy/collect/quarantine.json"]
     assert said["ray"] == said["here"]
