@@ -138,10 +138,8 @@ def test_a_node_and_a_worker_killed_half_way_a_node_that_joins_and_not_a_byte_di
     _, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     assert collected(yard) == collected(here) and len(collected(here)) > 2 * len(NUMBERS)
-    assert (
-        "its node was lost (NodeDiedError); it is tried on another" in err
-        and "its worker died (WorkerCrashedError)" in err
-    )
+    # Whose worker went with its node hears of either, whichever Ray notices first.
+    assert err.count("its node was lost (") + err.count("its worker died (") >= 2, err
     assert f"work goes to Ray at {ray_cluster.address}: 2 nodes, 2 CPUs, 1 GPUs" in err and "(raylet)" not in err
     assert not list((yard.root / ".trainyard").glob("ray-*"))
 
