@@ -65,11 +65,11 @@ def guarded(app: App) -> App:
 
 def asking(app: App) -> App:
     """A page that asks whoever comes for TRAINYARD_LOGIN, if there is one."""
-    wanted = login.header(":".join(login.given() or ()))
+    wanted = login.header(":".join(login.given() or ())).get("Authorization", "").encode()
 
     async def ask(scope: dict, receive: Callable, send: Callable) -> None:
-        said = dict(scope.get("headers", [])).get(b"authorization", b"").decode("latin-1")
-        if scope["type"] != "http" or not wanted or hmac.compare_digest(said, wanted["Authorization"]):
+        said = dict(scope.get("headers", [])).get(b"authorization", b"")
+        if scope["type"] != "http" or not wanted or hmac.compare_digest(said, wanted):
             return await app(scope, receive, send)
         headers = [(b"content-type", b"text/plain"), (b"www-authenticate", b'Basic realm="Trainyard", charset="UTF-8"')]
         await send({"type": "http.response.start", "status": 401, "headers": headers})

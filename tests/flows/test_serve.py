@@ -95,6 +95,7 @@ def test_the_front_page_asks_for_the_login(monkeypatch):
     client = TestClient(pages.asking(page))
     assert client.get("/").status_code == 401 and "Basic" in client.get("/").headers["www-authenticate"]
     assert client.get("/", auth=("yard", "wrong")).status_code == 401
+    assert client.get("/", headers={b"Authorization": b"Basic \xe9"}).status_code == 401
     assert client.get("/", auth=("yard", "hunter2hunter2")).text == "the yard"
     monkeypatch.delenv("TRAINYARD_LOGIN")
     assert TestClient(pages.asking(page)).get("/").text == "the yard"
