@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from flows import deployments, environment, lock
-from tasks.yard import ending, params, ray_address
+from tasks.yard import ending, imports, params, ray_address
 from tasks.yard import stage as stages
 from tasks.yard.step import BadInput, Context, suggestion
 
@@ -146,12 +146,12 @@ def _run(chosen: argparse.Namespace) -> int:
     began = time.monotonic()
     check.refuse(chosen.line, chosen.set, chosen.force, about)
     with environment.server():
-        # Imported while the server starts: the import takes as long as the start.
-        from prefect.exceptions import PrefectHTTPStatusError
+        with imports.kept():  # while the server starts: they take as long as the start
+            from prefect.exceptions import PrefectHTTPStatusError
 
-        from flows import results
-        from flows.line import STOPPED, run_line
-        from tasks.yard.tracking import owed
+            from flows import results
+            from flows.line import STOPPED, run_line
+            from tasks.yard.tracking import owed
 
         environment.wait()
         try:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import database
-from tasks.yard import login
+from tasks.yard import imports, login
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
@@ -213,18 +213,17 @@ def flush_logs() -> None:
 
 
 def _serve(host: str, port: int) -> None:
-    import uvicorn
-
     def end_with_parent() -> None:
         sys.stdin.buffer.read()
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    with imports.kept():
+        import uvicorn
+        from prefect.server.api.server import create_app
+
+        from flows.pages import guarded
     database.migrate()
-    from prefect.server.api.server import create_app
-
-    from flows.pages import guarded
-
     uvicorn.run(
         lambda: guarded(create_app()), factory=True, host=host, port=port, log_level="error", timeout_keep_alive=5
     )

@@ -71,7 +71,7 @@ def warm_up(with_torch: bool) -> None:
     """Start the server that steps are forked from, with the modules loaded that each would import anew: the flow, which
     a step's context names, with Prefect and DVC (4 s of CPU), MLflow with its store in SQLite (4 s), and what trains (6
     s, half of it torch)."""
-    loaded = ["flows.line", "prefect.task_engine", "anyio._backends._asyncio"]
+    loaded = ["flows.preloading", "flows.line", "prefect.task_engine", "anyio._backends._asyncio"]
     loaded += ["mlflow.store.tracking.sqlalchemy_store", "mlflow.tracing.provider", "alembic.command"]
     loaded += ["sqlalchemy.dialects.sqlite"]
     fork_server.set_forkserver_preload([*loaded, *(["tasks.yard.training.engine"] if with_torch else [])])

@@ -9,7 +9,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from tasks.yard import ending, runner, stage
+from tasks.yard import ending, imports, runner, stage
 from tasks.yard.step import Context, plain
 from tasks.yard.tracking.runs import ranked_first
 from tasks.yard.workers import processes
@@ -35,8 +35,10 @@ def main() -> int:
     ending.on_signals()
     ending.with_dvc()
     try:
-        device = stage.stage(arguments.stage).uses_device
-        metrics = runner.run(arguments.stage, Context(map=partial(processes, device=device), progress=tqdm))
+        this = stage.stage(arguments.stage)
+        with imports.kept():
+            this.module()
+        metrics = runner.run(arguments.stage, Context(map=partial(processes, device=this.uses_device), progress=tqdm))
     except KeyboardInterrupt:
         ending.leave()
     except Exception as error:
