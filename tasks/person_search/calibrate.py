@@ -3,6 +3,7 @@
 Reads    download/<unit>/{frames/, camera.json, truth.csv} of the cameras for validation; pack/val.h5, whose queries
          ask; the detector and the leading network, as the step `index` does
 Writes   calibrate/calibration.json      {confidence: with the best search mAP, or as index.confidence says;
+                                         confidence_weight: of a detection's confidence in how similar it is;
                                          confidences: what each gave; impostors: {best: the highest similarity of each
                                          search for somebody who was taken out of the index, detections: that it looked
                                          through};
@@ -105,18 +106,20 @@ def run(
             out, f"no camera for validation can be used: {next(iter(done.quarantined.values()))}", index_params
         )
     indexed = cameras.read_cameras(done.summaries, out, download)
-    found, tried = calibration.chosen_confidence(
-        asked, indexed, params.confidences if index_params.confidence is None else [index_params.confidence]
-    )
+    limits = params.confidences if index_params.confidence is None else [index_params.confidence]
+    found, weight, tried = calibration.chosen(asked, indexed, limits, params.confidence_weights)
     confidence = index_params.confidence if found is None else found
     kept = calibration.surer(indexed, index.CONFIDENCE if confidence is None else confidence)
     told: dict[str, Any] = {
-        "confidence": confidence, "confidences": tried, **about, "people": asked.people, "learnt": learnt,
-        **calibration.calibrated(asked, kept),
+        "confidence": confidence, "confidence_weight": weight, "confidences": tried, **about,
+        "people": asked.people, "learnt": learnt, **calibration.calibrated(asked, kept, weight),
     }  # fmt: skip
     write_json(out / calibration.FILE, told)
     best = next((one for one in tried if one["confidence"] == confidence), {})
-    numbers = {"confidence": confidence, "search_map": best.get("map"), "box_recall": best.get("box_recall")}
+    numbers = {
+        "confidence": confidence, "confidence_weight": weight, "search_map": best.get("map"),
+        "box_recall": best.get("box_recall"),
+    }  # fmt: skip
     numbers |= {f"threshold_at_{one['rate']:g}": one["threshold"] for one in told["promised"] or ()}
     numbers |= {f"found_right_at_{one['rate']:g}": one["found_right"] for one in told["promised"] or ()}
     return {"cameras": len(indexed), "searches": told["impostors"]["searches"], **as_metrics(numbers)}

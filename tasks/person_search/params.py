@@ -179,6 +179,11 @@ class Calibrate(Section):
         min_length=1,
         description="of a detection, tried on validation where index.confidence is null; the best search mAP wins",
     )
+    confidence_weights: list[Annotated[float, Field(ge=0)]] = Field(
+        min_length=1,
+        description="powers of a detection's confidence, tried on validation: so much less similar is what is hardly a "
+        "person; 0 is the cosine alone",
+    )
 
 
 class Index(Section):

@@ -18,7 +18,8 @@ Writes   search/search.json             {threshold, network, cameras, queries: {
 Alone    python -m tasks person_search-search
 Another  python -m flows run person_search --set person_search.search.queries=<a folder or an image>
 
-A detection at least as similar as the threshold may be the person, in the query's own camera too; below it in all
+How similar a detection is: the cosine, times its confidence to the power that validation likes best (calibrate). A
+detection at least as similar as the threshold may be the person, in the query's own camera too; below it in all
 cameras the person is not found, and that is said. The threshold lets `false_accept_rate` of the searches for somebody
 who is not there find one, among as many detections as there are; beside each answer stands, as by_chance, the share of
 such searches that would find as much. A frame is called as its source calls it, and has a time only where
@@ -201,7 +202,7 @@ def find(
         write_text(out / query.key / "results.csv", table(RESULTS, lines))
     still = {one.camera.unit: standing(one) for one in indexed}
     mark(answers, still)
-    metrics, why = judged(asked, vectors, indexed, answers)
+    metrics, why = judged(asked, vectors, indexed, answers, known.weight)
     metrics = rounded(metrics)
     tidy(out, [query.key for query in asked])
     for one in answers:

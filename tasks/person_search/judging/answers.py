@@ -15,7 +15,7 @@ from tasks.person_search.formats.cameras import Indexed
 from tasks.person_search.importers.queries import Query
 from tasks.person_search.judging import calibration, strangers
 from tasks.person_search.judging.calibration import Calibration
-from tasks.person_search.judging.search_judge import IOU
+from tasks.person_search.judging.search_judge import IOU, weighed
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.judging.sightings import Sighting, sightings
 from tasks.person_search.judging.strangers import Strangers
@@ -28,7 +28,7 @@ class Yard:
 
     indexed: Sequence[Indexed]
     start: np.ndarray  # (cameras + 1): the detections of camera i are start[i] .. start[i + 1] - 1
-    embedding: np.ndarray  # (N, D)
+    embedding: np.ndarray  # (N, D), the longer the surer the detector was (search_judge.weighed)
     strangers: Strangers | None = None
     known: Calibration = calibration.NOTHING
 
@@ -48,7 +48,8 @@ def together(
     indexed: Sequence[Indexed], strangers: Strangers | None = None, known: Calibration = calibration.NOTHING
 ) -> Yard:
     start = np.cumsum([0, *(len(one.rows["frame"]) for one in indexed)])
-    return Yard(indexed, start, np.concatenate([one.rows["embedding"] for one in indexed]), strangers, known)
+    vectors = np.concatenate([weighed(one.rows, known.weight) for one in indexed])
+    return Yard(indexed, start, vectors, strangers, known)
 
 
 def box_of(box: np.ndarray) -> list[float]:

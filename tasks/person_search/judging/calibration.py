@@ -1,9 +1,10 @@
-"""What searches among people of validation say about searches: how sure a detection must be, and how similar.
+"""What searches among people of validation say about searches: how sure a detection must be, how much it counts when it
+is not, and how similar.
 
 The queries are crops of people of validation, the index the frames of the cameras for validation, looked through by the
 same detector and network as all others. Nobody of test is seen.
 
-    chosen_confidence   the confidence whose detections give the best search mAP
+    chosen              the confidence whose detections give the best search mAP, and the weight of confidence with them
     calibrated          each query's own person taken out of the whole index: what a search finds of strangers
     read                calibration.json, as the step `calibrate` leaves it and a model carries it along
 """
@@ -54,6 +55,7 @@ class Calibration:
     strangers: Strangers | None
     null_because: str | None
     detector: str | None = None  # the hash of its weights
+    weight: float = 0.0  # of a detection's confidence in how similar it is (search_judge.weighed)
 
 
 NOTHING = Calibration(None, None, None, "nobody calibrated it on searches")
@@ -79,10 +81,10 @@ class Gallery:
     where: np.ndarray  # (Q) number of its camera
 
 
-def gallery_of(asked: Asked, indexed: Sequence[Indexed]) -> Gallery:
+def gallery_of(asked: Asked, indexed: Sequence[Indexed], weight: float = 0.0) -> Gallery:
     people, places = numbered(indexed)
     truth, _ = gathered(indexed, "oracle", people, places)
-    boxes, embedding = gathered(indexed, "detections", people, places)
+    boxes, embedding = gathered(indexed, "detections", people, places, weight)
     pairs = list(zip(asked.dataset, asked.person, strict=True))
     who = np.array([people.get(pair, len(people)) for pair in pairs], np.int64)
     pairs = list(zip(asked.dataset, asked.camera, strict=True))
@@ -90,21 +92,27 @@ def gallery_of(asked: Asked, indexed: Sequence[Indexed]) -> Gallery:
     return Gallery(boxes, embedding, truth, who, where)
 
 
-def search_map(asked: Asked, indexed: Sequence[Indexed]) -> dict[str, float | int | None]:
-    of = gallery_of(asked, indexed)
+def search_map(asked: Asked, indexed: Sequence[Indexed], weight: float = 0.0) -> dict[str, float | int | None]:
+    of = gallery_of(asked, indexed, weight)
     score = scored(asked.vectors, of.embedding, of.who, of.where, of.boxes, of.truth)
     return {"map": score.map, "box_recall": score.recall, "queries": score.queries, "detections": len(of.boxes)}
 
 
-def chosen_confidence(
-    asked: Asked, indexed: Sequence[Indexed], confidences: Sequence[float]
-) -> tuple[float | None, list[dict[str, Any]]]:
-    """(the best one, the numbers of each); of equals the highest, which leaves the fewest detections to look at. None
-    where nobody is found with any."""
-    tried = [{"confidence": c, **search_map(asked, surer(indexed, c))} for c in sorted(confidences)]
+def chosen(
+    asked: Asked, indexed: Sequence[Indexed], confidences: Sequence[float], weights: Sequence[float] = (0.0,)
+) -> tuple[float | None, float, list[dict[str, Any]]]:
+    """(the best confidence, the best weight with it, the numbers of each confidence with its best weight).
+
+    Of equals the highest confidence, which leaves the fewest detections to look at, and the lowest weight. No
+    confidence where nobody is found with any."""
+    tried = []
+    for confidence in sorted(confidences):
+        kept = surer(indexed, confidence)
+        each = [{"confidence": confidence, "weight": w, **search_map(asked, kept, w)} for w in sorted(weights)]
+        tried.append(max(each, key=lambda one: (round(one["map"] or 0.0, 6), -one["weight"])))
     able = [one for one in tried if one["map"]]
     best = max(able, key=lambda one: (round(one["map"], 6), one["confidence"]), default=None)
-    return (best and best["confidence"]), tried
+    return (best["confidence"], best["weight"], tried) if best else (None, 0.0, tried)
 
 
 def shows(of: Gallery, iou: float) -> np.ndarray:
@@ -140,9 +148,9 @@ def promised(best: Impostors, similarity: np.ndarray, right: np.ndarray, elsewhe
     return found
 
 
-def calibrated(asked: Asked, indexed: Sequence[Indexed]) -> dict[str, Any]:
+def calibrated(asked: Asked, indexed: Sequence[Indexed], weight: float = 0.0) -> dict[str, Any]:
     """What calibration.json says of searches for people who are not there."""
-    of = gallery_of(asked, indexed)
+    of = gallery_of(asked, indexed, weight)
     similarity = asked.vectors @ of.embedding.T
     strangers = ~shows(of, PIECE)[of.who]
     able = strangers.any(axis=1)
@@ -176,7 +184,7 @@ def read(file: Path) -> Calibration:
     return Calibration(
         said["confidence"], impostors_of(said["impostors"]) if said.get("impostors") else None,
         strangers and Strangers(strangers["similarity"], strangers["accepted"], strangers["pairs"], SEARCHES),
-        said["null_because"], said.get("weights_sha256"),
+        said["null_because"], said.get("weights_sha256"), said.get("confidence_weight") or 0.0,
     )  # fmt: skip
 
 

@@ -19,13 +19,24 @@ CELLS_AT_ONCE = 2**26  # similarities in memory: 256 MB
 CHANCE_DRAWS = 20
 
 
+def weighed(rows: Mapping[str, np.ndarray], weight: float) -> np.ndarray:
+    """The vectors (N, D) of detections, each as long as its confidence to the power of `weight`.
+
+    So what is hardly a person is less similar to everybody (confidence-weighted similarity, Zheng et al. 2017)."""
+    if not weight:
+        return rows["embedding"]
+    return rows["embedding"] * np.power(rows["confidence"], np.float32(weight))[:, None]
+
+
 def gathered(
     indexed: Sequence[Indexed],
     source: str,
     people: Mapping[tuple[str, int], int],
     places: Mapping[tuple[str, int], int],
+    weight: float = 0.0,
 ) -> tuple[Boxes, np.ndarray]:
-    """The boxes of the cameras whose truth is known, and their embeddings; `source`: detections or oracle.
+    """The boxes of the cameras whose truth is known, and their embeddings; `source`: detections, of whose confidence
+    the weight is, or oracle.
 
     Two units may be one camera at two times: their frames are kept apart.
     """
@@ -36,7 +47,7 @@ def gathered(
         camera.append(np.full(count, places[one.camera.dataset, one.camera.number]))
         frame.append(rows["frame"].astype(np.int64) + nth * 2**32)
         box.append(rows["box"])
-        embedding.append(rows["embedding"])
+        embedding.append(weighed(rows, weight) if source == "detections" else rows["embedding"])
         known = rows.get("identity", np.full(count, -1))
         identity.append(np.array([people.get((one.camera.dataset, int(pid)), -1) for pid in known], np.int64))
     return Boxes(*map(np.concatenate, (camera, frame, box, identity))), np.concatenate(embedding)
@@ -109,7 +120,11 @@ def numbered(known: Sequence[Indexed]) -> tuple[dict[tuple[str, int], int], dict
 
 
 def judged(
-    asked: Sequence[Query], vectors: np.ndarray, indexed: Sequence[Indexed], answers: Sequence[dict]
+    asked: Sequence[Query],
+    vectors: np.ndarray,
+    indexed: Sequence[Indexed],
+    answers: Sequence[dict],
+    weight: float = 0.0,
 ) -> tuple[dict | None, str | None]:
     """The numbers of search.json, or why there are none; each query's own are put into its answer."""
     known = [one for one in indexed if one.oracle is not None]
@@ -120,7 +135,7 @@ def judged(
     who = np.array([people.get((asked[i].dataset, asked[i].person), len(people)) for i in mine])
     where = np.array([places.get((asked[i].dataset, asked[i].camera), -1) for i in mine])
     truth, oracle = gathered(known, "oracle", people, places)
-    boxes, embedding = gathered(known, "detections", people, places)
+    boxes, embedding = gathered(known, "detections", people, places, weight)
     by_detector = scored(vectors[mine], embedding, who, where, boxes, truth)
     for i, ap, first, count, found in zip(
         mine, by_detector.ap, by_detector.first, by_detector.boxes, by_detector.found, strict=True

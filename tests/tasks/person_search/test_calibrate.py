@@ -190,3 +190,24 @@ def test_a_camera_for_validation_that_says_not_who_is_seen_is_refused_alone(tmp_
     assert read_json(tmp_path / "download/src-validation-a/camera.json")["split"] == "val"
     write_json(tmp_path / "src/cameras/a/camera.json", {"camera": 1, "fps": 2.0, "name": "a", "split": "val"})
     assert fetched(tmp_path, tmp_path / "src")["units"]["src-camera-a"]["parts"] == ["frames"], "folders say it"
+
+
+def test_search_and_apply_weigh_a_detection_as_the_calibration_says(yard, tmp_path):
+    """The answer's similarity is the cosine times the confidence to the power of the weight, and nothing else."""
+    data = shutil.copytree(yard, tmp_path / "data")
+    searched(data)
+    key, file = "0021_c1s1_000000_00", data / "calibrate/calibration.json"
+
+    def hits() -> dict:
+        cameras = read_json(data / "search" / key / "results.json")["cameras"]
+        return {one["unit"]: one["best"] for one in cameras}
+
+    write_json(file, read_json(file) | {"confidence_weight": 0.0})
+    searched(data)
+    plain = hits()
+    write_json(file, read_json(file) | {"confidence_weight": 0.5})
+    searched(data)
+    for unit, hit in hits().items():
+        assert hit["similarity"] <= plain[unit]["similarity"] + 1e-6
+        if (hit["frame"], hit["box"]) == (plain[unit]["frame"], plain[unit]["box"]):
+            assert hit["similarity"] == pytest.approx(plain[unit]["similarity"] * hit["confidence"] ** 0.5, abs=1e-3)

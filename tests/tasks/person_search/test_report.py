@@ -53,9 +53,13 @@ def write_search(root: Path) -> None:
         "standing": {"door <1>": [{"box": [10, 20, 30, 80], "frames": 6, "of": 6, "person": False}]},
     })  # fmt: skip
     promised = [{"rate": 0.05, "threshold": 0.6543, "beyond": True, "claimed": 0, "found_right": 0.375}]
-    tried = [{"confidence": c, "map": m, "box_recall": 0.5, "detections": 9} for c, m in ((0.1, 0.531), (0.25, 0.519))]
+    tried = [
+        {"confidence": c, "weight": 0.15, "map": m, "box_recall": 0.5, "detections": 9}
+        for c, m in ((0.1, 0.531), (0.25, 0.519))
+    ]
     write_json(root / "calibrate" / "calibration.json", {
-        "confidence": 0.1, "confidences": tried, "impostors": {"searches": 89, "people": 24, "detections": 1107.4},
+        "confidence": 0.1, "confidence_weight": 0.15, "confidences": tried,
+        "impostors": {"searches": 89, "people": 24, "detections": 1107.4},
         "promised": promised, "there": 16, "null_because": None,
     })  # fmt: skip
     Image.new("RGB", (64, 36)).save(root / "search" / "still.jpg")
@@ -187,7 +191,8 @@ def test_how_often_a_search_errs_stands_with_the_number_of_detections(project):
     errs = text[text.index("89 searches for 24 people of validation, each with that person taken out") :][:1500]
     assert "among 1,107 detections" in errs and "The search uses 0.612: 0.05 of the searches" in errs
     assert "0.654 beyond all that was seen 0 of 89 37" in errs and "of 16" in errs
-    assert "0.1 0.531 0.500 9" in errs and "0.25 0.519 0.500 9" in errs
+    assert "0.1 0.15 0.531 0.500 9" in errs and "0.25 0.15 0.519 0.500 9" in errs
+    assert "its cosine times its confidence to the power of 0.15" in errs
     (root / "calibrate").rename(root / "gone")
     run(root, root / "again")
     assert "searches for 24 people" not in page_of(root / "again")[0]

@@ -111,19 +111,45 @@ def test_the_confidence_with_the_best_search_is_chosen():
         indexed(number, people, [*vectors, *(3 * thing for thing in things)], [*sure, *[0.03] * 6], boxes)
         for number in (1, 2)
     ]
-    best, tried = calibration.chosen_confidence(asked(people), cameras, [0.3, 0.02, 0.1])
-    assert best == 0.1
+    best, weight, tried = calibration.chosen(asked(people), cameras, [0.3, 0.02, 0.1])
+    assert (best, weight) == (0.1, 0.0)
     assert {one["confidence"]: round(one["map"], 3) for one in tried}[0.3] == 0.5
     assert [one["detections"] for one in tried] == [24, 12, 6]
-    assert calibration.chosen_confidence(asked(people), cameras, [0.05, 0.1])[0] == 0.1, "of equals the highest"
+    assert calibration.chosen(asked(people), cameras, [0.05, 0.1])[0] == 0.1, "of equals the highest"
+
+
+def test_what_is_hardly_a_person_counts_less_where_that_finds_more():
+    """At 0.02 everybody has a detection, and a lamp of confidence 0.02 is a little more like each of them."""
+    people = list(range(1, 7))
+    true = [0.8 * vector(person) for person in people]
+    lamps = [0.9 * vector(person) for person in people]
+    boxes = [*map(box, people), *([[600.0 + 40 * n, 0, 620.0 + 40 * n, 40] for n in range(6)])]
+    cameras = [
+        indexed(number, people, [*true, *lamps], [*[0.9] * 3, *[0.1] * 3, *[0.02] * 6], boxes) for number in (1, 2)
+    ]
+    best, weight, tried = calibration.chosen(asked(people), cameras, [0.02, 0.5], [0.0, 0.2, 0.3])
+    assert (best, weight) == (0.02, 0.2) and tried[0]["map"] == 1.0, "of equal weights the lowest"
+    assert calibration.search_map(asked(people), cameras, 0.0)["map"] == 0.5
+    assert tried[1]["map"] == 0.5 and tried[1]["weight"] == 0.0, "of the surest half no weight finds more"
+
+
+def test_the_threshold_is_of_the_similarity_that_searches_use(neighbours):
+    """Of half the confidence and weight 1 everybody is half as similar: strangers too, and so the threshold."""
+    half = [replace(one, rows=one.rows | {"confidence": np.full(PEOPLE, 0.5, np.float32)}) for one in neighbours]
+    people = asked(range(1, PEOPLE + 1))
+    plain, weighed = (calibration.calibrated(people, half, weight) for weight in (0.0, 1.0))
+    assert weighed["impostors"]["best"] == pytest.approx(np.multiply(plain["impostors"]["best"], 0.5), abs=1e-6)
+    assert weighed["promised"][1]["threshold"] == pytest.approx(plain["promised"][1]["threshold"] / 2, abs=1e-4)
 
 
 def test_strangers_and_thresholds_come_back_from_the_file(tmp_path, neighbours):
     assert calibration.read(tmp_path / "none.json") == calibration.NOTHING
     told = calibration.calibrated(asked(range(1, PEOPLE + 1)), neighbours)
-    write_json(tmp_path / "calibration.json", {"confidence": 0.2, "weights_sha256": "abc", **told})
+    write_json(
+        tmp_path / "calibration.json", {"confidence": 0.2, "confidence_weight": 0.1, "weights_sha256": "abc", **told}
+    )
     known = calibration.read(tmp_path / "calibration.json")
-    assert (known.confidence, known.detector) == (0.2, "abc")
+    assert (known.confidence, known.detector, known.weight) == (0.2, "abc", 0.1)
     small, large = (calibration.threshold_of(known, 0.2, count)[0] for count in (22, 2200))
     assert small < large <= 1
     assert "among 2,200 detections" in calibration.threshold_of(known, 0.2, 2200)[1]
