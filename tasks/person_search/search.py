@@ -109,7 +109,7 @@ def tracks_of(
     return [
         search_video.Track(
             one.camera.name, one.camera.fps, frames[one.camera.unit], one.rows["frame"], one.rows["box"],
-            similarity[yard.start[place] : yard.start[place + 1]], one.camera.file_of,
+            similarity[yard.start[place] : yard.start[place + 1]], one.rows["confidence"], one.camera.file_of,
             partial(is_right, one, query),
         )
         for place, one in enumerate(yard.indexed)

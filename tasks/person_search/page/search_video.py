@@ -30,6 +30,7 @@ OTHER, FOUND, WRONG = "#b4c0cc", "#f2b544", "#e5484d"
 STILL = ".jpg"  # of the picture beside a film
 SLIDES_FPS = 2.0  # of stills without times
 NAME_LETTERS = 24  # of a still's name
+SURE = 0.25  # confidence from which on somebody who is not searched for gets a box
 FASTEST_FPS = 15  # frames a second of the film at most; a camera's own are left out then
 
 
@@ -43,12 +44,17 @@ class Track:
     frame: np.ndarray  # (N)
     box: np.ndarray  # (N, 4) px
     similarity: np.ndarray  # (N)
+    confidence: np.ndarray | None = None  # (N); None: not known
     called: Callable[[int], str] = str  # what the source calls a frame
     right: Callable[[int], bool | None] = lambda _row: None  # is this detection the person? None: nobody knows
 
     @cached_property
     def numbers(self) -> np.ndarray:
         return np.array(list(self.frames))
+
+    def surely(self, row: int) -> bool:
+        """Is this a person? What hardly is one is searched too, but would cover the picture with boxes."""
+        return self.confidence is None or bool(self.confidence[row] >= SURE)
 
     @property
     def pace(self) -> float:
@@ -124,7 +130,7 @@ def draw_camera(
     left, top = x0 + GAP_PX + (room[0] - frame.width) // 2, y0 + NAME_PX + (room[1] - frame.height) // 2
     image.paste(frame, (left, top))
     mine = range(*np.searchsorted(track.frame, [number, number + 1]))
-    for row in [row for row in mine if row != hit] + ([] if hit is None else [hit]):
+    for row in [row for row in mine if row != hit and track.surely(row)] + ([] if hit is None else [hit]):
         x1, y1, x2, y2 = (float(value) * scale for value in track.box[row])
         corners = left + x1, top + y1, left + max(x2, x1 + 1), top + max(y2, y1 + 1)
         pen.rectangle(corners, outline=ink if row == hit else OTHER, width=3 if row == hit else 1)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageColor
 
 from tasks.person_search.judging.sightings import sightings
 from tasks.person_search.page import search_video
 from tasks.yard.files import read_json, write_json
+from tasks.yard.layouts.images import write_image
 from tasks.yard.step import BadInput
 from tests.tasks.person_search import real_layouts, tiny_yard
 from tests.tasks.person_search.tiny_yard import Yard, like, vector, write_camera, write_index, write_query
@@ -419,6 +420,25 @@ def track(fps: float, frames: int, found: list[int]) -> search_video.Track:
     count = len(found)
     paths = {n: Path() for n in range(frames)}
     return search_video.Track("door", fps, paths, np.array(found, int), np.zeros((count, 4)), np.ones(count))
+
+
+def test_the_film_boxes_those_who_surely_are_people_and_whoever_is_found(tmp_path):
+    """Who is searched for is shown at any confidence; of the others, whom the detector hardly believes in is not."""
+    write_image(tmp_path / "0.png", np.full((100, 200, 3), 40, np.uint8))
+    boxes = np.array([[10, 20, 40, 90], [80, 20, 110, 90], [150, 20, 180, 90]], float)
+    of = search_video.Track(
+        "door", 2.0, {0: tmp_path / "0.png"}, np.zeros(3, int), boxes, np.ones(3), np.array([0.05, 0.3, 0.05])
+    )
+    image = Image.new("RGB", (240, 160))
+    search_video.draw_camera(image, of, 0, (0, 0, 240, 160), {0: 2})
+    inks = {ImageColor.getrgb(ink): 0 for ink in (search_video.OTHER, search_video.FOUND)}
+    lefts = {ink: set() for ink in inks}
+    for x in range(20, 220):
+        if (colour := image.getpixel((x, 90))) in lefts:
+            lefts[colour].add(x)
+    other, found = lefts.values()
+    assert len(other) == 2, "both sides of one box"
+    assert found and min(found) > max(other)
 
 
 def test_of_a_long_recording_the_stretch_with_the_person_is_shown():
