@@ -49,7 +49,9 @@ def split_routes(
         of |= {name: name.removeprefix(f"{parts[name][0]}-") for name in cut} | dict.fromkeys(short, "test")
         return of, [f"{name} is too short to be cut: all of it is test" for name in short]
     if len(towns) < len(SPLITS) and len(new) == len(towns):
-        return dict.fromkeys(new, "test"), [f"{' and '.join(new)}: too few and too short to be cut: all of it is test"]
+        told = f"{' and '.join(new)}: too few and too short to be cut: all of it is test"
+        fix = "; to train on one of them, name who trains and who tests in a file for open_loop_driving.pack.splits"
+        return dict.fromkeys(new, "test"), [told + (fix if len(new) > 1 else "")]
     held = {town: split for split in ("val", "test") for town in getattr(params.held_out, split)}
     of |= {name: held[towns[name]] for name in new if towns[name] in held}
     rest = [name for name in new if name not in of]

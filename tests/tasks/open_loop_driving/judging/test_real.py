@@ -5,18 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.open_loop_driving import check_data, download, evaluate, pack
+from tasks.open_loop_driving import check_data, download, evaluate, pack, plan, train
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Planned, Plans
 from tasks.open_loop_driving.judging import baselines, moments, scores
 from tasks.yard import params
-from tasks.yard.files import read_json
+from tasks.yard.files import read_json, write_json
 from tests.tasks.open_loop_driving.roads import REPORTING
+from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.yard.shared import machine
 
 REAL = Path(__file__).parents[4] / "../shared/real"
+LOG_TRAIN, LOG_TEST = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede", "3b3570b4-7b0b-3268-a571-b0889dbf40b6"
 
 
-def packed(name, folder):
+def packed(name, folder, **changes):
     if not (REAL / name).exists():
         pytest.skip(f"{REAL / name} is not there")
     line = params.load().open_loop_driving
@@ -24,7 +27,7 @@ def packed(name, folder):
         (folder / step).mkdir()
     download.run(line.download.model_copy(update={"source": str(REAL / name)}), folder / "download")
     check_data.run(line.check_data, folder / "check_data", download=folder / "download")
-    asked = line.pack.model_copy(update={"horizon": 6})
+    asked = line.pack.model_copy(update={"horizon": 6, **changes})
     pack.run(asked, folder / "pack", download=folder / "download", check_data=folder / "check_data")
     return folder / "pack"
 
@@ -49,6 +52,33 @@ def test_constant_velocity_on_two_logs_of_argoverse(tmp_path):
 
 
 @pytest.mark.slow
+def test_of_two_logs_of_argoverse_one_trains_the_blind_network_if_that_is_asked_for(tmp_path):
+    """Poses alone: nobody is told of commands, pedals and pictures, and what can be judged is judged to 3 s."""
+    write_json(tmp_path / "splits.json", {"train": [LOG_TRAIN], "val": [], "test": [LOG_TEST]})
+    folder = packed("av2_logs", tmp_path, splits=str(tmp_path / "splits.json"))
+    networks = {name: tmp_path / "train" / name for name in ("blind", "thinktwice_small")}
+    planned = {name: tmp_path / "plan" / name for name in networks}
+    engine = section("train").engine.model_copy(update={"threads": 1})
+    params = section("train", steps=6).model_copy(update={"engine": engine})
+    for name, out in networks.items():
+        train.run(params, out, network=name, pack=folder, teacher=tmp_path / "none", machine_params=machine())
+        plan.run(section("plan"), planned[name], network=name, pack=folder, train=networks)
+    given = {"pack": folder, "plan": planned, "reporting_params": REPORTING}
+    numbers = evaluate.run(None, tmp_path / "evaluate", **given)
+    mean = {run: numbers[f"test/{run}/l2_mean_to_3s"] for run in ("constant_velocity", "blind", "mean_path")}
+    assert mean["constant_velocity"] == pytest.approx(2.56, abs=0.02)
+    assert mean["blind"] < mean["mean_path"], "it learns from 25 moments at least how fast the car goes"
+    said = read_json(tmp_path / "evaluate/details.json")
+    assert list(said["untrained"]) == ["thinktwice_small"] and said["not_told"]["pedals and wheel"] == 25
+    assert said["runs"]["blind"]["brake_f1"] is None
+
+
+def test_two_logs_are_all_of_test_and_how_to_train_on_one_is_said(tmp_path):
+    (remark,) = read_json(packed("av2_logs", tmp_path) / "manifest.json")["remarks"]
+    assert "all of it is test; to train on one of them, name who trains and who tests in a file" in remark
+
+
+@pytest.mark.slow
 def test_at_a_red_light_who_does_not_hold_is_shown_to_fail(tmp_path):
     """nuPlan's car stands: constant velocity is 0, and the plan of a network that starts is not."""
     folder = packed("nuplan_b2d", tmp_path)
@@ -56,9 +86,9 @@ def test_at_a_red_light_who_does_not_hold_is_shown_to_fail(tmp_path):
     k = len(found)
     creeps = np.stack([[(0.75 * step, 0.0) for step in range(1, 5)]] * k)[None]
     betas = np.full((1, k, 4, 2), 5.0)
-    plan = Plans(found.route, found.t, creeps, betas, betas, np.full(k, np.nan))
+    creeping = Plans(found.route, found.t, creeps, betas, betas, np.full(k, np.nan))
     (tmp_path / "plan").mkdir()
-    told = Planned("thinktwice_small", ("coarse",), 4, 2.0, {"test": plan})
+    told = Planned("thinktwice_small", ("coarse",), 4, 2.0, {"test": creeping})
     plans.write(tmp_path / "plan" / plans.FILE, told)
     numbers = evaluate.run(
         None,
