@@ -20,7 +20,7 @@ from pathlib import Path
 from tasks.yard import params, splits
 from tasks.yard.files import digest, file_hash, read_if_there, write_json
 from tasks.yard.step import BadInput
-from tests.figures import tables
+from tests.figures import curve_fit, tables
 from tests.figures.measured import LAST, LINES
 
 CODE = (".py", ".yaml")  # what numbers hang on; the networks of detectors are .yaml files
@@ -121,6 +121,8 @@ def blocks(results: Path, lines: list[str]) -> dict[str, str]:
         others = [(" ".join(of["set"]), of) for of in map(read_if_there, sorted(results.glob(f"{line}@*.json")))]
         if result := read_if_there(results / f"{line}.json"):
             found[line] = tables.block(line, result, others)
+        if curve := read_if_there(results / f"{line}_curve.json"):  # of python -m tests.figures.curve
+            found[f"{line}_curve"] = curve_fit.block(curve)
     return found
 
 
@@ -134,7 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
             tables.parts(chosen.readme, line)  # before anything is trained
         for line in [] if chosen.write else lines:
             measure(line, chosen, chosen.scratch / (f"{line}@{chosen.world}" if chosen.world else line))
-        tables.write(chosen.readme, blocks(chosen.results, lines))
+        found = blocks(chosen.results, lines)
+        tables.write(chosen.readme, {name: of for name, of in found.items() if tables.wanted(chosen.readme, name)})
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

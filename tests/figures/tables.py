@@ -117,6 +117,11 @@ def parts(readme: Path, line: str) -> tuple[str, str]:
     return before + begin, end + after
 
 
+def wanted(readme: Path, name: str) -> bool:
+    """Is there a place for this block? A line's own is asked for before (`parts`); a learning curve may have none."""
+    return f"<!-- figures:{name} -->" in readme.read_text(encoding="utf-8")
+
+
 def write(readme: Path, blocks: Mapping[str, str]) -> None:
     """Between `<!-- figures:<line> -->` and `<!-- /figures -->`."""
     for line, inside in blocks.items():
