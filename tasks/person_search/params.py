@@ -210,7 +210,10 @@ class Search(Section):
         description="whom to find: an image or a folder of images, each a crop of one person; null: those of the source"
     )
     threshold: float | None = Field(
-        ge=-1, le=1, description="cosine similarity from which on a detection is the person; null: by the next"
+        ge=-1,
+        le=1,
+        description="similarity (cosine, less where the detector is not sure) from which on a detection is the person; "
+        "null: by the next",
     )
     false_accept_rate: float = Field(
         gt=0,
