@@ -69,8 +69,7 @@ def test_a_curve_that_does_not_fall_says_nothing_of_how_much_data(slope):
     points = [
         point(n, k, 0.9 * n**-slope * np.exp(e)) for k, (n, e) in enumerate(zip([4, 8, 16, 16, 16], noise, strict=True))
     ]
-    said = curve_fit.goals(points, 10)
-    result = {"points": points[:2], "all": points[2:], "goals": said}
+    result = {"points": points[:2], "all": points[2:], "epochs": 10}
     text = next(line for line in curve_fit.block(result).splitlines() if line.startswith("L2") and "wanted" in line)
     assert "the fit cannot say how much data that needs" in text and "0.70 is wanted" in text
 
@@ -82,7 +81,7 @@ def test_a_curve_that_falls_is_told_with_its_interval_and_the_time_that_it_takes
     assert said["of"]["l2"]["goal"] == 0.7 and said["of"]["brake_f1"]["goal"] == pytest.approx(0.2)
     assert said["of"]["driving_score"]["goal"] == 0.5
     assert said["cpu_s_a_route"] == pytest.approx(80 * 10 * 800 / (160 * 80))
-    text = curve_fit.block({"points": points[:2], "all": points[2:], "goals": said})
+    text = curve_fit.block({"points": points[:2], "all": points[2:], "epochs": 10})
     row = next(line for line in text.splitlines() if line.startswith("| 16"))
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["3", "0.96 (0.94 to 0.98)"]
     told = next(line for line in text.splitlines() if line.startswith("L2") and "wanted" in line)
@@ -93,7 +92,7 @@ def test_a_curve_that_falls_is_told_with_its_interval_and_the_time_that_it_takes
 
 def test_the_readme_has_the_curve_where_it_has_a_place_for_it(tmp_path):
     points = [point(n, k, 0.9) for k, n in enumerate([4, 8, 16, 16])]
-    curve_of = {"points": points[:2], "all": points[2:], "goals": curve_fit.goals(points, 10)}
+    curve_of = {"points": points[:2], "all": points[2:], "epochs": 10}
     write_json(tmp_path / "results/open_loop_driving_curve.json", curve_of)
     readme = tmp_path / "README.md"
     place = "<!-- figures:open_loop_driving -->\n\n<!-- /figures -->\n"

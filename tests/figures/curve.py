@@ -26,8 +26,9 @@ import numpy as np
 
 from tasks.open_loop_driving import drive, evaluate, plan, teacher, train
 from tasks.open_loop_driving.formats import pack as packed
+from tasks.yard import code
 from tasks.yard import params as params_file
-from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json
+from tasks.yard.files import digest, read_if_there, read_json, write_json
 from tasks.yard.params import Params
 from tasks.yard.step import BadInput
 from tests.figures import curve_fit
@@ -37,7 +38,7 @@ ROWS = {NETWORK: NETWORK, BLIND: "told speed, command, target"}  # as the table 
 RESULTS, SCRATCH = Path("docs/figures"), Path(".trainyard/figures/curve")
 FILE = f"{LINE}_curve.json"
 SHARES = (0.25, 0.5)
-CODE = ("tasks/open_loop_driving", "models/open_loop_driving", "tasks/yard/training")  # what numbers hang on
+STEPS = ("teacher", "train", "plan", "evaluate", "drive")  # whose code and params the numbers hang on
 EVALUATIONS = 5  # of a training, as the default has
 
 
@@ -163,10 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
         routes = packed.manifest(whole)["routes"]
         every = drawn(routes, 1.0, 0)
         complete = of_all(chosen.results, len(every), windows(routes, every))
-        code = [file_hash(path) for part in CODE for path in sorted(Path(part).rglob("*.py"))]
         asked = params.model_dump(mode="json", include={LINE})
         asked[LINE]["train"]["engine"].pop("threads")
-        of = digest(code, asked, [of["sha256"] for of in routes.values()])
+        of = digest([code.of(LINE, step) for step in STEPS], asked, [of["sha256"] for of in routes.values()])
         for share in chosen.shares:
             if not 0 < share < 1:
                 raise BadInput(f"--shares: {share:g} must lie between 0 and 1; all routes are those of {LINE}.json")
@@ -182,10 +182,10 @@ def main(arguments: list[str] | None = None) -> int:
                 points = known.get("points", []) if known.get("of") == of else []
                 points = sorted([*points, found], key=lambda one: (one["share"], one["seed"]))
                 write_json(file, {"of": of, "points": points})
-        known = read_if_there(file)
-        said = curve_fit.goals([*known["points"], *complete], params.open_loop_driving.train.engine.epochs)
-        write_json(file, {**known, "all": complete, "goals": said})
-        print(curve_fit.block(read_json(file)))
+        epochs = params.open_loop_driving.train.engine.epochs
+        result = {**read_if_there(file), "all": complete, "epochs": epochs}
+        write_json(file, result)
+        print(curve_fit.block(result))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
