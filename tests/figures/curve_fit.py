@@ -102,7 +102,7 @@ def many(value: float | None, there: int) -> str:
 
 TITLES = {
     "l2": ("L2 mean to 2 s over that of a blind network with the same routes", lambda e: e),
-    "l2_fixed": ("over that of the blind network with all routes", lambda e: e),
+    "l2_fixed": ("L2 mean to 2 s over that of the blind network with all routes", lambda e: e),
     "brake_f1": ("brake F1", lambda e: 1 - e),
     "driving_score": ("driving score, share of the expert's", lambda e: 1 - e),
 }
@@ -117,7 +117,7 @@ def sentence(name: str, said: Mapping[str, Any], there: int, a_route: float | No
     if said["reach"] < 0.5 or said["routes"] is None or said["routes"] > BEYOND * there:
         return (
             f"{goal}; the fit cannot say how much data that needs ({slope}; {said['reach']:.0%} of what it allows "
-            f"reaches it within {BEYOND:.0f} times the routes): by more data alone it is not in sight."
+            f"reaches it within {BEYOND:.0f} times the routes): that more data alone would do is not shown."
         )
     took = "" if a_route is None else f", some {said['routes'] * a_route / 3600:.1f} hours of one core to train on"
     return (
