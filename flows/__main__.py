@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import webbrowser
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +35,21 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--force", action="append", default=[], metavar="STEP", help="run this step again, from scratch")
     part = run.add_mutually_exclusive_group()
-    part.add_argument("--until", metavar="STEP", help="run this step and what it needs, and nothing after it")
+    part.add_argument(
+        "--until",
+        metavar="STEP",
+        help="run this step and what it needs, and nothing after it; several with commas between them",
+    )
     part.add_argument("--only", metavar="STEP", help="run this step alone, on what lies there")
+    run.add_argument(
+        "--from", dest="first", metavar="DATE", help="take what the source has from this day on, in blocks"
+    )
+    run.add_argument("--to", dest="last", metavar="DATE", help="take it up to this day, which is included")
+    run.add_argument(
+        "--block",
+        metavar="SIZE",
+        help="with --from or --to: 7d for 7 days a block, 50 for 50 recordings; 30d by default",
+    )
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why; run and write nothing")
     run.add_argument("--wait", action="store_true", help="wait for another run that holds this checkout")
     status = commands.add_parser(
@@ -141,8 +155,9 @@ def _run(chosen: argparse.Namespace) -> int:
             return HELD
     about = stages.chosen_entries(chosen.line, chosen.until, chosen.only)
     stages.asked_for(chosen.line, [step.partition("@")[0] for step in chosen.force], about)
+    parts = _parts(chosen)
     if chosen.dry_run:
-        return _would_run(chosen)
+        return _would_run(chosen, parts)
     began = time.monotonic()
     check.refuse(chosen.line, chosen.set, chosen.force, about)
     with environment.server():
@@ -155,9 +170,17 @@ def _run(chosen: argparse.Namespace) -> int:
 
         environment.wait()
         try:
-            state = run_line(
-                chosen.line, chosen.set, chosen.force, chosen.wait, chosen.until, chosen.only, return_state=True
-            )
+            for number, part in enumerate(parts, 1):
+                if part.said:
+                    print(part.said, flush=True)
+                state = run_line(
+                    chosen.line, part.set, part.force, chosen.wait, part.until, chosen.only, return_state=True
+                )
+                if not state.is_completed():
+                    break
+                if number < len(parts):
+                    made = state.result().made
+                    print(f"{len(made)} stages ran; killed now, the same command goes on from here.", flush=True)
         except PrefectHTTPStatusError as error:  # mostly because its database cannot be written
             said = (
                 f"error: Prefect's server failed ({error.response.status_code}): is its disk full? Its log says why "
@@ -190,11 +213,44 @@ def _run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _would_run(chosen: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Part:
+    """One run of the command: there are several where the days of a source are taken in blocks."""
+
+    set: list[str]
+    force: list[str]
+    until: str | None
+    said: str = ""
+
+
+def _parts(chosen: argparse.Namespace) -> list[Part]:
+    if not chosen.first and not chosen.last:
+        if chosen.block:
+            raise BadInput("--block is the size of the blocks of --from and --to: name one of these, or both")
+        return [Part(chosen.set, chosen.force, chosen.until)]
+    from flows import backfill
+
+    if chosen.only:
+        raise BadInput("--from and --to take new recordings, which --only does not bring; --until goes with them")
+    wanted = backfill.asked(chosen.first, chosen.last)
+    blocks = backfill.plan(chosen.line, wanted, chosen.block or "30d", chosen.set)
+    step, parts = backfill.source_step(chosen.line), []
+    for number, block in enumerate(blocks, 1):
+        last = number == len(blocks)
+        days = f"{chosen.line}.{step}.dates={json.dumps(block.dates)}"
+        until = chosen.until if last else backfill.steps(chosen.line, chosen.until)
+        said = f"block {number} of {len(blocks)}: {block.days}, {block.recordings} recordings"
+        parts.append(Part([*(chosen.set if number == 1 else []), days], chosen.force if last else [], until, said))
+    return parts
+
+
+def _would_run(chosen: argparse.Namespace, parts: list[Part]) -> int:
     """What a run would do, by what is known before it."""
     from flows import status
 
-    changes = params.set_values(chosen.set, write=False) if chosen.set else {}
+    print(*(part.said for part in parts if part.said), sep="\n", end="\n" if parts[0].said else "")
+    assignments = [*chosen.set, *(parts[-1].set if parts[-1].said else [])]
+    changes = params.set_values(assignments, write=False) if assignments else {}
     plan = status.plan(chosen.line, changes, chosen.force, chosen.until, chosen.only)
     for name, reasons in plan.items():
         print(f"{name:48} {'; '.join(reasons) or 'up to date'}")

@@ -25,13 +25,13 @@ from tasks.bike_parts.formats.photos import NOT_LABELLED
 from tasks.bike_parts.importers import bikes as bike_files
 from tasks.bike_parts.importers import delft
 from tasks.bike_parts.importers.bring import bring
-from tasks.bike_parts.importers.units import Dataset, Unit, cut, files_of, labels_digest, plan
+from tasks.bike_parts.importers.units import Dataset, Unit, cut, days_of, files_of, labels_digest, plan
 from tasks.bike_parts.params import Download
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, write_json
 from tasks.yard.layouts.example import refuse_too_many
+from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
-from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import bikes
@@ -82,12 +82,20 @@ def make(unit: Unit, folder: Path, *, params: Download, world: bikes.Bikes | Non
     }  # fmt: skip
 
 
+def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
+    """Of each photograph of the source."""
+    root = sources.local(params.source, progress=ctx.progress)
+    all_days = params.model_copy(update={"dates": None})
+    return [one for dataset in plan(root, params.source, all_days).values() for one in days_of(dataset)]
+
+
 def planned(
     params: Download, out: Path, ctx: Context
 ) -> tuple[dict[str, Unit], dict[str, str], bikes.Bikes | None, dict[str, Dataset], dict]:
     """Every unit of the source, the fingerprint of each, the world if it is one, the data sets, what is passed over."""
     uri = params.source
     if source_uri.scheme(uri) == "synth":
+        dates.refuse_world(params.dates, uri)
         world = bikes.parse(uri)
         made_from = {key: value for key, value in asdict(world).items() if key not in bike_files.OF_SIZE}
         reading = [params.parts, params.other_parts, params.group_by]
@@ -101,11 +109,13 @@ def planned(
     for unit in mine:
         units.refuse_same_name(found, unit.name, unit.where)
         found[unit.name] = unit
+    dates.refuse_none(mine, [dataset.dates for dataset in datasets.values()], source_uri.redacted(uri), "photograph")
     contents = units.content_hashes(mine, files_of)
     fingerprints = {
         unit.name: digest(content, labels_digest(unit), ctx.code) for unit, content in zip(mine, contents, strict=True)
     }
     used = [path for unit in mine for path in files_of(unit)]
+    used += [photo.path for dataset in datasets.values() for photo in dataset.photos]
     used += [path for dataset in datasets.values() for path in dataset.found.files]
     left = units.passed_over(root, units.among(used))
     units.say_passed_over(left, source_uri.redacted(uri), log)
@@ -170,6 +180,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
         datasets[name] = {
             "layout": dataset.layout, "where": dataset.where, "photos": sum(summary["photos"] for summary in mine),
             "left_out": left_out[name], "remarks": list(dict.fromkeys(remarks)), "dropped": dataset.found.dropped,
+            **({"dates": dataset.dates} if dataset.dates else {}),
         }  # fmt: skip
     say(datasets)
     names = {name for summary in done.summaries.values() for name in summary["parts"]}

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.bike_parts.variants import NETWORKS, UNPUBLISHED
 from tasks.yard.params import Section, known
-from tasks.yard.sources.section import FromSource
+from tasks.yard.sources.section import Dated
 from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -38,7 +38,7 @@ def _with_a_group(pattern: str | None) -> str | None:
     return pattern
 
 
-class Download(FromSource):
+class Download(Dated):
     WORLD = "bikes"
 
     parts: Annotated[list[str] | None, Field(min_length=1), AfterValidator(_each_once)] = Field(

@@ -30,8 +30,8 @@ from tasks.brake_coast.params import Download
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, replacing, write_json
 from tasks.yard.layouts import bringing
+from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
-from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import highway
@@ -112,22 +112,38 @@ def copy_images(drive: Drive, reading: Reading, folder: Path) -> list[str]:
     return [*([text.format(nameless[0])] if nameless else []), *bringing.remarks(bringing.bring(pairs))]
 
 
+def files_of(drive: Drive) -> list[Path]:
+    return drive.importer.files(drive.path)
+
+
+def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
+    """Of each drive of the source."""
+    root = sources.local(params.source, progress=ctx.progress)
+    return dates.days(drives.find(root, params.layout), root, files_of, drives.first_day)
+
+
 def from_folder(root: Path, params: Download, out: Path, ctx: Context, accept: Accept) -> tuple[FanOut, dict]:
-    """The recordings, and what of the folder is passed over."""
-    planned = drives.plan(root, params)
+    """The recordings, and what there is to say of the folder: what is passed over, and which days were asked for."""
+    there, asked = drives.find(root, params.layout), params.dates
+    of_day = [] if asked is None else dates.days(there, root, files_of, drives.first_day)
+    mine, about = dates.chosen(there, of_day, asked, source_uri.redacted(params.source))
+    dates.refuse_none(mine, [about], source_uri.redacted(params.source))
+    planned = drives.plan(root, params, mine)
     whole = {drive.path: drive for drive in planned.values()}  # of a drive in pieces the files are read once
-    contents = units.content_hashes(list(whole.values()), lambda drive: drive.importer.files(drive.path))
+    contents = units.content_hashes(list(whole.values()), files_of)
     content = dict(zip(whole, contents, strict=True))
     fingerprints = {
         name: digest(content[drive.path], {**asdict(drive), "path": None}, ctx.code) for name, drive in planned.items()
     }
-    used = units.among(path for drive in whole.values() for path in drive.importer.files(drive.path))
+    used = units.among(path for drive in there for path in files_of(drive))
     left = units.passed_over(root, used)
     units.say_passed_over(left, source_uri.redacted(params.source), log)
-    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root, accept=accept), left
+    said = ({"passed_over": left} if left else {}) | ({"dates": about} if about else {})
+    return units.make_all(partial(make, world=None), planned, fingerprints, out, ctx, root, accept=accept), said
 
 
 def from_world(params: Download, out: Path, ctx: Context, accept: Accept) -> FanOut:
+    dates.refuse_world(params.dates, params.source)
     world = highway.parse(params.source)
     planned = {name: drives.of_world(name, out / name) for name in highway.recording_names(world)}
     # A recording does not depend on how many there are: for one more only that one is made.
@@ -144,9 +160,9 @@ def totals_of(done: FanOut) -> dict[str, float]:
     return totals | {"groups": len({summary["group"] for summary in summaries})}
 
 
-def write_report(done: FanOut, out: Path, left: dict) -> None:
+def write_report(done: FanOut, out: Path, said: dict) -> None:
     about = {"totals": totals_of(done), "recordings": done.summaries, "quarantined": done.quarantined}
-    write_json(out / "report.json", about | ({"passed_over": left} if left else {}))
+    write_json(out / "report.json", about | said)
 
 
 def say_remarks(done: FanOut) -> None:
@@ -171,9 +187,9 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
         units.refuse_too_few(done, needed, "recordings", params.source, advice)
 
     if source_uri.scheme(params.source) == "synth":
-        done, left = from_world(params, out, ctx, accept), {}
+        done, said = from_world(params, out, ctx, accept), {}
     else:
-        done, left = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx, accept)
+        done, said = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx, accept)
     say_remarks(done)
-    write_report(done, out, left)
+    write_report(done, out, said)
     return totals_of(done)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from models.brake_coast.variants import VARIANTS, parse
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section
-from tasks.yard.sources.section import FromSource
+from tasks.yard.sources.section import Dated, FromSource
 from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -27,7 +27,7 @@ def _rising(ends: list[float]) -> list[float]:
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 
 
-class Download(FromSource):
+class Download(Dated):
     WORLD = "highway"
 
     layout: Literal["auto", "native", "carla", "carobd", "video"] = Field(

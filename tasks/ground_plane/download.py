@@ -26,8 +26,8 @@ from tasks.ground_plane.importers.units import Unit, files_of, known_in, plan
 from tasks.ground_plane.params import Download
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, read_json, write_json
+from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
-from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import plaza
@@ -77,26 +77,38 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
     return {**summary(folder, labelled), "left_out": [], **remarks}
 
 
+def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
+    """Of each sequence of the source."""
+    root = sources.local(params.source, progress=ctx.progress)
+    return dates.days(plan(root, params.source), root, files_of)
+
+
 def planned(
     params: Download, out: Path, ctx: Context
 ) -> tuple[dict[str, Unit], dict[str, str], plaza.Plaza | None, dict]:
-    """Every unit of the source, the fingerprint of each, the world if it is one, and what is passed over."""
+    """Every unit of the source, the fingerprint of each, the world if it is one, and what there is to say of the
+    source: what is passed over, and which days were asked for."""
     uri = params.source
     if source_uri.scheme(uri) == "synth":
+        dates.refuse_world(params.dates, uri)
         world = plaza.parse(uri)
         found = [Unit("plaza", name, out / name, f"{uri} {name}") for name in plaza.unit_names(world)]
         fingerprints = {unit.name: digest({**asdict(world), "scenes": None}, unit.name, ctx.code) for unit in found}
         return {unit.name: unit for unit in found}, fingerprints, world, {}
     root = sources.local(uri, progress=ctx.progress)
-    found = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
+    there = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
+    of_day = [] if params.dates is None else dates.days(there, root, files_of)
+    found, about = dates.chosen(there, of_day, params.dates, source_uri.redacted(uri), ("sequence", "sequences"))
+    dates.refuse_none(found, [about], source_uri.redacted(uri), "sequence")
     fingerprints = {}
     for unit, content in zip(found, units.content_hashes(found, files_of), strict=True):
         marmot_by = [params.metres_per_unit, params.use_alpha_undistort]
         read_by = marmot_by if unit.layout == "marmot" else params.annotation_offset
         fingerprints[unit.name] = digest(content, {**asdict(unit), "path": None}, read_by, ctx.code)
-    left = units.passed_over(root, known_in(found))
+    left = units.passed_over(root, known_in(there))
     units.say_passed_over(left, source_uri.redacted(uri), log)
-    return {unit.name: unit for unit in found}, fingerprints, None, left
+    said = ({"passed_over": left} if left else {}) | ({"dates": about} if about else {})
+    return {unit.name: unit for unit in found}, fingerprints, None, said
 
 
 def accept(done: FanOut, *, params: Download, labelled: bool) -> None:
@@ -114,7 +126,7 @@ def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = 
 
     `labelled`: sequences without labels do not count as usable; where nobody learns or judges, they do.
     """
-    planned_units, fingerprints, world, left = planned(params, out, ctx)
+    planned_units, fingerprints, world, said = planned(params, out, ctx)
     enough = partial(accept, params=params, labelled=labelled)
     work = partial(make, params=params, world=world, labelled=labelled)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=enough)
@@ -128,5 +140,5 @@ def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = 
     totals["images"] = sum(sum(u["cameras"].values()) for u in found)
     totals["left_out"] = sum(len(u["left_out"]) for u in found)
     report = {"totals": totals, "units": done.summaries, "quarantined": done.quarantined}
-    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
+    write_json(out / "report.json", report | said)
     return totals

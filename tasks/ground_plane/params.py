@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from models.ground_plane.variants import NETWORKS
 from tasks.yard.params import Section, known
-from tasks.yard.sources.section import FromSource
+from tasks.yard.sources.section import Dated
 from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -18,7 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
 
-class Download(FromSource):
+class Download(Dated):
     WORLD = "plaza"
 
     metres_per_unit: float = Field(

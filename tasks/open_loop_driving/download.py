@@ -21,8 +21,8 @@ from tasks.open_loop_driving.importers import recorded
 from tasks.open_loop_driving.importers.units import Unit, able, bring, files_of, known_in, plan
 from tasks.open_loop_driving.params import Download
 from tasks.yard.files import digest, write_json
+from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
-from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import Context
 from tasks.yard.worlds import town
@@ -41,30 +41,42 @@ def make(unit: Unit, folder: Path, *, params: Download, world: town.World | None
     }  # fmt: skip
 
 
+def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
+    """Of each route of the source."""
+    root = sources.local(params.source, progress=ctx.progress)
+    return dates.days(plan(root, params.source), root, files_of)
+
+
 def planned(
     params: Download, out: Path, ctx: Context
 ) -> tuple[dict[str, Unit], dict[str, str], town.World | None, dict]:
-    """Every route of the source, the fingerprint of each, the world if it is one, and what is passed over."""
+    """Every route of the source, the fingerprint of each, the world if it is one, and what there is to say of the
+    source: what is passed over, and which days were asked for."""
     uri = params.source
     if source_uri.scheme(uri) == "synth":
+        dates.refuse_world(params.dates, uri)
         world = town.parse(uri)
         found = [Unit("town", name, out / name, f"{uri} {name}") for name in town.route_names(world)]
         fingerprints = {unit.name: digest({**asdict(world), "routes": None}, unit.name, ctx.code) for unit in found}
         return {unit.name: unit for unit in found}, fingerprints, world, {}
     root = sources.local(uri, progress=ctx.progress)
-    found = plan(root, uri)
+    there = plan(root, uri)
+    of_day = [] if params.dates is None else dates.days(there, root, files_of)
+    found, about = dates.chosen(there, of_day, params.dates, source_uri.redacted(uri), ("route", "routes"))
+    dates.refuse_none(found, [about], source_uri.redacted(uri), "route")
     fingerprints = {
         unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code, *able(unit))
         for unit, content in zip(found, units.content_hashes(found, files_of), strict=True)
     }
-    left = units.passed_over(root, known_in(found))
+    left = units.passed_over(root, known_in(there))
     units.say_passed_over(left, source_uri.redacted(uri), log)
-    return {unit.name: unit for unit in found}, fingerprints, None, left
+    said = ({"passed_over": left} if left else {}) | ({"dates": about} if about else {})
+    return {unit.name: unit for unit in found}, fingerprints, None, said
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable routes. Raises `BadInput` if fewer than `min_routes` are usable."""
-    planned_units, fingerprints, world, left = planned(params, out, ctx)
+    planned_units, fingerprints, world, said = planned(params, out, ctx)
     accept = partial(units.refuse_too_few, needed=params.min_routes, what="routes", uri=params.source)
     work = partial(make, params=params, world=world)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
@@ -78,5 +90,5 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
         "cut": sum(mine["cut"] is not None for mine in found),
     }  # fmt: skip
     report = {"totals": totals, "routes": done.summaries, "quarantined": done.quarantined}
-    write_json(out / "report.json", report | ({"passed_over": left} if left else {}))
+    write_json(out / "report.json", report | said)
     return totals

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from models.open_loop_driving.variants import NETWORKS
 from tasks.yard.params import Section, known
-from tasks.yard.sources.section import FromSource
+from tasks.yard.sources.section import Dated
 from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -19,7 +19,7 @@ Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class Download(FromSource):
+class Download(Dated):
     WORLD = "town"
 
     carla_hz: float | None = Field(

@@ -36,8 +36,8 @@ from tasks.person_search.params import Download
 from tasks.yard.fanout import UNFINISHED, FanOut
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.layouts import bringing, keypoints, yolo
+from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
-from tasks.yard.sources import units
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import street
@@ -67,17 +67,31 @@ def make(unit: Unit, folder: Path, *, params: Download, world: street.Street | N
     return {**about, "parts": parts, **found, "said": {key: value for key, value in remarks.items() if value}}
 
 
+def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
+    """Of each data set and camera of the sources."""
+    found: list[dates.Dated] = []
+    taken: set[str] = set()
+    for uri in (params.source, *params.extra_sources):
+        root = sources.local(uri, progress=ctx.progress)
+        found += dates.days(plan(root, uri, taken), root, files_of)
+    return found
+
+
 def planned(
     params: Download, out: Path, ctx: Context, learning: bool
 ) -> tuple[dict[str, Unit], dict[str, str], street.Street | None, dict[str, dict]]:
-    """Every unit of every source, the fingerprint of each, the world if there is one, and what is passed over."""
+    """Every unit of every source, the fingerprint of each, the world if there is one, and what there is to say of the
+    sources: what is passed over, and which days were asked for."""
     passed: dict[str, dict] = {}
+    of_days: dict[str, dict] = {}
     found: dict[str, Unit] = {}
     fingerprints: dict[str, str] = {}
     uris = (params.source, *params.extra_sources)
     worlds = [uri for uri in uris if source_uri.scheme(uri) == "synth"]
     if len(worlds) > 1:
         raise BadInput(f"{worlds[1]}: one world is enough; ask the first for more")
+    if worlds:
+        dates.refuse_world(params.dates, worlds[0])
     world = street.parse(worlds[0]) if worlds else None
     for name in street.unit_names(world) if world else ():
         if not learning and not street.unit(world, name).is_test:
@@ -93,13 +107,22 @@ def planned(
         left = units.passed_over(root, units.among(file for unit in units_here for file in files_of(unit)))
         units.say_passed_over(left, source_uri.redacted(uri), log)
         passed |= {source_uri.redacted(uri): left} if left else {}
-        here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in units_here]
+        of_day = [] if params.dates is None else dates.days(units_here, root, files_of)
+        shown = source_uri.redacted(uri)
+        mine, about = dates.chosen(
+            units_here, of_day, params.dates, shown, ("data set or camera", "data sets, cameras")
+        )
+        of_days |= {shown: about} if about else {}
+        here = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in mine]
         for unit, content in zip(here, units.content_hashes(here, files_of), strict=True):
             units.refuse_same_name(found, unit.key, unit.where)
             found[unit.key] = unit
             about = {**asdict(unit), "path": None, "queries": [path.name for path in unit.queries]}
             fingerprints[unit.key] = digest(content, about, settings.get(unit.layout), ctx.code)
-    return found, fingerprints, world, passed
+    if params.dates is not None:
+        dates.refuse_none(found, of_days.values(), source_uri.redacted(params.source), "data set or camera")
+    said = ({"passed_over": passed} if passed else {}) | ({"dates": of_days} if of_days else {})
+    return found, fingerprints, world, said
 
 
 def say_remarks(name: str, said: Mapping[str, Any]) -> None:
@@ -209,7 +232,7 @@ def run(params: Download, out: Path, ctx: Context = Context(), learning: bool = 
 
     `learning`: data sets to learn from are brought too; where somebody is only searched for, cameras alone, and these
     may be any films and folders of stills."""
-    planned_units, fingerprints, world, passed = planned(params, out, ctx, learning)
+    planned_units, fingerprints, world, said = planned(params, out, ctx, learning)
     work, agree = partial(make, params=params, world=world), partial(accept, params=params, planned_units=planned_units)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=agree)
     for name, summary in sorted(done.summaries.items()):
@@ -225,7 +248,7 @@ def run(params: Download, out: Path, ctx: Context = Context(), learning: bool = 
     write_json(out / "report.json", {
         "parts": [part for part in checks.PARTS if part in there], "totals": totals, "datasets": datasets,
         "units": done.summaries, "same_images": same[: checks.SHOWN], "quarantined": done.quarantined,
-        **({"passed_over": passed} if passed else {}),
+        **said,
     })  # fmt: skip
     people_sheet(out, crops)
     scenes_sheet(out, done.summaries)

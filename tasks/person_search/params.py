@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from models.person_search.variants import NETWORKS
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.params import Section, known
-from tasks.yard.sources.section import FromSource
+from tasks.yard.sources.section import Dated
 from tasks.yard.splits import PINNED
 from tasks.yard.training.sections import Engine, Optimizer
 from tasks.yard.tuning.section import Tuning
@@ -25,7 +25,7 @@ class Coco(Section):
     drop_crowd_images: bool = Field(description="leave out images with a crowd box; else only these boxes")
 
 
-class Download(FromSource):
+class Download(Dated):
     WORLD = "street"
 
     extra_sources: list[Name] = Field(

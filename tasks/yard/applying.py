@@ -72,6 +72,8 @@ def made_with(line: Any, model: Model, changes: Mapping[str, Any]) -> Any:
     kept = read_if_there(model.belongings / MADE_WITH)
     values = line.model_dump(mode="json")
     values |= {step: section for step, section in kept.items() if step in values}
+    for step in type(line).model_fields:  # which days a model learnt from says nothing of what it is applied to
+        values[step] |= {"dates": None} if hasattr(getattr(line, step), "dates") else {}
     for key, value in changes.items():
         node, *parts = values, *key.split(".")
         for part in parts[:-1]:

@@ -119,14 +119,15 @@ def steps_before(line: str, step: str) -> set[str]:
 
 
 def chosen(line: str, names: Iterable[str], until: str | None, only: str | None) -> list[str]:
-    """Of the stages of a line, in their order, those that `--until` or `--only` a step wants; all without either."""
+    """Of the stages of a line, in their order, those that `--until` or `--only` a step wants, or several with commas
+    between them; all without either."""
     known = list(names)
     if until and only:
         raise BadInput("--until and --only: one of them; --only runs that step alone, --until what it needs too")
     if not until and not only:
         return known
-    step, option = (until, "--until") if until else (only, "--only")
-    wanted = asked_for(line, [step or ""], known, option)
+    option = "--until" if until else "--only"
+    wanted = asked_for(line, (until or only or "").split(","), known, option)
     if until:
         bases = {base.removeprefix(f"{line}-").partition("@")[0] for base in wanted}
         before = {before for base in bases for before in steps_before(line, base)}
@@ -136,7 +137,7 @@ def chosen(line: str, names: Iterable[str], until: str | None, only: str | None)
 
 def chosen_entries(line: str, until: str | None, only: str | None) -> list[str]:
     """As `chosen`, a matrix as one: of dvc.yaml alone, before DVC has to be asked."""
-    bare = [step and step.partition("@")[0] for step in (until, only)]
+    bare = [steps and ",".join(step.partition("@")[0] for step in steps.split(",")) for steps in (until, only)]
     return chosen(line, [name for name in entries() if name == CODE or name.startswith(f"{line}-")], *bare)
 
 

@@ -18,13 +18,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tasks.bike_parts.importers import coco, delft, together, yolo
 from tasks.bike_parts.importers.found import Found, Labelled
 from tasks.bike_parts.params import Download
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import digest
-from tasks.yard.sources import units
+from tasks.yard.sources import dates, units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
@@ -57,6 +58,9 @@ class Dataset:
     where: str
     found: Found = field(default_factory=Found)
     units: list[Unit] = field(default_factory=list)
+    path: Path = Path()
+    photos: list[Labelled] = field(default_factory=list)  # of every day, in `found` only those that are asked for
+    dates: dict[str, Any] = field(default_factory=dict)  # which days were
 
 
 def layouts_below(root: Path, depth: int = DEPTH) -> list[tuple[str, Path]]:
@@ -114,16 +118,25 @@ def cut(
     ]  # fmt: skip
 
 
+def days_of(dataset: Dataset) -> list[dates.Dated]:
+    return dates.days(dataset.photos, dataset.path, lambda photo: [photo.path])
+
+
 def dataset_of(layout: str, folder: Path, name: str, where: str, params: Download) -> Dataset:
     """A data set that cannot be read is one unit with a fault, so that the others go on."""
-    made = Dataset(layout, where)
+    made = Dataset(layout, where, path=folder)
     try:
         made.found = READERS[layout].read(folder, params.parts, params)
         if not made.found.photos:
             first = next(iter(made.found.broken.items()), None)
             why = f"{len(made.found.broken)} entries, first {first[0]}: {first[1]}" if first else "no photograph in it"
             raise BadInput(f"{folder}: none of its photographs can be used ({why})")
-        made.units = cut(layout, name, folder, where, made.found, params)
+        made.photos = made.found.photos
+        if params.dates is not None:
+            made.found.photos, made.dates = dates.chosen(
+                made.photos, days_of(made), params.dates, where, ("photograph", "photographs")
+            )
+        made.units = cut(layout, name, folder, where, made.found, params) if made.found.photos else []
     except Exception as error:
         made.units = [Unit(layout, name, name, folder, where, fault=str(as_bad_input(error, where)))]
     return made

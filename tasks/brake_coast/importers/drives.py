@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ from tasks.brake_coast.importers import carla, carobd, checks, native, video
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.layouts import groups
+from tasks.yard.sources.dates import head
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -177,9 +179,18 @@ def stamps(t_ms: np.ndarray, driven_ms: np.ndarray, begin_ms: float, end_ms: flo
     return round(t_ms[first] - (driven_ms[first] - begin_ms)), round(t_ms[last] + (end_ms - driven_ms[last]))
 
 
-def plan(root: Path, params: Download) -> dict[str, Drive]:
-    """The recordings to make, by name."""
-    drives = [replace(d, hz=params.carla_hz if d.layout == "carla" else None) for d in find(root, params.layout)]
+def first_day(drive: Drive) -> date | None:
+    """The first date in its telemetry."""
+    try:
+        return head(drive.importer.telemetry_file(drive.path)) if drive.layout in ("native", "carobd") else None
+    except BadInput:  # making it will say what is wrong with it
+        return None
+
+
+def plan(root: Path, params: Download, drives: list[Drive] | None = None) -> dict[str, Drive]:
+    """The recordings to make, by name; of these drives of the source, else of all that `find` finds."""
+    drives = find(root, params.layout) if drives is None else drives
+    drives = [replace(d, hz=params.carla_hz if d.layout == "carla" else None) for d in drives]
     if params.piece_minutes is not None:
         drives = [piece for d in drives for piece in cut(d, params.guard_s, piece_s=60 * params.piece_minutes)]
     elif len(drives) < params.min_recordings:

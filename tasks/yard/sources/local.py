@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
@@ -161,8 +162,8 @@ def _plain_errors(shown: str) -> Iterator[None]:
         raise fetch.Unavailable(f"{shown}: {reason}; run again to go on") from None
 
 
-def _listing(uri: str) -> tuple[fsspec.AbstractFileSystem, dict[str, list], str]:
-    """(file system, {path below the prefix: [size, version]}, prefix)."""
+def _listing(uri: str) -> tuple[fsspec.AbstractFileSystem, dict[str, list], str, dict[str, Any]]:
+    """(file system, {path below the prefix: [size, version]}, prefix, {path: when it was last changed, if told})."""
     shown = source_uri.redacted(uri)
     with _plain_errors(shown):
         system, prefix = fsspec.url_to_fs(uri, **_anonymous(uri), use_listings_cache=False)
@@ -171,18 +172,19 @@ def _listing(uri: str) -> tuple[fsspec.AbstractFileSystem, dict[str, list], str]
         except FileNotFoundError:
             found = {}
     prefix = prefix.rstrip("/")
-    listing = {}
+    listing, changed = {}, {}
     for path, info in sorted(found.items()):
         name = path.removeprefix(prefix).lstrip("/")
         if ".." in Path(name).parts:
             raise BadInput(f"source {shown}: object {name!r} leads out of its folder")
+        changed[name] = info.get("LastModified") or info.get("created")
         version = info.get("ETag") or info.get("LastModified") or info.get("created")
         listing[name] = [info["size"], str(version)]
     if "" in listing:
         raise BadInput(f"source {shown}: is one object; give the prefix that its recordings lie below")
     if not listing:
         raise BadInput(f"source {shown}: nothing is there")
-    return system, listing, prefix
+    return system, listing, prefix, changed
 
 
 def _anonymous(uri: str) -> dict:
@@ -193,7 +195,7 @@ def _anonymous(uri: str) -> dict:
 
 
 def _listed(uri: str, home: Path, progress: Callable[..., Any]) -> Path:
-    system, listing, prefix = _listing(uri)
+    system, listing, prefix, changed = _listing(uri)
     files, memory = home / "files", home / "source.json"
     known = read_json(memory) if memory.exists() else {}
     for gone in set(known) - set(listing):
@@ -207,6 +209,8 @@ def _listed(uri: str, home: Path, progress: Callable[..., Any]) -> Path:
         system.get_file(f"{prefix}/{name}", str(part))
         if part.stat().st_size != listing[name][0]:
             raise fetch.Unavailable(f"{source_uri.redacted(uri)}: {name} came incomplete; run again to go on")
+        if isinstance(changed[name], datetime):  # which tells the day of a recording without a date
+            os.utime(part, (changed[name].timestamp(),) * 2)
         part.replace(target)
 
     kept = {name: version for name, version in listing.items() if name not in todo}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tasks.yard.params import Section
+from tasks.yard.sources.dates import plain
 
 
 class FromSource(Section):
@@ -16,4 +17,12 @@ class FromSource(Section):
         min_length=1,
         description="synth://..., a folder, https://, s3:// or a SharePoint share link; ${NAME} is taken from the "
         "environment",
+    )
+
+
+class Dated(FromSource):
+    """Of the step that brings a line's recordings."""
+
+    dates: Annotated[list[str] | None, Field(min_length=1), AfterValidator(plain)] = Field(
+        description="only recordings of these days, such as ['2026-01-01..2026-03-31', '2026-06-01..']; null: of all"
     )

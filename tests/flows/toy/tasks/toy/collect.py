@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tasks.toy.reading import number
 
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, write_text
+from tasks.yard.sources import dates
 from tasks.yard.sources.local import local
 from tasks.yard.sources.units import refuse_too_few
 from tasks.yard.sources.uri import redacted
@@ -38,9 +40,26 @@ def take(path: Path, folder: Path, gates: str | None) -> dict:
     return {"number": value}
 
 
-def run(params, out, ctx=Context()) -> dict:
+@dataclass(frozen=True)
+class Text:
+    path: Path
+
+
+def texts(params, ctx) -> tuple[list[Text], Path]:
     folder = local(params.source, progress=ctx.progress)
-    items = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    return [Text(path) for path in sorted(folder.glob("*.txt"))], folder
+
+
+def days(params, ctx=Context()) -> list[dates.Dated]:
+    there, folder = texts(params, ctx)
+    return dates.days(there, folder, lambda text: [text.path])
+
+
+def run(params, out, ctx=Context()) -> dict:
+    there, _ = texts(params, ctx)
+    mine, about = dates.chosen(there, days(params, ctx), params.dates, redacted(params.source), ("number", "numbers"))
+    dates.refuse_none(mine, [about], redacted(params.source), "number")
+    items = {text.path.stem: text.path for text in mine}
     if not items:
         raise BadInput(f"{redacted(params.source)}: holds no number")
     fingerprints = {key: digest(file_hash(path), ctx.code) for key, path in items.items()}

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from tasks.yard.params import Section
+from tasks.yard.sources.section import Dated
 
 
-class Collect(Section):
-    source: str = Field(description="a folder of numbers, one text file each")
+class Collect(Dated):
+    WORLD = ""
+
     gates: str | None = Field(description="a folder: each number waits until a file of its name lies there; null: none")
 
 
