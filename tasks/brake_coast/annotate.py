@@ -1,6 +1,6 @@
 """Boxes of the vehicles on every frame of every recording.
 
-Reads    download/<name>/<Time>.jpg|png, recording.json; train_detector/best.pt, or the weights of any YOLO detector
+Reads    download/<name>/frames.zip, recording.json; train_detector/best.pt, or the weights of any YOLO detector
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
@@ -178,8 +178,7 @@ def run(
     folders = recording.recordings(download)
     fingerprints = {}
     for name, folder in folders.items():
-        images = [(path.name, file_hash(path)) for path in recording.images(folder).values()]
-        fingerprints[name] = digest(settings, recording.description(folder), images)
+        fingerprints[name] = digest(settings, recording.description(folder), recording.pictures_digest(folder))
     with threads(params.threads) as pool:
         work = partial(annotate_recording, params=params, model=model, weights_sha256=sha256, pool=pool, ctx=ctx)
         done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)

@@ -1,7 +1,7 @@
 """Recordings in the native layout from wherever the `source:` URI points, each one checked.
 
 Reads    the source: synth://highway?..., a folder, an archive or share link on the web, a bucket (`importers/`)
-Writes   download/<name>/telemetry.csv, <Time>.jpg|png, recording.json    one folder a usable recording
+Writes   download/<name>/telemetry.csv, frames.zip, recording.json    one folder a usable recording
          download/quarantine.json   {name: reason} of the others
          download/report.json       what the checks found in each, and the totals
 Alone    python -m tasks brake_coast-download
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast.formats import recording
+from tasks.brake_coast.formats import archive, recording
 from tasks.brake_coast.importers import checks, drives, video
 from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.drives import Drive
@@ -49,6 +49,7 @@ Accept = Callable[[FanOut], object]
 
 def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
     """Bring one drive into `folder`; the summary is what the checks found in it."""
+    (folder / archive.NAME).unlink(missing_ok=True)  # of a run that was killed
     if world is not None:
         highway_files.write_recording(world, drive.name, folder)
         about = {"layout": drive.layout, "clock": "local", "derived": [], "source": "highway"}
@@ -64,6 +65,7 @@ def make(drive: Drive, folder: Path, *, world: highway.Highway | None) -> dict:
     elif world is None:
         said = copy_images(drive, reading, folder)
     images = checks.check_images(folder, telemetry)
+    archive.pack(recording.image_files(folder), folder)
     about |= {"name": drive.name, "group": drive.group, "piece": drive.piece and list(drive.piece)}
     about |= {"has_images": images["images"] > 0}
     about |= {key: found[key] for key in ("rate_hz", "has_telemetry", "has_brake_signal")}

@@ -74,7 +74,7 @@ def jpeg(path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        with Image.open(path) as picture:
+        with path.open("rb") as file, Image.open(file) as picture:
             picture.draft("RGB", (WIDTH_PX, WIDTH_PX))  # a large JPEG is decoded at a half or a quarter
             picture = picture.convert("RGB")
     except OSError:

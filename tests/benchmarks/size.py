@@ -1,77 +1,146 @@
-"""What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size`.
+"""What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size [recordings ...]`.
 
-For each number of recordings of 300 pictures, brake_coast up to `label` in a copy of this checkout, with a DVC remote
-beside it: the first run, a run with nothing to do, `dvc status` of the two stages, and a run after one recording has
-come. The last lines fit a + b n to each, and say what that gives for 1,000 and 10,000. Seconds of the clock, for steps
-run in processes that their flow does not wait for: on a quiet machine only.
+For each number of recordings of `PICTURES` pictures, brake_coast up to `label` in a copy of this checkout, with a DVC
+remote beside it, by what the flow's door does around the steps and by the steps themselves: the first time, with
+nothing to do, and after one recording has come. Seconds of CPU, so that a busy machine tells the same; what does not
+grow with the yard (imports, Prefect's server, MLflow) is left out. The last lines fit a + b n to each.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from tasks.yard.files import read_if_there, write_json
 from tests.faults.yards import small
 from tests.flows.conftest import Yard
 from tests.tasks.brake_coast.drives import START_MS, drive
 
-PICTURES = 300
+PICTURES = 100
 RECORDINGS = (16, 64, 256)
+STAGES = ("code", "brake_coast-download", "brake_coast-label")
+ALONE = "from tests.benchmarks.size import run; run()"
+RESULT = Path("docs/figures/size.json")
+DAY_MS = 86_400_000
 
 
 def write_recording(source: Path, index: int, pictures: int) -> None:
     """A drive of half seconds in the native layout, one small picture a row; days apart from the others."""
     folder = source / f"drive_{index:05d}"
     folder.mkdir(parents=True)
-    table = drive(pictures, seed=index, start_ms=START_MS + index * 86_400_000)
+    table = drive(pictures, seed=index, start_ms=START_MS + index * DAY_MS)
     table.to_csv(folder / "telemetry.csv", index=False)
     rng = np.random.default_rng(index)
     for name in table["Time"]:
         cv2.imwrite(str(folder / f"{name}.jpg"), rng.integers(0, 255, (16, 24, 3), np.uint8))
 
 
-def clock_s(yard: Yard, *command: str) -> float:
-    """How long a command takes that has to succeed."""
-    began = time.perf_counter()
-    done = yard.call(*command)
-    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
-    return time.perf_counter() - began
+def cpu_s() -> float:
+    now = os.times()
+    return now.user + now.system + now.children_user + now.children_system
 
 
-def measure(count: int, pictures: int, folder: Path) -> dict[str, float]:
+def run() -> None:
+    """What `flows run --until label` does, in this process and without Prefect and MLflow; prints {part: seconds}."""
+    from flows.graph import Graph
+    from tasks.yard import runner
+    from tasks.yard.step import Context
+
+    took: dict[str, float] = {}
+
+    @contextmanager
+    def part(what: str) -> Iterator[None]:
+        began, began_s = cpu_s(), time.perf_counter()
+        yield
+        took[what] = took.get(what, 0.0) + cpu_s() - began
+        took[f"{what}, clock"] = took.get(f"{what}, clock", 0.0) + time.perf_counter() - began_s
+
+    with part("graph"):
+        graph = Graph("brake_coast")
+    with part("pull"):
+        graph.pull()
+    with part("why"):
+        [graph.why(name) for name in STAGES]
+    for name in STAGES:
+        with part("why"):
+            reasons = graph.why(name)
+        if reasons:
+            with graph.claimed(name):
+                with part(f"step {name}"):
+                    runner.run(name, Context())
+                with part(f"record {name}"):
+                    graph.record(name)
+    with part("push"):
+        graph.push()
+    took["most memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps(took))
+
+
+def parts(yard: Yard) -> dict[str, float]:
+    done = yard.call(sys.executable, "-c", ALONE)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def status_s(yard: Yard) -> float:
+    """CPU seconds of `dvc status`, its imports among them."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert yard.dvc("status", *STAGES[1:]).returncode == 0
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(count: int, pictures: int, folder: Path) -> dict[str, dict[str, float]]:
+    """{what is done: {part: seconds}}"""
     yard = small("brake_coast", folder / "yard")
     source = folder / "source"
     for index in range(count):
         write_recording(source, index, pictures)
-    flow = (sys.executable, "-m", "flows", "run", "brake_coast", "--until", "label")
-    clock_s(yard, "dvc", "remote", "add", "-d", "beside", str(folder / "remote"))
-    first = clock_s(yard, *flow, "--set", f"brake_coast.download.source={source}")
-    nothing = min(clock_s(yard, *flow) for _ in range(2))
-    status = min(clock_s(yard, "dvc", "status", "brake_coast-download", "brake_coast-label") for _ in range(2))
+    yard.dvc("remote", "add", "-d", "beside", str(folder / "remote"))
+    yard.edit("params.yaml", "source: synth://highway?recordings=8&minutes=1&seed=0", f"source: {source}")
+    found = {"first run": parts(yard), "nothing to do": parts(yard), "dvc status": {"dvc status": status_s(yard)}}
     write_recording(source, count, pictures)
-    one = clock_s(yard, *flow)
-    return {"first run": first, "nothing to do": nothing, "dvc status": status, "one new recording": one}
+    return {**found, "one new recording": parts(yard)}
 
 
-def main(tiny: bool = False) -> None:
-    if tiny:
-        print("no tiny form: this one needs flows from nothing")
-        return
-    rows = {}
-    for count in RECORDINGS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows[count] = measure(count, PICTURES, Path(folder))
-        told = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in rows[count].items())
-        print(f"{count} recordings of {PICTURES} pictures: {told}", flush=True)
+def told(took: dict[str, float]) -> float:
+    return sum(seconds for part, seconds in took.items() if not part.endswith(("clock", "MB")))
+
+
+def fits(rows: dict[int, dict[str, dict[str, float]]]) -> Iterator[str]:
     for what in ("nothing to do", "dvc status", "one new recording"):
-        slope, base = np.polyfit(list(rows), [row[what] for row in rows.values()], 1)
+        slope, base = np.polyfit(list(rows), [told(row[what]) for row in rows.values()], 1)
         at = {count: base + slope * count for count in (1_000, 10_000)}
-        print(
-            f"{what}: {base:.1f} s + {slope * 1000:.0f} ms a recording; if it goes on like that, "
+        yield (
+            f"{what}: {base:.2f} s + {slope * 1000:.2f} ms a recording; if it goes on like that, "
             + ", ".join(f"{seconds:.0f} s at {count:,}" for count, seconds in at.items())
         )
+
+
+def main(tiny: bool = False, counts: Sequence[int] = RECORDINGS, pictures: int = PICTURES) -> None:
+    if tiny:
+        counts, pictures = (2, 4), 30
+    rows = {}
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            rows[count] = measure(count, pictures, Path(folder))
+        said = ", ".join(f"{what} {told(took):.1f} s" for what, took in rows[count].items())
+        print(f"{count} recordings of {pictures} pictures: {said} of CPU", flush=True)
+    print(*fits(rows), sep="\n")
+    if not tiny:
+        known = read_if_there(RESULT)
+        write_json(RESULT, {**known, "pictures": pictures, "size": {str(count): row for count, row in rows.items()}})
+
+
+if __name__ == "__main__":
+    main(counts=[int(text) for text in sys.argv[1:]] or RECORDINGS)

@@ -1,7 +1,8 @@
 """One drive on disk: the layout that every step after `download` reads.
 
     <recording>/telemetry.csv    Time, SPEED km/h, RPM 1/min, ACCELERATOR_POS_D %, ENGINE_LOAD %, BRAKE_SIGNAL, GEAR
-    0..5 <recording>/<Time>.jpg|png   one frame a row, where the camera gave one
+    0..5 <recording>/frames.zip  <Time>.jpg|png, one frame a row, where the camera gave one (archive.py); a source
+                                 has them as files
     <recording>/recording.json   what the importer knows: group (day or trip), layout, image size, cameras, source
 
 What a recorder or another program wrote in a telemetry.csv may look otherwise (`tables`, `cells`, `clock` say how); all
@@ -18,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast.formats import cells, clock, tables
+from tasks.brake_coast.formats import archive, cells, clock, tables
 from tasks.brake_coast.formats.cells import numbers as read_numbers
 from tasks.brake_coast.formats.clock import NO_DATE_MS, format_time, parse_times
-from tasks.yard.files import natural, read_json
+from tasks.yard.files import digest, file_hash, natural, read_json
 from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.step import BadInput
 
@@ -182,9 +183,20 @@ def images(folder: Path) -> dict[str, Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
+    """Those that are files, and those in the recording's archive."""
     with os.scandir(folder) as entries:  # macOS leaves ._x.jpg, no image
         names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
-    return [folder / name for name in sorted(names, key=natural) if name.lower().endswith(IMAGE_SUFFIXES)]
+    loose = [folder / name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    packed = archive.paths(folder) if archive.NAME in names else []
+    return sorted([*loose, *packed], key=lambda path: natural(path.name))
+
+
+def pictures_digest(folder: Path) -> str:
+    """Of the names and bytes of all frames of a drive."""
+    packed = folder / archive.NAME
+    if packed.is_file():
+        return file_hash(packed)
+    return digest([(path.name, file_hash(path)) for path in images(folder).values()])
 
 
 def recordings(download: Path) -> dict[str, Path]:

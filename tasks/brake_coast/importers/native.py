@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.brake_coast.formats import clock, recording
+from tasks.brake_coast.formats import archive, clock, recording
 from tasks.brake_coast.importers import drivetrain, resample
 from tasks.brake_coast.importers.resample import Reading
 from tasks.yard.step import BadInput
@@ -45,7 +45,9 @@ def telemetry_file(path: Path) -> Path:
 
 
 def files(path: Path) -> list[Path]:
-    return [*_named(path), *recording.images(path).values()]
+    packed = path / archive.NAME
+    loose = [image for image in recording.images(path).values() if image.parent != packed]
+    return [*_named(path), *loose, *([packed] if packed.is_file() else [])]
 
 
 def start_ms(name: str) -> int:

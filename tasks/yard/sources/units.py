@@ -24,6 +24,7 @@ from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
 HASHERS = 8
+CHUNK_BYTES = 1 << 20
 NAMED = 5  # of files that are passed over
 LEFT_OVERS = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
@@ -63,8 +64,9 @@ def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) 
 def copied(source: Path, target: Path) -> None:
     """Byte by byte. What an interrupted run brought already is kept."""
     if not (target.exists() and target.stat().st_size == source.stat().st_size):
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
+        # Not shutil.copyfile: the source may be a picture in an archive.
+        with replacing(target) as temporary, source.open("rb") as file, temporary.open("wb") as copy:
+            shutil.copyfileobj(file, copy, CHUNK_BYTES)
 
 
 def make_one(unit: T, folder: Path, *, make: Callable[[T, Path], dict], root: Path | None) -> dict:

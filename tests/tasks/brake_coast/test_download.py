@@ -22,6 +22,7 @@ from tasks.brake_coast.importers.drives import Drive, cut
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Line
 from tasks.yard.files import folder_hash, read_json
+from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 
@@ -66,7 +67,7 @@ def test_native_drives_arrive_unchanged(source, tmp_path):
     for name, folder in recording.recordings(out).items():
         assert (folder / "telemetry.csv").read_bytes() == (source / name / "telemetry.csv").read_bytes()
         for image_ in recording.images(source / name).values():
-            assert (folder / image_.name).read_bytes() == image_.read_bytes()
+            assert recording.images(folder)[image_.stem].read_bytes() == image_.read_bytes()
         about = recording.description(folder)
         assert about["group"] == name[:10] and about["rate_hz"] == 2.0 and about["has_brake_signal"]
         assert (about["image_width_px"], about["image_height_px"]) == (64, 36)
@@ -372,7 +373,9 @@ def test_a_carla_route_becomes_telemetry_and_keeps_its_pngs(tmp_path):
     assert rows["speed_kmh"].iloc[2] == pytest.approx(3.6 * (5 + 2 * np.sin(2 / 9)), abs=0.01)
     assert rows["brake"].tolist()[:5] == [1, 1, 1, 1, 0] and rows["pedal_pct"].iloc[24] == 50
     assert recording.read_telemetry(first).error_rows == 1
-    assert (first / "2000-01-01 00-00-01-5.png").read_bytes() == PNG  # a frame without telemetry is kept and counted
+    assert (
+        recording.images(first)["2000-01-01 00-00-01-5"].read_bytes() == PNG
+    )  # a frame without telemetry is kept and counted
     assert report(tmp_path / "out")["totals"]["images_without_telemetry"] == 1
     assert recording.description(first)["derived"] == ["RPM", "ENGINE_LOAD", "GEAR"]
 
@@ -440,7 +443,7 @@ def test_a_video_gives_the_frames_of_every_half_second(tmp_path):
     for name, start in (("video-dash", "2000-01-01 00-00-"), ("2025-04-03_19-33-31", "2025-04-03 19-33-")):
         images = recording.images(made[name])
         assert all(time.startswith(start) for time in images)
-        levels = np.array([cv2.imread(str(path)).mean() for path in images.values()])
+        levels = np.array([decoded(path).mean() for path in images.values()])
         assert np.allclose(levels - levels[0], 5 * np.arange(24), atol=2)
     rows = recording.read_telemetry(made["2025-04-03_19-33-31"]).rows
     assert rows["speed_kmh"].tolist() == list(range(0, 120, 5)) and rows["rpm"].isna().all()
@@ -457,8 +460,8 @@ def test_a_piece_of_a_video_has_the_frames_of_its_own_time(tmp_path):
     piece = Drive("video-dash-2", "video", tmp_path / "cam" / "dash.mp4", "dash.mp4", "dash", span_ms)
     (tmp_path / "piece").mkdir()
     download.make(piece, tmp_path / "piece", world=None)
-    levels = np.array([cv2.imread(str(path)).mean() for path in recording.images(tmp_path / "piece").values()])
-    first = cv2.imread(str(tmp_path / "out" / "video-dash" / "2000-01-01 00-00-00-0.jpg")).mean()
+    levels = np.array([decoded(path).mean() for path in recording.images(tmp_path / "piece").values()])
+    first = decoded(recording.images(tmp_path / "out" / "video-dash")["2000-01-01 00-00-00-0"]).mean()
     assert np.allclose(levels - first, 120 + 5 * np.arange(7), atol=4)
 
 

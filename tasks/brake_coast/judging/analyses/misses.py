@@ -98,7 +98,8 @@ def braking(t_ms: np.ndarray, speed_kmh: np.ndarray) -> dict[str, float | None]:
 
 def brightness(path: Path | None) -> float | None:
     """Mean grey of a picture, 0..1, from its eighth: the light is known where there is a camera."""
-    image = None if path is None else cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    stored = b"" if path is None else path.read_bytes()
+    image = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if stored else None
     return None if image is None else float(image.mean() / 255)
 
 

@@ -14,6 +14,7 @@ from tasks.brake_coast import detector_data, download
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carla
 from tasks.yard.files import read_json
+from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.yard import films, photos
@@ -30,7 +31,7 @@ def seen(folder) -> tuple[np.ndarray, list[int]]:
     """(seconds from the first frame by the names of the frames, the numbers that they show)."""
     paths = list(recording.images(folder).values())
     t_ms = recording.parse_times(pd.Series([path.stem for path in paths])).to_numpy(np.int64)
-    return (t_ms - t_ms[0]) / 1000, [films.number_in(cv2.imread(str(path))) for path in paths]
+    return (t_ms - t_ms[0]) / 1000, [films.number_in(decoded(path)) for path in paths]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".MKV", ".ts"])
@@ -66,7 +67,7 @@ def test_a_film_is_shown_upright_and_a_cut_one_is_said(tmp_path, caplog):
     films.turned(films.write(tmp_path / f"source/{NAME}.mp4", np.arange(30) / 30), films.UPSIDE_DOWN)
     films.cut(films.write(tmp_path / "source/cut.mkv", np.arange(300) / 30), 0.6)
     report = fetched(tmp_path / "source", tmp_path / "out")
-    first = cv2.imread(str(next(iter(recording.images(tmp_path / "out" / NAME).values()))))
+    first = decoded(next(iter(recording.images(tmp_path / "out" / NAME).values())))
     assert films.red_corner(first) == ("lower", "right")
     cut = report["recordings"]["video-cut"]
     [remark] = [text for text in cut["warnings"] if text.startswith("the film promises 10.0 s and holds")]
@@ -96,7 +97,8 @@ def test_frames_of_a_drive_are_brought_as_shown_in_8_bits_and_by_their_content(t
     assert (found["image_width_px"], found["image_height_px"]) == (48, 64)
     grey = cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY)
     for place, path in enumerate(recording.images(tmp_path / "out" / NAME).values()):
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+        stored = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
         assert image.shape == (64, 48) and np.abs(image.astype(int) - grey // (4 if place == 5 else 1)).mean() < 4
     for text in ("1 images are turned", "2 images of 16 bits, 14 of them in use", "the first is cover.jpg"):
         assert text in caplog.text
