@@ -76,7 +76,8 @@ class Graph:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.repo = self.repo or (Apart if self.apart else Repo)(str(self.root))
         self._lock = threading.RLock()
-        self._looked = Looked()
+        self._looked = Looked(self.root, self.root / STATE / "looked.json")
+        self._news: dict[str, list[str]] = {}
         self._mend_claims()
         try:
             with self.locked():
@@ -117,7 +118,9 @@ class Graph:
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
         forced = [forcing.REASON] if name in forcing.owed() else []
-        return [*forced, *self._why(name), *watch.news(stages.stage(name), self._seen(name))]
+        if name not in self._news:  # its source is asked once a run, until the stage has read it
+            self._news[name] = watch.news(stages.stage(name), self._seen(name))
+        return [*forced, *self._why(name), *self._news[name]]
 
     def _seen(self, name: str) -> dict[str, str | None]:
         """What the stage saw of its outside sources, as its out here tells, or as dvc.lock names it."""
@@ -174,6 +177,7 @@ class Graph:
             with self._lock, _plainly():
                 claims.enter_context(claim)
                 self._looked.forget()
+                self._news.pop(name, None)
             try:
                 yield
             finally:

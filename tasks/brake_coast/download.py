@@ -132,12 +132,13 @@ def from_folder(root: Path, params: Download, out: Path, ctx: Context, accept: A
     dates.refuse_none(mine, [about], source_uri.redacted(params.source))
     planned = drives.plan(root, params, mine)
     whole = {drive.path: drive for drive in planned.values()}  # of a drive in pieces the files are read once
-    contents = units.content_hashes(list(whole.values()), files_of)
+    files = {drive.path: files_of(drive) for drive in there}
+    contents = units.content_hashes(list(whole.values()), lambda drive: files[drive.path])
     content = dict(zip(whole, contents, strict=True))
     fingerprints = {
         name: digest(content[drive.path], {**asdict(drive), "path": None}, ctx.code) for name, drive in planned.items()
     }
-    used = units.among(path for drive in there for path in files_of(drive))
+    used = units.among(path for mine in files.values() for path in mine)
     left = units.passed_over(root, used)
     units.say_passed_over(left, source_uri.redacted(params.source), log)
     said = ({"passed_over": left} if left else {}) | ({"dates": about} if about else {})

@@ -244,13 +244,12 @@ def read_of(item: tuple[Path, Pedal]) -> list[Path]:
 def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
     """Returns row counts, and per label the rate over all drives and the share that is unknown."""
     folders = recording.recordings(download)
-    of_cars = pedals(folders, params)
+    contents = {name: file_hash(folder / "telemetry.csv") for name, folder in folders.items()}
+    marks = {name: digest(content, ctx.code) if ctx.code else "" for name, content in contents.items()}
+    of_cars = pedals(folders, params, marks)
     settings = digest(params.model_dump(), ctx.code)
     items = {name: (folder, of_cars[name]) for name, folder in folders.items()}
-    fingerprints = {
-        name: digest(settings, file_hash(folder / "telemetry.csv"), asdict(pedal))
-        for name, (folder, pedal) in items.items()
-    }
+    fingerprints = {name: digest(settings, contents[name], asdict(pedal)) for name, (_, pedal) in items.items()}
     done = fan_out(partial(label_recording, params=params), items, fingerprints, out, ctx, needs=read_of)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be labelled; {out / 'quarantine.json'} says why")

@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Label
+from tasks.yard import memo
 from tasks.yard.step import attempt
 
 log = logging.getLogger(__name__)
@@ -119,16 +120,17 @@ class Drive:
     replies: np.ndarray
 
 
-def pedals(folders: Mapping[str, Path], params: Label) -> dict[str, Pedal]:
-    """The pedal of every recording, by its name."""
+def pedals(folders: Mapping[str, Path], params: Label, marks: Mapping[str, str] | None = None) -> dict[str, Pedal]:
+    """The pedal of every recording, by its name. `marks`: of each recording what changes with its telemetry and the
+    code; those that are as before are not read again."""
     found: dict[str, Pedal] = {}
-    for drives in _drives_by_layout(folders):
+    for drives in _drives_by_layout(folders, marks or dict.fromkeys(folders, "")):
         for drive, pedal in zip(drives, of_drives(drives, params), strict=True):
             found |= dict.fromkeys(drive.names, pedal)
     return found
 
 
-def _drives_by_layout(folders: Mapping[str, Path]) -> list[list[Drive]]:
+def _drives_by_layout(folders: Mapping[str, Path], marks: Mapping[str, str]) -> list[list[Drive]]:
     """A recording that cannot be read has no replies here; labelling it says what is wrong."""
     layouts: dict[str, dict[str, list[str]]] = {}
     places: dict[str, str] = {}
@@ -139,8 +141,13 @@ def _drives_by_layout(folders: Mapping[str, Path]) -> list[list[Drive]]:
         drive = where if about.get("piece") else name
         places[drive] = str(PurePosixPath(where).parent)
         layouts.setdefault(str(about.get("layout")), {}).setdefault(drive, []).append(name)
-    replies = {name: attempt(_replies, folder) for name, folder in folders.items()}
-    known = {name: values for name, values in replies.items() if not isinstance(values, Exception)}
+    keys = {str(folder.absolute()): name for name, folder in folders.items()}
+    said = memo.remembered(
+        "pedal",
+        {key: marks[name] for key, name in keys.items()},
+        lambda todo: [_said(folders[keys[key]]) for key in todo],
+    )
+    known = {keys[key]: np.repeat(*map(np.array, one)) for key, one in said.items() if one}
     return [
         [
             Drive(places[drive], names, np.concatenate([np.empty(0), *(known[n] for n in names if n in known)]))
@@ -148,6 +155,15 @@ def _drives_by_layout(folders: Mapping[str, Path]) -> list[list[Drive]]:
         ]
         for drives in layouts.values()
     ]
+
+
+def _said(folder: Path) -> list[list] | None:
+    """[the replies of a recording, how often there is each]; None if it cannot be read."""
+    replies = attempt(_replies, folder)
+    if isinstance(replies, Exception):
+        return None
+    levels = Levels.of(replies)
+    return [levels.values.tolist(), levels.counts.tolist()]
 
 
 def _replies(folder: Path) -> np.ndarray:

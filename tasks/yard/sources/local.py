@@ -24,6 +24,7 @@ from urllib.parse import urldefrag
 import fsspec
 from tqdm import tqdm
 
+from tasks.yard import memo
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.sources import archives, fetch
 from tasks.yard.sources import uri as source_uri
@@ -39,7 +40,7 @@ UNDATED = (
     "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that it has changed cannot be "
     "seen; `python -m flows run <line> --force STEP` fetches it anew"
 )
-SMALL_BYTES = 64 << 20  # read and hashed in about a tenth of a second
+SMALL_BYTES, SMALL_FILES = 64 << 20, 1000  # read and hashed in about a tenth of a second
 
 
 def local(
@@ -86,11 +87,10 @@ def fingerprint(uri: str) -> str:
     path = Path(uri).expanduser()
     if not path.exists():
         raise BadInput(f"source {source_uri.redacted(uri)}: no such folder")
-    files = {file: file.stat() for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()}
-    small = sum(stat.st_size for stat in files.values()) <= SMALL_BYTES
+    files = [(".", path.stat())] if path.is_file() else list(memo.listed(path))
+    small = sum(stat.st_size for _, stat in files) <= SMALL_BYTES and len(files) <= SMALL_FILES
     return digest([
-        (file.relative_to(path).as_posix(), stat.st_size, file_hash(file) if small else stat.st_mtime_ns)
-        for file, stat in files.items()
+        (name, stat.st_size, file_hash(path / name) if small else stat.st_mtime_ns) for name, stat in files
     ])  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from logging import Logger
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
+from tasks.yard import memo
 from tasks.yard.fanout import NOUNS, FanOut, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, natural, replacing
 from tasks.yard.sources import archives
@@ -25,6 +26,7 @@ from tasks.yard.step import BadInput, Context
 
 HASHERS = 8
 CHUNK_BYTES = 1 << 20
+MANY_FILES = 1000  # fewer are read in no time
 NAMED = 5  # of files that are passed over
 LEFT_OVERS = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
@@ -46,7 +48,7 @@ def shown(uri: str, root: Path, path: Path) -> str:
 
 
 def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) -> list[str]:
-    """Of each unit a hash of every file that it is made from.
+    """Of each unit a hash of every file that it is made from. Of a large source those are read again that have changed.
 
     A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
     """
@@ -57,8 +59,25 @@ def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) 
         except Exception as error:
             return digest(type(error).__name__, str(as_bad_input(error, unit.where)))
 
-    with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
-        return list(pool.map(of, units))
+    def read(some: Iterable[T]) -> list[str]:
+        with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
+            return list(pool.map(of, some))
+
+    def listed(unit: T) -> list[Path]:
+        try:
+            return list(files_of(unit))
+        except Exception:  # `of` says which
+            return []
+
+    mine = [listed(unit) for unit in units]
+    if sum(map(len, mine)) < MANY_FILES:
+        return read(units)
+    names = [f"{unit.path.absolute()} {getattr(unit, 'name', '')}" for unit in units]
+    marks = {name: memo.mark(files) if files else "" for name, files in zip(names, mine, strict=True)}
+    if len(marks) < len(units):
+        return read(units)
+    by_key = dict(zip(marks, units, strict=True))
+    return list(memo.remembered("content", marks, lambda todo: read(by_key[key] for key in todo)).values())
 
 
 def copied(source: Path, target: Path) -> None:
