@@ -14,9 +14,11 @@ in its split.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,14 +35,24 @@ from tasks.yard.layouts import seen
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
+NAMES = label.NAMES
 
 
 def joined(drives: list[Drive], params: Pack) -> windows.Frames:
+    """The frames of the drives, put together."""
+    frames = stacked(drives, params)
+    whole = {name: np.concatenate([getattr(d, name) for d in drives]) for name in windows.WINDOWED}
+    return replace(frames, **whole)
+
+
+def stacked(drives: list[Drive], params: Pack) -> windows.Frames:
+    """As `joined`, but what is large stays where it is, in the drives."""
     offsets = np.cumsum([0, *(int(d.segment[-1]) + 1 for d in drives[:-1])])
     segments = [d.segment + offset for d, offset in zip(drives, offsets, strict=True)]
-    stacked = ("telemetry", "detections", "detection_masks", "labels", "t_ms", "image_ok")
+    small = ("labels", "t_ms", "image_ok")
     return windows.Frames(
-        **{name: np.concatenate([getattr(d, name) for d in drives]) for name in stacked},
+        **{name: windows.Stacked([getattr(d, name) for d in drives]) for name in windows.WINDOWED},
+        **{name: np.concatenate([getattr(d, name) for d in drives]) for name in small},
         recording=np.repeat(np.arange(len(drives), dtype=np.int32), [len(d.t_ms) for d in drives]),
         segment=np.concatenate(segments).astype(np.int32),
         label_names=label.NAMES,
@@ -64,7 +76,7 @@ def statistics(frames: windows.Frames, drives: list[Drive]) -> dict:
         "num_sequences_stride_1": len(windows.window_starts(frames.segment, frames.window_frames)),
         "segments": int(frames.segment[-1]) + 1,
         "image_ok_share": round(float(frames.image_ok.mean()), 6),
-        "detections_per_frame": round(float(frames.detection_masks.sum(axis=1).mean()), 4),
+        "detections_per_frame": round(sum(int(drive.detection_masks.sum()) for drive in drives) / len(frames.t_ms), 4),
         "labels": {name: label.tally(last[:, index]) for index, name in enumerate(frames.label_names)},
         "counts": counts,
     }
@@ -115,18 +127,22 @@ def assign(
     return groups, chosen, error, remarks
 
 
-def write(out: Path, images: dict[str, bytes], jsons: dict[str, dict]) -> None:
-    """All files or none: they get their names once all of them are on the disk."""
+def write(out: Path, images: Iterable[tuple[str, bytes]], jsons: Callable[[], dict[str, dict]]) -> int:
+    """All files or none: they get their names once all of them are on the disk. Each image is asked for when the one
+    before it is written, and `jsons` after them. Returns the bytes of the images."""
+    size_b = 0
     try:
         with ExitStack() as stack:
-            for split, image in images.items():
+            for split, image in images:
+                size_b += len(image)
                 stack.enter_context(replacing(out / f"{split}.h5")).write_bytes(image)
-            for name, said in jsons.items():
+                del image
+            for name, said in jsons().items():
                 write_json(stack.enter_context(replacing(out / name)), said)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        size = f"{sum(map(len, images.values())) / 1e6:.1f} MB"
+        size = f"{size_b / 1e6:.1f} MB"
         raise BadInput(
             f"{out}: no room for {size} ({error.strerror}); free some space. Nothing half-written is left"
         ) from None
@@ -142,7 +158,9 @@ def run(
         try:
             if missing:
                 raise BadInput(f"nothing from {' and '.join(missing)}; see quarantine.json there")
-            drives.append(read_drive(name, download, annotate, label, params))
+            drive = read_drive(name, download, annotate, label, params)
+            slots = windows.Slots.of(drive.detections, drive.detection_masks)
+            drives.append(replace(drive, detections=slots))  # of all drives together they are too large
         except Exception as fault:
             error = as_bad_input(fault, name)
             log.warning("left out %s: %s", name, error)
@@ -171,55 +189,59 @@ def run(
         )  # fmt: skip
     manifest = yard_splits.manifest(zip(groups, chosen, strict=True), known, members_of(groups, drives))
 
-    images, per_split, metrics = {}, {}, {"recordings": len(drives), "left_out": len(left_out), "split_error": error}
-    for split in splits.SPLITS:
-        members = [drive for drive, choice in zip(drives, chosen, strict=True) if choice == split]
-        frames = joined(members, params)
-        assert np.isfinite(frames.telemetry).all() and np.isfinite(frames.detections).all()
-        images[split] = windows.file_image(frames)
-        held = statistics(frames, members)
-        absent = {drive.name: drive.absent for drive in members if drive.absent}
-        pieces = {drive.name for drive in members if recording.description(download / drive.name).get("piece")}
-        per_split[split] = {
-            "recordings": frames.recordings,
-            "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
-            "origins": {
-                drive.name: origins.origin(
-                    drive.name,
-                    {group} if split == "test" and drive.group in torn else {drive.group, group},
-                    drive.name in pieces,
-                )
-                for drive, group, choice in zip(drives, groups, chosen, strict=True)
-                if choice == split
-            },
-            "absent_sensors": absent,
-            "statistics": held,
+    per_split: dict[str, dict] = {}
+    metrics = {"recordings": len(drives), "left_out": len(left_out), "split_error": error}
+
+    def images() -> Iterator[tuple[str, bytes]]:
+        for split in splits.SPLITS:
+            members = [drive for drive, choice in zip(drives, chosen, strict=True) if choice == split]
+            frames = stacked(members, params)
+            held = statistics(frames, members)
+            absent = {drive.name: drive.absent for drive in members if drive.absent}
+            pieces = {drive.name for drive in members if recording.description(download / drive.name).get("piece")}
+            per_split[split] = {
+                "recordings": frames.recordings,
+                "groups": sorted({group for group, choice in zip(groups, chosen, strict=True) if choice == split}),
+                "origins": {
+                    drive.name: origins.origin(
+                        drive.name,
+                        {group} if split == "test" and drive.group in torn else {drive.group, group},
+                        drive.name in pieces,
+                    )
+                    for drive, group, choice in zip(drives, groups, chosen, strict=True)
+                    if choice == split
+                },
+                "absent_sensors": absent,
+                "statistics": held,
+            }
+            metrics.update({f"{split}_windows": held["num_sequences"], f"{split}_frames": held["counts"]["frames"]})
+            for task, counts in held["labels"].items():
+                unknown = counts["unknown"] / held["num_sequences"] if held["num_sequences"] else None
+                metrics.update({f"{split}_{task}_unknown_share": unknown} if unknown is not None else {})
+                metrics.update({f"{split}_{task}_rate": counts["rate"]} if counts["rate"] is not None else {})
+            yield split, windows.file_image(frames)
+
+    def config() -> dict[str, Any]:
+        return {
+            "sequence_length": params.window_frames,
+            "sequence_stride": params.window_stride,
+            "max_detections": params.max_detections,
+            "telemetry_features": features(params),
+            "telemetry_dim": len(features(params)),
+            "telemetry_ranges": params.ranges.model_dump(),
+            "detection_features": DETECTION_FEATURES,
+            "detection_dim_per_box": len(DETECTION_FEATURES),
+            "detection_order": "area, largest first",
+            "label_names": NAMES,
+            "random_seed": params.seed,
+            "split_error": round(error, 6),
+            "split_by": "recording" if torn else "group",
+            "splits": per_split,
+            "left_out": left_out,
+            **({"split_remarks": remarks} if remarks else {}),
         }
-        metrics |= {f"{split}_windows": held["num_sequences"], f"{split}_frames": held["counts"]["frames"]}
-        for task, counts in held["labels"].items():
-            unknown = counts["unknown"] / held["num_sequences"] if held["num_sequences"] else None
-            metrics |= {f"{split}_{task}_unknown_share": unknown} if unknown is not None else {}
-            metrics |= {f"{split}_{task}_rate": counts["rate"]} if counts["rate"] is not None else {}
+
+    metrics["bytes"] = write(out, images(), lambda: {"dataset_config.json": config(), yard_splits.FILE: manifest})
     counts = [held["statistics"]["counts"] for held in per_split.values()]
     metrics["saturated_values"] = sum(n for held in counts for key, n in held.items() if "saturated" in key)
-    metrics["bytes"] = sum(map(len, images.values()))
-    config = {
-        "sequence_length": params.window_frames,
-        "sequence_stride": params.window_stride,
-        "max_detections": params.max_detections,
-        "telemetry_features": features(params),
-        "telemetry_dim": len(features(params)),
-        "telemetry_ranges": params.ranges.model_dump(),
-        "detection_features": DETECTION_FEATURES,
-        "detection_dim_per_box": len(DETECTION_FEATURES),
-        "detection_order": "area, largest first",
-        "label_names": frames.label_names,
-        "random_seed": params.seed,
-        "split_error": round(error, 6),
-        "split_by": "recording" if torn else "group",
-        "splits": per_split,
-        "left_out": left_out,
-        **({"split_remarks": remarks} if remarks else {}),
-    }
-    write(out, images, {"dataset_config.json": config, yard_splits.FILE: manifest})
     return metrics

@@ -13,9 +13,11 @@ Any other HDF5 tool sees telemetry (N, 20, 10), detections (N, 20, 12, 6), detec
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,7 +35,8 @@ CHUNK_FRAMES = 256
 
 @dataclass(frozen=True)
 class Frames:
-    """F frames in the order of recording and time. Only frames that some window can use are packed."""
+    """F frames in the order of recording and time. Only frames that some window can use are packed; while a file is
+    written the arrays of WINDOWED may be `Stacked`."""
 
     telemetry: np.ndarray  # (F, 10 or 11) float32 in 0..1
     detections: np.ndarray  # (F, slots, 6) float32 in 0..1: confidence, x1, y1, x2, y2, area; zero where not masked in
@@ -48,6 +51,73 @@ class Frames:
     recordings: list[str]
     window_frames: int
     window_stride: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Detections of some frames as those that there are: most slots are empty, so that this is a tenth of the array."""
+
+    masks: np.ndarray  # (F, slots) bool
+    held: np.ndarray  # (n, 6) of the slots that hold one, in their order
+    upto: np.ndarray  # (F + 1) how many those before a frame hold
+
+    @classmethod
+    def of(cls, detections: np.ndarray, masks: np.ndarray) -> Slots:
+        return cls(masks, detections[masks], np.concatenate([[0], np.cumsum(masks.sum(axis=1))]))
+
+    def __getitem__(self, frames: slice) -> Slots:
+        begin, end, _ = frames.indices(len(self.masks))
+        held = self.held[self.upto[begin] : self.upto[end]]
+        return Slots(self.masks[begin:end], held, self.upto[begin : end + 1] - self.upto[begin])
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.masks.shape, self.held.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.held.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        full = np.zeros(self.shape, dtype or self.dtype)
+        full[self.masks] = self.held
+        return full
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """The arrays of several recordings one after the other, never put together."""
+
+    parts: Sequence[np.ndarray | Slots]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(map(len, self.parts)), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def blocks(self, frames: int) -> Iterator[np.ndarray]:
+        """All of it, so many frames at a time."""
+        waiting: list[np.ndarray] = []
+        for part in self.parts:
+            first = 0
+            while first < len(part):
+                some = part[first : first + frames - sum(map(len, waiting))]
+                waiting.append(np.asarray(some))
+                first += len(some)
+                if sum(map(len, waiting)) == frames:
+                    yield np.concatenate(waiting)
+                    waiting = []
+        if waiting:
+            yield np.concatenate(waiting)
 
 
 ARRAYS = [field.name for field in fields(Frames) if field.type == "np.ndarray"]
@@ -122,7 +192,7 @@ def file_image(frames: Frames) -> bytes:
                     "compression": "gzip",
                     "shuffle": True,
                 }
-            file.create_dataset(f"frames/{name}", data=values, track_times=False, **layout)
+            _create(file, f"frames/{name}", values, layout)
         file["frames/labels"].attrs["names"] = frames.label_names
         for name in WINDOWED:
             _create_windows(file, name, starts, frames)
@@ -132,6 +202,19 @@ def file_image(frames: Frames) -> bytes:
             file.create_dataset(f"metadata/{name}", data=values, track_times=False)
         file.flush()
         return file.id.get_file_image()
+
+
+def _create(file: h5py.File, name: str, values: np.ndarray | Stacked, layout: dict) -> None:
+    """The same bytes in one piece and block by block: the blocks are those of the chunks."""
+    if not isinstance(values, Stacked):
+        file.create_dataset(name, data=values, track_times=False, **layout)
+        return
+    made = file.create_dataset(name, shape=values.shape, dtype=values.dtype, track_times=False, **layout)
+    first = 0
+    for block in values.blocks(CHUNK_FRAMES):
+        assert np.isfinite(block).all()
+        made[first : first + len(block)] = block
+        first += len(block)
 
 
 def _create_windows(file: h5py.File, name: str, starts: np.ndarray, frames: Frames) -> None:

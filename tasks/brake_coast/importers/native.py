@@ -7,6 +7,7 @@ rates is written anew in them.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +46,11 @@ def telemetry_file(path: Path) -> Path:
 
 
 def files(path: Path) -> list[Path]:
-    packed = path / archive.NAME
-    loose = [image for image in recording.images(path).values() if image.parent != packed]
-    return [*_named(path), *loose, *([packed] if packed.is_file() else [])]
+    """Its telemetry and pictures, by their names."""
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+    of_a_drive = (archive.NAME, TELEMETRY)
+    return [path / n for n in names if n.lower().endswith(recording.IMAGE_SUFFIXES) or n.lower() in of_a_drive]
 
 
 def start_ms(name: str) -> int:
