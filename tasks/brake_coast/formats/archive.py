@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.yard.files import replacing
+from tasks.yard.step import BadInput
 
 NAME = "frames.zip"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # equal pictures are equal bytes
@@ -60,19 +61,19 @@ class Packed(type(Path())):  # type: ignore[misc]
 
 @lru_cache(OPEN_ARCHIVES)
 def contents(archive: str, _changed_ns: int, _size: int) -> dict[str, tuple[int, int]]:
-    """{picture: (where its bytes begin, how many)}. Raises `OSError` for what is no archive of stored pictures."""
+    """{picture: (where its bytes begin, how many)}. Raises `BadInput` for what is no archive of stored pictures."""
     found = {}
     try:
         with Path(archive).open("rb") as file, zipfile.ZipFile(file) as packed:
             for member in packed.infolist():
                 if member.compress_type != zipfile.ZIP_STORED:
-                    raise OSError(f"{archive}: {member.filename} is compressed; pack the pictures stored: zip -0")
+                    raise BadInput(f"{archive}: {member.filename} is compressed; pack the pictures stored: zip -0")
                 file.seek(member.header_offset)
                 header = file.read(LOCAL_HEADER_BYTES)
                 more = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
                 found[member.filename] = member.header_offset + LOCAL_HEADER_BYTES + more, member.file_size
     except zipfile.BadZipFile as error:
-        raise OSError(f"{archive}: is no zip ({error})") from None
+        raise BadInput(f"{archive}: is no zip ({error})") from None
     return found
 
 
