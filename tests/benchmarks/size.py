@@ -1,9 +1,13 @@
-"""What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size [recordings ...]`.
+"""What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size`; or, of other sizes,
+`python -m tests.benchmarks.size 16 64 1024`.
 
 For each number of recordings of `PICTURES` pictures, brake_coast up to `label` in a copy of this checkout, with a DVC
 remote beside it, by what the flow's door does around the steps and by the steps themselves: the first time, with
 nothing to do, and after one recording has come. Seconds of CPU, so that a busy machine tells the same; what does not
-grow with the yard (imports, Prefect's server, MLflow) is left out. The last lines fit a + b n to each.
+grow with the yard (imports, Prefect's server, MLflow) is left out. The last lines fit a + b n to each. Then the steps on
+pictures of a usual size, and the memory of pack. `python -m tests.figures.size` writes docs/size.md from all of it.
+
+Writes docs/figures/size.json
 """
 
 from __future__ import annotations
@@ -11,19 +15,21 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tasks.yard.files import read_if_there, write_json
+from tasks.yard.files import write_json
 from tests.faults.yards import small
 from tests.flows.conftest import Yard
+from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.drives import START_MS, drive
 
 PICTURES = 100
@@ -32,6 +38,8 @@ STAGES = ("code", "brake_coast-download", "brake_coast-label")
 ALONE = "from tests.benchmarks.size import run; run()"
 RESULT = Path("docs/figures/size.json")
 DAY_MS = 86_400_000
+STAGE_RECORDINGS, STAGE_PICTURES, SIZE_PX = 3, 60, (640, 192)
+PACKED = (64, 256)  # recordings of 600 rows
 
 
 def write_recording(source: Path, index: int, pictures: int) -> None:
@@ -87,7 +95,9 @@ def run() -> None:
 
 
 def parts(yard: Yard) -> dict[str, float]:
-    done = yard.call(sys.executable, "-c", ALONE)
+    # Not `Yard.call`, which waits for four minutes: the first run of many recordings takes more.
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, cwd=yard.root, env=yard.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -111,6 +121,66 @@ def measure(count: int, pictures: int, folder: Path) -> dict[str, dict[str, floa
     found = {"first run": parts(yard), "nothing to do": parts(yard), "dvc status": {"dvc status": status_s(yard)}}
     write_recording(source, count, pictures)
     return {**found, "one new recording": parts(yard)}
+
+
+def stages(folder: Path) -> dict[str, dict[str, float]]:
+    """{step: {"picture_s" or "row_s": seconds of CPU, and bytes}} of a few recordings of `SIZE_PX`."""
+    from tasks.brake_coast import annotate, download, label, pack
+
+    source, weights = folder / "source", scenes.write_weights(folder / "own.pt")  # untrained: as fast as trained
+    for index in range(STAGE_RECORDINGS):
+        drawn = scenes.write_recording(folder / "drawn", f"drive_{index}", STAGE_PICTURES, SIZE_PX)
+        table = drives.drive(STAGE_PICTURES, seed=index, start_ms=START_MS + index * DAY_MS)
+        place = source / f"drive_{index}"
+        place.mkdir(parents=True)
+        table.to_csv(place / "telemetry.csv", index=False)
+        for time_, path in zip(table["Time"], sorted(drawn.glob("*.jpg")), strict=True):
+            path.rename(place / f"{time_}.jpg")
+    out = {step: folder / step for step in ("download", "annotate", "label", "pack")}
+    asked = {
+        "download": {"source": str(source)},
+        "annotate": {"weights": str(weights), "device": "cpu", "roi": []},
+    }
+    calls: dict[str, Callable[[], object]] = {
+        "download": lambda: download.run(drives.section("download", **asked["download"]), out["download"]),
+        "annotate": lambda: annotate.run(
+            drives.section("annotate", **asked["annotate"]), out["annotate"], download=out["download"],
+            train_detector=folder,
+        ),
+        "label": lambda: label.run(drives.section("label"), out["label"], download=out["download"]),
+        "pack": lambda: pack.run(
+            drives.section("pack"), out["pack"], download=out["download"], annotate=out["annotate"], label=out["label"]
+        ),
+    }  # fmt: skip
+    found, pictures = {}, STAGE_RECORDINGS * STAGE_PICTURES
+    for step, call in calls.items():
+        began = cpu_s()
+        call()
+        size_b = sum(path.stat().st_size for path in out[step].rglob("*") if path.is_file())
+        found[step] = {"picture_s": (cpu_s() - began) / pictures, "picture_bytes": size_b / pictures}
+    return found
+
+
+def pack_memory(recordings: int, folder: Path) -> float:
+    """The most memory of pack over so many recordings of 600 rows, in MB beyond that of its imports."""
+    from tasks.brake_coast import label
+
+    for index in range(recordings):
+        table = drives.drive(600, seed=index, start_ms=START_MS + index * DAY_MS)
+        drives.write_drive(folder / "download", f"drive_{index:05d}", table, annotate=folder / "annotate", seed=index)
+    label.run(drives.section("label"), folder / "label", download=folder / "download")
+    command = [sys.executable, "-c", f"from tests.benchmarks.size import packed; packed({str(folder)!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def packed(folder: str) -> None:
+    from tasks.brake_coast import pack
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read = {step: Path(folder, step) for step in ("download", "annotate", "label")}
+    pack.run(drives.section("pack"), Path(folder, "pack"), **read)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)
 
 
 def told(took: dict[str, float]) -> float:
@@ -137,9 +207,19 @@ def main(tiny: bool = False, counts: Sequence[int] = RECORDINGS, pictures: int =
         said = ", ".join(f"{what} {told(took):.1f} s" for what, took in rows[count].items())
         print(f"{count} recordings of {pictures} pictures: {said} of CPU", flush=True)
     print(*fits(rows), sep="\n")
+    with tempfile.TemporaryDirectory() as folder:
+        steps = stages(Path(folder))
+    print(", ".join(f"{step} {1000 * of['picture_s']:.1f} ms" for step, of in steps.items()), "of CPU a picture")
+    memory = {}
+    for count in (4, 8) if tiny else PACKED:
+        with tempfile.TemporaryDirectory() as folder:
+            memory[600 * count] = pack_memory(count, Path(folder))
+    print("pack: " + ", ".join(f"{mb:.0f} MB for {n:,} rows" for n, mb in memory.items()))
     if not tiny:
-        known = read_if_there(RESULT)
-        write_json(RESULT, {**known, "pictures": pictures, "size": {str(count): row for count, row in rows.items()}})
+        write_json(RESULT, {
+            "pictures": pictures, "size": {str(count): row for count, row in rows.items()}, "steps": steps,
+            "pack_mb": {str(n): mb for n, mb in memory.items()}, "size_px": SIZE_PX,
+        })  # fmt: skip
 
 
 if __name__ == "__main__":
