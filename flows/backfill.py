@@ -114,7 +114,10 @@ def plan(line: str, wanted: Span, block: str, assignments: list[str]) -> list[Bl
             f"what has come since; to leave the other days out, --set {key}.dates=[{wanted}]"
         )
     module = importlib.import_module(f"tasks.{line}.{step}")
-    found = [dated.day for dated in module.days(section, Context())]
+    try:
+        found = [dated.day for dated in module.days(section, Context())]
+    except ConnectionError as error:
+        raise BadInput(str(error)) from None
     least = max([1, *(value for name, value in section if name.startswith("min_") and isinstance(value, int))])
     made = blocks(found, wanted, block, least, section.dates)
     if not made:

@@ -4,8 +4,8 @@
 For each number of recordings of `PICTURES` pictures, brake_coast up to `label` in a copy of this checkout, with a DVC
 remote beside it, by what the flow's door does around the steps and by the steps themselves: the first time, with
 nothing to do, and after one recording has come. Seconds of CPU, so that a busy machine tells the same; what does not
-grow with the yard (imports, Prefect's server, MLflow) is left out. The last lines fit a + b n to each. Then the steps on
-pictures of a usual size, and the memory of pack. `python -m tests.figures.size` writes docs/size.md from all of it.
+grow with the yard (imports, Prefect's server, MLflow) is left out. The last lines fit a + b n to each. Then the steps
+on pictures of a usual size, and the memory of pack. `python -m tests.figures.size` writes docs/size.md from all of it.
 
 Writes docs/figures/size.json
 """

@@ -10,14 +10,17 @@ import bz2
 import gzip
 import logging
 import lzma
+import os
 import shutil
 import stat
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -45,6 +48,7 @@ SUFFIXES = (
     ".rar",
 )  # fmt: skip
 CHUNK_BYTES = 1 << 20
+NO_TIME = 1980  # of a zip that was packed by a program that keeps none
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError,
 )  # fmt: skip
@@ -84,6 +88,7 @@ class _Member:
     is_dir: bool
     fault: str | None  # why it may not be extracted
     open: Callable[[], Any]
+    changed_s: float  # since 1970, as it says; 0: it does not
 
 
 def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]:
@@ -99,7 +104,7 @@ def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]
             fault = "an encrypted file"
         fault = fault or zips.method_fault(member)
         opened = partial(zips.opened, packed, member, archive, shown)
-        members.append(_Member(name, member.file_size, name.endswith("/"), fault, opened))
+        members.append(_Member(name, member.file_size, name.endswith("/"), fault, opened, _told(member.date_time)))
     if guessed:
         log.warning(
             "%s: %d names are in an unknown code page, such as %r, and may not be those that labels name; pack it "
@@ -108,12 +113,22 @@ def _of_zip(packed: zipfile.ZipFile, archive: Path, shown: str) -> list[_Member]
     return members
 
 
+def _told(date_time: tuple[int, ...]) -> float:
+    """A zip's time of change, in seconds since 1970; 0 for none: programs that keep no time write 1980."""
+    try:
+        told = datetime(*date_time, tzinfo=UTC)
+    except ValueError:
+        return 0.0
+    return told.timestamp() if told.year > NO_TIME else 0.0
+
+
 def _of_tar(packed: tarfile.TarFile, stream: IO[bytes]) -> Iterator[_Member]:
     """Members as they come: a tar has no list of what it holds, and 15 GB are not to be unpacked twice."""
     for member in packed:
         name = member.name.replace("\\", "/")
         fault = _misplaced(name) or (None if member.isreg() or member.isdir() else "a link or a device")
-        yield _Member(name, member.size, member.isdir(), fault, partial(packed.extractfile, member))
+        opened = partial(packed.extractfile, member)
+        yield _Member(name, member.size, member.isdir(), fault, opened, float(member.mtime))
     while stream.read(CHUNK_BYTES):
         pass  # to its end, where gzip has the checksum
 
@@ -172,6 +187,8 @@ def extract(archive: Path, folder: Path, shown: str, progress: Callable[..., Any
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
                 if target.stat().st_size != member.size:
                     raise EOFError(f"{member.name} ends too early")
+                if 0 < member.changed_s < time.time():  # it tells the day of a recording without a date
+                    os.utime(target, (member.changed_s, member.changed_s))
     except DAMAGED as error:
         reason = f"the archive is damaged or no zip or tar ({error}); run again to fetch it anew"
         raise Damaged(f"{shown}: {reason}") from None

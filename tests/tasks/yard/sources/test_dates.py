@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.yard.sources import dates
+from tasks.yard.sources.local import local
 from tasks.yard.step import BadInput
 
 
@@ -73,3 +76,19 @@ def test_days_that_meet_are_one_span():
 def test_what_is_no_day_is_refused(text):
     with pytest.raises(BadInput, match="dates: "):
         dates.span(text)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_files_of_an_archive_have_the_time_that_it_tells(tmp_path, suffix):
+    made = written(tmp_path / "in/drive/x.csv", "2026-06-07")
+    packed = tmp_path / f"drives{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(packed, "w") as into:
+            into.writestr(zipfile.ZipInfo("drive/x.csv", (2026, 6, 7, 1, 0, 0)), made.read_text())
+            into.writestr(zipfile.ZipInfo("other/x.csv"), "no time")
+    else:
+        with tarfile.open(packed, "w:gz") as into:
+            into.add(made, "drive/x.csv")
+            into.add(made, "other/x.csv")
+    root = local(str(packed), cache=tmp_path / "cache")
+    assert dates.days([Unit(root / "drive")], root, files_of) == [dates.Dated(date(2026, 6, 7), "change")]
