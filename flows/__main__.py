@@ -207,9 +207,7 @@ def _run(chosen: argparse.Namespace) -> int:
     if said := owed.said():
         print(said[0].upper() + said[1:] + ".")
     if chosen.last:
-        print(
-            f"Later days are not taken: {parts[-1].set[-1]}; null takes every day, an open end ({chosen.last}..) new ones."
-        )
+        print(f"Later days are not taken: {parts[-1].set[-1]}; null takes every day.")
     if not outcome.whole:
         print(f"Next: a run without --until and --only brings the rest of {chosen.line} up to date.")
         return 0

@@ -21,8 +21,8 @@ class FromSource(Section):
 
 
 class Dated(FromSource):
-    """Of the step that brings a line's recordings. Its module has `days(params, ctx)`, the `dates.Dated` of each recording
-    of the source, by which `flows run --from --to` cuts its blocks."""
+    """Of the step that brings a line's recordings. Its module has `days(params, ctx)`: the `dates.Dated` of each of
+    them, by which `flows run --from --to` cuts its blocks."""
 
     dates: Annotated[list[str] | None, Field(min_length=1), AfterValidator(plain)] = Field(
         description="only recordings of these days, such as ['2026-01-01..2026-03-31', '2026-06-01..']; null: of all"
