@@ -29,11 +29,16 @@ def components(count: int, edges: Collection[tuple[int, int]]) -> list[int]:
     return connected_components(graph, directed=False)[1].tolist()
 
 
+def moving_frames(drive: Drive) -> np.ndarray:
+    """A hash of each frame in which the car moves."""
+    table = pd.DataFrame(drive.telemetry).assign(t_ms=drive.t_ms)[drive.telemetry[:, 0] > 0]
+    return pd.util.hash_pandas_object(table, index=False).to_numpy()
+
+
 def same_frames(drives: Sequence[Drive], window_frames: int) -> list[list[int]]:
     """The places of drives that share a window's worth of identical moving frames (copies, overlapping cuts); those
     that belong together, also by way of others, in one list."""
-    tables = [pd.DataFrame(d.telemetry).assign(t_ms=d.t_ms)[d.telemetry[:, 0] > 0] for d in drives]
-    hashes = [pd.util.hash_pandas_object(table, index=False) for table in tables]
+    hashes = [moving_frames(drive) for drive in drives]  # one table at a time: together they are those of all drives
     rows = pd.concat(pd.DataFrame({"drive": index, "key": keys}) for index, keys in enumerate(hashes))
     rows = rows[rows.duplicated("key", keep=False)].drop_duplicates()
     # How many frames each set of drives shares: copies share many frames, and are one set.
