@@ -39,7 +39,7 @@ def shown_s(seconds: float) -> str:
 
 def costs(found: Mapping[str, Any]) -> str:
     """What the yard costs around the steps, measured and beyond."""
-    rows = {int(count): row for count, row in found["size"].items()}
+    rows = {n: found["size"][str(n)] for n in sorted(map(int, found["size"]))}
     named = {**DONE, "dvc status": "`dvc status` of two stages"}
     cells = [["seconds of CPU", *(f"{n:,} recordings" for n in rows), "fit", *(f"then at {n:,}" for n in SIZES[1:])]]
     for what, name in named.items():
@@ -63,7 +63,7 @@ def plan(found: Mapping[str, Any]) -> str:
     """The engine and the stores that these costs ask for, and what is too small next."""
     a_recording = sum(PICTURES * of["picture_s"] for of in found["steps"].values())
     bytes_each = sum(PICTURES * of["picture_bytes"] for of in found["steps"].values())
-    rows = {int(count): row for count, row in found["size"].items()}
+    rows = {n: found["size"][str(n)] for n in sorted(map(int, found["size"]))}
     base, slope = fit({n: told(row["one new recording"]) for n, row in rows.items()})
     memory = fit({int(n): mb for n, mb in found["pack_mb"].items()})
     cells = [["", *(f"{n:,} recordings" for n in SIZES)]]
