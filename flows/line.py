@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -45,7 +44,7 @@ from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
-from tasks.yard.step import BadInput, cores, plain
+from tasks.yard.step import BadInput, device_slots, plain
 from tasks.yard.tracking.runs import end_flow_run, link, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -83,7 +82,7 @@ class LineRun:
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self.tracker = Tracker()
-        self._device = threading.Semaphore(device_budget())
+        self._device = threading.Semaphore(device_slots())
         self._parent: Future[str | None] | None = None
         heavy = [name for name in names if not stages.stage(name).needs_no_process]
         if any(graph.why(name) for name in heavy):
@@ -184,15 +183,6 @@ def may_be_better_next_time(task, task_run, state: State) -> bool:
 # Not a decorator: Prefect pickles the running task for the worker process. A function is pickled by reference only if
 # its module still has it under its own name.
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
-
-
-def device_budget() -> int:
-    """How many stages that use the device may run at once: TRAINYARD_DEVICE_SLOTS, or one per core.
-
-    Training uses one CPU thread. Two trainings in parallel take two thirds of the time of two in sequence with two
-    threads each. A GPU can hold several such networks too.
-    """
-    return int(os.environ.get("TRAINYARD_DEVICE_SLOTS") or cores())
 
 
 OPEN = TaskRunFilter(

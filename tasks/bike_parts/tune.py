@@ -22,6 +22,12 @@ from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
 
+def job_of(section: Train, *, machine: Machine, network: str, download: Path, split: Path, code: str) -> partial:
+    from tasks.bike_parts import train  # torch; a stage with nothing to search does without
+
+    return partial(train.prepare, section, machine, network, download, split, code)
+
+
 def run(
     params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, download: Path,
     split: Path,
@@ -31,11 +37,7 @@ def run(
     def data() -> tuple[str, str]:
         return folder_hash(split), folder_hash(download)
 
-    def job_of(section: Train) -> partial:
-        from tasks.bike_parts import train  # torch; a stage with nothing to search does without
-
-        return partial(train.prepare, section, machine_params, params.network, download, split, ctx.code)
-
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
-    return tuning.run(params, "bike_parts.train", base, machine_params, data, job_of, out, ctx)
+    job = partial(job_of, machine=machine_params, network=params.network, download=download, split=split, code=ctx.code)
+    return tuning.run(params, "bike_parts.train", base, machine_params, data, job, out, ctx)

@@ -21,6 +21,12 @@ from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
 
+def job_of(section: Train, *, machine: Machine, variant: str, pack: Path, code: str) -> partial:
+    from tasks.brake_coast import train  # torch; a stage with nothing to search does without
+
+    return partial(train.prepare, section, machine, variant, pack, code)
+
+
 def run(
     params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path
 ) -> dict[str, float]:
@@ -29,11 +35,7 @@ def run(
     def data() -> list[str]:
         return [file_hash(pack / name) for name in ("train.h5", "val.h5", "dataset_config.json")]
 
-    def job_of(section: Train) -> partial:
-        from tasks.brake_coast import train  # torch; a stage with nothing to search does without
-
-        return partial(train.prepare, section, machine_params, params.variant, pack, ctx.code)
-
     # The list of variants decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"variants": [params.variant]})
-    return tuning.run(params, "brake_coast.train", base, machine_params, data, job_of, out, ctx)
+    job = partial(job_of, machine=machine_params, variant=params.variant, pack=pack, code=ctx.code)
+    return tuning.run(params, "brake_coast.train", base, machine_params, data, job, out, ctx)

@@ -21,6 +21,13 @@ from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
 
+def job_of(section: Train, *, machine: Machine, network: str, pack: Path, teacher: Path, code: str) -> partial:
+    from tasks.open_loop_driving import train  # torch; a stage with nothing to search does without
+
+    section = train.section_of(section, network)
+    return partial(train.prepare, section, machine, network, pack, teacher, code)
+
+
 def run(
     params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path,
     teacher: Path,
@@ -30,12 +37,7 @@ def run(
     def data() -> str:
         return digest(folder_hash(pack), folder_hash(teacher))
 
-    def job_of(section: Train) -> partial:
-        from tasks.open_loop_driving import train  # torch; a stage with nothing to search does without
-
-        section = train.section_of(section, params.network)
-        return partial(train.prepare, section, machine_params, params.network, pack, teacher, ctx.code)
-
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
-    return tuning.run(params, "open_loop_driving.train", base, machine_params, data, job_of, out, ctx)
+    job = partial(job_of, machine=machine_params, network=params.network, pack=pack, teacher=teacher, code=ctx.code)
+    return tuning.run(params, "open_loop_driving.train", base, machine_params, data, job, out, ctx)

@@ -21,6 +21,12 @@ from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
 
+def job_of(section: Train, *, machine: Machine, network: str, pack: Path, code: str) -> partial:
+    from tasks.person_search import train  # torch; a stage with nothing to search does without
+
+    return partial(train.prepare, section, machine, network, pack, code)
+
+
 def run(
     params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path
 ) -> dict[str, float]:
@@ -34,11 +40,7 @@ def run(
         starts = {path for path in (train_params.weights, *choices) if path is not None}
         return [*files, *(weights.hash_of(Path(path)) for path in sorted(starts))]
 
-    def job_of(section: Train) -> partial:
-        from tasks.person_search import train  # torch; a stage with nothing to search does without
-
-        return partial(train.prepare, section, machine_params, params.network, pack, ctx.code)
-
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
-    return tuning.run(params, "person_search.train", base, machine_params, data, job_of, out, ctx)
+    job = partial(job_of, machine=machine_params, network=params.network, pack=pack, code=ctx.code)
+    return tuning.run(params, "person_search.train", base, machine_params, data, job, out, ctx)

@@ -30,6 +30,10 @@ class WorkerKilled(MemoryError):
     """A worker process was killed from outside over one item, twice. The message names the item."""
 
 
+class WorkerCrashed(BadInput):
+    """A worker process was ended by native code over one item, twice. The message names the item."""
+
+
 def plain(error: BaseException) -> str | None:
     """What to say of an error that a person can mend without a traceback; None if it is none of these."""
     if isinstance(error, OSError) and error.errno in FULL_DISK:
@@ -74,6 +78,18 @@ def cores() -> int:
     batch system give fewer, and threads beyond them only wait for each other."""
     given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(given, _cgroup_cores())))
+
+
+def device_slots() -> int:
+    """How many trainings may run at once on this machine: TRAINYARD_DEVICE_SLOTS, or one per core.
+
+    Training uses one CPU thread. Two trainings in parallel take two thirds of the time of two in sequence with two
+    threads each. A GPU can hold several such networks too.
+    """
+    told = os.environ.get("TRAINYARD_DEVICE_SLOTS", "").strip()
+    if told and not (told.isdecimal() and int(told)):
+        raise BadInput(f"TRAINYARD_DEVICE_SLOTS={told}: must be a whole number of trainings at once, 1 or more")
+    return int(told or cores())
 
 
 def _cgroup_cores() -> float:

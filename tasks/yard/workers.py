@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from tasks.yard.ray_address import fault, told
-from tasks.yard.step import BadInput, WorkerKilled, attempt, cores, memory_gb, serial
+from tasks.yard.step import BadInput, WorkerCrashed, WorkerKilled, attempt, cores, memory_gb, serial
 
 log = logging.getLogger(__name__)
 # From a clean fork server: forking a process that has threads (torch, Prefect) can deadlock.
@@ -107,7 +107,7 @@ class Workers:
         said = f"{name}: its worker process {cause(code)}, twice, the second time while nothing else ran"
         if code == -signal.SIGKILL:
             return WorkerKilled(f"{said}; free memory, or take {name} out of the source")
-        return BadInput(f"{said}: a fault of native code that this input leads to; repair it or leave it out")
+        return WorkerCrashed(f"{said}: a fault of native code that this input leads to; repair it or leave it out")
 
     def _ask(self, fn: Callable[[Any], Any], item: Any) -> tuple[Any, int | None]:
         """The outcome, and None; or None, and the exit code of the worker that died over it."""

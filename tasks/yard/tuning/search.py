@@ -18,7 +18,8 @@ also within an epoch, and writes the same bytes as one that was not killed. A se
 asked for. Weights of a trial are deleted after its training, because they can be made again.
 
 A trial trains in pieces, from rung to rung, under the schedule of all its epochs; ASHA decides at each rung whether it
-goes on (Li et al. 2020, "A system for massively parallel hyperparameter tuning").
+goes on (Li et al. 2020, "A system for massively parallel hyperparameter tuning"). Several train at once by
+tasks/yard/tuning/turns.py.
 """
 
 from __future__ import annotations
@@ -28,20 +29,19 @@ import io
 import itertools
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.yard.files import digest, read_json, write_json, write_text
 from tasks.yard.params import Section
 from tasks.yard.step import BadInput, Context
+from tasks.yard.tuning.hands import Train
 from tasks.yard.tuning.section import COMPLETE, FAILED, PRUNED, Tuning
-from tasks.yard.tuning.values import InvalidValues, tidy, value_at, with_values, write_back
+from tasks.yard.tuning.values import InvalidValues, value_at, with_values, write_back
 
 log = logging.getLogger(__name__)
 OUTPUTS = ("trials.csv", "best.json", "history.png", "importance.png", "space.png")
-WEIGHTS = ("best.pt", "last.pt", "best.json", "last.json")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class Search:
 
     section: str  # where `base` stands in params.yaml: "brake_coast.train"
     base: Section  # has `engine.epochs`
-    train: Callable[[Section, Path, int], list[dict]]  # (params, folder, until) -> history; until: epochs in all
+    train: Train  # can be pickled, if several trials are trained at once
     fingerprint: str  # of data and code: trials with another one are of no use now
     fatal: tuple[type[Exception], ...] = ()  # what bad values may raise: the trial fails, the search goes on
+    gpu: bool = False  # does training use one, where there is one?
 
 
 def none(section: str, out: Path) -> dict[str, float]:
@@ -73,9 +74,12 @@ def run(search: Search, params: Tuning, out: Path, ctx: Context) -> dict[str, fl
     for name in OUTPUTS:
         (out / name).unlink(missing_ok=True)
     base = with_values(search.base, {} if params.epochs is None else {"engine.epochs": params.epochs}, search.section)
+    from tasks.yard.tuning import turns  # optuna: a second to import, and most calls have no search to make
+
     _refuse_mistakes(search, base, params)
     _forget_others(search, base, params, out)
-    trials = _trials(search, base, params, out, ctx)
+    of = turns.Turns(search.section, base, params, out / "runs", search.fatal)
+    trials = of.all(_proposals(search, base, params), search.train, search.gpu, ctx)
     return _tell(search, base, params, trials, out)
 
 
@@ -94,40 +98,18 @@ def _refuse_mistakes(search: Search, base: Section, params: Tuning) -> None:
 
 def _forget_others(search: Search, base: Section, params: Tuning, out: Path) -> None:
     """Trials of another search, and those beyond the number asked for, are deleted."""
+    from tasks.yard.tuning import turns
+
     mark = out / "runs" / ".search.json"
     asked = params.model_dump(mode="json", exclude={"trials"})
     fingerprint = digest(search.fingerprint, base.model_dump(mode="json"), asked)
     if not mark.exists() or read_json(mark) != fingerprint:
         shutil.rmtree(out / "runs", ignore_errors=True)
         write_json(mark, fingerprint)
-    wanted = {_name(number) for number in range(params.trials)}
+    wanted = {turns.name(number) for number in range(params.trials)}
     for folder in (out / "runs").iterdir():
         if folder.is_dir() and folder.name not in wanted:
             shutil.rmtree(folder)
-
-
-def _name(number: int) -> str:
-    return f"trial-{number:03d}"
-
-
-def _trials(search: Search, base: Section, params: Tuning, out: Path, ctx: Context) -> list[dict]:
-    """Every trial as its trial.json holds it, made now where it is not there yet."""
-    from tasks.yard.tuning import study  # optuna: a second to import, and most calls have no search to make
-
-    trials: list[dict] = []
-    with ctx.progress(total=params.trials, desc="tune", unit="trial") as bar:
-        for number, fixed in enumerate(itertools.islice(_proposals(search, base, params), params.trials)):
-            folder = out / "runs" / _name(number)
-            kept = folder / "trial.json"
-            if not kept.exists():
-                trial = study.ask(params, number, fixed, trials)
-                write_json(kept, _train(search, base, params, trial, fixed is not None, folder))  # last: it is done
-            for name in WEIGHTS:
-                (folder / name).unlink(missing_ok=True)
-            trials.append(read_json(kept))
-            bar.update()
-            bar.set_postfix(best=max((t["score"] for t in trials if t["state"] == COMPLETE), default=None))
-    return trials
 
 
 def _proposals(search: Search, base: Section, params: Tuning) -> Iterator[dict | None]:
@@ -143,58 +125,6 @@ def _proposals(search: Search, base: Section, params: Tuning) -> Iterator[dict |
                 yield proposal
     else:
         yield from itertools.repeat(None)
-
-
-def _train(search: Search, base: Section, params: Tuning, trial: Any, fixed: bool, folder: Path) -> dict:
-    """Train one trial from rung to rung. Returns its trial.json."""
-    values = dict(trial.params)
-    if not fixed:
-        values = {key: tidy(value, params.space[key]) for key, value in values.items()}
-    write_json(folder / "params.json", values)
-    state, reason, history = COMPLETE, None, []
-    try:
-        section = with_values(base, values, search.section)
-        epochs = section.engine.epochs
-        for until in rungs(params, epochs):
-            history = search.train(section, folder, until)
-            score = best_score(history[:until])  # a trial taken up again may be past this rung already
-            if score is None:
-                raise BadInput(
-                    f"{folder}: validation gave no score to compare trials by; add recordings with something to find"
-                )
-            if until >= epochs or len(history) < until:  # done, or stopped early by its own patience
-                break
-            trial.report(score, until)
-            if trial.should_prune():
-                state, reason = PRUNED, f"not among the best of those that had {until} epochs"
-                break
-    except (*search.fatal, InvalidValues) as error:
-        state, reason = FAILED, str(error)
-    score = best_score(history) if state != FAILED else None
-    known = {"epochs": len(history), **({} if score is None else {"score": score})}
-    write_json(folder / "metrics.json", known)
-    frozen = trial.study.get_trials(deepcopy=False)[-1]
-    rungs_passed = {str(step): value for step, value in sorted(frozen.intermediate_values.items())}
-    return {
-        "number": int(folder.name.rpartition("-")[2]), "state": state, "reason": reason, "score": score,
-        "params": values, "epochs": len(history), "rungs": rungs_passed,
-        "system": {key: value for key, value in frozen.system_attrs.items() if key.startswith("completed_rung_")},
-        "curve": [row["val"].get("score") for row in history],
-    }  # fmt: skip
-
-
-def rungs(params: Tuning, epochs: int) -> list[int]:
-    """The epochs after which a trial is judged: min_epochs times the powers of the reduction, and its end."""
-    found, at = [], params.pruner.min_epochs
-    while params.pruner.kind == "asha" and at < epochs:
-        found.append(at)
-        at *= params.pruner.reduction
-    return [*found, epochs]
-
-
-def best_score(history: list[dict]) -> float | None:
-    """The score of the epoch that training keeps."""
-    return max((row["val"]["score"] for row in history if row["val"].get("score") is not None), default=None)
 
 
 def _tell(search: Search, base: Section, params: Tuning, trials: list[dict], out: Path) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from tasks.yard.params import Section
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"  # what becomes of a trial
+RUNNING = "running"
 Value = bool | int | float | str | None
 
 
@@ -68,6 +69,11 @@ class Pruner(Section):
 
 class Tuning(Section):
     trials: int = Field(ge=0, description="trainings of the search, the first with the values that stand; 0: no search")
+    at_once: int = Field(
+        ge=1,
+        description="trials that train at the same time, as processes of this machine or tasks of a Ray cluster; what "
+        "is found depends on this number, and on no machine: another one begins another search",
+    )
     sampler: Literal["tpe", "random", "grid"] = Field(
         description="tpe learns from the trials so far; grid tries every choice"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:  # torch; a stage with nothing to search does without
     from lightning_fabric import Fabric
 
     from tasks.yard.training.engine import Job
+
+
+def _train(
+    section: Any, folder: Path, until: int, *, job_of: Callable[[Section], Callable[[Fabric], Job]], machine: Machine
+) -> list[dict]:
+    from tasks.yard.training import engine
+
+    quiet = Context()  # the search's own bar counts trials
+    return engine.fit(job_of(section), section.engine, machine, section.optimizer, folder, quiet, until)[1]
 
 
 def run(
@@ -34,7 +43,8 @@ def run(
     name: where `base` stands in params.yaml, such as "brake_coast.train".
     base: the train section; has `engine`, `optimizer`, and `evaluate_every` if not every epoch is judged.
     data: hashes of what a trial learns from.
-    job_of: from a train section to what `engine.fit` prepares its job with.
+    job_of: from a train section to what `engine.fit` prepares its job with; a `partial` of a module's function, because
+    it goes to other processes.
     """
     if not params.trials:
         return search.none(name, out)
@@ -45,12 +55,9 @@ def run(
             f"{name}.evaluate_every = {every}, or trials are compared by old scores"
         )
 
-    from tasks.yard.training import engine
+    from tasks.yard.training.engine import Diverged
 
-    quiet = replace(ctx, progress=Context().progress)  # the search's own bar counts trials
-
-    def train(section: Any, folder: Path, until: int) -> list[dict]:
-        return engine.fit(job_of(section), section.engine, machine, section.optimizer, folder, quiet, until)[1]
-
+    train = partial(_train, job_of=job_of, machine=machine)
+    gpu = machine.accelerator != "cpu"
     fingerprint = digest(data(), machine.model_dump(), ctx.code)
-    return search.run(search.Search(name, base, train, fingerprint, (engine.Diverged,)), params, out, ctx)
+    return search.run(search.Search(name, base, train, fingerprint, (Diverged,), gpu), params, out, ctx)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import optuna
 from optuna import distributions
 
 from tasks.yard.files import digest
-from tasks.yard.tuning.section import COMPLETE, FAILED, PRUNED, Choices, Interval, Pruner, Tuning
+from tasks.yard.tuning.section import COMPLETE, FAILED, PRUNED, RUNNING, Choices, Interval, Pruner, Tuning
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 IMPORTANCE_FROM = 8  # whole trials: a forest of fewer tells noise
@@ -18,8 +19,8 @@ IMPORTANCE_FROM = 8  # whole trials: a forest of fewer tells noise
 def ask(params: Tuning, number: int, fixed: dict | None, before: list[dict]) -> optuna.Trial:
     """The trial of that number, with the values that it has to have or, without, those that the sampler draws.
 
-    before: the trials so far, as their trial.json hold them. The study is made anew of them, so that a search that was
-    killed and taken up proposes what one in one go does.
+    before: the trials so far, as their trial.json hold them, or will hold them. The study is made anew of them, so that
+    a search that was killed and taken up proposes what one in one go does.
     """
     study = optuna.create_study(direction="maximize", sampler=_sampler(params, number), pruner=_pruner(params.pruner))
     space = {key: _distribution(of) for key, of in params.space.items()}
@@ -27,6 +28,16 @@ def ask(params: Tuning, number: int, fixed: dict | None, before: list[dict]) -> 
     if fixed is not None:
         study.enqueue_trial(fixed)
     return study.ask(space)
+
+
+def judge(params: Tuning, trial: dict, others: list[dict]) -> tuple[bool, dict[str, float]]:
+    """Does the trial end at the last of its rungs? And what Optuna notes of the rungs it has passed."""
+    study = optuna.create_study(direction="maximize", pruner=_pruner(params.pruner))
+    space = {key: _distribution(of) for key, of in params.space.items()}
+    study.add_trials([_frozen(one, space) for one in others if one["rungs"]] + [_frozen(trial, space)])
+    stops = study.pruner.prune(study, study.get_trials(deepcopy=False)[-1])
+    noted = study.get_trials(deepcopy=False)[-1].system_attrs
+    return stops, {key: value for key, value in noted.items() if key.startswith("completed_rung_")}
 
 
 def _pruner(of: Pruner) -> optuna.pruners.BasePruner:
@@ -38,7 +49,12 @@ def _pruner(of: Pruner) -> optuna.pruners.BasePruner:
 def _sampler(params: Tuning, number: int) -> optuna.samplers.BaseSampler:
     seed = int(digest(params.seed, number)[:8], 16)
     if params.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed)
+        if params.at_once == 1:
+            return optuna.samplers.TPESampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Where others are tried just now it expects nothing good: else it would propose the same again.
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -51,7 +67,7 @@ def _distribution(of: Interval | Choices) -> distributions.BaseDistribution:
 
 
 def _frozen(made: dict[str, Any], space: dict[str, distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:
-    states = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
+    states = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL", RUNNING: "RUNNING"}
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState[states[made["state"]]],
         value=made["score"] if made["state"] == COMPLETE else None,

@@ -40,7 +40,7 @@ SPACE = {
     "model.width": {"low": 4, "high": 16, "log": False},
 }
 TUNING = {
-    "trials": 12, "sampler": "tpe", "seed": 0, "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3},
+    "trials": 12, "at_once": 1, "sampler": "tpe", "seed": 0, "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3},
     "epochs": None, "space": SPACE,
 }  # fmt: skip
 
