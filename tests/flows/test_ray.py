@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from flows import environment
-from tests.flows.conftest import Yard, copied, make_yard
+from tests.flows.conftest import ROOT, Yard, copied, make_yard
 from tests.flows.waiting import wait_until
 
 NUMBERS = {f"n{number:02}": str(number) for number in range(12)}
@@ -257,3 +257,36 @@ def test_without_the_variable_ray_is_not_even_imported(bare_yard):
     assert bare_yard.call("python", "-m", "tasks", "toy-collect").returncode == 0
     seen = on_ray(bare_yard, "127.0.0.1:1", "python", "-c", "from tasks.yard import cluster")
     assert "ray was imported" in seen.communicate()[1]
+
+
+SEARCH = """
+import logging, sys
+from functools import partial
+from pathlib import Path
+from tests.tasks.yard.tuning import test_turns as t
+logging.basicConfig(level=logging.INFO)
+t.search(Path(sys.argv[1]), partial(t.unsteady, seed=int(sys.argv[2])), at_once=3)
+"""
+
+
+def searching(out: Path, seed: int, address: str) -> subprocess.Popen:
+    run = Yard(ROOT).start("python", "-c", SEARCH, str(out), str(seed), TRAINYARD_RAY=address)
+    started.append(run)
+    return run
+
+
+def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(ray_cluster, tmp_path):
+    found = {}
+    for place in ("", ray_cluster.address):
+        out = tmp_path / (place and "ray")
+        if place:
+            run = searching(out, 1, place)
+            wait_until(lambda out=out: len(list(out.glob("runs/*/trial.json"))) > 3, "four trials")
+            run.kill()
+            run.communicate()
+        _, err = (run := searching(out, 2, place)).communicate(timeout=240)
+        assert run.returncode == 0, err
+        assert (f"trials go to Ray at {place}" in err) == bool(place)
+        found[place] = {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+        shutil.rmtree(out)
+    assert found[""] == found[ray_cluster.address] and len(found[""]) > 40

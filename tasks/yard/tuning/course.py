@@ -29,7 +29,6 @@ class Course:
     system: dict[str, float] = field(default_factory=dict)  # Optuna's notes of the rungs it has passed
     due: int = 0  # when its piece ends, on the clock of the search
     answer: Callable[[], list[dict]] | None = None  # of its piece
-    spare: bool = False  # is it trained further than it was to be?
     seat: int = 0  # one of as many as there are trials at once
     kept: dict | None = None  # its trial.json, of a search that was killed or asked for fewer trials
 
@@ -65,7 +64,7 @@ class Course:
 
     def reach(self, scores: list[float | None], params: Tuning, others: list[dict]) -> None:
         """Take the scores of its epochs up to `until`, or to the epoch at which it stopped by its own patience, and
-        judge it beside the others. A trial taken up again may have more of them."""
+        judge it beside the others. A trial that was killed on its way to the next rung has more of them."""
         until, self.curve = self.until, scores
         score = best_score(scores[:until])
         if score is None:
@@ -79,7 +78,6 @@ class Course:
         stops, self.system = study.judge(params, self.record(), others)
         if stops:
             self.state, self.reason = PRUNED, f"not among the best of those that had {until} epochs"
-            self.spare, self.curve = len(scores) > until, scores[:until]
 
     def kept_scores(self) -> list[float | None] | str | None:
         """The outcome of its piece in the trial.json it has: scores, or why it failed; None if it does not tell."""

@@ -91,20 +91,20 @@ def _crew(fn: Callable, at_once: int, gpu: bool) -> Crew | None:
 def hired(train: Train, at_once: int, gpu: bool) -> Iterator[Ask]:
     """Hands for so many pieces at once, or for fewer, if this machine has fewer slots; nobody is left at work after the
     block."""
-    if at_once == 1:
+    fn = partial(trained, train=train)
+    crew = _crew(fn, at_once, gpu) if at_once > 1 else None
+    count = at_once if crew else min(at_once, device_slots())
+    if count == 1:
         yield lambda piece: partial(train, piece.section, piece.folder, piece.until)
         return
-    fn = partial(trained, train=train)
-    crew = _crew(fn, at_once, gpu)
     if crew is not None:
         log.info("trials go to %s", crew.where)
-    count = at_once if crew else min(at_once, device_slots())
     local = None if crew else Workers(count)
     call = crew or local
     threads = ThreadPoolExecutor(count)
 
     def ended(piece: Piece, future: Future) -> None:
-        if not future.cancelled() and isinstance(history := future.result(), list):
+        if not future.cancelled() and not future.exception() and isinstance(history := future.result(), list):
             log.info("%s has been trained up to epoch %d", piece.trial, len(history))
 
     def ask(piece: Piece) -> Callable[[], list[dict]]:

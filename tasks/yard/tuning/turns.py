@@ -5,7 +5,8 @@ as any other: its events (a trial reaches a rung, or its end; the next one is be
 then) follow each other by this clock, at one moment by the numbers of the trials. Real trainings run beside each other,
 and whoever is early waits until it is his turn. What is found is so a function of the seed and of the number at once:
 on whatever machines, and also where the search was killed, because it is played again from the files that are there.
-With one at a time, each trial knows all that came before it.
+A trial is begun after all with smaller numbers and so reaches each rung after them: it is judged beside those, and more
+trials asked for change nothing of the earlier ones. With one at a time, each trial knows all that came before it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Turns:
                     self.go_on(course, clock, ask)
                 else:
                     under_way.remove(course)
-                    ended.append(self.ended(course, ask))
+                    ended.append(self.ended(course))
                     bar.update()
                     bar.set_postfix(best=max((t["score"] for t in ended if t["state"] == COMPLETE), default=None))
 
@@ -112,20 +113,14 @@ class Turns:
         else:
             course.reach(scores, self.params, others)
 
-    def ended(self, course: Course, ask: Ask) -> dict:
+    def ended(self, course: Course) -> dict:
         made = course.record()
-        if course.spare or course.kept not in (None, made):  # other trials beside it, and it ends earlier than it did
-            self.forget_weights(course)
-            ask(Piece(course.section, course.folder, len(course.curve), course.seat))()
         if course.kept != made:
             course.write()
-        self.forget_weights(course)
-        log.info("%s ends: %s after %d epochs", name(course.number), course.state, made["epochs"])
-        return read_json(course.folder / "trial.json")  # its keys stand as in one that is kept
-
-    def forget_weights(self, course: Course) -> None:
         for file in WEIGHTS:
             (course.folder / file).unlink(missing_ok=True)
+        log.info("%s ends: %s after %d epochs", name(course.number), course.state, made["epochs"])
+        return read_json(course.folder / "trial.json")  # its keys stand as in one that is kept
 
 
 def name(number: int) -> str:

@@ -40,8 +40,8 @@ SPACE = {
     "model.width": {"low": 4, "high": 16, "log": False},
 }
 TUNING = {
-    "trials": 12, "at_once": 1, "sampler": "tpe", "seed": 0, "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3},
-    "epochs": None, "space": SPACE,
+    "trials": 12, "at_once": 1, "sampler": "tpe", "seed": 0, "epochs": None, "space": SPACE,
+    "pruner": {"kind": "asha", "min_epochs": 1, "reduction": 3},
 }  # fmt: skip
 
 
