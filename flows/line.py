@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
@@ -35,7 +34,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, worker
+from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, slots, worker
 from flows.environment import STATE
 from flows.graph import Graph
 from flows.tracker import Tracker, judged, unjudged
@@ -44,7 +43,7 @@ from tasks.yard import params as params_file
 from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
-from tasks.yard.step import BadInput, device_slots, plain
+from tasks.yard.step import BadInput, plain
 from tasks.yard.tracking.runs import end_flow_run, link, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -77,12 +76,13 @@ class LineRun:
     def __init__(self, graph: Graph, names: list[str]) -> None:
         self.graph = graph
         self.names = names  # of the stages that it is about
-        self.params = getattr(params_file.load(), graph.line).model_dump(mode="json")  # as they are now
+        params = params_file.load()  # as they are now
+        self.params, self._machine = getattr(params, graph.line).model_dump(mode="json"), params.yard.machine
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self.tracker = Tracker()
-        self._device = threading.Semaphore(device_slots())
+        self._slots = slots.Slots()
         self._parent: Future[str | None] | None = None
         heavy = [name for name in names if not stages.stage(name).needs_no_process]
         if any(graph.why(name) for name in heavy):
@@ -115,6 +115,11 @@ class LineRun:
         ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
         return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
 
+    def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
+        if not stage.uses_device:
+            return contextlib.nullcontext()
+        return self._slots.taken(slots.wanted(stage, self.params, self._machine))
+
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
@@ -132,8 +137,7 @@ class LineRun:
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
-            turn = self._device if stage.uses_device else contextlib.nullcontext()
-            with turn, self.graph.aside(name):
+            with self._turn(stage), self.graph.aside(name):
                 if stage.needs_no_process:
                     self.made[name] = worker.run_here(name)
                 else:

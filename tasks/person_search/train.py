@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,15 @@ def write_start(params: Train, job: engine.Job, out: Path) -> None:
     checkpoint.save(out, "start", {"model": job.model.state_dict(), "config": job.config}, about)
 
 
+def begun(
+    params: Train, machine: Machine, network: str, pack: Path, code: str, out: Path, fabric: Fabric
+) -> engine.Job:
+    job = prepare(params, machine, network, pack, code, fabric)
+    if fabric.is_global_zero:
+        write_start(params, job, out)
+    return job
+
+
 def run(
     params: Train, out: Path, ctx: Context = Context(), *, network: str, pack: Path, machine_params: Machine
 ) -> dict[str, float]:
@@ -220,13 +230,7 @@ def run(
     dataset = read_json(pack / "dataset_config.json")
     if params.weights is not None and not dataset["identities"]["train"]:
         return hand_over(params, network, dataset, out)
-
-    def job_for(fabric: Fabric) -> engine.Job:
-        job = prepare(params, machine_params, network, pack, ctx.code, fabric)
-        if fabric.is_global_zero:
-            write_start(params, job, out)
-        return job
-
+    job_for = partial(begun, params, machine_params, network, pack, ctx.code, out)
     model, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)
     triplet = rows[-1]["train"].get("triplet")
     of_one_point = params.loss.triplet * (params.loss.margin or math.log(2))

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
-from tasks.yard.training import checkpoint, history, optimizers
+from tasks.yard.training import checkpoint, devices, history, optimizers
 from tasks.yard.training.cuda_graph import StepGraph
 from tasks.yard.training.sampling import seed_of
 from tasks.yard.training.schedule import share_of_peak
@@ -154,10 +154,14 @@ def fit(
     """Train, or go on where a killed run stopped, or find that all is done. Returns the network and its history, one
     dict an epoch.
 
-    `prepare` makes the job for a device and its processes; what it draws at random is put back as all else is.
+    `prepare` makes the job for a device and its processes; what it draws at random is put back as all else is. It can
+    be pickled, for machines with several `devices`.
     `until` stops after so many epochs in all and leaves a run that the next call takes up: the schedule is that of
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
+    if devices.wants_company(machine):
+        devices.fit((prepare, params, machine, optimizer, out, until), machine.devices, ctx.progress)
+        ctx = replace(ctx, progress=Context().progress)  # all is done: what follows reads what they made
     fabric = start(params, machine)
     with repeatable(machine):
         job = prepare(fabric)

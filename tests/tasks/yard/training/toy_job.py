@@ -22,7 +22,7 @@ ENGINE = {
     "ema_decay": 0.0,
 }  # fmt: skip
 MACHINE = {
-    "accelerator": "cpu", "precision": "32", "compile": False, "cuda_graph": False, "deterministic": True,
+    "accelerator": "cpu", "devices": 1, "precision": "32", "compile": False, "cuda_graph": False, "deterministic": True,
     "checkpoint_every_s": None, "max_bad_steps": 3,
 }  # fmt: skip
 OPTIMIZER = {

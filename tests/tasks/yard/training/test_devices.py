@@ -1,0 +1,95 @@
+"""`yard.machine.devices`: processes that the engine starts by torchrun make what a torchrun by hand makes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+import pytest
+
+from tasks.brake_coast import train
+from tasks.yard.files import folder_hash
+from tasks.yard.step import BadInput, Context
+from tests.flows.waiting import wait_until
+from tests.tasks.brake_coast.test_train import settings
+from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.forked import in_two_processes
+from tests.tasks.yard.shared import machine
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[4]
+TRAIN = settings(engine={"epochs": 6})
+STEP = partial(
+    train.run, TRAIN, variant="simple_concat_lstm", machine_params=machine(devices=2, checkpoint_every_s=0.0)
+)
+CALL = "import sys; from pathlib import Path; from tests.tasks.yard.training.test_devices import STEP; "
+CALL += "STEP(Path(sys.argv[1]), pack=Path(sys.argv[2]))"
+
+
+class Bar:
+    """Notes what is drawn."""
+
+    said: ClassVar[list] = []
+
+    def __init__(self, **values) -> None:
+        self.said.append(values.get("total"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def update(self) -> None:
+        self.said.append("step")
+
+    def set_postfix(self, **values) -> None:
+        self.said.append(values["epoch"])
+
+    def close(self) -> None:
+        self.said.append("closed")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory) -> Path:
+    return write_pack(tmp_path_factory.mktemp("pack"), {"train": 3, "val": 2}, frames=200)
+
+
+def test_a_training_killed_and_taken_up_ends_with_the_bytes_of_torchrun_by_hand(pack, tmp_path):
+    in_two_processes(STEP, tmp_path / "hand", pack=pack)
+    run = subprocess.Popen([sys.executable, "-c", CALL, str(tmp_path / "out"), str(pack)], cwd=ROOT)
+    wait_until(lambda: (tmp_path / "out/last.pt").exists() or run.poll() is not None, "a checkpoint")
+    children = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.wait()
+    assert len(children) >= 3  # torchrun and its two
+    wait_until(lambda: not any(child.is_running() for child in children), "nobody left", seconds=60)
+    assert not (tmp_path / "out/curves.png").exists()
+    STEP(tmp_path / "out", Context(progress=Bar), pack=pack)
+    assert folder_hash(tmp_path / "out") == folder_hash(tmp_path / "hand")
+    total, *steps, last = Bar.said
+    assert last == "closed" and 6 in steps and 0 < steps.count("step") <= total
+
+
+def test_what_the_processes_refuse_is_said_in_a_sentence(tmp_path):
+    pack = write_pack(tmp_path / "pack", {"train": 1, "val": 1}, frames=15)
+    with pytest.raises(BadInput, match=r"train\.h5: no gap-free run of 20 frames to train on"):
+        STEP(tmp_path / "out", pack=pack)
+
+
+@pytest.mark.parametrize(("found", "said"), [(1, "this machine has 1 GPUs"), (3, None)])
+def test_more_devices_than_there_are_are_refused(monkeypatch, found, said):
+    from tasks.yard.training import devices
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: found)
+    if said is None:
+        assert devices.wants_company(machine(devices=3, accelerator="auto"))
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        assert not devices.wants_company(machine(devices=3, accelerator="auto"))
+    else:
+        with pytest.raises(BadInput, match=f"yard.machine.devices = 3: {said}"):
+            devices.wants_company(machine(devices=3, accelerator="auto"))
