@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, devices, history, optimizers
+from tasks.yard.training.across import gathered
 from tasks.yard.training.cuda_graph import StepGraph
 from tasks.yard.training.sampling import seed_of
 from tasks.yard.training.schedule import share_of_peak
@@ -42,6 +43,7 @@ from tasks.yard.training.sections import Engine, Optimizer
 log = logging.getLogger(__name__)
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr each time
 NORM = "gradient norm"
+AGREE_EVERY = 16  # steps: a small message, beside the gradients of each step
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -204,7 +206,7 @@ class Trainer:
 
     def run(self, until: int) -> list[dict]:
         self.resume()
-        at, job, params, pause_s = self.at, self.job, self.params, self.machine.checkpoint_every_s
+        at, job, params = self.at, self.job, self.params
         total = sum(self.steps_in(job.order(epoch)) for epoch in range(params.epochs))
         with self.ctx.progress(total=total, initial=at.step, desc=job.name, unit="step") as bar:
             while not at.finished and at.epoch < until:
@@ -217,7 +219,7 @@ class Trainer:
                     self.step(ids[batch * params.batch : (batch + 1) * params.batch])
                     at.batch, at.step = batch + 1, at.step + 1
                     bar.update()
-                    if at.batch < steps and pause_s is not None and time.monotonic() - self.saved_at >= pause_s:
+                    if at.batch < steps and self.is_time_to_save():
                         self.save_last()
                 self.end_epoch()
                 bar.set_postfix(epoch=at.epoch, score=at.best)
@@ -225,6 +227,18 @@ class Trainer:
             history.write(self.out, at.history)
             history.draw(self.out, at.history, job.name)
         return at.history
+
+    def is_time_to_save(self) -> bool:
+        """Within an epoch. Several processes agree on it, every so many steps: each brings its own sums."""
+        pause_s = self.machine.checkpoint_every_s
+        if pause_s is None:
+            return False
+        due = time.monotonic() - self.saved_at >= pause_s
+        if self.fabric.world_size == 1:
+            return due
+        if self.at.batch % AGREE_EVERY:
+            return False
+        return bool(self.fabric.all_reduce(torch.tensor(float(due), device=self.fabric.device), reduce_op="sum"))
 
     def let_move(self, move: bool) -> None:
         for part in self.parts:
@@ -385,9 +399,17 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "progress": {**vars(self.at)}, "fingerprint": self.job.fingerprint, "config": self.job.config,
         }  # fmt: skip
+        if self.fabric.world_size > 1 and self.at.sums:
+            state["shares"] = self.shares()
         plain = {name: value for name, value in vars(self.at).items() if name not in ("sums", "history")}
         self.save("last", state, {**plain, "scores": self.at.history[-1]["val"] if self.at.history else None})
         self.saved_at = time.monotonic()
+
+    def shares(self) -> Tensor:
+        """(processes, terms + 1): the sums of each, and its rows."""
+        values = [value.double() for value in self.at.sums.values()]
+        own = torch.stack([*values, torch.tensor(float(self.at.rows), dtype=torch.float64, device=self.fabric.device)])
+        return gathered(own[None]).cpu()
 
     def save(self, name: str, state: dict, readable: dict) -> None:
         if self.fabric.is_global_zero:
@@ -408,6 +430,10 @@ class Trainer:
             self.averaged.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.at = Progress(**state["progress"])
+        if self.fabric.world_size > 1 and self.at.sums and len(state.get("shares", ())) == self.fabric.world_size:
+            *own, rows = state["shares"][self.fabric.global_rank]
+            sums = zip(self.at.sums.items(), own, strict=True)
+            self.at.sums, self.at.rows = {name: share.to(first.dtype) for (name, first), share in sums}, int(rows)
         self.at.sums = {name: value.to(self.fabric.device) for name, value in self.at.sums.items()}
         if not self.at.finished:
             log.info("%s: going on at epoch %d, step %d", self.job.name, self.at.epoch, self.at.step)

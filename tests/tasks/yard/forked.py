@@ -20,11 +20,15 @@ def forked(work: Callable, *arguments, **options) -> multiprocessing.Process:
 
 def in_two_processes(work: Callable, *arguments, **options) -> None:
     """`work` in two processes that know of each other, started as torchrun starts them: by its agent."""
+    assert code_of_two(work, *arguments, **options) == 0, "see what the processes wrote to stderr"
+
+
+def code_of_two(work: Callable, *arguments, **options) -> int | None:
     alone = {"min_nodes": 1, "max_nodes": 1, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}  # --standalone
     config = LaunchConfig(**alone, nproc_per_node=2, start_method="fork")
     agent = forked(elastic_launch(config, _each), work, arguments, options)
     agent.join()
-    assert agent.exitcode == 0, "see what the processes wrote to stderr"
+    return agent.exitcode
 
 
 def _each(work: Callable, arguments: tuple, options: dict) -> None:

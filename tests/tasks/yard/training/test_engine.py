@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, MultiStepLR, StepLR
 
+from tasks.yard.files import folder_hash
 from tasks.yard.training import checkpoint, optimizers
 from tasks.yard.training.engine import Diverged
 from tasks.yard.training.schedule import share_of_peak
 from tasks.yard.training.sections import Optimizer
-from tests.tasks.yard.forked import forked, in_two_processes
+from tests.tasks.yard.forked import code_of_two, forked, in_two_processes
 from tests.tasks.yard.training.toy_job import OPTIMIZER, ROWS, fit
 
 pytestmark = pytest.mark.slow
@@ -65,6 +66,16 @@ def test_two_processes_take_the_steps_of_one(tmp_path, settings):
     for a, b in zip(alone, both, strict=True):
         assert b["train"] == pytest.approx(a["train"], rel=1e-5)
         assert b["val"] == pytest.approx(a["val"], rel=1e-5)
+
+
+def test_two_processes_killed_within_an_epoch_end_with_the_bits_of_an_uninterrupted_run(tmp_path):
+    """Each has seen rows of its own when the checkpoint is made."""
+    settings = {"batch": 2, "checkpoint_every_s": 0.0, "epochs": 2}
+    in_two_processes(fit, tmp_path / "whole", **settings)
+    assert code_of_two(fit, tmp_path / "killed", kill_at=ROWS // 2 + 20, **settings) != 0
+    assert json.loads((tmp_path / "killed/last.json").read_text())["batch"] == 16
+    in_two_processes(fit, tmp_path / "killed", **settings)
+    assert folder_hash(tmp_path / "killed") == folder_hash(tmp_path / "whole")
 
 
 def test_micro_batches_change_memory_not_the_result(tmp_path):
