@@ -15,7 +15,7 @@ from tests.benchmarks.__main__ import LONG, TAKES_MIN
 
 ROOT = Path(__file__).parents[1]
 RATIO = r"\d ?x\b"  # as in "2.4 x"
-EXPECTED = dict.fromkeys([*TAKES_MIN, "bike_parts", "coco", "joint", "open_loop_driving", "quality"], RATIO) | {
+EXPECTED = dict.fromkeys([*TAKES_MIN, "bike_parts", "coco", "joint", "open_loop_driving", "quality", "tune"], RATIO) | {
     "gpu": "needs one|TFLOP/s",
     "overhead": "needs a whole flow",
     "rates": r"13 Hz against 30 Hz +brake_1s +median 0\.\d+",

@@ -34,6 +34,7 @@ LONG = {
     "rates": "ten minutes, nearly all of them drawing films, needs a finished run of brake_coast",
     "ray": "needs Ray, two minutes",
     "size": "a quarter of an hour, flows over up to 256 recordings",
+    "tune": "five minutes, trains six searches",
 }
 
 
