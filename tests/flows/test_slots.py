@@ -50,5 +50,5 @@ def test_many_that_want_several_get_them_one_after_the_other(monkeypatch):
 def test_slots_that_are_no_number_are_said(monkeypatch):
     for word in ("two", "0", "-1"):
         monkeypatch.setenv("TRAINYARD_DEVICE_SLOTS", word)
-        with pytest.raises(BadInput, match="TRAINYARD_DEVICE_SLOTS=.*whole number"):
+        with pytest.raises(BadInput, match=r"TRAINYARD_DEVICE_SLOTS=.*whole number"):
             Slots()

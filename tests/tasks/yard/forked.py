@@ -25,7 +25,7 @@ def in_two_processes(work: Callable, *arguments, **options) -> None:
 
 def code_of_two(work: Callable, *arguments, **options) -> int | None:
     alone = {"min_nodes": 1, "max_nodes": 1, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}  # --standalone
-    config = LaunchConfig(**alone, nproc_per_node=2, start_method="fork")
+    config = LaunchConfig(**alone, nproc_per_node=2, start_method="fork", max_restarts=0)
     agent = forked(elastic_launch(config, _each), work, arguments, options)
     agent.join()
     return agent.exitcode
