@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.yard import code
+from tasks.yard import afar, code
 from tasks.yard import params as params_file
 from tasks.yard.files import digest, file_hash, sweep
 from tasks.yard.reporting.stamp import LICENCE, stamp
@@ -73,7 +73,10 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     ctx = replace(ctx, code=_code_hash(this))
 
     def made() -> dict[str, Any]:
-        metrics = module.run(section, this.out, ctx, **inputs)
+        if (nodes := afar.nodes_for(this, params.yard.machine)) is not None:
+            metrics = afar.run(nodes, this, section, ctx.code, inputs)
+        else:
+            metrics = module.run(section, this.out, ctx, **inputs)
         if ranked_first() and LICENCE in this.code_files():
             shown = getattr(params, this.line).model_dump(mode="json")
             stamp(this.out, lambda: origin.of(this, tags or {}), shown)

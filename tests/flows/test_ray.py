@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -290,3 +292,37 @@ def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(r
         found[place] = {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()}
         shutil.rmtree(out)
     assert found[""] == found[ray_cluster.address] and len(found[""]) > 40
+
+
+def test_an_item_of_a_matrix_goes_to_a_node_and_its_run_is_as_without(ray_cluster, here, tmp_path):
+    """Its log comes back, and so does an error; what reads a file outside the checkout stays."""
+    yard = copied(here, tmp_path / "yard")
+    noted = "    logging.getLogger(__name__).info('by %s', open('/proc/self/comm').read())\n    score = int("
+    yard.edit("tasks/toy/judge.py", "    score = int(", noted)
+    yard.edit("tasks/toy/judge.py", "import json\n", "import json\nimport logging\n")
+    judge = ("python", "-m", "tasks", "toy-judge@1")
+    made = {}
+    for place, name in (("", "python"), (ray_cluster.address, "ray::")):
+        for stage in ("toy-square", "toy-judge@1"):
+            run = on_ray(yard, place, "python", "-m", "tasks", stage)
+            out, err = run.communicate(timeout=240)
+            assert run.returncode == 0, err
+        assert f"by {name}" in err and (f"toy-judge@1 goes to Ray at {place}" in err) == bool(place)
+        made[place] = yard.outputs(), [line for line in out.splitlines() if line.startswith("score")]
+        shutil.rmtree(yard.root / "data/toy/judge")
+    assert made[""] == made[ray_cluster.address] and made[""][1]
+    with closing(sqlite3.connect(yard.root / "mlflow.db")) as database:
+        runs = database.execute("select count(*) from runs where name = 'judge@1' and status = 'FINISHED'").fetchone()
+        curves = database.execute(
+            "select run_uuid, count(*) from metrics where key = 'curve/loss' group by 1"
+        ).fetchall()
+    assert runs == (2,) and [count for _, count in curves] == [3, 3]
+    yard.edit("tasks/toy/judge.py", "    score = int(", "    assert not square, 'broken there'\n    score = int(")
+    broken = on_ray(yard, ray_cluster.address, *judge)
+    _, err = broken.communicate(timeout=120)
+    assert broken.returncode == 1 and "AssertionError: broken there" in err and "on its node: Traceback" in err
+    (tmp_path / "weights").write_text("5")
+    yard.edit("params.yaml", "weights: null", f"weights: {tmp_path / 'weights'}")
+    yard.edit("tasks/toy/judge.py", "    assert not square, 'broken there'\n", "")
+    _, err = on_ray(yard, ray_cluster.address, *judge).communicate(timeout=120)
+    assert "by python" in err and "goes to Ray" not in err

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tasks.yard.afar import crew
 from tasks.yard.params import Section
-from tasks.yard.ray_address import told
 from tasks.yard.step import device_slots
-from tasks.yard.workers import Crew, Workers, crew_for
+from tasks.yard.workers import Workers
 
 log = logging.getLogger(__name__)
 Train = Callable[[Section, Path, int], list[dict]]  # (params, folder, until) -> history; until: epochs in all
@@ -73,34 +73,19 @@ def trained(piece: Piece, *, train: Train) -> list[dict]:
         raise
 
 
-def _crew(fn: Callable, at_once: int, gpu: bool) -> Crew | None:
-    """The cluster's nodes: those with a GPU where the search wants one and there are any."""
-    if not told():
-        return None
-    if gpu:
-        if (crew := crew_for(fn, at_once, False, True)) is not None:
-            return crew
-        from tasks.yard.training.accelerator import accelerator
-
-        if accelerator().type == "cuda":  # ours is better than none
-            return None
-    return crew_for(fn, at_once, True, False)
-
-
 @contextmanager
 def hired(train: Train, at_once: int, gpu: bool) -> Iterator[Ask]:
     """Hands for so many pieces at once, or for fewer, if this machine has fewer slots; nobody is left at work after the
     block."""
     fn = partial(trained, train=train)
-    crew = _crew(fn, at_once, gpu) if at_once > 1 else None
-    count = at_once if crew else min(at_once, device_slots())
+    nodes = crew(fn, gpu, at_once) if at_once > 1 else None
+    count = at_once if nodes else min(at_once, device_slots())
     if count == 1:
         yield lambda piece: partial(train, piece.section, piece.folder, piece.until)
         return
-    if crew is not None:
-        log.info("trials go to %s", crew.where)
-    local = None if crew else Workers(count)
-    call = crew or local
+    if nodes is not None:
+        log.info("trials go to %s", nodes.where)
+    call = nodes or Workers(count)
     threads = ThreadPoolExecutor(count)
 
     def ended(piece: Piece, future: Future) -> None:
@@ -108,7 +93,7 @@ def hired(train: Train, at_once: int, gpu: bool) -> Iterator[Ask]:
             log.info("%s has been trained up to epoch %d", piece.trial, len(history))
 
     def ask(piece: Piece) -> Callable[[], list[dict]]:
-        seated = piece if crew else Piece(piece.section, piece.folder, piece.until, (piece.seat or 0) % count)
+        seated = piece if nodes else Piece(piece.section, piece.folder, piece.until, (piece.seat or 0) % count)
         future = threads.submit(call, piece.trial, fn, seated)
         future.add_done_callback(partial(ended, piece))
 
