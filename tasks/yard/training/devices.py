@@ -42,7 +42,9 @@ def fit(work: tuple[Any, ...], processes: int, progress: Callable[..., Any]) -> 
 def take_part(told: Path) -> None:
     from tasks.yard.training import engine
 
-    *arguments, until = pickle.loads(told.read_bytes())
-    torchrun.part(
-        told, lambda progress: engine.fit(*arguments, Context(progress=progress), until), (BadInput, engine.Diverged)
-    )
+    prepare, params, machine, optimizer, out, until = pickle.loads(told.read_bytes())
+
+    def work(progress: Callable[..., Any]) -> None:
+        engine.fit(prepare, params, machine, optimizer, out, Context(progress=progress), until)
+
+    torchrun.part(told, work, (BadInput, engine.Diverged))

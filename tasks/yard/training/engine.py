@@ -393,7 +393,7 @@ class Trainer:
         return total / rows
 
     def save_last(self) -> None:
-        state = {
+        state: dict[str, Any] = {
             "model": self.raw.state_dict(), "optimizer": self.bare.state_dict(),
             "average": self.averaged.state_dict() if self.averaged is not None else None,
             "precision": self.fabric.strategy.precision.state_dict(),

@@ -36,7 +36,8 @@ def launch(module: str, told: Path, processes: int, progress: Callable[..., Any]
         text=True,
         env={**os.environ, "PYTHONPATH": paths},
     )
-    bar, said = None, deque(maxlen=60)
+    bar, said = None, deque[str](maxlen=60)
+    assert process.stdout is not None and process.stdin is not None
     try:
         for line in process.stdout:
             if not line.startswith(TELLS):

@@ -95,12 +95,14 @@ class Turns:
     def train(self, course: Course, ask: Ask) -> None:
         course.kept = None
         (course.folder / "trial.json").unlink(missing_ok=True)
+        assert course.section is not None, "values that cannot be are not trained"
         course.answer = ask(Piece(course.section, course.folder, course.until, course.seat))
 
     def take(self, course: Course, others: list[dict]) -> None:
         """The outcome of a piece, waited for or kept."""
         scores = course.kept_scores()
         if scores is None:
+            assert course.answer is not None
             try:
                 scores = [row["val"].get("score") for row in course.answer()]
             except (*self.fatal, WorkerCrashed) as error:
