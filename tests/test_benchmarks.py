@@ -19,7 +19,7 @@ EXPECTED = dict.fromkeys([*TAKES_MIN, "bike_parts", "coco", "joint", "open_loop_
     "gpu": "needs one|TFLOP/s",
     "overhead": "needs a whole flow",
     "rates": r"13 Hz against 30 Hz +brake_1s +median 0\.\d+",
-    "size": "no tiny form",
+    "size": r"pack \d.* of CPU a picture",
     "ray": rf"{RATIO}|needs Ray",
 }
 

@@ -146,6 +146,7 @@ def write(out: Path, images: Iterable[tuple[str, bytes]], jsons: Callable[[], di
         raise BadInput(
             f"{out}: no room for {size} ({error.strerror}); free some space. Nothing half-written is left"
         ) from None
+    return size_b
 
 
 def run(

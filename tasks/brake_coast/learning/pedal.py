@@ -147,7 +147,11 @@ def _drives_by_layout(folders: Mapping[str, Path], marks: Mapping[str, str]) -> 
         {key: marks[name] for key, name in keys.items()},
         lambda todo: [_said(folders[keys[key]]) for key in todo],
     )
-    known = {keys[key]: np.repeat(*map(np.array, one)) for key, one in said.items() if one}
+    known = {}
+    for key, one in said.items():
+        if one:
+            values, counts = one
+            known[keys[key]] = np.repeat(np.array(values, np.float64), np.array(counts, np.int64))
     return [
         [
             Drive(places[drive], names, np.concatenate([np.empty(0), *(known[n] for n in names if n in known)]))

@@ -216,8 +216,9 @@ def test_the_same_input_gives_the_same_bytes(plain):
     before = {path.name: path.read_bytes() for path in (plain / "pack").iterdir()}
     assert sorted(before) == ["dataset_config.json", "splits.json", "test.h5", "train.h5", "val.h5"]
     time.sleep(1.1)  # HDF5 stamps whole seconds where it stamps at all
-    packed(plain)
+    metrics = packed(plain)
     assert {path.name: path.read_bytes() for path in (plain / "pack").iterdir()} == before
+    assert metrics["bytes"] == sum(len(image) for name, image in before.items() if name.endswith(".h5"))
 
 
 def test_detections_are_the_largest_first_in_fractions_of_the_roi(tmp_path):
