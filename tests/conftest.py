@@ -28,13 +28,14 @@ gc.disable()  # until all tests are collected: what 240 files import stays, and 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Of `-n auto`: one more than cores, because the tests of flows wait for other programs a third of their time. A
-    test process takes 1.2 GB."""
+    test process takes 1.2 GB, towards the end 2.1 GB."""
     return min(cores() + 1, 4)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """What was imported is left alone from now on: a test process takes a sixth less CPU time."""
+    """What was imported is left alone from now on: of 949 fast tests in one process that saved 8 and 20 s of CPU in 88
+    and 95."""
     gc.collect()
     gc.freeze()
     gc.enable()

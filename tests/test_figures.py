@@ -11,7 +11,7 @@ import pytest
 from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
 from tests.figures import __main__ as figures
-from tests.figures import tables
+from tests.figures import size, tables
 from tests.figures.__main__ import main
 
 NETS = {"lstm": (0.555, 0.517, 0.488), "tf": (0.546, 0.6, 0.59), "blind": (0.2, 0.21, 0.22)}
@@ -88,3 +88,14 @@ def test_a_seed_is_trained_once_and_anew_after_a_change_on_the_splits_of_a_fresh
     assert main(asked) == 0 and trained[2:] == [False, True]
     assert main([*asked, "--set", "brake_coast.pack.seed=5"]) == 0 and trained[4:] == [False, True]
     assert kept.read_text() == "of other data", "this checkout is left alone"
+
+
+def test_the_page_of_sizes_is_what_its_result_file_says(tmp_path, monkeypatch):
+    page = tmp_path / "size.md"
+    shutil.copy(size.PAGE, page)
+    said = page.read_text(encoding="utf-8")
+    stale = [line.replace("1", "7") if line.startswith("|") else line for line in said.splitlines()]
+    page.write_text("\n".join(stale) + "\n", encoding="utf-8")
+    monkeypatch.setattr(size, "PAGE", page)
+    assert size.main() == 0
+    assert page.read_text(encoding="utf-8") == said

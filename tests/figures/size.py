@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tasks.yard.files import read_if_there, write_text
+from tasks.yard.files import read_if_there
 from tasks.yard.reporting.pages import markdown
 from tasks.yard.step import BadInput
 from tests.benchmarks.size import RESULT, told
+from tests.figures import tables
 
 PAGE = Path("docs/size.md")
 SIZES = (100, 10_000, 1_000_000)
 PICTURES = 600  # of a recording: five minutes at 2 Hz
 NODE_CORES, HEAD_GB, NIGHT_H = 16, 16, 8
-BEGIN, END = "<!-- figures:{} -->\n", "\n<!-- /figures -->"
 DONE = {"nothing to do": "a run with nothing to do", "one new recording": "a run after one recording has come"}
 
 
@@ -96,16 +96,8 @@ def limit(nodes: int, pack_gb: float, night_s: float) -> str:
     return "the time of training, which grows with the windows: `devices`, or a GPU"
 
 
-def write(page: Path, found: Mapping[str, Any]) -> None:
-    text = page.read_text(encoding="utf-8")
-    for name, block in (("costs", costs), ("steps", steps), ("plan", plan)):
-        begin = BEGIN.format(name)
-        before, there, rest = text.partition(begin)
-        _, closed, after = rest.partition(END)
-        if not there or not closed:
-            raise BadInput(f"{page}: no {begin.strip()} with a {END.strip()} after it; put both where the table goes")
-        text = f"{before}{begin}{block(found)}{END}{after}"
-    write_text(page, text)
+def blocks(found: Mapping[str, Any]) -> dict[str, str]:
+    return {"costs": costs(found), "steps": steps(found), "plan": plan(found)}
 
 
 def main() -> int:
@@ -113,7 +105,11 @@ def main() -> int:
     if not found:
         print(f"error: {RESULT}: no such file; `python -m tests.benchmarks size` measures it", file=sys.stderr)
         return 1
-    write(PAGE, found)
+    try:
+        tables.write(PAGE, blocks(found))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
