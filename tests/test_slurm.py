@@ -26,11 +26,15 @@ for rank in $(seq 0 $((tasks - 1))); do SLURM_NTASKS=$tasks SLURM_PROCID=$rank "
 trap 'kill $(jobs -p)' TERM
 wait""",
     "hostname": "echo 10.0.0.1 fe80::1",
+    # As Ray's own: nobody is healthy before the head has started.
     "ray": """
+[ "$1" != health-check ] || exec grep -q -- --head "$NOTES"
 echo "ray $* NTASKS=${SLURM_NTASKS-none} TOKEN=${#RAY_AUTH_TOKEN} MODE=$RAY_AUTH_MODE" >> "$NOTES"
-[ "$1" = health-check ] || exec sleep 600""",
+exec sleep 600""",
+    # A run that ends once all three nodes are there: the script itself waits for the head alone.
     "python": """
 [ "$1" = -m ] || exec PYTHON "$@"
+until [ "$(grep -c "^ray start" "$NOTES")" = 3 ]; do sleep .1; done
 echo "run $* RAY=$TRAINYARD_RAY NTASKS=${SLURM_NTASKS-none}" >> "$NOTES"
 [ -z "${LONG-}" ] || { trap 'kill %1; echo told >> "$NOTES"; exit 130' TERM; sleep 600 & wait; }
 exit 3""",
@@ -81,7 +85,7 @@ def test_a_job_starts_ray_on_each_node_and_the_run_whose_code_is_its_own(tmp_pat
     others = [line for line in notes(tmp_path) if "ray start --address" in line]
     (run,) = (line for line in notes(tmp_path) if line.startswith("run"))
     assert len(head) == 1 and "--node-ip-address=10.0.0.1 --port=20077 --num-cpus=5" in head[0]
-    assert len(others) <= 2 and all("--address=10.0.0.1:20077 --num-cpus=5" in line for line in others)
+    assert len(others) == 2 and all("--address=10.0.0.1:20077 --num-cpus=5" in line for line in others)
     assert all("NTASKS=none TOKEN=64 MODE=token" in line for line in (*head, *others))
     assert run == ("run -m flows run brake_coast --set brake_coast.tune.trials=4 RAY=10.0.0.1:20077 NTASKS=none")
 
