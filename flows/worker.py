@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from prefect.context import hydrated_context, serialize_context
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
+from flows import early
 from flows.environment import quiet_logs
 from tasks.yard import runner
 from tasks.yard import stage as stages
@@ -74,8 +74,7 @@ def warm_up(with_torch: bool) -> None:
     loaded = ["flows.preloading", "flows.line", "prefect.task_engine", "anyio._backends._asyncio"]
     loaded += ["mlflow.store.tracking.sqlalchemy_store", "mlflow.tracing.provider", "alembic.command"]
     loaded += ["sqlalchemy.dialects.sqlite"]
-    fork_server.set_forkserver_preload([*loaded, *(["tasks.yard.training.engine"] if with_torch else [])])
-    multiprocessing.forkserver.ensure_running()
+    early.start([*loaded, *(["tasks.yard.training.engine"] if with_torch else [])])
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write_model(data: Path) -> Model:
 
 @torch.inference_mode()
 def loop(folder: Path, model: Model, frames: windows.Frames, imgsz: int) -> np.ndarray:
-    """Probabilities (N, tasks) of one drive, frame by frame."""
+    """Probabilities (N, tasks) of one drive, frame by frame, from its folder of pictures."""
     from ultralytics import YOLO
 
     detector = YOLO(model.belongings / apply.DETECTOR)
@@ -66,7 +66,9 @@ def loop(folder: Path, model: Model, frames: windows.Frames, imgsz: int) -> np.n
     gather, found = Windows(frames, frames.window_frames), []
     starts = set(windows.window_starts(frames.segment, frames.window_frames).tolist())
     for number, path in enumerate(recording.images(folder).values()):
-        detector.predict(cv2.imread(str(path)), imgsz=imgsz, conf=0.25, iou=0.6, device="cpu", verbose=False)
+        if (picture := cv2.imread(str(path))) is None:  # of None, the detector would look at pictures of its own
+            raise FileNotFoundError(path)
+        detector.predict(picture, imgsz=imgsz, conf=0.25, iou=0.6, device="cpu", verbose=False)
         if (start := number + 1 - frames.window_frames) in starts:
             found.append(torch.sigmoid(network(*gather(torch.tensor([start])))))
     return torch.cat(found).numpy()
@@ -77,7 +79,8 @@ def main(tiny: bool = False) -> None:
     with tempfile.TemporaryDirectory() as scratch, quiet("ultralytics", "tasks"):
         root = Path(scratch)
         model = write_model(root / "data")
-        name = write_source(root / "in", "2025-04-03_19-33-31", count, size=SIZE_PX).name
+        drive = write_source(root / "in", "2025-04-03_19-33-31", count, size=SIZE_PX)
+        name = drive.name
         line = made_with(LINE, model, {"annotate.device": "cpu"})
         ours, theirs, apart = [], [], 0.0
         for repeat in range(repeats + 1):  # the first warms up
@@ -87,7 +90,7 @@ def main(tiny: bool = False) -> None:
             ours.append(time.perf_counter() - begin)
             made = joined([read_drive(name, *(out / "steps" / step for step in STEPS), line.pack)], line.pack)
             begin = time.perf_counter()
-            found = loop(out / "steps" / "download" / name, model, made, line.annotate.imgsz)
+            found = loop(drive, model, made, line.annotate.imgsz)
             theirs.append(time.perf_counter() - begin)
             table = np.loadtxt(out / "recordings" / name / "probabilities.csv", delimiter=",", skiprows=1, usecols=2)
             apart = max(apart, float(np.abs(table - found[:, 0]).max()))

@@ -10,6 +10,10 @@ FLOW = ("python", "-m", "flows", "run", "toy")
 LIMIT_S = 60  # a few seconds on a machine that is not busy; without an end they would wait for minutes
 
 
+def same(one: psutil.Process, other: psutil.Process) -> bool:
+    return one.cmdline() == other.cmdline()
+
+
 class Begun:
     """A command that has made the number one, and waits for two and three at their gates."""
 
@@ -26,13 +30,13 @@ class Begun:
         self.family = psutil.Process(self.process.pid).children(recursive=True)
 
     def below(self, *, steps: bool) -> list[psutil.Process]:
-        """The flow's step, or the workers of it: children of the fork server of the flow, or of that of the step. The
-        flow has another child there, without any of its own, which talks to MLflow."""
+        """The flow's step, or the workers of it: children of the fork server of the flow, which was forked from it, or
+        of that of the step. The flow has another child there, without any of its own, which talks to MLflow."""
         level = [psutil.Process(self.process.pid)]
         try:
             for _ in range(1 if steps else 2):
-                below = [child for one in level for child in one.children()]
-                servers = [child for child in below if "forkserver" in " ".join(child.cmdline())]
+                below = [(child, one) for one in level for child in one.children()]
+                servers = [child for child, one in below if "forkserver" in str(child.cmdline()) or same(child, one)]
                 level = [child for server in servers for child in server.children() if not steps or child.children()]
         except psutil.NoSuchProcess:  # one that ended while we looked
             return []

@@ -20,7 +20,9 @@ import pytest
 from filelock import FileLock
 
 from flows import environment
-from tests.flows.waiting import PATIENCE_S
+from tasks.yard.tracking import store
+from tests.flows import ready
+from tests.flows.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Yard:
     root: Path
     api: str | None = None  # of a Prefect server; without one each flow run starts its own
+    shims: Path | None = None  # programs that come ready, for what is waited for (ready.py)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,13 +57,15 @@ class Yard:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
-    def call(self, *command: str) -> subprocess.CompletedProcess:
-        process = self.start(*command)
+    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        if self.shims:
+            environment = {"PATH": f"{self.shims}{os.pathsep}{self.environment['PATH']}", **environment}
+        process = self.start(*command, **environment)
         out, err = process.communicate(timeout=PATIENCE_S)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
-    def flow(self, *arguments: str) -> subprocess.CompletedProcess:
-        return self.call("python", "-m", "flows", *arguments)
+    def flow(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.call("python", "-m", "flows", *arguments, **environment)
 
     def status(self) -> dict[str, str]:
         """{stage: why it has to run, or that it is up to date}"""
@@ -94,7 +99,7 @@ class Yard:
         }
 
 
-def make_yard(root: Path, api: str | None = None) -> Yard:
+def make_yard(root: Path, api: str | None = None, shims: Path | None = None) -> Yard:
     ignore = shutil.ignore_patterns("__pycache__", "toy")
     shutil.copytree(ROOT / "flows", root / "flows", ignore=ignore)
     shutil.copytree(
@@ -109,7 +114,7 @@ def make_yard(root: Path, api: str | None = None) -> Yard:
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
     shutil.copy(ROOT / ".dvcignore", root)
     (root / ".gitignore").write_text("/data/\n/.trainyard/\n/mlflow.db\n__pycache__/\n")
-    yard = Yard(root, api)
+    yard = Yard(root, api, shims)
     (root / "numbers").mkdir()
     for name, text in {"one": "1", "two": "2", "three": "3", "bad": "four"}.items():
         yard.add_number(name, text)
@@ -177,14 +182,38 @@ def start_server(home: Path, port: int, stdin: int, more: Mapping[str, str] = {}
 
 
 @pytest.fixture(scope="session")
+def shims(shared: Path, api: str) -> Path | None:
+    """A folder of programs for `Yard.call`, one for all processes that run tests, which ends when the server does."""
+    if not hasattr(os, "pidfd_open"):  # of Linux: elsewhere every command is started as users start it
+        return None
+    folder = shared / "shims"
+    settings = {"DO_NOT_TRACK": "1", **store.SETTINGS, "PREFECT_HOME": str(shared / "prefect")}
+    with FileLock(shared / "shims.lock"):
+        if not (folder / "python").exists():
+            folder.mkdir()
+            lasting = os.open(shared / "prefect" / "stdin", os.O_RDONLY)
+            for module in ready.LOADED:
+                with (shared / f"ready.{module}.log").open("wb") as log:
+                    subprocess.Popen(
+                        [sys.executable, "-P", ready.__file__, str(folder / module)], cwd=shared, stdin=lasting,
+                        stdout=log, stderr=log, env={**Yard(shared, api).environment, **settings},
+                        start_new_session=True,
+                    )  # fmt: skip
+            os.close(lasting)
+            wait_until(lambda: all((folder / module).exists() for module in ready.LOADED), "what comes ready")
+            ready.write_shims(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def empty_db(shared: Path, api: str) -> Path:
     """A database of Prefect that has all tables and no runs."""
     return shared / "prefect" / "empty.db"
 
 
 @pytest.fixture
-def new_yard(tmp_path: Path, api: str) -> Yard:
-    return make_yard(tmp_path / "yard", api)
+def new_yard(tmp_path: Path, api: str, shims: Path | None) -> Yard:
+    return make_yard(tmp_path / "yard", api, shims)
 
 
 @pytest.fixture
@@ -203,22 +232,22 @@ def lone_yard(bare_yard: Yard, empty_db: Path) -> Yard:
 
 
 @pytest.fixture(scope="session")
-def finished_yard(shared: Path, api: str, tmp_path_factory: pytest.TempPathFactory) -> Yard:
+def finished_yard(shared: Path, api: str, shims: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Yard:
     """A yard whose line ran through Prefect's door once. Tests that change it copy it first."""
     made, root = shared / "yard", tmp_path_factory.mktemp("finished") / "yard"
     with FileLock(shared / "yard.lock"):
         if not (shared / "yard.made").exists():
-            first = make_yard(made, api)
+            first = make_yard(made, api, shims)
             result = first.flow("run", "toy")
             assert result.returncode == 0, result.stderr
             assert set(first.status().values()) == {"up to date"}
             (shared / "yard.made").touch()
-    return copied(Yard(made, api), root)  # nobody works in the shared one: others may be copying it
+    return copied(Yard(made, api, shims), root)  # nobody works in the shared one: others may be copying it
 
 
 def copied(yard: Yard, root: Path) -> Yard:
     shutil.copytree(yard.root, root, symlinks=True)
-    return Yard(root, yard.api)
+    return Yard(root, yard.api, yard.shims)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ DEAD = "http://127.0.0.1:1"
 
 
 def told(yard, *command: str, **environment: str) -> tuple[int, list[str], str]:
-    process = yard.start("python", "-m", "flows", *command, **environment)
-    out, err = process.communicate()
-    assert "Traceback" not in err, err
-    return process.returncode, out.splitlines(), err
+    process = yard.flow(*command, **environment)
+    assert "Traceback" not in process.stderr, process.stderr
+    return process.returncode, process.stdout.splitlines(), process.stderr
 
 
 def test_all_that_a_run_needs_is_asked_at_once_and_a_source_that_nobody_needs_now_is_a_warning(yard_copy, tmp_path):

@@ -19,9 +19,8 @@ def names_of_runs(yard) -> list[str]:
 def test_of_the_processes_that_torchrun_starts_for_a_stage_the_first_alone_is_tracked(yard_copy):
     before = names_of_runs(yard_copy)
     for rank in ("1", "0"):
-        process = yard_copy.start("python", "-m", "tasks", "toy-judge@1", RANK=rank, WORLD_SIZE="2")
-        out, err = process.communicate()
-        assert process.returncode == 0 and ("score" in out) == (rank == "0"), err
+        process = yard_copy.call("python", "-m", "tasks", "toy-judge@1", RANK=rank, WORLD_SIZE="2")
+        assert process.returncode == 0 and ("score" in process.stdout) == (rank == "0"), process.stderr
         assert names_of_runs(yard_copy) == [*before, *(["judge@1"] if rank == "0" else [])]
 
 

@@ -15,9 +15,8 @@ TABLE = "| on test | moda |\n|---------|------|\n| blind   | -0.1 |\n| `small` |
 
 
 def flows(yard, url: str, on: str, *arguments: str) -> tuple[int, str]:
-    process = yard.start("python", "-m", "flows", *arguments, TRAINYARD_NOTIFY=url, TRAINYARD_NOTIFY_ON=on)
-    out, err = process.communicate()
-    return process.returncode, out + err
+    process = yard.flow(*arguments, TRAINYARD_NOTIFY=url, TRAINYARD_NOTIFY_ON=on)
+    return process.returncode, process.stdout + process.stderr
 
 
 def test_a_run_that_ended_well_is_told_of_once_with_its_table(yard_copy):

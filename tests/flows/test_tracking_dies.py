@@ -110,10 +110,10 @@ def test_a_server_that_dies_while_stages_work_costs_nothing_and_the_next_run_pay
 
     # A flow in which no stage has anything to do sends what is owed, too, and judges whom nobody could judge.
     with server.running():
-        last = yard_copy.start(*flow, MLFLOW_TRACKING_URI=server.uri)
-        out, err = last.communicate(timeout=PATIENCE_S)
-    assert last.returncode == 0 and "0 of 5 stages ran" in out and "wed to MLflow" not in out, err
-    assert "Champion: a network is not registered in this MLflow store" in out
+        last = yard_copy.call(*flow, MLFLOW_TRACKING_URI=server.uri)
+    assert last.returncode == 0 and "0 of 5 stages ran" in last.stdout, last.stderr
+    assert "wed to MLflow" not in last.stdout
+    assert "Champion: a network is not registered in this MLflow store" in last.stdout
     runs = {name.partition(" ")[0]: told for name, told in server.runs().items()}  # a flow's has its day and number
     assert {name: len(told) for name, told in runs.items()} == {"toy": 1, "judge@1": 2, "judge@2": 1}
     assert {status for told in runs.values() for status, *_ in told} == {"FINISHED"}
