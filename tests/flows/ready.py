@@ -1,7 +1,7 @@
 """A process that has the large libraries loaded, and forks one for each command of a test: of a flow over three numbers
 nine tenths of the CPU time is the import of Prefect, DVC and MLflow.
 
-    <shims>/python -m flows|tasks ...    asks for a process with the same arguments, environment and open files
+The program `python` of `write_shims` asks it for one, with its own arguments, environment and open files.
 
 Nothing of the yard is loaded: a forked process runs the yard's own code as `python -m` does, by its `__main__`. Only
 commands that a test waits for go this way. What is killed, interrupted, or starts a server is started as users start
