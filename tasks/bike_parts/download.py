@@ -27,6 +27,7 @@ from tasks.bike_parts.importers import delft
 from tasks.bike_parts.importers.bring import bring
 from tasks.bike_parts.importers.units import Dataset, Unit, cut, days_of, files_of, labels_digest, plan
 from tasks.bike_parts.params import Download
+from tasks.yard import saying
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, write_json
 from tasks.yard.layouts.example import refuse_too_many
@@ -38,7 +39,6 @@ from tasks.yard.worlds import bikes
 
 log = logging.getLogger(__name__)
 
-SAID = 5  # photographs left out that the console names
 WORLD = "bikes"  # layout and data set of the world
 DRAWN = "drawn"  # folder of a unit while the world draws it
 
@@ -160,10 +160,8 @@ def say(datasets: Mapping[str, dict[str, Any]]) -> None:
     for name, about in datasets.items():
         for remark in about["remarks"]:
             log.warning("%s: %s", name, remark)
-        for place, why in list(about["left_out"].items())[:SAID]:
-            log.warning("%s: left out %s: %s", name, place, why)
-        if len(about["left_out"]) > SAID:
-            log.warning("%s: and %d more are left out, all of them in report.json", name, len(about["left_out"]) - SAID)
+        lines = [f"{name}: left out {place}: {why}" for place, why in about["left_out"].items()]
+        saying.few(log, lines, f"of {name} are left out, all of them in report.json")
 
 
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:

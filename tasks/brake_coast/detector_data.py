@@ -31,7 +31,7 @@ from tasks.brake_coast.importers import boxy, nuimages
 from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.examples import Made, draw, make_all, stem_of
 from tasks.brake_coast.params import DetectorData
-from tasks.yard import splits
+from tasks.yard import saying, splits
 from tasks.yard.files import write_json
 from tasks.yard.layouts import bringing, coco, groups, seen, yolo, yolo_write
 from tasks.yard.layouts.example import Labelled, Labels, refuse_too_many
@@ -278,8 +278,8 @@ def make_dataset(
         )  # fmt: skip
     for remark in labels.remarks:
         log.warning("%s", remark)
-    for where, why in broken.items():
-        log.warning("left out %s: %s", where, why)
+    lines = [f"left out {where}: {why}" for where, why in broken.items()]
+    saying.few(log, lines, "are left out, all of them in report.json")
     if labels.absent:
         log.warning("labelled but not in the source: %s", ", ".join(labels.absent))
     yolo_write.write_description(out, [split for split in SPLITS if counts[split]["images"]], labels.names)

@@ -28,6 +28,7 @@ from tasks.brake_coast.learning import origins, splits
 from tasks.brake_coast.learning.belonging import apart, groups_of, members_of, names_of
 from tasks.brake_coast.learning.features import DETECTION_FEATURES, Drive, features, read_drive
 from tasks.brake_coast.params import Pack
+from tasks.yard import saying
 from tasks.yard import splits as yard_splits
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import FULL_DISK, read_if_there, replacing, write_json
@@ -164,15 +165,15 @@ def run(
             drives.append(replace(drive, detections=slots))  # of all drives together they are too large
         except Exception as fault:
             error = as_bad_input(fault, name)
-            log.warning("left out %s: %s", name, error)
             left_out[name] = str(error)
             for step in (download, annotate, label):  # where the project lies is nobody's business in an output
                 left_out[name] = left_out[name].replace(str(step), step.name)
     reasons = "".join(f"\n  left out {name}: {reason}" for name, reason in left_out.items())
     saw = read_if_there(annotate / seen.SAW)
     known = yard_splits.known(out, params.splits)
-    for name, of in saw.items():
-        log.warning("%s is not tested on: the detector has learnt from it (%d pictures)", name, of["pictures"])
+    saying.few(log, [f"left out {name}: {why}" for name, why in left_out.items()], "are left out")
+    why = "is not tested on: the detector has learnt from it"
+    saying.few(log, [f"{name} {why} ({of['pictures']} pictures)" for name, of in saw.items()], "are not tested on")
     in_detector = {name: of["split"] for name, of in saw.items()}
     groups, chosen, error, remarks = assign(drives, params, known, in_detector, reasons)
     for remark in remarks:

@@ -24,6 +24,7 @@ from tasks.ground_plane.importers import marmot, wildtrack
 from tasks.ground_plane.importers import plaza as plaza_files
 from tasks.ground_plane.importers.units import Unit, files_of, known_in, plan
 from tasks.ground_plane.params import Download
+from tasks.yard import saying
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.sources import dates, units
@@ -117,8 +118,8 @@ def accept(done: FanOut, *, params: Download, labelled: bool) -> None:
     held = {name: said for name, said in done.summaries.items() if name not in why}
     counted = replace(done, summaries=held, quarantined={**done.quarantined, **why})
     units.refuse_too_few(counted, params.min_units, "sequences", params.source)
-    for reason in why.values():
-        log.warning("%s: nobody learns from it or is judged on it, detect looks through it", reason)
+    lines = [f"{reason}: nobody learns from it or is judged on it, detect looks through it" for reason in why.values()]
+    saying.few(log, lines, "without labels are looked through by detect alone")
 
 
 def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = True) -> dict[str, float]:

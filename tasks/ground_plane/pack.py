@@ -41,7 +41,7 @@ from tasks.ground_plane.formats.scenes import UNLABELLED
 from tasks.ground_plane.formats.sequence import Sequence
 from tasks.ground_plane.learning.splits import GUARD, of_frames
 from tasks.ground_plane.params import Pack
-from tasks.yard import fanout, splits
+from tasks.yard import fanout, saying, splits
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.geometry.camera import EDGE_M, Plane
 from tasks.yard.geometry.lens import Calibration
@@ -331,8 +331,8 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     for remark in remarks:
         log.warning("%s", remark)
     for key, summary in fan.summaries.items():
-        for image, why in summary["left_out"].items():
-            log.warning("left out %s of %s: %s", image, key, why)
+        lines = [f"left out {image} of {key}: {why}" for image, why in summary["left_out"].items()]
+        saying.few(log, lines, f"of {key} are left out")
     bare = {name: said for name, said in scenes.items() if not units[name].splits}
     scenes = {name: said for name, said in scenes.items() if name not in bare}
 

@@ -33,7 +33,7 @@ from tasks.person_search.importers import checks
 from tasks.person_search.importers.checks import described
 from tasks.person_search.page import sheets
 from tasks.person_search.params import DetectorData
-from tasks.yard import splits
+from tasks.yard import saying, splits
 from tasks.yard.files import read_json, replacing
 from tasks.yard.layouts import groups, keypoints, seen, yolo, yolo_write
 from tasks.yard.layouts.images import fault, for_trainer
@@ -220,8 +220,7 @@ def make_dataset(
         counts[split]["images"] += 1
         counts[split]["boxes"] += len(example.boxes)
         counts[split]["background"] += not example.boxes
-    for where, why in left_out.items():
-        log.warning("left out %s: %s", where, why)
+    saying.few(log, [f"left out {where}: {why}" for where, why in left_out.items()], "are left out")
     empty = None if split_of else "the sources hold no labelled images (YOLO or COCO); nothing to train a detector on"
     if empty is None and not counts["train"]["boxes"]:
         log.warning("no training image shows a person: a detector can learn nothing from these")

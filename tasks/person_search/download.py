@@ -33,6 +33,7 @@ from tasks.person_search.importers.checks import described
 from tasks.person_search.importers.units import Unit, cameras_alone, files_of, plan
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Download
+from tasks.yard import saying
 from tasks.yard.fanout import UNFINISHED, FanOut
 from tasks.yard.files import digest, read_json, write_json
 from tasks.yard.layouts import bringing, keypoints, yolo
@@ -43,7 +44,6 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.worlds import street
 
 log = logging.getLogger(__name__)
-SAID = 5  # entries left out that the console names
 SHEET_PEOPLE, SHEET_CAMERAS, SHEET_SCENES = 8, 8, 6
 WORLD = "street"  # data set of the world
 
@@ -133,10 +133,8 @@ def say_remarks(name: str, said: Mapping[str, Any]) -> None:
     for remark in [*bringing.remarks(said), *(f"the film {remark}" for remark in said.get("film", ()))]:
         log.warning("%s: %s", name, remark)
     broken = said.get("broken_entries", {})
-    for where, why in list(broken.items())[:SAID]:
-        log.warning("%s: left out %s: %s", name, where, why)
-    if len(broken) > SAID:
-        log.warning("%s: and %d more are left out, all of them in report.json", name, len(broken) - SAID)
+    lines = [f"{name}: left out {where}: {why}" for where, why in broken.items()]
+    saying.few(log, lines, f"of {name} are left out, all of them in report.json")
 
 
 def crops_by_dataset(done: FanOut) -> dict[str, reid_layout.Crops]:

@@ -35,6 +35,7 @@ from tasks.person_search.judging.leader import Leader, leader_of
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
+from tasks.yard import saying
 from tasks.yard.detector.look import Detector, ahead, threads
 from tasks.yard.detector.network import device_of, trained_size, weights_file
 from tasks.yard.fanout import FanOut, fan_out
@@ -200,8 +201,8 @@ def index_camera(folder: Path, out: Path, *, params: Index, eyes: Eyes, pool: Th
             frames, truth or {}, out / ".blocks", eyes=eyes, batch=params.batch, pool=pool, bar=bar
         )  # fmt: skip
     unreadable = [frames[number].name for block in column(files, "unreadable") for number in block.tolist()]
-    for name in unreadable:
-        log.warning("%s/frames/%s: not a whole image, left out", folder.name, name)
+    lines = [f"{folder.name}/frames/{name}: not a whole image, left out" for name in unreadable]
+    saying.few(log, lines, f"of {folder.name} are left out")
     if len(unreadable) == len(frames):
         raise BadInput(f"{folder}/frames: none of its {len(frames)} images can be read; bring them again")
     summary = {

@@ -40,6 +40,7 @@ from tasks.person_search.formats import cameras, reid_layout
 from tasks.person_search.formats.reid_layout import DISTRACTOR, GALLERY, QUERY, Crop
 from tasks.person_search.page import sheets
 from tasks.person_search.params import Pack
+from tasks.yard import saying
 from tasks.yard import splits as yard_splits
 from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
 from tasks.yard.layouts.images import picture
@@ -288,8 +289,7 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path) ->
         if error.errno not in FULL_DISK:
             raise
         raise BadInput(f"{out}: the disk is full ({error.strerror}); free some space") from None
-    for name, why in left_out.items():
-        log.warning("left out %s: %s", name, why)
+    saying.few(log, [f"left out {name}: {why}" for name, why in left_out.items()], "are left out")
     for remark in yard_splits.moved(known, today):
         log.warning("%s", remark)
     for split, why in missing_of(splits, params).items():

@@ -24,6 +24,7 @@ from tasks.brake_coast.learning.belonging import same_frames
 from tasks.brake_coast.learning.features import Drive
 from tasks.ground_plane.importers import units as ground_plane
 from tasks.person_search.importers import units as person_search
+from tasks.yard.applying import quiet
 from tasks.yard.layouts import groups as names
 from tasks.yard.sources import units
 from tests.tasks.brake_coast import drives
@@ -177,7 +178,8 @@ def of_pedals(count: int) -> float:
     found = [pedal.Drive("one folder", [str(number)], mine) for number, mine in enumerate(codes.round(1))]
     params = drives.section("label")
     begin = time.process_time()
-    pedal.of_drives(found, params)
+    with quiet("tasks"):
+        pedal.of_drives(found, params)
     return time.process_time() - begin
 
 

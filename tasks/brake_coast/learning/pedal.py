@@ -209,6 +209,7 @@ def of_drives(drives: list[Drive], params: Label) -> list[Pedal]:
     joined = [list(car) for car in cars]
     places = [{drives[k].place for k in car} for car in cars]
     of_car = [Levels.of(*(drives[k].replies for k in car)) for car in cars]
+    restless: dict[str, list[Drive]] = {}  # why nothing could be said of them
     for k, drive in enumerate(drives):
         if rests[k] is None and len(drive.replies):
             here = [c for c in range(len(cars)) if drive.place in places[c]] or list(range(len(cars)))
@@ -216,7 +217,9 @@ def of_drives(drives: list[Drive], params: Label) -> list[Pedal]:
                 joined[here[0]].append(k)
             else:
                 why = "and it may be of any of these cars" if len(here) > 1 else "so some coast labels stay unknown"
-                log.warning("%s: the pedal never rests, %s; set pedal_rest_pct", _some([drive]), why)
+                restless.setdefault(why, []).append(drive)
+    for why, several in restless.items():
+        log.warning("%s: the pedal never rests, %s; set pedal_rest_pct", _some(several), why)
     for rest, members in zip(level, joined, strict=True):
         pedal = pedal_of(np.concatenate([drives[k].replies for k in members]), params, rest)
         for k in members:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.person_search.formats import cameras, reid_layout
 from tasks.person_search.importers.checks import QUERIES, images_in
+from tasks.yard import saying
 from tasks.yard.files import file_hash, read_json
 from tasks.yard.layouts.images import SUFFIXES as IMAGE_SUFFIXES
 from tasks.yard.layouts.images import image_size, picture
@@ -108,8 +109,7 @@ def read(queries: Iterable[Query], config: Mapping) -> tuple[list[Query], np.nda
     crops = [(query, crop_of(query, config)) for query in queries]
     kept = [(query, crop) for query, crop in crops if crop is not None]
     bad = [query.shown for query, crop in crops if crop is None]
-    for name in bad:
-        log.warning("%s: cannot be read as an image, left out", name)
+    saying.few(log, [f"{name}: cannot be read as an image, left out" for name in bad], "cannot be read")
     if bad and not kept:
         raise BadInput(f"{', '.join(bad[:3])}: of {len(bad)} images of whom to find none can be read; give others")
     shape = (0, config["height_px"], config["width_px"], 3)
