@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.open_loop_driving.importers import recorded
-from tasks.open_loop_driving.importers.units import Unit, able, bring, files_of, known_in, plan
+from tasks.open_loop_driving.importers.units import Unit, bring, files_of, known_in, plan
 from tasks.open_loop_driving.params import Download
 from tasks.yard.files import digest, write_json
 from tasks.yard.sources import dates, units
@@ -65,7 +65,7 @@ def planned(
     found, about = dates.chosen(there, of_day, params.dates, source_uri.redacted(uri), ("route", "routes"))
     dates.refuse_none(found, [about], source_uri.redacted(uri), "route")
     fingerprints = {
-        unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code, *able(unit))
+        unit.name: digest(content, {**asdict(unit), "path": None}, params.carla_hz, ctx.code)
         for unit, content in zip(found, units.content_hashes(found, files_of), strict=True)
     }
     left = units.passed_over(root, known_in(there))

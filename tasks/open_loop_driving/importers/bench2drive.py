@@ -2,13 +2,11 @@
 
 x and y of an annotation are CARLA's own, by a noisy GPS; the box of the car says where it truly is, and is believed.
 theta is the car's yaw in CARLA plus pi / 2. Boxes and cameras stand in CARLA's world; they are brought into the car's
-frame by its own box's `world2ego`, cameras by `cam2ego`, whose axes are Unreal's. Lidar in .laz needs the package laspy
-with lazrs, which Trainyard does not install: with the folder there and the package not, lidar is left out and said.
+frame by its own box's `world2ego`, cameras by `cam2ego`, whose axes are Unreal's.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +18,6 @@ from tasks.open_loop_driving.formats import frames, routes
 from tasks.open_loop_driving.formats.calibration import Camera
 from tasks.open_loop_driving.importers import moments
 from tasks.yard.layouts import carla_rate
-from tasks.yard.reporting.words import counted
 from tasks.yard.step import BadInput
 
 ORIGIN = "where CARLA has the car's: on the ground below its middle"
@@ -32,9 +29,6 @@ KINDS = {
 REACH_M = 100.0
 BIKES = ("bicycle", "motorcycle")
 APART = 1e-3
-GET_LASPY = (
-    "`.venv/bin/pip install 'laspy[lazrs]'` brings them, then `python -m flows run open_loop_driving --force download`"
-)
 
 
 def is_clip(folder: Path) -> bool:
@@ -156,18 +150,14 @@ def cameras_of(said: Mapping[str, Any], file: Path) -> dict[str, Camera]:
     return found
 
 
-def reads_laz() -> bool:
-    return importlib.util.find_spec("laspy") is not None
-
-
 def laz(file: Path) -> np.ndarray:
     """(n, 4) x, y (right), z, intensity 0 to 1, of the lidar's frame. Raises `BadInput`."""
+    import laspy  # a second of imports, which no other source needs
+
     try:
-        with importlib.import_module("laspy").open(file) as opened:
+        with laspy.open(file) as opened:
             said = opened.read()
         return np.column_stack([said.x, said.y, said.z, np.asarray(said.intensity) / 65535]).astype(np.float32)
-    except ImportError:
-        raise
     except Exception as error:  # laspy and its decoders raise whatever the bytes happen to say
         raise BadInput(f"{file}: cannot be read as .laz ({type(error).__name__}: {error}); bring it anew") from None
 
@@ -177,11 +167,6 @@ def _lidar(path: Path, kept: Mapping[int, int], folder: Path, said: Mapping[str,
     files = moments.numbered(path / "lidar")
     if not files:
         return []
-    if not reads_laz():
-        return [
-            f"lidar is left out: {counted(len(files), 'file', 'files')} .laz {'needs' if len(files) == 1 else 'need'} "
-            f"the packages laspy and lazrs, which are not installed; {GET_LASPY}"
-        ]
     sensor = (said.get("sensors") or {}).get("LIDAR_TOP")
     if sensor is None:
         return ["lidar is left out: the annotations have no sensors: LIDAR_TOP, so nothing says where it is"]

@@ -102,11 +102,6 @@ def plan(root: Path, uri: str) -> list[Unit]:
     return list(found.values())
 
 
-def able(unit: Unit) -> list[str]:
-    """What this machine can read of a route that another cannot: with it, the route is made again."""
-    return ["laz"] if unit.layout == "bench2drive" and bench2drive.reads_laz() else []
-
-
 def bring(unit: Unit, folder: Path, hz: float | None) -> dict[str, Any]:
     """One route into `folder`; returns route.json. Raises `BadInput`."""
     if unit.layout == OWN:
