@@ -27,6 +27,8 @@ from tasks.yard.sources.uri import redacted
 from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
+# DVC leaves its HTTP client open, which the client complains of whenever it happens to be collected.
+logging.getLogger("aiohttp_retry").setLevel(logging.ERROR)
 ANSWER_S = 30  # clients of object stores try a dead host for minutes
 
 
