@@ -121,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    imports.kept_to_the_end()
     chosen = parser().parse_args(arguments)
     environment.prepare()
     if chosen.command not in ("serve", "worker"):  # which end others first

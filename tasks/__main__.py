@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    imports.kept_to_the_end()
     arguments = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)

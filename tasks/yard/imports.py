@@ -3,6 +3,7 @@ tenth to a fifth of their time."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,3 +20,9 @@ def kept() -> Iterator[None]:
         gc.freeze()
         if was:
             gc.enable()
+
+
+def kept_to_the_end() -> None:
+    """An interpreter that ends looks through all that it has loaded, but for this one: a tracked stage at DVC's door
+    took 5.0 s of CPU with that and 3.9 s without."""
+    atexit.register(gc.freeze)  # the first to be registered is the last to be done

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Yard:
     root: Path
     api: str | None = None  # of a Prefect server; without one each flow run starts its own
     shims: Path | None = None  # programs that come ready, for what is waited for (ready.py)
+    patience_s: float = PATIENCE_S
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,7 +63,11 @@ class Yard:
         if self.shims:
             environment = {"PATH": f"{self.shims}{os.pathsep}{self.environment['PATH']}", **environment}
         process = self.start(*command, **environment)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        try:
+            out, err = process.communicate(timeout=self.patience_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def flow(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

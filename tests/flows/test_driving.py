@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from tests.faults.yards import small
+from tests.flows.conftest import Yard
+from tests.flows.waiting import PATIENCE_S
 
 
 def test_all_of_open_loop_driving_runs_by_the_flow_and_dvc_then_has_nothing_to_do(api, tmp_path):
     made = small("open_loop_driving", tmp_path / "yard")
-    yard = type(made)(made.root, api)
+    yard = Yard(made.root, api, patience_s=3 * PATIENCE_S)  # of more than one command
     result = yard.flow("run", "open_loop_driving")
     assert result.returncode == 0, result.stderr[-4000:]
     data = yard.root / "data/open_loop_driving"
