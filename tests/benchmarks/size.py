@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -187,9 +187,15 @@ def told(took: dict[str, float]) -> float:
     return sum(seconds for part, seconds in took.items() if not part.endswith(("clock", "MB")))
 
 
+def fit(values: Mapping[int, float]) -> tuple[float, float]:
+    """(a, b) of a + b n, by least squares."""
+    slope, base = np.polyfit(list(values), list(values.values()), 1)
+    return float(base), float(slope)
+
+
 def fits(rows: dict[int, dict[str, dict[str, float]]]) -> Iterator[str]:
     for what in ("nothing to do", "dvc status", "one new recording"):
-        slope, base = np.polyfit(list(rows), [told(row[what]) for row in rows.values()], 1)
+        base, slope = fit({count: told(row[what]) for count, row in rows.items()})
         at = {count: base + slope * count for count in (1_000, 10_000)}
         yield (
             f"{what}: {base:.2f} s + {slope * 1000:.2f} ms a recording; if it goes on like that, "

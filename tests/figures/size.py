@@ -15,7 +15,7 @@ import numpy as np
 from tasks.yard.files import read_if_there
 from tasks.yard.reporting.pages import markdown
 from tasks.yard.step import BadInput
-from tests.benchmarks.size import RESULT, told
+from tests.benchmarks.size import RESULT, fit, told
 from tests.figures import tables
 
 PAGE = Path("docs/size.md")
@@ -23,12 +23,6 @@ SIZES = (100, 10_000, 1_000_000)
 PICTURES = 600  # of a recording: five minutes at 2 Hz
 NODE_CORES, HEAD_GB, NIGHT_H = 16, 16, 8
 DONE = {"nothing to do": "a run with nothing to do", "one new recording": "a run after one recording has come"}
-
-
-def fit(values: Mapping[int, float]) -> tuple[float, float]:
-    """(a, b) of a + b n, by least squares."""
-    slope, base = np.polyfit(list(values), list(values.values()), 1)
-    return float(base), float(slope)
 
 
 def shown_s(seconds: float) -> str:
