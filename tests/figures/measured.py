@@ -55,6 +55,13 @@ def person_search(data: Path) -> dict[str, Any]:
         ("chance", "the same by chance"),
     ):
         said[f"mAP of the search in whole frames, with {boxes}"] = (found.get(key) or {}).get("map")
+    said["Share of the people in these frames whom the detector finds"] = found.get("detector_recall")
+    if asked := found.get("open_set"):
+        refused = asked["said_not_found"]
+        said[f"Of {asked['there']} searches for somebody whom another camera saw, found there"] = asked["found_right"]
+        said[f"Of {asked['nowhere']} searches for somebody whom no camera saw, claimed to be found"] = (
+            None if refused is None else 1 - refused
+        )
     on = f"{test['people']} people held out, {test['queries']} queries in {test['gallery']} images"
     return made(rows, on, said)
 

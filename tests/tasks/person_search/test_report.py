@@ -12,6 +12,7 @@ from PIL import Image
 
 from tasks.person_search import report
 from tasks.yard.files import folder_hash, read_json, write_json
+from tests.figures import measured
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.person_search.test_evaluate import PARAMS, evaluated, train_tiny, trained
 from tests.tasks.person_search.tiny_pack import People, write_pack
@@ -151,6 +152,9 @@ def test_the_page_shows_every_run_the_search_the_detector_and_what_was_odd(proje
     told = read_json(root / "report" / "headline.json")
     assert told["search_map_detector"] == 0.4321 and told["map"] == round(numbers["map"], 4) and len(told) <= 8
     assert numbers["search_map_detector"] == 0.4321 and numbers["map"] == details["runs"]["young"]["test"]["map"]
+    said = measured.person_search(root)["said"]
+    assert said["Of 4 searches for somebody whom no camera saw, claimed to be found"] == 0.75
+    assert said["Share of the people in these frames whom the detector finds"] == 0.75
 
 
 def test_honest_remarks_come_from_the_counts(project):
