@@ -25,6 +25,7 @@ from tests.figures.measured import LAST, LINES
 
 CODE = (".py", ".yaml")  # what numbers hang on; the networks of detectors are .yaml files
 RESULTS, SCRATCH, README = Path("docs/figures"), Path(".trainyard/figures"), Path("README.md")
+CACHE = Path(".dvc/cache")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,11 +65,21 @@ def copied(line: str, root: Path) -> None:
             shutil.copyfile(path, root / path)
     if fresh:
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-        for made in (Path("data", line), Path("data/code"), Path("dvc.lock")):
+        for made in (Path("data", line), Path("data/code"), Path("data/sources"), Path("dvc.lock")):
             if made.is_dir():
                 shutil.copytree(made, root / made, dirs_exist_ok=True)
             elif made.exists():
                 shutil.copyfile(made, root / made)
+        if CACHE.is_dir():  # what DVC does not find there it makes anew
+            shutil.copytree(CACHE, root / CACHE, copy_function=linked, dirs_exist_ok=True)
+
+
+def linked(source: str, target: str) -> None:
+    """Files of the cache are called by their content, and are never written again."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def repro(line: str, root: Path) -> None:
