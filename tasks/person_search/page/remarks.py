@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.person_search.judging.runs import START, before
@@ -132,21 +132,27 @@ def of_search(search: Mapping[str, Any]) -> list[str]:
             f"Of {counted(strangers['asked'], 'query', 'queries')} whose person no camera saw, {strangers['found']} "
             "were said to be found: among so many detections somebody is similar enough. Look at the sheets."
         )
-    for unit, boxes in search.get("standing", {}).items():
-        for found in boxes[:SHOWN_STANDING]:
-            place = ", ".join(f"{value:.0f}" for value in found["box"])
-            what = (
-                "It may be a thing, such as a sign or a bin, or somebody who does not move."
-                if found["person"] is None
-                else "No person is there: a thing, such as a sign or a bin, is taken for one."
-            )
-            told.append(
-                f"In {unit} a detection stands in one place ({place} px) in {found['frames']} of {found['of']} "
-                f"frames. {what}"
-            )
-        if len(boxes) > SHOWN_STANDING:
-            told.append(f"In {unit} {len(boxes) - SHOWN_STANDING} more detections stand in one place.")
-    return told
+    return told + [of_standing(unit, boxes) for unit, boxes in search.get("standing", {}).items() if boxes]
+
+
+def of_standing(unit: str, boxes: Sequence[Mapping[str, Any]]) -> str:
+    """One remark a camera: a detector that shows all it half believes in has many such boxes."""
+    places = [
+        f"({', '.join(f'{value:.0f}' for value in of['box'])} px) in {of['frames']} of {of['of']} frames"
+        for of in boxes[:SHOWN_STANDING]
+    ]
+    if len(boxes) > SHOWN_STANDING:
+        places.append(f"and {len(boxes) - SHOWN_STANDING} more")
+    one, known = len(boxes) == 1, boxes[0]["person"] is not None
+    stand = "a detection stands in one place:" if one else f"{len(boxes)} detections stand in one place each:"
+    if known:
+        things = "a thing, such as a sign or a bin, is" if one else "things, such as signs or bins, are"
+        what = f"No person is there: {things} taken for {'one' if one else 'people'}."
+    else:
+        what = "It may be a thing, such as a sign or a bin, or somebody who does not move."
+        if not one:
+            what = "They may be things, such as signs or bins, or people who do not move."
+    return f"In {unit} {stand} {', '.join(places)}. {what}"
 
 
 def of_errors(search: Mapping[str, Any]) -> str:

@@ -120,7 +120,9 @@ def sheet(path: Path, query: Path, answer: Mapping[str, Any], frames: Mapping[st
 
 
 def folded(text: str, width_px: int, bold: bool = False) -> str:
-    """Cut off with an ellipsis where it is too long for a line."""
+    """Of what is too long for a line the first clauses; cut off with an ellipsis where not even one fits."""
+    while "; " in text and font(11, bold).getlength(text) > width_px:
+        text = text.rpartition("; ")[0]
     while text and font(11, bold).getlength(text) > width_px:
         text = text[:-2].rstrip("…") + "…"
     return text

@@ -51,7 +51,11 @@ def write_search(root: Path) -> None:
         "threshold": 0.6123, "threshold_from": "0.05 of the searches", "calibrated": True, "detections": 12,
         "cameras": ["door <1>", "b"], "queries": {QUERY: {"says": SAYS, "found": True}}, "empty": None, "skipped": [],
         "metrics": metrics, "metrics_null_because": None, "sheets": [QUERY], "videos": [QUERY],
-        "standing": {"door <1>": [{"box": [10, 20, 30, 80], "frames": 6, "of": 6, "person": False}]},
+        "standing": {
+            "door <1>": [{"box": [10, 20, 30, 80], "frames": 6, "of": 6, "person": False}],
+            "b": [{"box": [x, 20, x + 9, 80], "frames": 5, "of": 6, "person": False} for x in (0, 10, 20, 30)],
+            "c": [],
+        },
     })  # fmt: skip
     promised = [{"rate": 0.05, "threshold": 0.6543, "beyond": True, "claimed": 0, "found_right": 0.375}]
     tried = [
@@ -215,8 +219,9 @@ def test_the_detector_is_told_by_the_frames_that_are_searched_too(project):
 def test_a_thing_that_is_detected_all_the_time_is_explained(project):
     root, _ = project
     remarks = read_json(root / "report" / "summary.json")["remarks"]
-    (told,) = [line for line in remarks if "stands in one place" in line]
+    others, told = [line for line in remarks if "in one place" in line]
     assert "In door <1> " in told and "(10, 20, 30, 80 px) in 6 of 6 frames. No person is there" in told
+    assert others.startswith("In b 4 detections ") and "(20, 20, 29, 80 px) in 5 of 6 frames, and 1 more." in others
 
 
 def test_the_still_of_a_film_is_said_to_be_its_best_moment(project):
