@@ -16,6 +16,7 @@ from tasks.yard.tracking import views
 
 TEMPLATE = "front.html.j2"
 SHOWN_RUNS, SHOWN_REASONS = 8, 6
+NEVER = "never run"
 OUTCOMES = {"COMPLETED": "good", "RUNNING": "busy", "CANCELLING": "busy", "CANCELLED": "quiet"}  # else bad
 WIDTH, HEIGHT, EDGE = 320, 84, 8  # of a trend, px
 
@@ -50,8 +51,8 @@ def state_of(line: Mapping[str, Any], running: Mapping[str, Any] | None) -> tupl
     changed = [name for name, why in reasons.items() if why]
     if not changed:
         return "good", "up to date"
-    if all(why == ["never run"] for why in reasons.values()):
-        return "quiet", "never run"
+    if all(why == [NEVER] for why in reasons.values()):
+        return "quiet", NEVER
     return "warn", f"{len(changed)} of {len(reasons)} stages would run"
 
 
@@ -59,7 +60,7 @@ def changes(line: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """The stages that would run, each with why: those that never ran, last."""
     stages = (line["stages"] or {"stages": {}})["stages"]
     found = [(name.removeprefix(f"{line['line']}-"), why) for name, why in stages.items() if why]
-    return sorted(found, key=lambda of: of[1] == ["never run"])
+    return sorted(found, key=lambda of: of[1] == [NEVER])
 
 
 def trend_of(line: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -169,7 +170,9 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
             "href": f"{places['mlflow']}/#/models/{line['line']}/versions/{champion['version']}",
         }  # fmt: skip
     recordings, experiment = line["recordings"], line.get("experiment")
+    there = (champion, trend, line["runs"], line["pages"], recordings["steps"])
     return {
+        "empty": words == NEVER and not any(there),
         "line": line["line"], "kind": kind, "state": words, "champion": champion,
         "changes": found[:SHOWN_REASONS], "more_changes": found[SHOWN_REASONS:],
         "trend": trend, "drawing": drawing(trend["points"]) if trend and len(trend["points"]) > 1 else None,
@@ -191,8 +194,9 @@ def render(now: Mapping[str, Any], change: str, places: Mapping[str, str], where
     )  # fmt: skip
     environment.filters["number"] = number
     running = now.get("running")
+    cards = sorted((card(line, now, places) for line in now["lines"]), key=lambda of: of["empty"])  # those last
     return environment.get_template(TEMPLATE).render(
-        cards=[card(line, now, places) for line in now["lines"]], places=places, where=where, change=change,
+        cards=cards, places=places, where=where, change=change,
         at=when(now["at"] or time.time()), looked=now["at"] is not None, faults=now.get("faults", []),
         stages_at=when(now.get("stages_at")), stages_fault=now.get("stages_fault"), running=running,
     )  # fmt: skip

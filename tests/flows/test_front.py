@@ -90,6 +90,13 @@ def test_the_page_shows_state_runs_and_data_and_answers_at_once(shown_yard):
     assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1:(4200|5000))', text)
 
 
+def test_a_line_that_has_never_run_says_how_it_begins_and_no_more(bare_yard):
+    with front(bare_yard) as url:
+        looked_at(url)
+        text = asked(url)[2].decode()
+    assert "Its first run: <code>python -m flows run toy</code>" in text and "no report yet" not in text
+
+
 def test_pages_and_films_are_handed_out_and_nothing_else(shown_yard):
     with front(shown_yard) as url:
         status, headers, page = asked(f"{url}/data/toy/square/report.html")
