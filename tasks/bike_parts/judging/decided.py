@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging import calibration, changes, pairs, presence, together
+from tasks.bike_parts.judging.calibration import Calibration
 from tasks.bike_parts.judging.judge import Judge
 from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.judging.verdicts import repeated
@@ -73,11 +74,28 @@ def of_both_looks(val: Run, there: pairs.Pairs, judge: Judge) -> tuple[Judge, np
     return weighed(np.ones(len(of), bool)), p
 
 
+def limits(run: Mapping[str, Run], there: Mapping[str, pairs.Pairs], judge: Judge) -> dict[str, dict[str, np.ndarray]]:
+    """{limit: {split: (pairs, K)}}: what would be claimed if one thing that is looked for were known. Says where
+    changes are lost; what is claimed does not hang on it."""
+    val, found = run["val"], {}
+    if all(of.oracle is not None for of in run.values()):
+        order = np.argsort(val.of.photos.id)
+        rows = order[np.searchsorted(val.of.photos.id[order], val.oracle.annotation)]
+        fitted = Calibration(*calibration.scale(val.oracle.states, val.of.photos.state[rows]))
+        found[pairs.TRUE_BOXES] = {
+            split: pairs.with_true_boxes(of, there[split], judge, fitted) for split, of in run.items()
+        }
+    found[pairs.TRUE_AFTER] = {
+        split: pairs.with_true_states_after(of, there[split], judge) for split, of in run.items()
+    }
+    return found
+
+
 def on_validation(
     network: str, run: Mapping[str, Run], train: Photos, params: Evaluate, reporting: Reporting
 ) -> dict[str, Any]:
     """{believe, calibration, rides, together, claim} from validation, and {changes}: claims on validation and test, and
-    what others would claim on test."""
+    what others would claim on test, and who knew more (`limits`)."""
     judge = judge_of(network, run["val"], train)
     there = {split: pairs.pairs_of(of.of.photos) for split, of in run.items()}
     true = {split: pairs.truth(of.of.photos, there[split]) for split, of in run.items()}
@@ -90,6 +108,8 @@ def on_validation(
         group = {photo.id: photo.group for photo in run[split].of.photos.photos}
         return pairs.judged(of, true[split], level, [group[before] for before, _ in there[split]], reporting)
 
+    bounds = limits(run, there, judge) if tellable else {}
+    levels = {name: changes.claim_from(of["val"], true["val"], params.false_claims) for name, of in bounds.items()}
     raw = pairs.as_told(run["test"].found, there["test"], len(train.parts))
     others = {pairs.NEVER: 0 * raw, pairs.RAW: raw}
     return {
@@ -98,5 +118,9 @@ def on_validation(
         "changes": {
             **{name: told(split, p[split], claim) for name, split in (("validation", "val"), ("test", "test"))},
             "baselines": {name: {"what": pairs.WHAT[name], **told("test", of, 0.5)} for name, of in others.items()},
+            "limits": {
+                name: {"what": pairs.BOUNDS[name], **told("test", of["test"], levels[name])}
+                for name, of in bounds.items()
+            },
         },
     }  # fmt: skip

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats.detections import Detections, Second
-from tasks.bike_parts.formats.photos import Photos
+from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.importers.inspected import turn_of
 from tasks.bike_parts.judging import changes
+from tasks.bike_parts.judging.calibration import Calibration
 from tasks.bike_parts.judging.judge import Judge
+from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.judging.verdicts import Again, Seen
 from tasks.yard.metrics import bootstrap
 from tasks.yard.metrics.binary import calibration_error, reliability
@@ -22,6 +24,12 @@ WHAT = {
     NEVER: "claims nothing",
     RAW: "claims what is told intact before and damaged or absent after, each photograph by itself",
 }
+TRUE_BOXES, TRUE_AFTER = "true_boxes", "true_states_after"
+BOUNDS = {
+    TRUE_BOXES: "limit: every box true, its state as the network tells it",
+    TRUE_AFTER: "limit: after the ride every state true, before it as told",
+}
+SURE = 0.999  # probability of a state that is true
 Pairs = list[tuple[int, int]]
 
 
@@ -75,6 +83,30 @@ def as_told(found: Detections, pairs: Pairs, parts: int) -> np.ndarray:
             order = np.argsort(seen.score, kind="stable")
             states[row, seen.part[order] - 1, side] = seen.states[order].argmax(1)
     return (changes.is_worse(states) == 1).astype(float)
+
+
+def with_true_boxes(run: Run, pairs: Pairs, judge: Judge, calibrated: Calibration) -> np.ndarray:
+    """(pairs, K) that the part is worse, from what the network says of the true boxes."""
+    photos, states = run.of.photos, {}
+    order = np.argsort(photos.id)
+    rows = order[np.searchsorted(photos.id[order], run.oracle.annotation)]
+    of_rows = calibrated(run.oracle.states)
+    for photo in {photo for pair in pairs for photo in pair}:
+        mine = photos.photo[rows] == photo
+        states[photo] = np.tile(judge.rides.share, (len(judge.parts), 1))
+        states[photo][photos.part[rows[mine]] - 1] = of_rows[mine]
+    p = [changes.worse(states[before], states[after], judge.rides) for before, after in pairs]
+    return np.array(p, float).reshape(-1, len(judge.parts))
+
+
+def with_true_states_after(run: Run, pairs: Pairs, judge: Judge) -> np.ndarray:
+    """The same from what is seen before the ride, and from the labels after it."""
+    true, p = changes.truths(run.of.photos, pairs)[..., 1], []
+    for pair, after in zip(pairs, true, strict=True):
+        before, told = judge.states(*looks(run.found, run.again, pair))
+        sure = SURE * np.eye(len(STATES))[after] + (1 - SURE) * judge.rides.share
+        p.append(changes.worse(before, np.where(after[:, None] >= 0, sure, told), judge.rides))
+    return np.array(p, float).reshape(-1, len(judge.parts))
 
 
 def judged(

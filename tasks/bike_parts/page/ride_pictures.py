@@ -39,9 +39,9 @@ def rides_of(verdicts: Mapping[str, Any], download: Path) -> list[dict[str, Any]
 
 
 def changes_table(changes: Mapping[str, Any]) -> list[list[str]] | None:
-    """Claims on test beside those of the baselines. None where nobody knows what was done."""
+    """Claims on test beside those of the baselines and of who knew more. None where nobody knows what was done."""
     rows = {"this network, weighed by what rides do": changes["test"]}
-    rows |= {of["what"]: of for of in changes["baselines"].values()}
+    rows |= {of["what"]: of for of in (*changes["baselines"].values(), *changes["limits"].values())}
     if changes["test"]["recall"] is None:
         return None
 

@@ -153,11 +153,13 @@ def test_changes_that_can_be_seen_are_found_and_hardly_any_claimed_beside_them(t
     clear = write(tmp_path / "clear", {"net": {"wrong": 0.0, "lost": 0.0, "shift": 0.02}}, splits)
     told = evaluate(clear)[1]["changes"]
     assert told["test"]["recall"] > 0.9 and told["test"]["false_a_pair"] <= 0.1
+    assert all(of["recall"] > 0.9 and of["false_a_pair"] <= 0.1 for of in told["limits"].values())
     noisy = write(tmp_path / "noisy", {"net": {"wrong": 0.08, "lost": 0.0, "shift": 0.02}}, splits)
     told = evaluate(noisy)[1]["changes"]
     assert told["validation"]["false_a_pair"] <= 0.1
     assert told["baselines"]["never"]["recall"] == told["baselines"]["never"]["false_a_pair"] == 0
     assert told["baselines"]["states_as_told"]["false_a_pair"] > 0.1
+    assert told["limits"]["true_states_after"]["recall"] > told["test"]["recall"]
     spans = told["test"]["intervals"]
     assert spans["recall"]["low"] <= told["test"]["recall"] <= spans["recall"]["high"]
 
