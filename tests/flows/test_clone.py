@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
 from flows import clone, pools
-from flows import nights as nights_of
 from tasks.yard.step import BadInput
-from tests.flows.conftest import ROOT, Yard, make_yard
-from tests.flows.serving import asked
-from tests.flows.stores import S3, Bucket
-from tests.flows.waiting import PATIENCE_S, wait_until
 
 
 def git(root: Path, *words: str) -> str:
@@ -133,61 +126,3 @@ def test_a_worker_without_a_clone_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(pools, "SERVER_S", 0)
     with pytest.raises(BadInput, match=r"127.0.0.1:1/api does not answer"):
         pools.deploy()
-
-
-@pytest.mark.cluster
-def test_a_triggered_night_is_made_whole_by_a_worker_elsewhere_and_a_third_clone_finds_all(tmp_path, api):
-    """A head with a server and two clones that have in common only a repository and a bucket."""
-    bucket = Bucket(tmp_path / "buckets")
-    with bucket.running():
-        people = make_yard(tmp_path / "people", api)
-        shown = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-        file = people.root / "prefect.yaml"
-        toy = yaml.safe_load(file.read_text())["deployments"][0]
-        toy["work_pool"] = {"name": f"pool-{bucket.port}"}  # the server is shared with other tests
-        file.write_text(yaml.safe_dump({"pull": shown["pull"], "deployments": [toy]}))
-        assert people.dvc("remote", "add", "-d", "team", "s3://yard/dvc").returncode == 0
-        people.dvc("remote", "modify", "team", "endpointurl", bucket.url)
-        git(people.root, "add", "-A")
-        git(people.root, "commit", "-qm", "team")
-        main = git(people.root, "branch", "--show-current")
-        git(tmp_path, "clone", "-q", "--bare", str(people.root), "shared.git")
-        git(tmp_path, "clone", "-q", "shared.git", "elsewhere")
-        elsewhere = Yard(tmp_path / "elsewhere", api)
-        deployed = people.flow("deploy")
-        assert deployed.returncode == 0 and "made the work pool" in deployed.stdout, deployed.stderr
-        worker = elsewhere.start(
-            "python",
-            "-m",
-            "flows",
-            "worker",
-            "--pool",
-            toy["work_pool"]["name"],
-            TRAINYARD_NIGHTS=f"origin/{main}",
-            **S3,
-        )
-        try:
-            pool = {"work_pools": {"name": {"any_": [toy["work_pool"]["name"]]}}}
-            (deployment,) = nights_of.ask(api, "deployments/filter", pool)
-            run = nights_of.ask(api, f"deployments/{deployment['id']}/create_flow_run", {})["id"]
-
-            def state() -> dict:
-                return json.loads(asked(f"{api}/flow_runs/{run}")[2])["state"]
-
-            ended = ("COMPLETED", "FAILED", "CRASHED")
-            wait_until(lambda: state()["type"] in ended or worker.poll() is not None, "the night", every_s=1)
-            assert state()["type"] == "COMPLETED", state()
-            family = psutil.Process(worker.pid).children(recursive=True)
-        finally:
-            worker.terminate()
-            said = "".join(worker.communicate(timeout=PATIENCE_S))
-        assert worker.returncode == 0 and "Traceback" not in said, said
-        assert not psutil.wait_procs(family, timeout=60)[1]
-        git(tmp_path, "clone", "-q", "-b", "night/toy", "shared.git", "third")
-        third = Yard(tmp_path / "third", api)
-        pulled = third.start("dvc", "pull", **S3)
-        assert pulled.wait(PATIENCE_S) == 0, pulled.stderr.read()
-        assert third.outputs() == elsewhere.outputs() and len(third.outputs()) > 10
-        again = third.start("python", "-m", "flows", "run", "toy", **S3)
-        out, err = again.communicate(timeout=PATIENCE_S)
-        assert again.returncode == 0 and "0 of 5 stages ran" in out, err

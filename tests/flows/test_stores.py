@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from flows import check
-from flows.environment import free_port
 from tests.flows.begun import FLOW, Begun
 from tests.flows.conftest import Yard, copied, make_yard
 from tests.flows.serving import asked
-from tests.flows.stores import PASSWORD, S3, SECRET, Bucket, Postgres
-from tests.flows.waiting import PATIENCE_S, wait_until
-
-LOGIN = "yard:login-hunter2-login"
-SECRETS = (PASSWORD, SECRET, LOGIN.partition(":")[2])
+from tests.flows.stores import S3, SECRETS, Bucket, Postgres, call, head
 
 
 @pytest.fixture(scope="module")
@@ -33,60 +26,6 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     made = Bucket(tmp_path_factory.mktemp("s3") / "buckets")
     with made.running():
         yield made
-
-
-def start(yard: Yard, postgres: Postgres, bucket: Bucket) -> tuple[subprocess.Popen, dict[str, str]]:
-    """Prefect's and MLflow's servers of a team, and what their clients have to know."""
-    ports = {name: str(free_port()) for name in ("TRAINYARD_PREFECT_PORT", "TRAINYARD_MLFLOW_PORT")}
-    behind = {
-        "PREFECT_API_DATABASE_CONNECTION_URL": postgres.url("prefect", "asyncpg"),
-        "MLFLOW_TRACKING_URI": postgres.url("mlflow", "psycopg2"),
-        "MLFLOW_ARTIFACTS_DESTINATION": "s3://yard/mlflow", "MLFLOW_S3_ENDPOINT_URL": bucket.url,
-    }  # fmt: skip
-    command = ("python", "-m", "flows", "serve", "prefect", "mlflow")
-    known = {
-        "PREFECT_API_URL": f"http://127.0.0.1:{ports['TRAINYARD_PREFECT_PORT']}/api", "TRAINYARD_LOGIN": LOGIN,
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports['TRAINYARD_MLFLOW_PORT']}", **S3,
-    }  # fmt: skip
-    return yard.start(*command, TRAINYARD_LOGIN=LOGIN, **S3, **behind, **ports), known
-
-
-def end(serve: subprocess.Popen) -> None:
-    serve.send_signal(signal.SIGTERM)
-    out, err = serve.communicate(timeout=PATIENCE_S)
-    assert serve.returncode == 0 and not any(secret in out + err for secret in SECRETS), err
-
-
-@contextmanager
-def head(yards: list[Yard], postgres: Postgres, bucket: Bucket) -> Iterator[dict[str, str]]:
-    """All begin at once; the first goes on."""
-    begun = [start(yard, postgres, bucket) for yard in yards]
-    try:
-        for serve, known in begun:
-            wait_until(lambda: up(known) or serve.poll() is not None, "the head", every_s=0.3)  # noqa: B023
-            assert serve.poll() is None, serve.stderr.read()
-        for serve, _ in begun[1:]:
-            end(serve)
-        yield begun[0][1]
-        end(begun[0][0])
-    finally:
-        for serve, _ in begun:
-            serve.kill()
-            serve.wait()
-
-
-def up(known: dict[str, str]) -> bool:
-    with suppress(OSError):
-        return all(asked(known[at].removesuffix("/api") + path)[0] == 200 for at, path in (
-            ("PREFECT_API_URL", "/api/health"), ("MLFLOW_TRACKING_URI", "/health")))  # fmt: skip
-    return False
-
-
-def call(yard: Yard, *command: str, **environment: str) -> tuple[int, str, str]:
-    process = yard.start(*command, **environment)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert "Traceback" not in err, err
-    return process.returncode, out, err
 
 
 def with_a_secret(*folders: Path) -> list[str]:
