@@ -178,6 +178,7 @@ def _run(chosen: argparse.Namespace) -> int:
                 state = run_line(
                     chosen.line, part.set, part.force, chosen.wait, part.until, chosen.only, return_state=True
                 )
+                environment.unguard()
                 if not state.is_completed():
                     break
                 if number < len(parts):

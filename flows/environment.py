@@ -19,12 +19,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flows import database
-from tasks.yard import imports, login
+from tasks.yard import ending, imports, login
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
@@ -143,6 +143,35 @@ class Watch:
         self._place = address.hostname or "", address.port or {"https": 443}.get(address.scheme, 80)
         self._visible = self._refuses() is False
         self._refused_since: float | None = None
+        self._over, self._looked_at = threading.Event(), threading.Event()
+
+    def guard(self, before_leaving: Callable[[], None]) -> None:
+        """From now on leave with a line when the server has ended, until `unguard`. Prefect's client would try to reach
+        it for two minutes, twice, and then raise what a reader can do nothing with: for states of stages as for that
+        of the run itself, which is told when the flow's function has returned."""
+        global _guarded
+        unguard()
+        _guarded = self._over
+
+        def look_on() -> None:
+            while not self._over.wait(1):
+                if self._looked_at.is_set():
+                    continue
+                try:
+                    self.look()
+                except ServerGone as error:
+                    with contextlib.suppress(OSError):
+                        before_leaving()
+                    ending.leave(f"error: {error}", 1)
+
+        threading.Thread(target=look_on, daemon=True).start()
+
+    @contextmanager
+    def looked_at(self) -> Iterator[None]:
+        """The caller looks itself, because it has more to do than to leave; also after an error in this block."""
+        self._looked_at.set()
+        yield
+        self._looked_at.clear()
 
     def look(self) -> None:
         """Raises `ServerGone`."""
@@ -172,6 +201,14 @@ class Watch:
         return False
 
 
+_guarded: threading.Event | None = None
+
+
+def unguard() -> None:
+    if _guarded:
+        _guarded.set()
+
+
 @contextmanager
 def server() -> Iterator[None]:
     """Inside the block `PREFECT_API_URL` points to a server. An embedded server may still be starting: call `wait()`
@@ -190,6 +227,7 @@ def server() -> Iterator[None]:
     try:
         yield
     finally:
+        unguard()
         del os.environ["PREFECT_API_URL"]
         stop(_starting)
         _starting = None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -73,8 +74,8 @@ class LineRun:
     """What the stages of one flow run share: the graph, the device budget and, if any stage has to run, the MLflow
     parent run."""
 
-    def __init__(self, graph: Graph, names: list[str]) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, names: list[str], server: environment.Watch) -> None:
+        self.graph, self.server = graph, server
         self.names = names  # of the stages that it is about
         params = params_file.load()  # as they are now
         self.params, self._machine = getattr(params, graph.line).model_dump(mode="json"), params.yard.machine
@@ -204,18 +205,20 @@ def end_task_runs(server: SyncPrefectClient, run: UUID, state: State) -> None:
 
 
 @contextlib.contextmanager
-def standing() -> Iterator[None]:
-    """Keep the id of this flow run in a file while it runs. If the file exists already, that run was killed: set its
-    state to crashed in Prefect."""
-    file = STATE / "flow_run"
+def standing() -> Iterator[environment.Watch]:
+    """Keep the id of this flow run in a file while it runs, and leave if its server ends. If the file exists already,
+    that run was killed: set its state to crashed in Prefect."""
+    file, server_of_run = STATE / "flow_run", environment.Watch()
     if file.exists():
         with contextlib.suppress(ObjectNotFound, ValueError), get_client(sync_client=True) as server:
             killed, run = Crashed(message="its process was killed"), UUID(file.read_text(encoding="utf-8"))
             server.set_flow_run_state(run, killed, force=True)
             end_task_runs(server, run, killed)
-    write_text(file, str(flow_run.id))
+    note = partial(write_text, file, str(flow_run.id))
+    note()
+    server_of_run.guard(note)  # once more, because its last state is told after this block
     try:
-        yield
+        yield server_of_run
     except environment.ServerGone:  # it cannot be told now how the run ended: the next run tells it
         raise
     except BaseException:
@@ -264,11 +267,11 @@ def run_line(
             changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
-            with standing():
+            with standing() as server:
                 names = stages.chosen(line, graph.stages, until, only)
                 forcing.ask(stages.asked_for(line, force or [], names))
                 graph.pull()  # before it is asked what has to be made
-                ended = _run(LineRun(graph, names))
+                ended = _run(LineRun(graph, names, server))
                 if isinstance(ended, Outcome):
                     clone.propose(line)
                     _tell(line, ended)
@@ -360,7 +363,6 @@ def _run_stages(run: LineRun) -> dict[str, State]:
     for name in sorted({before for one in run.names for before in run.graph.before(one)} - set(run.names)):
         if reasons := run.graph.why(name):
             get_run_logger().warning("%s is read as it lies there: %s", name, "; ".join(reasons))
-    server = environment.Watch()
     futures = run.futures
     for name in run.names:
         network = stages.stage(name).entry.get("meta", {}).get("network", False)
@@ -374,9 +376,10 @@ def _run_stages(run: LineRun) -> dict[str, State]:
             name, wait_for=[futures[before] for before in run.graph.before(name) if before in futures]
         )
     open_ones = {future.wrapped_future for future in futures.values()}
-    while open_ones:
-        _, open_ones = wait(open_ones, timeout=1)
-        server.look()
+    with run.server.looked_at():
+        while open_ones:
+            _, open_ones = wait(open_ones, timeout=1)
+            run.server.look()
     for future in futures.values():
         future.wait()
     return {name: future.state for name, future in futures.items()}

@@ -41,10 +41,11 @@ def hurry(said: str, code: int) -> None:
     timer.start()
 
 
-def leave() -> NoReturn:
-    """End the process now. Its children notice and end too: steps, their workers and the embedded server."""
+def leave(said: str | None = None, code: int = 1) -> NoReturn:
+    """End the process now, with this line or the one that `hurry` was given. Its children notice and end too: steps,
+    their workers and the embedded server."""
     with _leaving:  # and no second line
-        said, code = _last
+        said, code = (said, code) if said is not None else _last
         print(f"\n{said}" if sys.stderr.isatty() else said, file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(code)
