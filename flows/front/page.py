@@ -161,6 +161,10 @@ def runs_of(line: Mapping[str, Any], places: Mapping[str, str]) -> list[dict[str
     return found
 
 
+def first_run(line: str) -> str:
+    return f"python -m flows run {line}"
+
+
 def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
     kind, words = state_of(line, now.get("running"))
     trend, champion, found = trend_of(line), line.get("champion"), changes(line)
@@ -173,6 +177,7 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
     there = (champion, trend, line["runs"], line["pages"], recordings["steps"])
     return {
         "empty": words == NEVER and not any(there),
+        "first_run": first_run(line["line"]),
         "line": line["line"], "kind": kind, "state": words, "champion": champion,
         "changes": found[:SHOWN_REASONS], "more_changes": found[SHOWN_REASONS:],
         "trend": trend, "drawing": drawing(trend["points"]) if trend and len(trend["points"]) > 1 else None,
