@@ -52,7 +52,7 @@ def person_search(data: Path) -> dict[str, Any]:
     for key, boxes in (
         ("detector", "the detector's boxes"),
         ("oracle", "true boxes"),
-        ("chance", "the same by chance"),
+        ("chance", "the detector's boxes in any order"),
     ):
         said[f"mAP of the search in whole frames, with {boxes}"] = (found.get(key) or {}).get("map")
     said["Share of the people in these frames whom the detector finds"] = found.get("detector_recall")

@@ -13,6 +13,8 @@ from tasks.yard.reporting.pages import markdown
 from tasks.yard.step import BadInput
 
 TITLES = {
+    "raw_pixels": "raw pixels",
+    "colour_stripes": "colour stripes",
     "persistence": "persistence (knows the brake signal of now)",
     "blind": "blind: where people stood most in training",
     "mean box": "mean box of each part, blind",
@@ -67,7 +69,7 @@ def block(line: str, result: Mapping[str, Any], others: Sequence[tuple[str, Mapp
     rows, columns = [row for row, _ in first["rows"]], first["columns"]
     cells = [[FIRST[line], *columns]]
     for row in rows:
-        plain = row in TITLES or row in ("prevalence", "chance", "raw_pixels", "colour_stripes")
+        plain = row in TITLES or row in ("prevalence", "chance")
         values = [shown(of_seeds(runs, row, column)) for column in columns]
         cells.append([TITLES.get(row, row if plain else f"`{row}`"), *values])
     cpus = " and ".join(sorted({run["cpu"] for run in runs.values()}))
