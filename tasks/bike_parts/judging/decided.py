@@ -77,13 +77,15 @@ def of_both_looks(val: Run, there: pairs.Pairs, judge: Judge) -> tuple[Judge, np
 def limits(run: Mapping[str, Run], there: Mapping[str, pairs.Pairs], judge: Judge) -> dict[str, dict[str, np.ndarray]]:
     """{limit: {split: (pairs, K)}}: what would be claimed if one thing that is looked for were known. Says where
     changes are lost; what is claimed does not hang on it."""
-    val, found = run["val"], {}
-    if all(of.oracle is not None for of in run.values()):
-        order = np.argsort(val.of.photos.id)
-        rows = order[np.searchsorted(val.of.photos.id[order], val.oracle.annotation)]
-        fitted = Calibration(*calibration.scale(val.oracle.states, val.of.photos.state[rows]))
+    found: dict[str, dict[str, np.ndarray]] = {}
+    photos = {split: of.of.photos for split, of in run.items()}
+    oracles = {split: of.oracle for split, of in run.items() if of.oracle is not None}
+    if len(oracles) == len(run):
+        rows = pairs.labels_of(photos["val"], oracles["val"])
+        fitted = Calibration(*calibration.scale(oracles["val"].states, photos["val"].state[rows]))
         found[pairs.TRUE_BOXES] = {
-            split: pairs.with_true_boxes(of, there[split], judge, fitted) for split, of in run.items()
+            split: pairs.with_true_boxes(photos[split], of, there[split], judge, fitted)
+            for split, of in oracles.items()
         }
     found[pairs.TRUE_AFTER] = {
         split: pairs.with_true_states_after(of, there[split], judge) for split, of in run.items()

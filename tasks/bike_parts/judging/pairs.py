@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.bike_parts.formats.detections import Detections, Second
+from tasks.bike_parts.formats.detections import Detections, Oracle, Second
 from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.importers.inspected import turn_of
 from tasks.bike_parts.judging import changes
@@ -85,12 +85,16 @@ def as_told(found: Detections, pairs: Pairs, parts: int) -> np.ndarray:
     return (changes.is_worse(states) == 1).astype(float)
 
 
-def with_true_boxes(run: Run, pairs: Pairs, judge: Judge, calibrated: Calibration) -> np.ndarray:
-    """(pairs, K) that the part is worse, from what the network says of the true boxes."""
-    photos, states = run.of.photos, {}
+def labels_of(photos: Photos, oracle: Oracle) -> np.ndarray:
+    """Rows of the true boxes, in the order of `oracle`."""
     order = np.argsort(photos.id)
-    rows = order[np.searchsorted(photos.id[order], run.oracle.annotation)]
-    of_rows = calibrated(run.oracle.states)
+    return order[np.searchsorted(photos.id[order], oracle.annotation)]
+
+
+def with_true_boxes(photos: Photos, oracle: Oracle, pairs: Pairs, judge: Judge, calibrated: Calibration) -> np.ndarray:
+    """(pairs, K) that the part is worse, from what the network says of the true boxes."""
+    states: dict[int, np.ndarray] = {}
+    rows, of_rows = labels_of(photos, oracle), calibrated(oracle.states)
     for photo in {photo for pair in pairs for photo in pair}:
         mine = photos.photo[rows] == photo
         states[photo] = np.tile(judge.rides.share, (len(judge.parts), 1))
