@@ -92,7 +92,7 @@ def claimed(parts: Sequence[str], more: Sequence[str], knows: bool) -> str:
         return "states are not known to this network"
     if parts:
         return f"damaged or lost in this ride: {words(parts)}"
-    return f"nothing sure; perhaps {words(more)}" if more else "no change seen"
+    return f"nothing sure; perhaps {words(more)}" if more else "no part stands out"
 
 
 def by_both(judge: Judge, found: Mapping[str, Any], again: Again, states: np.ndarray) -> dict[str, Any]:
