@@ -2,6 +2,7 @@
 
     python -m tests.faults                              # the toy line, each fault at 20 moments: two hours on 2 cores
     python -m tests.faults toy ground_plane --moments 3 --faults mlflow SIGTERM
+    python -m tests.faults --team 20                    # the toy line beside a team's stores, struck 20 times
 
 A trial is a yard of its own: a run that a fault meets, then the fault is mended, then a second run. It must hold that
 
@@ -11,21 +12,30 @@ A trial is a yard of its own: a run that a fault meets, then the fault is mended
     every file of data/ has the bytes of an undisturbed run (what two of these do not agree on, timings, is left out)
     MLflow has a finished run of each tracked stage, none that stands as running, and nothing is owed to it
 
-Prints a row a fault; lists what did not hold, keeps the folders of those trials, and ends with status 1.
+With --team there is one yard, with Postgres under Prefect and MLflow, and S3 under DVC and MLflow's artifacts. Its runs
+are struck at random moments: the run is killed, or a process of it; MLflow is, while a stage trains or while its end is
+told; Prefect's server is; S3 refuses all writes for --refuse seconds; Postgres is restarted. Servers are started again
+before the next run. A line that is done before all has happened is made anew, from nothing. Then nothing strikes any
+more, and what is above must hold of all runs and of a last one; and what another clone pulls from S3 is whole.
+
+Prints a row a fault, or a run; lists what did not hold, keeps the folders of those trials, and ends with status 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
+import pytest
 from tqdm import tqdm
 
+from tests.faults import team
 from tests.faults.faults import FAULTS
 from tests.faults.trial import Reference, Trial, reference, run
 from tests.faults.yards import LINES
@@ -45,6 +55,21 @@ def row(fault: str, trials: list[Trial]) -> str:
     return f"{fault:10} {good:3} of {len(trials):3} held, {len(met):3} met the run; from the fault to its end {seconds}"
 
 
+def team_of(line: str, chosen: argparse.Namespace, folder: Path, undisturbed: Reference) -> bool:
+    """Did anything not hold?"""
+    root = folder / line / "team"
+    try:
+        told = team.struck(line, chosen.team, root, undisturbed, chosen.limit, chosen.seed, chosen.refuse)
+    except pytest.skip.Exception as missing:
+        sys.exit(f"error: {missing}; `make setup` installs it")
+    for kind, count in told.met.items():
+        print(f"{kind:45} {count:3} times")
+    print(f"{told.runs} runs were struck, of which {told.well} ended well; {len(told.failures)} things did not hold")
+    for failure in told.failures:
+        print(f"  {root}: {failure}", flush=True)
+    return bool(told.failures)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,8 +80,11 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=10, metavar="S", help="from a signal to the end of the run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="trials at once; with more the limit is soon too short")
+    parser.add_argument("--team", type=int, metavar="N", help="strike a team's yard N times, in place of the trials")
+    parser.add_argument("--refuse", type=float, default=60, metavar="S", help="with --team: S3 takes no writes")
     parser.add_argument("--folder", type=Path, help="where the yards are made; a temporary folder by default")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the servers beside the runs stay
     if unknown := set(chosen.lines) - LINES.keys():
         parser.error(f"no line {', '.join(sorted(unknown))}; there are {', '.join(LINES)}")
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="faults-"))
@@ -64,6 +92,9 @@ def main() -> int:
     for line in chosen.lines:
         undisturbed: Reference = reference(line, folder / line)
         print(f"\n== {line}: {undisturbed.duration_s:.0f} s undisturbed, {len(undisturbed.outputs)} files", flush=True)
+        if chosen.team:
+            failed |= team_of(line, chosen, folder, undisturbed)
+            continue
         for fault in chosen.faults:
             times = moments(chosen.moments, undisturbed.duration_s, chosen.seed)
             places = [folder / line / f"{fault}-{i:02d}" for i in range(len(times))]

@@ -25,6 +25,11 @@ from flows import environment
 from tests.flows.conftest import Yard
 
 Fault = tuple[dict[str, str], Callable[[int], None], Callable[[], None]]
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+}
 DISK_S = 1.0  # for so long also processes that are new meet the full disk
 
 
@@ -38,8 +43,8 @@ class Server:
     def start(self) -> None:
         log = (self.yard.root / ".trainyard" / "faults-server.log").open("ab")
         self.process = subprocess.Popen(
-            self.command, cwd=self.yard.root, env={**self.yard.environment, **self.settings}, stdout=log, stderr=log,
-            stdin=subprocess.PIPE, start_new_session=True,
+            self.command, cwd=self.yard.root, env={**self.yard.environment, **QUIET, **self.settings},
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         environment.wait_until_answers(self.process, self.address)
 

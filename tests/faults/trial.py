@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.faults.faults import FAULTS, SIGNALS
 from tests.faults.yards import LINES
 from tests.flows.conftest import Yard
 
+Ask = Callable[[str], list[tuple]]  # of MLflow's database, in SQL
 PATIENCE = 4  # a run that takes more than so many times an undisturbed one, and two minutes, hangs
 
 
@@ -35,17 +38,23 @@ class Trial:
     failures: list[str] = field(default_factory=list)
 
 
-def tracked(yard: Yard) -> tuple[set[str], int]:
+def in_file(yard: Yard) -> Ask:
+    """Asks the database that MLflow has in a checkout."""
+
+    def ask(query: str) -> list[tuple]:
+        with closing(sqlite3.connect(yard.root / "mlflow.db")) as database:
+            return database.execute(query).fetchall()
+
+    return ask
+
+
+def tracked(ask: Ask) -> tuple[set[str], int]:
     """The stages with a finished run in MLflow, and how many runs stand as running."""
-    path = yard.root / "mlflow.db"
-    if not path.exists():
-        return set(), 0
-    with sqlite3.connect(path) as database:
-        stages = database.execute(
-            "select distinct tags.value from tags join runs on tags.run_uuid = runs.run_uuid "
-            "where tags.key = 'stage' and runs.status = 'FINISHED'"
-        ).fetchall()
-        (running,) = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()
+    stages = ask(
+        "select distinct tags.value from tags join runs on tags.run_uuid = runs.run_uuid "
+        "where tags.key = 'stage' and runs.status = 'FINISHED'"
+    )
+    ((running,),) = ask("select count(*) from runs where status = 'RUNNING'")
     return {stage for (stage,) in stages}, running
 
 
@@ -63,7 +72,7 @@ def reference(line: str, folder: Path) -> Reference:
         outputs.append(yard.outputs())
     one, two = outputs
     assert one.keys() == two.keys()
-    return Reference(duration_s, {name: one[name] for name in one if one[name] == two[name]}, tracked(yard)[0])
+    return Reference(duration_s, {name: one[name] for name in one if one[name] == two[name]}, tracked(in_file(yard))[0])
 
 
 def run(line: str, fault: str, at_s: float, root: Path, undisturbed: Reference, limit_s: float) -> Trial:
@@ -74,7 +83,7 @@ def run(line: str, fault: str, at_s: float, root: Path, undisturbed: Reference, 
     with FAULTS[fault](yard) as (settings, strike, mend):
         _disturbed(yard, line, fault, settings, strike, trial, undisturbed, limit_s)
         mend()
-        _again(yard, line, settings, trial, undisturbed)
+        again(yard, line, settings, trial, undisturbed, in_file(yard))
     if not trial.failures:
         shutil.rmtree(root)
     return trial
@@ -106,14 +115,21 @@ def _disturbed(yard, line, fault, settings, strike, trial: Trial, undisturbed: R
     _, alive = psutil.wait_procs(family, timeout=limit_s)
     if alive:
         trial.failures.append(f"left behind: {', '.join(' '.join(one.cmdline())[:100] for one in alive)}")
-    if "Traceback" in text:
-        trial.failures.append("a traceback")
+    trial.failures += ill_said(text, process.returncode)
+
+
+def ill_said(text: str, status: int) -> list[str]:
+    """What is wrong with what a run said, and how it ended."""
     told = any(words.startswith(("error:", "stopped")) for words in text.splitlines())
-    if process.returncode not in (0, -signal.SIGKILL) and not told:
-        trial.failures.append(f"ended with status {process.returncode} and no `error:` line")
+    silent = status not in (0, -signal.SIGKILL) and not told
+    return [
+        *(["a traceback"] if "Traceback" in text else []),
+        *([f"ended with status {status} and no `error:` line"] if silent else []),
+    ]
 
 
-def _again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undisturbed: Reference) -> None:
+def again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undisturbed: Reference, ask: Ask) -> None:
+    """The run after it, which has to make good all that is missing, and to leave nothing."""
     process = yard.start("python", "-m", "flows", "run", line, **settings)
     out, err = process.communicate(timeout=PATIENCE * undisturbed.duration_s + 120)
     (yard.root / ".trainyard/faults-second.log").write_text(out + err)
@@ -129,7 +145,7 @@ def _again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undist
     status = yard.dvc("status")
     if "up to date" not in status.stdout:
         trial.failures.append(f"dvc status: {status.stdout[:300]!r} {status.stderr[-300:]!r}")
-    finished, running = tracked(yard)
+    finished, running = tracked(ask)
     if missing := undisturbed.tracked - finished:
         trial.failures.append(f"MLflow has no finished run of {', '.join(sorted(missing))}")
     if running:

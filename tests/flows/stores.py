@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -85,18 +85,19 @@ class Postgres:
     def url(self, database: str, driver: str, password: str = PASSWORD) -> str:
         return f"postgresql+{driver}://postgres:{password}@127.0.0.1:{self.port}/{database}"
 
-    def ask(self, database: str, query: str) -> list[tuple]:
+    def connect(self, database: str):
         import psycopg2
 
         connection = psycopg2.connect(
             host="127.0.0.1", port=self.port, user="postgres", password=PASSWORD, dbname=database
         )
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                return cursor.fetchall()
-        finally:
-            connection.close()
+        connection.autocommit = True
+        return connection
+
+    def ask(self, database: str, query: str) -> list[tuple]:
+        with closing(self.connect(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
 
 
 class Bucket:
@@ -164,7 +165,12 @@ def _gate(bucket: Bucket, host: str) -> ThreadingHTTPServer:
 
         def log_message(self, *_) -> None: ...
 
-    made = ThreadingHTTPServer((host, 0), Gate)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *request) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # whoever asked was killed
+                super().handle_error(*request)
+
+    made = Server((host, 0), Gate)
     threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     return made
 
