@@ -46,7 +46,7 @@ def leave(said: str | None = None, code: int = 1) -> NoReturn:
     their workers and the embedded server."""
     with _leaving:  # and no second line
         said, code = (said, code) if said is not None else _last
-        print(f"\n{said}" if sys.stderr.isatty() else said, file=sys.stderr, flush=True)
+        print(f"\n{said}", file=sys.stderr, flush=True)  # a bar of a step's process may stand in the last line
         sys.stdout.flush()
         os._exit(code)
 
