@@ -37,7 +37,9 @@ def test_make_bench_knows_every_benchmark_and_stays_below_25_minutes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.cluster) if n == "ray" else n for n in sorted(EXPECTED)]
+)
 def test_each_goes_through(name, capsys):
     """In this process, as one by one under `python -m tests.benchmarks`: imports take longest."""
     importlib.import_module(f"tests.benchmarks.{name}").main(tiny=True)

@@ -14,13 +14,14 @@ from tasks.yard.step import cores
 # Minutes on two quiet cores, generously; of what is LONG they depend on what was made before.
 TAKES_MIN = {
     "annotate": 3,
-    "apply": 0.5,
-    "embed": 3,
-    "ground_plane": 3,
-    "label": 1,
-    "pack": 3,
-    "ranking": 5,
-    "splits": 1,
+    "apply": 1,
+    "embed": 5,
+    "ground_plane": 2,
+    "label": 0.5,
+    "pack": 1,
+    "ranking": 2,
+    "ray": 3,
+    "splits": 1.5,
     "train": 5,
 }
 LONG = {
@@ -32,7 +33,6 @@ LONG = {
     "overhead": "a whole flow of brake_coast from nothing",
     "quality": "half an hour, needs a finished run of brake_coast",
     "rates": "ten minutes, nearly all of them drawing films, needs a finished run of brake_coast",
-    "ray": "needs Ray, three minutes",
     "size": "a quarter of an hour, flows over up to 256 recordings",
     "tune": "five minutes, trains six searches",
 }
