@@ -165,11 +165,11 @@ def _run(chosen: argparse.Namespace) -> int:
         with imports.kept():  # while the server starts: they take as long as the start
             from prefect.exceptions import PrefectHTTPStatusError
 
-            from flows import early, results
+            from flows import results, step_server
             from flows.line import STOPPED, run_line
             from tasks.yard.tracking import owed
 
-        early.fork()
+        step_server.fork()
         environment.wait()
         try:
             for number, part in enumerate(parts, 1):

@@ -29,7 +29,7 @@ from prefect.context import hydrated_context, serialize_context
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
-from flows import early
+from flows import step_server
 from flows.environment import quiet_logs
 from tasks.yard import runner
 from tasks.yard import stage as stages
@@ -74,7 +74,7 @@ def warm_up(with_torch: bool) -> None:
     loaded = ["flows.preloading", "flows.line", "prefect.task_engine", "anyio._backends._asyncio"]
     loaded += ["mlflow.store.tracking.sqlalchemy_store", "mlflow.tracing.provider", "alembic.command"]
     loaded += ["sqlalchemy.dialects.sqlite"]
-    early.start([*loaded, *(["tasks.yard.training.engine"] if with_torch else [])])
+    step_server.start([*loaded, *(["tasks.yard.training.engine"] if with_torch else [])])
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,10 @@ def run(params: Download, out: Path, ctx: Context = Context(), labelled: bool = 
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=enough)
     found = list(done.summaries.values())
     for mine in found:
-        for line in [*mine.get("remarks", []), *mine["left_out"][:3]]:
-            log.warning("%s: %s", mine["where"], line)
+        for remark in mine.get("remarks", []):
+            log.warning("%s: %s", mine["where"], remark)
+        lines = [f"{mine['where']}: {line}" for line in mine["left_out"]]
+        saying.few(log, lines, f"of {mine['where']} are left out, all of them in report.json")
     totals = {"units": len(found), "quarantined": len(done.quarantined)}
     totals["cameras"] = sum(len(u["cameras"]) for u in found)
     totals |= {key: sum(u[key] for u in found) for key in ("frames", "labels", "joined", "people")}

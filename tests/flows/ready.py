@@ -1,5 +1,5 @@
 """A process that has the large libraries loaded, and forks one for each command of a test: of a flow over three numbers
-nine tenths of the CPU time is the import of Prefect, DVC and MLflow.
+most of the CPU time is the import of Prefect, DVC and MLflow.
 
 The program `python` of `write_shims` asks it for one, with its own arguments, environment and open files.
 
@@ -10,6 +10,7 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -72,7 +73,10 @@ def serve(address: str) -> None:
                     return
                 if key.fileobj is listener:
                     asking, _ = listener.accept()
-                    if (pid := begin(asking)) == 0:
+                    if (pid := begin(asking)) is None:
+                        asking.close()
+                        continue
+                    if pid == 0:
                         for watch, (_, other) in running.items():
                             os.close(watch)
                             other.close()
@@ -84,22 +88,27 @@ def serve(address: str) -> None:
                 elif key.data is None:  # one has ended
                     pid, asking = running.pop(key.fd)
                     _, status = os.waitpid(pid, 0)
-                    asking.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
-                    ready.unregister(asking)
+                    with contextlib.suppress(OSError):  # whoever asked may be gone
+                        asking.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
+                    with contextlib.suppress(KeyError):
+                        ready.unregister(asking)
                     ready.unregister(key.fd)
                     os.close(key.fd)
                     asking.close()
-                else:  # whoever asked is gone
+                elif key.data in running:  # whoever asked is gone
                     ready.unregister(key.fileobj)
-                    os.killpg(running[key.data][0], signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(running[key.data][0], signal.SIGKILL)
 
 
-def begin(asking: socket.socket) -> int:
-    """The id of the process that was asked for; in it, 0 once its command is to be run."""
+def begin(asking: socket.socket) -> int | None:
+    """The id of the process that was asked for; in it, 0 once its command is to be run. None: who asked is gone."""
     head, files, _, _ = socket.recv_fds(asking, 8, 3)
-    asked = b""
-    while len(asked) < int.from_bytes(head, "big"):
-        asked += asking.recv(1 << 16)
+    asked, more = b"", head
+    while more and len(asked) < int.from_bytes(head, "big"):
+        asked += (more := asking.recv(1 << 16))
+    if not more:
+        return None
     if pid := os.fork():
         for file in files:
             os.close(file)

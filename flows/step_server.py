@@ -7,12 +7,14 @@ or where a thread runs, the server is started as `multiprocessing` does it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from pathlib import Path
@@ -49,6 +51,8 @@ def fork() -> None:
         if pid == 0:
             try:
                 _serve(listener.fileno(), alive_read, told_read)
+            except Exception:
+                traceback.print_exc()
             finally:
                 os._exit(1)
     os.close(alive_read)
@@ -80,6 +84,7 @@ def start(loaded: list[str]) -> None:
     if ready and server._forkserver_pid is None:
         server._forkserver_address, server._forkserver_alive_fd = ready.address, ready.alive
         server._forkserver_pid = ready.pid
-        with os.fdopen(ready.told, "w", encoding="utf-8") as lines:
+        # If it was killed meanwhile, the next line notices and starts another.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(ready.told, "w", encoding="utf-8") as lines:
             json.dump(loaded, lines)
     forkserver.ensure_running()

@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import early
+from flows import step_server
 from tests.flows.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(not early.POSSIBLE, reason="here each run starts a server of its own")
+pytestmark = pytest.mark.skipif(not step_server.POSSIBLE, reason="here each run starts a server of its own")
 
 STEP = """
 import os, sys
@@ -22,7 +22,7 @@ def step(to):
 """
 COMMAND = """
 import os, sys, threading
-from flows import early
+from flows import step_server
 from tasks.yard.workers import fork_server
 import step
 if __name__ == "__main__":
@@ -30,14 +30,14 @@ if __name__ == "__main__":
     held, other = os.pipe()
     if "thread" in sys.argv:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-    early.fork()
+    step_server.fork()
     os.close(other)
     print("closed", os.read(held, 1), flush=True)
     if "waits" in sys.argv:
-        print(early._waiting.pid, flush=True)
+        print(step_server._waiting.pid, flush=True)
         threading.Event().wait()
     os.environ["TOLD"] = "later"
-    early.start(["colorsys"])
+    step_server.start(["colorsys"])
     ours, theirs = fork_server.Pipe()
     process = fork_server.Process(target=step.step, args=[theirs])
     process.start()
