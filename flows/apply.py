@@ -103,20 +103,21 @@ def set_for(line: str, assignments: list[str]) -> dict[str, Any]:
 def local(module: Any, line: str, section: Section, weights: str, folder: Path) -> applying.Model:
     """Weights of a file: with what belongs to them if this checkout has trained them, or it lies beside them."""
     path, data = Path(weights), Path("data", line)
+    if not path.is_file():
+        raise BadInput(f"--weights {weights}: no such file; give another, or a registered model by --model")
     beside, item = path.parent / fetched.BELONGINGS, None
-    trained = [own for own in data.glob("train/*/best.pt") if path.exists() and own.samefile(path)]
+    trained = [own for own in data.glob("train/*/best.pt") if own.samefile(path)]
     if trained:
         item = trained[0].parent.name
         module.belongings(data, item, section, folder)
         beside = folder
-    known = path.is_file()
     return applying.Model(
         name=weights,
         weights=path,
         belongings=beside,
         item=item,
-        dvc_hash=lineage.dvc_hash(path.parent if trained else path) if known else None,
-        sha256=file_hash(path) if known else "",
+        dvc_hash=lineage.dvc_hash(path.parent if trained else path),
+        sha256=file_hash(path),
     )
 
 

@@ -35,8 +35,9 @@ exec sleep 600""",
     "python": """
 [ "$1" = -m ] || exec PYTHON "$@"
 until [ "$(grep -c "^ray start" "$NOTES")" = 3 ]; do sleep .1; done
+[ -z "${LONG-}" ] || { sleep 600 & trap 'kill %1; echo told >> "$NOTES"; exit 130' TERM; }
 echo "run $* RAY=$TRAINYARD_RAY NTASKS=${SLURM_NTASKS-none}" >> "$NOTES"
-[ -z "${LONG-}" ] || { trap 'kill %1; echo told >> "$NOTES"; exit 130' TERM; sleep 600 & wait; }
+[ -z "${LONG-}" ] || wait
 exit 3""",
 }
 

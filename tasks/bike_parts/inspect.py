@@ -40,6 +40,7 @@ from tasks.bike_parts.learning.looking import looked_again_at, looked_at, opened
 from tasks.bike_parts.page.distance import distance, far, grounds
 from tasks.bike_parts.page.verdict_page import INSPECT_PAGE, counts_of, page_of
 from tasks.bike_parts.params import Inspect
+from tasks.yard import saying
 from tasks.yard.files import read_json, write_json, write_text
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
@@ -49,8 +50,6 @@ from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
-NAMED = 20  # remarks on the console; the page has all
-
 
 NOT_LEARNT = "The network has learnt no states, for its training photographs say none: it finds parts, and no more."
 
@@ -227,6 +226,6 @@ def run(
         test=test if params.photos is None else None, reporting=reporting_params, who=known.judge.network,
         made_by="python -m flows run bike_parts --set bike_parts.inspect.photos=<folder>",
     )  # fmt: skip
-    for remark in [*said["remarks"], *(f"{name} {why}; left out" for name, why in said["unusable"].items())][:NAMED]:
-        log.warning(remark)
+    saying.few(log, said["remarks"], "are on the page")
+    saying.few(log, [f"{name} {why}; left out" for name, why in said["unusable"].items()], "cannot be used, left out")
     return counts_of(said) | {key: value for key, value in (said["judged"] or {}).items() if value is not None}

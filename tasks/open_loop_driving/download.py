@@ -20,6 +20,7 @@ from typing import Any
 from tasks.open_loop_driving.importers import recorded
 from tasks.open_loop_driving.importers.units import Unit, bring, files_of, known_in, plan
 from tasks.open_loop_driving.params import Download
+from tasks.yard import saying
 from tasks.yard.files import digest, write_json
 from tasks.yard.sources import dates, units
 from tasks.yard.sources import local as sources
@@ -28,7 +29,6 @@ from tasks.yard.step import Context
 from tasks.yard.worlds import town
 
 log = logging.getLogger(__name__)
-NAMED = 3  # remarks of one route on the console
 
 
 def make(unit: Unit, folder: Path, *, params: Download, world: town.World | None) -> dict[str, Any]:
@@ -81,9 +81,8 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     work = partial(make, params=params, world=world)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
     found = list(done.summaries.values())
-    for mine in found:
-        for line in mine["remarks"][:NAMED]:
-            log.warning("%s: %s", mine["where"], line)
+    remarks = [f"{mine['where']}: {line}" for mine in found for line in mine["remarks"]]
+    saying.few(log, remarks, "are in report.json")
     totals = {
         "routes": len(found), "quarantined": len(done.quarantined), "towns": len({mine["town"] for mine in found}),
         "frames": sum(mine["frames"] for mine in found), "usable": sum(mine["usable"] for mine in found),

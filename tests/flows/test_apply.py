@@ -152,12 +152,13 @@ def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here,
     assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0
 
 
-def test_weights_of_another_network_or_none_are_named_and_nothing_is_written_of_them(here, tmp_path, capsys):
+def test_weights_of_another_network_or_none_are_named_and_nothing_is_written_of_them(here, tmp_path):
     (tmp_path / "other.pt").write_bytes(b"of somebody else")
     assert applied(tmp_path, "photos", "--weights", str(tmp_path / "other.pt")) == apply.NOTHING
     assert "other.pt: not a checkpoint" in told(tmp_path)["quarantined"]["photos"]
-    assert applied(tmp_path, "photos", "--weights", str(tmp_path / "gone.pt")) == apply.NOTHING
-    assert "gone.pt" in told(tmp_path)["quarantined"]["photos"] and "gone.pt" in capsys.readouterr().out
+    with pytest.raises(BadInput, match=r"--weights .*gone\.pt: no such file"):  # once, and not of every input
+        applied(tmp_path, "photos", "again", "--weights", str(tmp_path / "gone.pt"))
+    assert not (tmp_path / "out/again").exists()
 
 
 def test_one_input_that_cannot_be_used_does_not_stop_the_others(here, tmp_path, capsys):

@@ -121,6 +121,16 @@ def test_a_strangers_photographs_are_looked_at_as_they_are_shown_and_what_is_non
     assert "Rendered world" not in shown  # the photographs are real, what the network has learnt from is not
 
 
+def test_many_that_cannot_be_used_are_five_lines_and_a_count(root, tmp_path, caplog):
+    shutil.copyfile(root / "download/unit/images/bike10_0_after.png", tmp_path / "bike.png")
+    for number in range(7):
+        (tmp_path / f"{number}.jpg").write_bytes(b"of words")
+    assert inspected(root, "many", photos=str(tmp_path))["unusable"] == 7
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum(line.endswith("left out") and ".jpg" in line for line in lines) == 5
+    assert "and 2 more cannot be used, left out" in lines and len(said(root, "many")["unusable"]) == 7
+
+
 def test_the_page_needs_nothing_but_itself(root):
     text = page(root)
     assert text.count("data:image/jpeg") >= 8 and not re.search(
