@@ -22,7 +22,6 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from tasks.yard.detector import launch
 from tasks.yard.detector.look import Detector
@@ -35,6 +34,7 @@ from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacin
 from tasks.yard.layouts import seen, yolo_write
 from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
+from tasks.yard.reporting.charts import save_png, side_by_side
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,7 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
 def draw_curves(history: list[dict], scores: dict[str, Scores], path: Path) -> None:
     """Losses and validation scores by epoch, and precision over recall of each split."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12, 3.4), layout="constrained")
-        losses, quality, precision = figure.subplots(1, 3)
+        figure, (losses, quality, precision) = side_by_side((12, 3.4))
         epochs = [record["epoch"] for record in history]
         for key in [key for key in history[0] if key.startswith("train_")]:
             name = key.removeprefix("train_").removesuffix("_loss")
@@ -105,8 +104,7 @@ def draw_curves(history: list[dict], scores: dict[str, Scores], path: Path) -> N
         precision.set(title="precision over recall, IoU 0.5", xlabel="recall", xlim=(0, 1), ylim=(0, 1.01))
         for axes in (losses, quality, precision):
             axes.legend()
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        save_png(path, figure)
 
 
 def boxes_of(label: Path, width: int, height: int) -> np.ndarray:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tasks.yard.files import replacing
@@ -43,9 +45,12 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
         figure = draw()
         save_png(path, figure)
+        figure.set_layout_engine("none")  # it is laid out: that takes longer than to draw
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_facecolor("none")
         text = io.StringIO()
         undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=undated)
+        FigureCanvasSVG(figure).print_svg(text, metadata=undated)
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for side in ("width", "height"):  # the page decides; the viewBox keeps the shape
@@ -54,6 +59,17 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     for colour, variable in CSS.items():
         svg = svg.replace(colour, variable)
     return svg
+
+
+def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[Figure, list[Axes]]:
+    """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw. `size` is
+    in inches."""
+    width, height = size
+    margins = {"left": 0.55 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.18}
+    figure = Figure(figsize=size, layout="none")
+    if title:
+        figure.suptitle(title)
+    return figure, list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - (0.6 if title else 0.35) / height}))
 
 
 def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:

@@ -9,10 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 from tasks.yard.files import write_text
-from tasks.yard.reporting.charts import save_png
+from tasks.yard.reporting.charts import save_png, side_by_side
 
 if TYPE_CHECKING:  # a report reads a history without torch
     from torch import nn
@@ -57,8 +55,9 @@ def _series(history: list[dict], part: str) -> dict[str, tuple[list, list]]:
 
 def draw(out: Path, history: list[dict], title: str) -> None:
     """Losses of training, scores of validation, learning rate; the kept epoch is marked."""
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    losses, scores, rate = figure.subplots(1, 3)
+    best = max((row for row in history if row["best"]), key=lambda row: row["epoch"], default=None)
+    heading = f"{title}: epoch {best['epoch'] + 1} is kept" if best else title
+    figure, (losses, scores, rate) = side_by_side((13, 3.8), heading)
     validation = _series(history, "val")
     for name, (epochs, values) in _series(history, "train").items():
         losses.plot(epochs, values, label=f"train {name}", lw=2.5 if name == "loss" else 1.2)
@@ -67,7 +66,6 @@ def draw(out: Path, history: list[dict], title: str) -> None:
     for name, (epochs, values) in validation.items():
         scores.plot(epochs, values, label=name, lw=2.5 if name == "score" else 1.2)
     rate.plot([row["epoch"] + 1 for row in history], [row["learning_rate"] for row in history])
-    best = max((row for row in history if row["best"]), key=lambda row: row["epoch"], default=None)
     for axes, label in ((losses, "loss"), (scores, "validation"), (rate, "learning rate at the epoch's end")):
         axes.set(xlabel="epoch", title=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -77,5 +75,4 @@ def draw(out: Path, history: list[dict], title: str) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
     losses.set_yscale("log")
-    figure.suptitle(f"{title}: epoch {best['epoch'] + 1} is kept" if best else title)
     save_png(out / "curves.png", figure, dpi=100)
