@@ -18,6 +18,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 6
 AMP = {"32": False, "bf16": "bf16", "fp16": True}  # what ultralytics calls it
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 
@@ -162,7 +163,7 @@ def run(
     data, splits = view(dataset, work / "data")
     fit = launch.fit if "," in given["device"] else None
     best, history = train(start, data, work, given, ctx.progress, weather(params), fit)
-    judging = {"imgsz": params.imgsz, "batch": params.batch, "device": first_device_of(params.device)}
+    judging: dict[str, Any] = {"imgsz": params.imgsz, "batch": params.batch, "device": first_device_of(params.device)}
     judging["single_cls"] = params.single_cls
     scores = {split: judge(best, data, split, work, **judging) for split in splits if split != "train"}
     names = class_names(best)

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ INK, FAINT, GRID = "#1f2630", "#6b7684", "#dfe4ea"
 CSS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
 RUNS = ("#2b6be4", "#c2410c", "#0f8a6a", "#8b3fd1", "#b3831b", "#c22f6d")  # mid tones, for light and dark
 DASHES = {"": "-", "telemetry": (0, (5, 2)), "detections": (0, (1.2, 1.8))}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"], "font.size": 9, "text.color": INK, "axes.labelcolor": FAINT, "axes.titlesize": 10,
     "axes.titleweight": "bold", "axes.titlecolor": INK, "axes.edgecolor": GRID, "axes.linewidth": 0.8,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.7,
@@ -66,7 +67,8 @@ def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[F
     in inches."""
     width, height = size
     margins = {"left": 0.55 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.18}
-    figure = Figure(figsize=size, layout="none")
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("none")
     if title:
         figure.suptitle(title)
     return figure, list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - (0.6 if title else 0.35) / height}))

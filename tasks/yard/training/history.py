@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.ticker import MaxNLocator
+
 from tasks.yard.files import write_text
 from tasks.yard.reporting.charts import save_png, side_by_side
 
@@ -68,7 +70,7 @@ def draw(out: Path, history: list[dict], title: str) -> None:
     rate.plot([row["epoch"] + 1 for row in history], [row["learning_rate"] for row in history])
     for axes, label in ((losses, "loss"), (scores, "validation"), (rate, "learning rate at the epoch's end")):
         axes.set(xlabel="epoch", title=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         axes.grid(alpha=0.3)
         if best:
             axes.axvline(best["epoch"] + 1, color="grey", ls=":")

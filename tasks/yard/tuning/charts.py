@@ -14,7 +14,7 @@ from tasks.yard.reporting.charts import save_png
 from tasks.yard.tuning.section import Interval, Pruner
 
 WHOLE, STOPPED, BEST, STANDS = "#2b6be4", "#a9b2bd", "#c2410c", "#0f8a6a"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dfe4ea",
     "legend.frameon": False, "legend.fontsize": 8, "figure.constrained_layout.use": True,
