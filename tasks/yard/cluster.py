@@ -9,10 +9,12 @@ is the same as without Ray: it knows the exit code, which Ray does not tell.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -24,7 +26,8 @@ import cloudpickle
 import ray
 import ray._private.worker
 from ray import exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tasks.yard import parcels
 from tasks.yard.ray_address import VARIABLE, told
@@ -38,6 +41,8 @@ DEATHS = 2  # of workers over one item, before it is tried at home
 LOSSES = 5  # of nodes over one item: so many are no accident
 LOST_S = 3.0  # until the workers of a lost node have ended too, and nobody writes into the folder of the next try
 PROBE = Path(".trainyard")
+WAIT_S = 30.0  # for places that others hold, until it is said once more
+TICK_S, GRACE_S = 0.2, 5.0  # of processes that work together: between two looks; for the others, once one has failed
 # What a node knows better than the driver; all else that is not set there comes from the driver, keys of stores too.
 OF_A_NODE = ("RAY_", "CUDA_", "NVIDIA_", "SLURM_", "LD_", "TMPDIR", "PYTHON", "VIRTUAL_ENV", "HOSTNAME", "DVC_")
 
@@ -195,11 +200,7 @@ def nodes(fn: Callable[[Any], Any], parallel: bool, device: bool) -> Nodes | Non
         return None
     if not has.get("CPU"):
         raise BadInput(f"{VARIABLE}={told()}: its nodes offer no CPU; `ray start` on a machine that has some")
-    checkout = Path.cwd()
-    probe = checkout / PROBE / f"ray-{uuid.uuid4().hex}"
-    probe.parent.mkdir(exist_ok=True)
-    probe.write_text("", encoding="utf-8")
-    without = list(_without(checkout, probe))
+    checkout, probe, without = _probed()
     disk = f"{checkout} is one disk on all of them"
     if without:
         probe.unlink()
@@ -216,6 +217,15 @@ def nodes(fn: Callable[[Any], Any], parallel: bool, device: bool) -> Nodes | Non
     size = f"{alive} nodes, {has['CPU']:.0f} CPUs, {gpus} GPUs"
     where = f"{on_gpus}Ray at {told()}: {size}; {disk}"
     return Nodes(checkout, probe, int(device and not parallel), where, bool(without))
+
+
+def _probed() -> tuple[Path, Path, list[str]]:
+    """The checkout, a file in it by which a node knows it, and the nodes that do not have it."""
+    checkout = Path.cwd()
+    probe = checkout / PROBE / f"ray-{uuid.uuid4().hex}"
+    probe.parent.mkdir(exist_ok=True)
+    probe.write_text("", encoding="utf-8")
+    return checkout, probe, list(_without(checkout, probe))
 
 
 def _without(checkout: Path, probe: Path) -> Iterator[str]:
@@ -239,3 +249,92 @@ def _without(checkout: Path, probe: Path) -> Iterator[str]:
         if said is None or not reply.exists() or reply.read_text(encoding="utf-8") != said:
             yield address
         reply.unlink(missing_ok=True)
+
+
+def places() -> dict[str, int]:
+    """{kind: how many} of the CPUs and GPUs of all nodes; none to somebody who works on a node himself."""
+    if ray._private.worker.global_worker.mode == ray.WORKER_MODE:
+        return {"CPU": 0, "GPU": 0}
+    connect()
+    has = ray.cluster_resources()
+    return {kind: int(has.get(kind, 0)) for kind in ("CPU", "GPU")}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+class Lost(RuntimeError):
+    """A process of several that work together ended, or its node did."""
+
+
+def join(environment: dict[str, str], module: str, name: str, *arguments: Any) -> None:
+    """On a node: one of several that work together."""
+    for variable, value in environment.items():
+        os.environ.setdefault(variable, value)
+    getattr(importlib.import_module(module), name)(*arguments)
+
+
+def together(
+    module: str, name: str, arguments: tuple[Any, ...], count: int, gpus: bool, meanwhile: Callable[[], None]
+) -> None:
+    """A module's function in so many places of the cluster at once, each with a CPU, or with a GPU: called with its
+    number, how many there are, an address and a port of the first one's node, and `arguments`.
+
+    If one fails the others are ended. Raises what it raised, or `Lost`. `meanwhile` is called now and then.
+    """
+    connect()
+    checkout, probe, without = _probed()
+    group = None
+    try:
+        if without:
+            raise BadInput(
+                f"{VARIABLE}={told()} has no disk in common with {', '.join(without)}, which processes that train "
+                f"together need: mount {checkout} there at the same path, or lower yard.machine.devices"
+            )
+        group = placement_group([{"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}] * count, strategy="PACK")
+        while not group.wait(timeout_seconds=WAIT_S):
+            log.warning("%s=%s: waiting for %d free %s", VARIABLE, told(), count, "GPUs" if gpus else "CPUs")
+        first = placement_group_table(group)["bundles_to_node_id"][0]
+        address = next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == first)
+        run = ray.remote(parcels.bootstrap())
+        ask = run.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(first, soft=False))
+        port = ray.get(ask.remote(str(checkout), str(probe), "tasks.yard.cluster", "free_port"))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
+        tasks = []
+        for number in range(count):
+            place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
+            task = run.options(num_cpus=1, num_gpus=int(gpus), max_retries=0, scheduling_strategy=place)
+            sent = environment, module, name, number, count, address, port, *arguments
+            tasks.append(task.remote(str(checkout), str(probe), "tasks.yard.cluster", "join", *sent))
+        _ended(tasks, meanwhile)
+    finally:
+        probe.unlink(missing_ok=True)
+        if group is not None:
+            remove_placement_group(group)
+
+
+def _ended(tasks: list[ray.ObjectRef], meanwhile: Callable[[], None]) -> None:
+    """Wait for all; of those that fail within `GRACE_S`, because another one did, raise what says most."""
+    left, failed, until = list(tasks), list[Exception](), float("inf")
+    try:
+        while left and time.monotonic() < until:
+            done, left = ray.wait(left, timeout=TICK_S)
+            for task in done:
+                try:
+                    ray.get(task)
+                except exceptions.RayTaskError as error:
+                    failed.append(error.cause if isinstance(error.cause, Exception) else RuntimeError(str(error)))
+                except exceptions.RayError as error:
+                    failed.append(Lost(f"a process of the training was lost ({type(error).__name__})"))
+            if failed:
+                until = min(until, time.monotonic() + GRACE_S)
+            meanwhile()
+    finally:
+        for task in left:
+            with contextlib.suppress(exceptions.RayError, ValueError):
+                ray.cancel(task, force=True)
+    if failed:  # a refusal, else a loss, else that somebody is missed
+        raise min(failed, key=lambda error: (type(error) is RuntimeError, isinstance(error, Lost)))

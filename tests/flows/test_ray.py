@@ -17,8 +17,12 @@ import psutil
 import pytest
 
 from flows import environment
+from tasks.yard.files import folder_hash
 from tests.flows.conftest import ROOT, Yard, copied, make_yard
 from tests.flows.waiting import wait_until
+from tests.tasks.brake_coast.tiny_pack import write_pack
+from tests.tasks.yard.forked import in_two_processes
+from tests.tasks.yard.training import test_devices
 
 NUMBERS = {f"n{number:02}": str(number) for number in range(12)}
 EVERY = [*NUMBERS, "one", "two", "three", "bad"]
@@ -292,6 +296,47 @@ def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(r
         found[place] = {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()}
         shutil.rmtree(out)
     assert found[""] == found[ray_cluster.address] and len(found[""]) > 40
+
+
+TRAIN = """
+import logging, sys
+from pathlib import Path
+from tests.tasks.yard.training.test_devices import STEP
+logging.basicConfig(level=logging.INFO)
+STEP(Path(sys.argv[1]), pack=Path(sys.argv[2]))
+"""
+
+
+def test_a_training_shared_by_nodes_loses_a_process_and_its_driver_and_ends_with_the_bytes_of_torchrun(
+    ray_cluster, tmp_path
+):
+    """Two devices, of which this machine has one."""
+    pack, out, alone = tmp_path / "pack", tmp_path / "out", Yard(ROOT)
+    write_pack(pack, {"train": 3, "val": 2}, frames=200)
+    in_two_processes(test_devices.STEP, tmp_path / "hand", pack=pack)
+
+    def places() -> list[psutil.Process]:
+        return [process for process in at_work(alone) if "in_checkout" in process.name()]
+
+    def training() -> subprocess.Popen:
+        command = ("taskset", "-c", "0", "python", "-c", TRAIN, str(out), str(pack))
+        started.append(alone.start(*command, TRAINYARD_RAY=ray_cluster.address))
+        return started[-1]
+
+    run = training()
+    wait_until(lambda: (out / "last.pt").exists() or run.poll() is not None, "a checkpoint", seconds=120)
+    first = places()
+    assert len(first) == 2, run.communicate()[1]
+    first[0].kill()
+    wait_until(lambda: len(now := places()) == 2 and first[0] not in now, "both again", seconds=60)
+    os.killpg(run.pid, signal.SIGKILL)
+    _, err = run.communicate()
+    assert "goes on from its last checkpoint" in err
+    wait_until(lambda: not places(), "no worker left", seconds=20)
+    _, err = (again := training()).communicate(timeout=240)
+    assert again.returncode == 0 and f"goes to 2 CPUs of Ray at {ray_cluster.address}" in err, err
+    assert folder_hash(out) == folder_hash(tmp_path / "hand")
+    assert not list((ROOT / ".trainyard").glob("training-*"))
 
 
 def test_an_item_of_a_matrix_goes_to_a_node_and_its_run_is_as_without(ray_cluster, here, tmp_path):

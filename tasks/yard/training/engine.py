@@ -162,7 +162,7 @@ def fit(
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
     if devices.wants_company(machine):
-        devices.fit((prepare, params, machine, optimizer, out, until), machine.devices, ctx.progress)
+        devices.fit((prepare, params, machine, optimizer, out, until), machine, ctx.progress)
         ctx = replace(ctx, progress=Context().progress)  # all is done: what follows reads what they made
     fabric = start(params, machine)
     with repeatable(machine):

@@ -1,4 +1,4 @@
-"""Processes that share one training on this machine: torchrun starts them, this one waits and draws their progress.
+"""Processes that share one training: torchrun starts them on this machine, this one waits and draws their progress.
 They end with it, however it ends."""
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,40 @@ TELLS = "trainyard-progress "  # begins a line that is not meant for people
 ROOT = Path(__file__).absolute().parents[3]
 
 
-def launch(module: str, told: Path, processes: int, progress: Callable[..., Any]) -> None:
-    """`take_part(told)` of a module in so many processes. Raises what they refuse, or `RuntimeError`."""
+class Drawing:
+    """A progress bar that another process tells of, a line a call."""
+
+    def __init__(self, progress: Callable[..., Any]) -> None:
+        self._progress, self._bar = progress, None
+
+    def takes(self, line: str) -> bool:
+        """Draws what a line tells; False for one that is meant for people."""
+        if not line.startswith(TELLS):
+            return False
+        call, values = json.loads(line.removeprefix(TELLS))
+        if call == "begin":
+            self.close()
+            self._bar = self._progress(**values)
+        else:
+            getattr(self._bar, call)(**values)
+        return True
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def launch(
+    module: str, told: Path, processes: int, progress: Callable[..., Any], joins: Sequence[str] = ("--standalone",)
+) -> None:
+    """`take_part(told)` of a module in so many processes; `joins`: torchrun's options of those on other machines.
+
+    Raises what they refuse, or `RuntimeError`.
+    """
     refused = told.with_name(f"{told.name}.refused")
     refused.unlink(missing_ok=True)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "--no-python"]
+    torchrun = ["-m", "torch.distributed.run", *joins, f"--nproc_per_node={processes}", "--no-python"]
     part = f"import sys; from {module} import take_part; from pathlib import Path; take_part(Path(sys.argv[1]))"
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
@@ -36,26 +66,19 @@ def launch(module: str, told: Path, processes: int, progress: Callable[..., Any]
         text=True,
         env={**os.environ, "PYTHONPATH": paths},
     )
-    bar, said = None, deque[str](maxlen=60)
+    drawing, said = Drawing(progress), deque[str](maxlen=60)
     assert process.stdout is not None and process.stdin is not None
     try:
         for line in process.stdout:
-            if not line.startswith(TELLS):
+            if not drawing.takes(line):
                 said.append(line.rstrip())
-                continue
-            call, values = json.loads(line.removeprefix(TELLS))
-            if call == "begin":
-                bar = progress(**values)
-            else:
-                getattr(bar, call)(**values)
         code = process.wait()
     finally:
         process.terminate()
         process.stdin.close()
         process.wait()
         process.stdout.close()
-        if bar is not None:
-            bar.close()
+        drawing.close()
     if refused.exists():
         error = pickle.loads(refused.read_bytes())  # ours: written a moment ago
         refused.unlink()
@@ -65,13 +88,14 @@ def launch(module: str, told: Path, processes: int, progress: Callable[..., Any]
 
 
 class Telling:
-    """A progress bar that is drawn by the process at the other end of stdout."""
+    """A progress bar that another process draws, see `Drawing`: `say` brings it a line."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, say: Callable[[str], None], **values: Any) -> None:
+        self._say = say
         self._tell("begin", values)
 
     def _tell(self, call: str, values: Mapping[str, Any]) -> None:
-        print(f"\n{TELLS}{json.dumps([call, values])}", flush=True)
+        self._say(f"{TELLS}{json.dumps([call, values])}")
 
     def __enter__(self) -> Telling:
         return self
@@ -89,11 +113,15 @@ class Telling:
         """Left to the process that draws."""
 
 
+def _print(line: str) -> None:
+    print(f"\n{line}", flush=True)
+
+
 def part(told: Path, work: Callable[[Callable[..., Any]], object], plain: tuple[type[Exception], ...]) -> None:
     """In each of the processes: `work(progress)`. Of these exceptions nobody needs a traceback: they go back."""
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     try:
-        work(Telling if os.environ["RANK"] == "0" else Context().progress)
+        work(partial(Telling, _print) if os.environ["RANK"] == "0" else Context().progress)
     except plain as error:
         with replacing(told.with_name(f"{told.name}.refused")) as file:
             file.write_bytes(pickle.dumps(error))
