@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,8 @@ def prepare() -> None:
         "DVC_NO_ANALYTICS": "1",
         # Without it a log record that arrives after the server has stopped prints a traceback on stderr.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # Nor an event of a run that cannot be sent any more: `Watch` tells that the server has ended.
+        "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
         **store.SETTINGS,  # before whoever imports MLflow first: it calls home while it is imported
     }
     for name, value in defaults.items():
@@ -145,7 +147,7 @@ class Watch:
         self._refused_since: float | None = None
         self._over, self._looked_at = threading.Event(), threading.Event()
 
-    def guard(self, before_leaving: Callable[[], None]) -> None:
+    def guard(self) -> None:
         """From now on leave with a line when the server has ended, until `unguard`. Prefect's client would try to reach
         it for two minutes, twice, and then raise what a reader can do nothing with: for states of stages as for that
         of the run itself, which is told when the flow's function has returned."""
@@ -160,8 +162,6 @@ class Watch:
                 try:
                     self.look()
                 except ServerGone as error:
-                    with contextlib.suppress(OSError):
-                        before_leaving()
                     ending.leave(f"error: {error}", 1)
 
         threading.Thread(target=look_on, daemon=True).start()

@@ -10,34 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run, task_run
-from prefect.states import Cancelled, Completed, Crashed, Failed, State
+from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, slots, worker
 from flows.environment import STATE
 from flows.graph import Graph
+from flows.standing import begin, end_task_runs, standing
 from flows.tracker import Tracker, judged, unjudged
 from tasks.yard import ending
 from tasks.yard import params as params_file
@@ -190,43 +181,6 @@ def may_be_better_next_time(task, task_run, state: State) -> bool:
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
-OPEN = TaskRunFilter(
-    state=TaskRunFilterState(
-        type=TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
-    )
-)
-
-
-def end_task_runs(server: SyncPrefectClient, run: UUID, state: State) -> None:
-    """Of a flow run that has ended: Prefect leaves task runs whose process is gone open for good."""
-    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
-    for one in server.read_task_runs(flow_run_filter=mine, task_run_filter=OPEN):
-        server.set_task_run_state(one.id, state, force=True)
-
-
-@contextlib.contextmanager
-def standing() -> Iterator[environment.Watch]:
-    """Keep the id of this flow run in a file while it runs, and leave if its server ends. If the file exists already,
-    that run was killed: set its state to crashed in Prefect."""
-    file, server_of_run = STATE / "flow_run", environment.Watch()
-    if file.exists():
-        with contextlib.suppress(ObjectNotFound, ValueError), get_client(sync_client=True) as server:
-            killed, run = Crashed(message="its process was killed"), UUID(file.read_text(encoding="utf-8"))
-            server.set_flow_run_state(run, killed, force=True)
-            end_task_runs(server, run, killed)
-    note = partial(write_text, file, str(flow_run.id))
-    note()
-    server_of_run.guard(note)  # once more, because its last state is told after this block
-    try:
-        yield server_of_run
-    except environment.ServerGone:  # it cannot be told now how the run ended: the next run tells it
-        raise
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-    file.unlink(missing_ok=True)
-
-
 @flow(
     name="line",
     flow_run_name=naming.run_name,
@@ -257,6 +211,7 @@ def run_line(
         The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
+        begin()
         ending.on_signals()  # Prefect's own handler gives no limit, to a push or a challenge least of all
         if assignments:  # before anything else refuses this run, and leaves an address in Prefect's database
             params_file.set_values(assignments, write=False)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # pandas takes half a second, which most users of this module do not need
     from pandas import DataFrame
 
-TEMPORARY = re.compile(r"\..+\.(([0-9a-f]{8})-(\d+)-\d+)(\.[^.]*)?")
+OWNER = r"([0-9a-f]{8})-(\d+)-\d+"
+TEMPORARY = re.compile(rf"\..+\.({OWNER})(\.[^.]*)?")
 FORGOTTEN_S = 24 * 3600  # nobody writes one file of another host for so long without a change of it
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Hands out a temporary path beside `path`; on success it takes the name `path`, on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as cv2, pandas and torch choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{_owner(os.getpid())}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{owner()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -60,18 +61,28 @@ def _owner(process: int) -> str:
     return f"{_host()}-{process}-{began}"
 
 
+def owner() -> str:
+    """This process, for `is_at_work`."""
+    return _owner(os.getpid())
+
+
+def is_at_work(name: str, since_s: float) -> bool:
+    """Is the process alive whose `owner` this is, and which last gave a sign at that time? Of another host only the
+    time tells: a container that is gone, or another machine at this folder."""
+    if not (match := re.fullmatch(OWNER, name)):
+        return False
+    if match[1] == _host():
+        return alive(int(match[2])) and name == _owner(int(match[2]))
+    return time.time() - since_s < FORGOTTEN_S
+
+
 def sweep(folder: Path, *, everyone: bool = False) -> None:
     """Remove what `replacing` handed out under `folder` to processes that were killed before they could; to everyone,
     where it is known that nobody writes there."""
     for path in folder.rglob(".*"):
         if match := TEMPORARY.fullmatch(path.name):
-            owner, host, process = match[1], match[2], int(match[3])
             with contextlib.suppress(OSError):  # its writer is done with it, or it is a folder
-                if host == _host():
-                    at_work = alive(process) and owner == _owner(process)
-                else:  # a container that is gone, or another machine at this folder
-                    at_work = time.time() - path.stat().st_mtime < FORGOTTEN_S
-                if everyone or not at_work:
+                if everyone or not is_at_work(match[1], path.stat().st_mtime):
                     path.unlink()
 
 

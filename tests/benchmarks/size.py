@@ -1,5 +1,6 @@
 """What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size`; or, of other sizes,
-`python -m tests.benchmarks.size 16 64 1024`.
+`python -m tests.benchmarks.size 16 64 1024`; or a part of it, which leaves the others in the file as they are,
+`python -m tests.benchmarks.size yards|steps|pack`.
 
 For each number of recordings of `PICTURES` pictures, brake_coast up to `label` in a copy of this checkout, with a DVC
 remote beside it, by what the flow's door does around the steps and by the steps themselves: the first time, with
@@ -14,19 +15,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tasks.yard.files import write_json
+from tasks.yard.files import read_if_there, write_json
 from tests.faults.yards import small
 from tests.flows.conftest import Yard
 from tests.tasks.brake_coast import drives, scenes
@@ -39,6 +42,7 @@ ALONE = "from tests.benchmarks.size import run; run()"
 RESULT = Path("docs/figures/size.json")
 DAY_MS = 86_400_000
 STAGE_RECORDINGS, STAGE_PICTURES, SIZE_PX = 3, 60, (640, 192)
+PARTS = ("yards", "steps", "pack")
 PACKED = (64, 256)  # recordings of 600 rows
 
 
@@ -51,6 +55,12 @@ def write_recording(source: Path, index: int, pictures: int) -> None:
     rng = np.random.default_rng(index)
     for name in table["Time"]:
         cv2.imwrite(str(folder / f"{name}.jpg"), rng.integers(0, 255, (16, 24, 3), np.uint8))
+
+
+def most_mb() -> float:
+    """The most memory that this program has had: `ru_maxrss` has that of the process which started it too."""
+    said = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"^VmHWM:\s+(\d+) kB$", said, re.M)[1]) / 1e3
 
 
 def cpu_s() -> float:
@@ -90,7 +100,7 @@ def run() -> None:
                     graph.record(name)
     with part("push"):
         graph.push()
-    took["most memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    took["most memory, MB"] = most_mb()
     print(json.dumps(took))
 
 
@@ -177,10 +187,10 @@ def pack_memory(recordings: int, folder: Path) -> float:
 def packed(folder: str) -> None:
     from tasks.brake_coast import pack
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = most_mb()
     read = {step: Path(folder, step) for step in ("download", "annotate", "label")}
     pack.run(drives.section("pack"), Path(folder, "pack"), **read)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)
+    print(most_mb() - before)
 
 
 def told(took: dict[str, float]) -> float:
@@ -203,32 +213,37 @@ def fits(rows: dict[int, dict[str, dict[str, float]]]) -> Iterator[str]:
         )
 
 
-def main(tiny: bool = False, counts: Sequence[int] = RECORDINGS, pictures: int = PICTURES) -> None:
+def main(
+    tiny: bool = False, counts: Sequence[int] = RECORDINGS, pictures: int = PICTURES, wanted: Collection[str] = PARTS
+) -> None:
     """The tiny form has steps alone: yards of three and four recordings take a minute and a half to make and say
     nothing."""
-    rows: dict[int, dict[str, dict[str, float]]] = {}
-    counts = () if tiny else counts
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            rows[count] = measure(count, pictures, Path(folder))
-        said = ", ".join(f"{what} {told(took):.1f} s" for what, took in rows[count].items())
-        print(f"{count} recordings of {pictures} pictures: {said} of CPU", flush=True)
-    if rows:
+    found: dict[str, Any] = {"size_px": SIZE_PX}
+    if "yards" in wanted and not tiny:
+        rows: dict[int, dict[str, dict[str, float]]] = {}
+        for count in counts:
+            with tempfile.TemporaryDirectory() as folder:
+                rows[count] = measure(count, pictures, Path(folder))
+            said = ", ".join(f"{what} {told(took):.1f} s" for what, took in rows[count].items())
+            print(f"{count} recordings of {pictures} pictures: {said} of CPU", flush=True)
         print(*fits(rows), sep="\n")
-    with tempfile.TemporaryDirectory() as folder:
-        steps = stages(Path(folder))
-    print(", ".join(f"{step} {1000 * of['picture_s']:.1f} ms" for step, of in steps.items()), "of CPU a picture")
-    memory = {}
-    for count in () if tiny else PACKED:
+        found |= {"pictures": pictures, "size": {str(count): row for count, row in rows.items()}}
+    if "steps" in wanted:
         with tempfile.TemporaryDirectory() as folder:
-            memory[600 * count] = pack_memory(count, Path(folder))
+            found["steps"] = stages(Path(folder))
+        each = (f"{step} {1000 * of['picture_s']:.1f} ms" for step, of in found["steps"].items())
+        print(", ".join(each), "of CPU a picture")
+    if "pack" in wanted and not tiny:
+        found["pack_mb"] = {}
+        for count in PACKED:
+            with tempfile.TemporaryDirectory() as folder:
+                found["pack_mb"][str(600 * count)] = pack_memory(count, Path(folder))
+        print("pack: " + ", ".join(f"{mb:.0f} MB for {int(rows):,} rows" for rows, mb in found["pack_mb"].items()))
     if not tiny:
-        print("pack: " + ", ".join(f"{mb:.0f} MB for {n:,} rows" for n, mb in memory.items()))
-        write_json(RESULT, {
-            "pictures": pictures, "size": {str(count): row for count, row in rows.items()}, "steps": steps,
-            "pack_mb": {str(n): mb for n, mb in memory.items()}, "size_px": SIZE_PX,
-        })  # fmt: skip
+        write_json(RESULT, (read_if_there(RESULT) or {}) | found)
 
 
 if __name__ == "__main__":
-    main(counts=[int(text) for text in sys.argv[1:]] or RECORDINGS)
+    words = sys.argv[1:]
+    sizes = [int(text) for text in words if text.isdigit()]
+    main(counts=sizes or RECORDINGS, wanted=[text for text in words if not text.isdigit()] or PARTS)

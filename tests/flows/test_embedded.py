@@ -11,6 +11,7 @@ from contextlib import closing
 import psutil
 
 from tests.flows.begun import FLOW, Begun
+from tests.flows.waiting import wait_until
 
 
 def states(yard, table: str) -> list[str]:
@@ -35,6 +36,10 @@ def test_whatever_is_killed_the_next_run_goes_on_and_a_second_one_beside_says_wh
     assert f"pid {killed.process.pid}" in beside.stderr
     repro = lone_yard.dvc("repro")
     assert repro.returncode != 0 and str(killed.process.pid) in repro.stderr + repro.stdout
+    waits = lone_yard.start(*FLOW, "--wait")  # with a server of its own: killed before it has the checkout
+    wait_until(lambda: len(list((lone_yard.root / ".trainyard/flow_runs").glob("*"))) == 2, "a run that waits")
+    os.killpg(waits.pid, signal.SIGKILL)
+    waits.communicate()
     family = psutil.Process(killed.process.pid).children(recursive=True)
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.process.communicate()
@@ -52,5 +57,10 @@ def test_whatever_is_killed_the_next_run_goes_on_and_a_second_one_beside_says_wh
     assert any((tmp_path / "store").rglob("*"))  # what the remote then holds, test_remote.py tells
     with closing(sqlite3.connect(lone_yard.root / "mlflow.db")) as database:
         assert ("RUNNING",) not in set(database.execute("select status from runs"))
-    assert states(lone_yard, "flow_run") == ["COMPLETED", "CRASHED", "CRASHED"]  # the refused one never began
+    assert states(lone_yard, "flow_run") == [
+        "COMPLETED",
+        "CRASHED",
+        "CRASHED",
+        "CRASHED",
+    ]  # the refused one never began
     assert set(states(lone_yard, "task_run")) == {"COMPLETED", "CRASHED"}  # those of the killed runs too
