@@ -49,8 +49,9 @@ class Machine(Section):
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     devices: int = Field(
         ge=1,
-        description="processes that share a training of the engine, one a GPU, started by torchrun; another number has "
-        "other last bits; a detector has its own key, `device`",
+        description="processes that share a training of the engine, one a GPU, started by torchrun, on nodes of "
+        "TRAINYARD_RAY if this machine has fewer; another number has other last bits; a detector has its own key, "
+        "`device`",
     )
     precision: Literal["32", "bf16", "fp16"] = Field(
         description="bf16 and fp16 are mixed: the weights stay float32; a detector is trained in them on a GPU only"

@@ -14,6 +14,7 @@ import pytest
 from tasks.brake_coast import train
 from tasks.yard.files import folder_hash
 from tasks.yard.step import BadInput, Context
+from tasks.yard.training import devices
 from tests.flows.waiting import wait_until
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
@@ -81,15 +82,14 @@ def test_what_the_processes_refuse_is_said_in_a_sentence(tmp_path):
         STEP(tmp_path / "out", pack=pack)
 
 
-@pytest.mark.parametrize(("found", "said"), [(1, "this machine has 1 GPUs"), (3, None)])
-def test_more_devices_than_there_are_are_refused(monkeypatch, found, said):
-    from tasks.yard.training import devices
+def test_more_devices_than_there_are_are_refused(pack, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(BadInput, match=r"yard\.machine\.devices = 3: this machine has 1 GPUs"):
+        STEP(tmp_path / "out", pack=pack, machine_params=machine(devices=3, accelerator="auto"))
 
-    monkeypatch.setattr("torch.cuda.device_count", lambda: found)
-    if said is None:
-        assert devices.wants_company(machine(devices=3, accelerator="auto"))
-        monkeypatch.setenv("WORLD_SIZE", "1")
-        assert not devices.wants_company(machine(devices=3, accelerator="auto"))
-    else:
-        with pytest.raises(BadInput, match=f"yard.machine.devices = 3: {said}"):
-            devices.wants_company(machine(devices=3, accelerator="auto"))
+
+def test_a_process_that_was_started_as_one_of_several_starts_no_others(monkeypatch):
+    three = machine(devices=3, accelerator="auto")
+    assert devices.wants_company(three)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not devices.wants_company(three)
