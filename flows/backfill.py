@@ -115,7 +115,8 @@ def plan(line: str, wanted: Span, block: str, assignments: list[str]) -> list[Bl
         )
     module = importlib.import_module(f"tasks.{line}.{step}")
     try:
-        found = [dated.day for dated in module.days(section, Context())]
+        wide = dates.plain([*(section.dates or ()), str(wanted)])  # of a bucket no more than that is fetched
+        found = [dated.day for dated in module.days(section.model_copy(update={"dates": wide}), Context())]
     except ConnectionError as error:
         raise BadInput(str(error)) from None
     least = max([1, *(value for name, value in section if name.startswith("min_") and isinstance(value, int))])

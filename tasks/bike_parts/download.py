@@ -84,7 +84,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: bikes.Bikes | Non
 
 def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
     """Of each photograph of the source."""
-    root = sources.local(params.source, progress=ctx.progress)
+    root = sources.local(params.source, progress=ctx.progress, days=params.dates)
     all_days = params.model_copy(update={"dates": None})
     return [one for dataset in plan(root, params.source, all_days).values() for one in days_of(dataset)]
 
@@ -102,7 +102,7 @@ def planned(
         found = {name: Unit(WORLD, WORLD, name, out / name, f"{uri} {name}") for name in bike_files.unit_names(world)}
         fingerprints = {name: digest(made_from, name, reading, ctx.code) for name in found}
         return found, fingerprints, world, {WORLD: Dataset(WORLD, uri)}, {}
-    root = sources.local(uri, progress=ctx.progress)
+    root = sources.local(uri, progress=ctx.progress, days=params.dates)
     datasets = plan(root, uri, params)
     mine = [unit for dataset in datasets.values() for unit in dataset.units]
     found = {}

@@ -120,7 +120,7 @@ def files_of(drive: Drive) -> list[Path]:
 
 def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
     """Of each drive of the source."""
-    root = sources.local(params.source, progress=ctx.progress)
+    root = sources.local(params.source, progress=ctx.progress, days=params.dates)
     return dates.days(drives.find(root, params.layout), root, files_of, drives.first_day)
 
 
@@ -192,7 +192,8 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     if source_uri.scheme(params.source) == "synth":
         done, said = from_world(params, out, ctx, accept), {}
     else:
-        done, said = from_folder(sources.local(params.source, progress=ctx.progress), params, out, ctx, accept)
+        root = sources.local(params.source, progress=ctx.progress, days=params.dates)
+        done, said = from_folder(root, params, out, ctx, accept)
     say_remarks(done)
     write_report(done, out, said)
     return totals_of(done)

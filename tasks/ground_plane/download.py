@@ -80,7 +80,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: plaza.Plaza | Non
 
 def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
     """Of each sequence of the source."""
-    root = sources.local(params.source, progress=ctx.progress)
+    root = sources.local(params.source, progress=ctx.progress, days=params.dates)
     return dates.days(plan(root, params.source), root, files_of)
 
 
@@ -96,7 +96,7 @@ def planned(
         found = [Unit("plaza", name, out / name, f"{uri} {name}") for name in plaza.unit_names(world)]
         fingerprints = {unit.name: digest({**asdict(world), "scenes": None}, unit.name, ctx.code) for unit in found}
         return {unit.name: unit for unit in found}, fingerprints, world, {}
-    root = sources.local(uri, progress=ctx.progress)
+    root = sources.local(uri, progress=ctx.progress, days=params.dates)
     there = [replace(unit, where=units.shown(uri, root, unit.path)) for unit in plan(root, uri)]
     of_day = [] if params.dates is None else dates.days(there, root, files_of)
     found, about = dates.chosen(there, of_day, params.dates, source_uri.redacted(uri), ("sequence", "sequences"))

@@ -43,7 +43,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: town.World | None
 
 def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
     """Of each route of the source."""
-    root = sources.local(params.source, progress=ctx.progress)
+    root = sources.local(params.source, progress=ctx.progress, days=params.dates)
     return dates.days(plan(root, params.source), root, files_of)
 
 
@@ -59,7 +59,7 @@ def planned(
         found = [Unit("town", name, out / name, f"{uri} {name}") for name in town.route_names(world)]
         fingerprints = {unit.name: digest({**asdict(world), "routes": None}, unit.name, ctx.code) for unit in found}
         return {unit.name: unit for unit in found}, fingerprints, world, {}
-    root = sources.local(uri, progress=ctx.progress)
+    root = sources.local(uri, progress=ctx.progress, days=params.dates)
     there = plan(root, uri)
     of_day = [] if params.dates is None else dates.days(there, root, files_of)
     found, about = dates.chosen(there, of_day, params.dates, source_uri.redacted(uri), ("route", "routes"))

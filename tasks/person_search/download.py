@@ -72,7 +72,7 @@ def days(params: Download, ctx: Context = Context()) -> list[dates.Dated]:
     found: list[dates.Dated] = []
     taken: set[str] = set()
     for uri in (params.source, *params.extra_sources):
-        root = sources.local(uri, progress=ctx.progress)
+        root = sources.local(uri, progress=ctx.progress, days=params.dates)
         found += dates.days(plan(root, uri, taken), root, files_of)
     return found
 
@@ -102,7 +102,7 @@ def planned(
     settings = {"coco": [params.coco.model_dump(), params.max_broken_share], "yolo": params.max_broken_share}
     settings["camera"] = params.frames_fps
     for uri in (uri for uri in uris if uri not in worlds):
-        root = sources.local(uri, progress=ctx.progress)
+        root = sources.local(uri, progress=ctx.progress, days=params.dates)
         units_here = (plan if learning else cameras_alone)(root, uri, taken)
         left = units.passed_over(root, units.among(file for unit in units_here for file in files_of(unit)))
         units.say_passed_over(left, source_uri.redacted(uri), log)

@@ -9,6 +9,8 @@ The day of a recording is the first of these that there is:
     name     the date in its own name, else in that of the next folder on the way to it
     data     the first date in its data, where its line knows how to read it; then in the names of its files
     change   when the newest of its files was last changed, in UTC; of an object of a bucket its Last-Modified
+
+Of a bucket what lies below folders of other days is not even fetched, see `elsewhere`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -110,16 +113,40 @@ class Dated:
     by: str
 
 
-def _in(name: str) -> date | None:
+def in_name(name: str) -> date | None:
     found = groups.moment(name)
     return found[0].date() if found else None
+
+
+def elsewhere(names: Collection[str], asked: Sequence[str]) -> set[str]:
+    """Of the paths of files, those below folders of other days: a folder with a date in its name, and without one of
+    the asked days in any name below it. If the folder that holds it has files of its own it is left alone: that one may
+    be a recording, of which the days are parts."""
+    spans = [span(text) for text in asked]
+    day_in = lru_cache(maxsize=None)(in_name)
+    holders = {name.rpartition("/")[0] for name in names}
+    below: dict[str, list[str]] = {}
+    for name in names:
+        above, folders = "", name.split("/")[:-1]
+        for folder in folders:
+            if day_in(folder):
+                if above.rstrip("/") not in holders:
+                    below.setdefault(f"{above}{folder}", []).append(name)
+                break
+            above += f"{folder}/"
+    found: set[str] = set()
+    for files in below.values():
+        days = {day for name in files for part in name.split("/") if (day := day_in(part))}
+        if not any(day in one for day in days for one in spans):
+            found.update(files)
+    return found
 
 
 def head(path: Path) -> date | None:
     """The first date in the beginning of a text file."""
     try:
         with path.open("rb") as file:
-            return _in(file.read(HEAD_BYTES).decode("utf-8", errors="replace"))
+            return in_name(file.read(HEAD_BYTES).decode("utf-8", errors="replace"))
     except OSError:
         return None
 
@@ -127,12 +154,12 @@ def head(path: Path) -> date | None:
 def day_of(place: Path, root: Path, files: Callable[[], Sequence[Path]], data: Callable[[], date | None]) -> Dated:
     below = place.relative_to(root).parts if place.is_relative_to(root) else (place.name,)
     for part in reversed(below or (root.name,)):
-        if found := _in(part):
+        if found := in_name(part):
             return Dated(found, "name")
     if found := data():
         return Dated(found, "data")
     mine = files()
-    if inside := [found for file in mine if (found := _in(file.name))]:
+    if inside := [found for file in mine if (found := in_name(file.name))]:
         return Dated(min(inside), "data")
     times = [file.stat().st_mtime for file in mine if file.is_file()] or [root.stat().st_mtime]
     return Dated(datetime.fromtimestamp(max(times), UTC).date(), "change")

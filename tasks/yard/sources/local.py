@@ -10,6 +10,7 @@ Writes data/.cache/sources/<digest>/, which is no out of any stage and may be de
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -25,8 +26,8 @@ import fsspec
 from tqdm import tqdm
 
 from tasks.yard import memo
-from tasks.yard.files import digest, file_hash, read_json, write_json
-from tasks.yard.sources import archives, fetch
+from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json
+from tasks.yard.sources import archives, dates, fetch
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.turn import turn
 from tasks.yard.step import BadInput
@@ -48,8 +49,10 @@ def local(
     cache: Path = CACHE,
     progress: Callable[..., Any] = tqdm,
     waits_s: Sequence[float] = fetch.WAITS_S,
+    days: Sequence[str] | None = None,
 ) -> Path:
-    """The folder with what `uri` holds now. Raises `BadInput`, or `fetch.Unavailable` if the network fails."""
+    """The folder with what `uri` holds now; of a bucket without what is surely of other days, if `days` are asked for
+    as in dates.py. Raises `BadInput`, or `fetch.Unavailable` if the network fails."""
     shown, uri = source_uri.redacted(uri), source_uri.expanded(uri)
     kind = source_uri.scheme(uri)
     if kind == "":
@@ -64,9 +67,10 @@ def local(
         with turn(home, shown):
             return archives.without_single_top(_web(uri, home, progress, waits_s))
     if kind in LISTED:
-        home = cache / digest(uri)
+        whole, of_days = cache / digest(uri), cache / digest(uri, "days")  # whoever asks for all may run beside
+        home, other = (whole, of_days) if days is None else (of_days, whole)
         with turn(home, shown):
-            return _listed(uri, home, progress)
+            return _listed(uri, home, other, progress, days)
     raise BadInput(f"source {shown}: {kind}:// is not known; use a folder, https://, s3:// or this line's synth://")
 
 
@@ -194,10 +198,25 @@ def _anonymous(uri: str) -> dict:
     return {"anon": True} if source_uri.scheme(uri) == "s3" and not has_key else {}
 
 
-def _listed(uri: str, home: Path, progress: Callable[..., Any]) -> Path:
+def _of_days(listing: dict[str, list], days: Sequence[str], shown: str) -> dict[str, list]:
+    left = dates.elsewhere(listing, days)
+    if left:
+        log.info("%s: %d of %d files lie below folders of other days and stay there", shown, len(left), len(listing))
+    if len(left) == len(listing):
+        raise BadInput(
+            f"{shown}: none of its {len(listing)} files is of {', '.join(days)}; they go from {min(listing)} to "
+            f"{max(listing)}"
+        )
+    return {name: version for name, version in listing.items() if name not in left}
+
+
+def _listed(uri: str, home: Path, other: Path, progress: Callable[..., Any], days: Sequence[str] | None) -> Path:
+    """`other`: where the same is kept of other days; what is there need not be fetched."""
     system, listing, prefix, changed = _listing(uri)
+    if days is not None:
+        listing = _of_days(listing, days, source_uri.redacted(uri))
     files, memory = home / "files", home / "source.json"
-    known = read_json(memory) if memory.exists() else {}
+    known, elsewhere = read_if_there(memory), read_if_there(other / memory.name)
     for gone in set(known) - set(listing):
         (files / gone).unlink(missing_ok=True)
     todo = [name for name, version in listing.items() if known.get(name) != version or not (files / name).exists()]
@@ -206,6 +225,12 @@ def _listed(uri: str, home: Path, progress: Callable[..., Any]) -> Path:
         target = files / name
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + ".part")
+        part.unlink(missing_ok=True)
+        if elsewhere.get(name) == listing[name]:
+            with contextlib.suppress(OSError):  # it has been taken away meanwhile
+                os.link(other / "files" / name, part)
+                part.replace(target)
+                return
         system.get_file(f"{prefix}/{name}", str(part))
         if part.stat().st_size != listing[name][0]:
             raise fetch.Unavailable(f"{source_uri.redacted(uri)}: {name} came incomplete; run again to go on")

@@ -92,3 +92,19 @@ def test_files_of_an_archive_have_the_time_that_it_tells(tmp_path, suffix):
             into.add(made, "other/x.csv")
     root = local(str(packed), cache=tmp_path / "cache")
     assert dates.days([Unit(root / "drive")], root, files_of) == [dates.Dated(date(2026, 6, 7), "change")]
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["2026-01-01/a.mp4", "2026-01-02/b.mp4"], ["2026-01-01/a.mp4"]),
+        # A film, or a photograph, of the asked day below another day's folder: what lies beside may belong to it.
+        (["2026-01-01/2026-01-02_0010.mp4", "2026-01-01/log.csv", "2026-01-03/a.mp4"], ["2026-01-03/a.mp4"]),
+        # A drive over midnight, in a folder with its own telemetry.
+        (["drive/2026-01-01/0.jpg", "drive/2026-01-02/1.jpg", "drive/telemetry.csv"], []),
+        (["site/2026-01-01/a/0.jpg", "site/2026-01-02/a/0.jpg"], ["site/2026-01-01/a/0.jpg"]),
+        (["2026-01-01_a.mp4", "2026-01-02_b.mp4", "c/d.mp4"], []),  # names of files alone keep nothing out
+    ],
+)
+def test_of_other_days_is_what_lies_below_their_folders_and_nothing_that_may_belong_to_the_asked_ones(names, left):
+    assert dates.elsewhere(names, ["2026-01-02"]) == set(left)

@@ -422,6 +422,32 @@ def test_a_listing_fetches_what_is_new_and_drops_what_is_gone(tmp_path):
     assert (folder / "drive-1/telemetry.csv").stat().st_ino == kept
 
 
+def test_of_a_bucket_no_other_days_are_fetched_and_what_is_here_is_fetched_once(tmp_path, monkeypatch, caplog):
+    bucket, uri = fsspec.filesystem("memory"), f"memory://{tmp_path.name}"
+    names = [f"2026-01-{day:02}/drive-{n}/log.csv" for day in (1, 2, 3) for n in range(2)]
+    for name in names:
+        bucket.pipe(f"/{tmp_path.name}/{name}", name.encode())
+    fetched: list[str] = []
+    get_file = type(bucket).get_file
+    monkeypatch.setattr(
+        type(bucket), "get_file", lambda self, path, *more: fetched.append(path) or get_file(self, path, *more)
+    )
+
+    def there(*days: str) -> list[str]:
+        return sorted(held(sources.local(uri, tmp_path, days=list(days) or None)))
+
+    caplog.set_level("INFO")
+    assert there("2026-01-02") == names[2:4] and len(fetched) == 2
+    assert "4 of 6 files lie below folders of other days and stay there" in caplog.text
+    assert there("2026-01-02", "2026-01-03") == names[2:] and len(fetched) == 4
+    assert there() == names and len(fetched) == 6
+    assert there("2026-01-01..2026-01-02") == names[:4] and len(fetched) == 6
+    with pytest.raises(
+        BadInput, match=r"none of its 6 files is of 2025-01-01; they go from 2026-01-01/drive-0/log\.csv"
+    ):
+        there("2025-01-01")
+
+
 @pytest.mark.slow
 def test_a_bucket_is_read_over_its_real_protocol(tmp_path, monkeypatch):
     objects = {"night/drive-1/telemetry.csv": b"1" * 1000, "night/drive-2/telemetry.csv": b"22", "day/other.csv": b"3"}
