@@ -53,8 +53,6 @@ def prepare() -> None:
         "DVC_NO_ANALYTICS": "1",
         # Without it a log record that arrives after the server has stopped prints a traceback on stderr.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        # Nor an event of a run that cannot be sent any more: `Watch` tells that the server has ended.
-        "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
         **store.SETTINGS,  # before whoever imports MLflow first: it calls home while it is imported
     }
     for name, value in defaults.items():
@@ -223,6 +221,8 @@ def server() -> Iterator[None]:
         return
     port = free_port()
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    # That events cannot be sent to it tells nothing that `Watch` does not: it has ended.
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
     _starting = start_server(port, with_ui=False)
     try:
         yield

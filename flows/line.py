@@ -28,7 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, slots, worker
 from flows.environment import STATE
 from flows.graph import Graph
-from flows.standing import begin, end_task_runs, standing
+from flows.standing import end_task_runs, note_process, standing
 from flows.tracker import Tracker, judged, unjudged
 from tasks.yard import ending
 from tasks.yard import params as params_file
@@ -211,7 +211,7 @@ def run_line(
         The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
-        begin()
+        note_process()
         ending.on_signals()  # Prefect's own handler gives no limit, to a push or a challenge least of all
         if assignments:  # before anything else refuses this run, and leaves an address in Prefect's database
             params_file.set_values(assignments, write=False)

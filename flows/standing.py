@@ -36,9 +36,10 @@ OPEN = TaskRunFilter(
 )
 
 
-def begin() -> None:
+def note_process() -> None:
     """Of this flow run, before all else: it may be killed while it looks around, or waits for the checkout."""
-    write_text(BEGUN / str(flow_run.id), owner())
+    with contextlib.suppress(OSError):  # that a disk is full others say
+        write_text(BEGUN / str(flow_run.id), owner())
 
 
 @contextlib.contextmanager
@@ -53,9 +54,9 @@ def standing() -> Iterator[environment.Watch]:
     except environment.ServerGone:  # it cannot be told now how the run ended
         raise
     except BaseException:
-        begin()
+        note_process()
         raise
-    begin()  # its last state is told when the flow's function has returned: until then it is at work
+    note_process()  # its last state is told when the flow's function has returned: until then it is at work
 
 
 def end_killed() -> None:
@@ -66,11 +67,10 @@ def end_killed() -> None:
             if said != HELD and is_at_work(said, file.stat().st_mtime):
                 continue
             with contextlib.suppress(ObjectNotFound), get_client(sync_client=True) as server:  # of another server
-                state = server.read_flow_run(run).state
-                if state is None or not state.is_final():
-                    killed = Crashed(message="its process was killed")
+                state, killed = server.read_flow_run(run).state, Crashed(message="its process was killed")
+                if state and (state.is_running() or state.is_cancelling()):  # a runner of Prefect's may have told it
                     server.set_flow_run_state(run, killed, force=True)
-                    end_task_runs(server, run, killed)
+                end_task_runs(server, run, killed)
             file.unlink()
 
 

@@ -74,6 +74,16 @@ def planned(
     return {unit.name: unit for unit in found}, fingerprints, None, said
 
 
+def remarks_of(found: list[dict[str, Any]]) -> list[str]:
+    """A line for each remark, the rarest first: what is said of every route is no news."""
+    where: dict[str, list[str]] = {}
+    for mine in found:
+        for line in mine["remarks"]:
+            where.setdefault(line, []).append(mine["where"])
+    rarest = sorted(where.items(), key=lambda item: len(item[1]))
+    return [f"{of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {line}" for line, of in rarest]
+
+
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable routes. Raises `BadInput` if fewer than `min_routes` are usable."""
     planned_units, fingerprints, world, said = planned(params, out, ctx)
@@ -81,8 +91,7 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
     work = partial(make, params=params, world=world)
     done = units.make_all(work, planned_units, fingerprints, out, ctx, accept=accept)
     found = list(done.summaries.values())
-    remarks = [f"{mine['where']}: {line}" for mine in found for line in mine["remarks"]]
-    saying.few(log, remarks, "are in report.json")
+    saying.few(log, remarks_of(found), "are in report.json")
     totals = {
         "routes": len(found), "quarantined": len(done.quarantined), "towns": len({mine["town"] for mine in found}),
         "frames": sum(mine["frames"] for mine in found), "usable": sum(mine["usable"] for mine in found),

@@ -75,7 +75,7 @@ def crew(fn: Callable, wants_gpu: bool, count: int = 2) -> Crew | None:
 
 def nodes_for(stage: Stage, machine: Machine) -> Crew | None:
     """For an item of a matrix; None for what reads files outside the checkout, or shares several devices:
-    its processes go to nodes by themselves (training/nodes.py)."""
+    it decides itself where its processes go (training/devices.py)."""
     shares = machine.devices > 1 and "yard.machine" in stage.entry.get("params", [])
     if not (told() and stage.item) or shares or watch.is_open(stage):
         return None

@@ -1,4 +1,5 @@
-"""The nodes of a Ray cluster as the workers of a step's map (TRAINYARD_RAY). The one module that imports ray.
+"""The nodes of a Ray cluster (TRAINYARD_RAY) as the workers of a step's map, and as places of processes that work
+together. The one module that imports ray.
 
 The driver is the step's own process. It hands out one Ray task a recording, or a block of many small ones, and keeps
 the retries to itself, because Ray's own cannot tell what it must not repeat: a worker that dies counts against the
@@ -26,7 +27,7 @@ import cloudpickle
 import ray
 import ray._private.worker
 from ray import exceptions
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tasks.yard import parcels
@@ -42,7 +43,8 @@ LOSSES = 5  # of nodes over one item: so many are no accident
 LOST_S = 3.0  # until the workers of a lost node have ended too, and nobody writes into the folder of the next try
 PROBE = Path(".trainyard")
 WAIT_S = 30.0  # for places that others hold, until it is said once more
-TICK_S, GRACE_S = 0.2, 5.0  # of processes that work together: between two looks; for the others, once one has failed
+TICK_S = 0.2  # between two looks at processes that work together
+GRACE_S = 20.0  # for the others, once one has failed: Ray takes 15 s to know that a machine is gone
 # What a node knows better than the driver; all else that is not set there comes from the driver, keys of stores too.
 OF_A_NODE = ("RAY_", "CUDA_", "NVIDIA_", "SLURM_", "LD_", "TMPDIR", "PYTHON", "VIRTUAL_ENV", "HOSTNAME", "DVC_")
 
@@ -225,7 +227,11 @@ def _probed() -> tuple[Path, Path, list[str]]:
     probe = checkout / PROBE / f"ray-{uuid.uuid4().hex}"
     probe.parent.mkdir(exist_ok=True)
     probe.write_text("", encoding="utf-8")
-    return checkout, probe, list(_without(checkout, probe))
+    try:
+        return checkout, probe, list(_without(checkout, probe))
+    except BaseException:
+        probe.unlink()
+        raise
 
 
 def _without(checkout: Path, probe: Path) -> Iterator[str]:
@@ -252,12 +258,14 @@ def _without(checkout: Path, probe: Path) -> Iterator[str]:
 
 
 def places() -> dict[str, int]:
-    """{kind: how many} of the CPUs and GPUs of all nodes; none to somebody who works on a node himself."""
+    """{kind: how many processes that need a CPU, or a CPU and a GPU, find place}; none for somebody who works on a node
+    himself."""
     if ray._private.worker.global_worker.mode == ray.WORKER_MODE:
         return {"CPU": 0, "GPU": 0}
     connect()
-    has = ray.cluster_resources()
-    return {kind: int(has.get(kind, 0)) for kind in ("CPU", "GPU")}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("CPU", "GPU"))
+    return {"CPU": sum(cpus), "GPU": sum(map(min, cpus, gpus))}
 
 
 def free_port() -> int:
@@ -267,14 +275,17 @@ def free_port() -> int:
 
 
 class Lost(RuntimeError):
-    """A process of several that work together ended, or its node did."""
+    """A process of several that work together was killed, or its node ended."""
 
 
-def join(environment: dict[str, str], module: str, name: str, *arguments: Any) -> None:
-    """On a node: one of several that work together."""
+def join(environment: dict[str, str], gpus: bool, module: str, name: str, *arguments: Any) -> bool:
+    """On a node, as one of several that work together: call a module's function."""
     for variable, value in environment.items():
         os.environ.setdefault(variable, value)
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides none from who has asked for none
     getattr(importlib.import_module(module), name)(*arguments)
+    return True
 
 
 def together(
@@ -290,45 +301,67 @@ def together(
     group = None
     try:
         if without:
-            raise BadInput(
-                f"{VARIABLE}={told()} has no disk in common with {', '.join(without)}, which processes that train "
-                f"together need: mount {checkout} there at the same path, or lower yard.machine.devices"
-            )
+            raise BadInput(_apart(without, checkout))
         group = placement_group([{"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}] * count, strategy="PACK")
-        while not group.wait(timeout_seconds=WAIT_S):
-            log.warning("%s=%s: waiting for %d free %s", VARIABLE, told(), count, "GPUs" if gpus else "CPUs")
-        first = placement_group_table(group)["bundles_to_node_id"][0]
-        address = next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == first)
+        _wait_for(group, count, "GPU" if gpus else "CPU")
+        where = placement_group_table(group)["bundles_to_node_id"]
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
         run = ray.remote(parcels.bootstrap())
-        ask = run.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(first, soft=False))
+        ask = run.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(where[0], soft=False))
         port = ray.get(ask.remote(str(checkout), str(probe), "tasks.yard.cluster", "free_port"))
         environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
-        tasks = []
+        threads = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}  # 1 is torchrun's own
+        tasks: dict[ray.ObjectRef, str] = {}
         for number in range(count):
             place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
-            task = run.options(num_cpus=1, num_gpus=int(gpus), max_retries=0, scheduling_strategy=place)
-            sent = environment, module, name, number, count, address, port, *arguments
-            tasks.append(task.remote(str(checkout), str(probe), "tasks.yard.cluster", "join", *sent))
-        _ended(tasks, meanwhile)
+            task = run.options(
+                num_cpus=1, num_gpus=int(gpus), max_retries=0, scheduling_strategy=place, runtime_env=threads
+            )
+            sent = environment, gpus, module, name, number, count, addresses[where[0]], port, *arguments
+            started = task.remote(str(checkout), str(probe), "tasks.yard.cluster", "join", *sent)
+            tasks[started] = addresses[where[number]]
+        _ended(tasks, meanwhile, checkout)
+    except exceptions.RayError as error:  # a node that ended meanwhile, of which Ray does not know yet
+        raise Lost(f"the cluster has lost a node ({type(error).__name__})") from None
     finally:
         probe.unlink(missing_ok=True)
         if group is not None:
             remove_placement_group(group)
 
 
-def _ended(tasks: list[ray.ObjectRef], meanwhile: Callable[[], None]) -> None:
-    """Wait for all; of those that fail within `GRACE_S`, because another one did, raise what says most."""
+def _apart(addresses: list[str], checkout: Path) -> str:
+    return (
+        f"{VARIABLE}={told()} has no disk in common with {', '.join(addresses)}, which processes that train together "
+        f"need: mount {checkout} there at the same path, or lower yard.machine.devices"
+    )
+
+
+def _wait_for(group: PlacementGroup, count: int, kind: str) -> None:
+    """Until so many places are free. Raises `BadInput` if the cluster has not so many at all, any more."""
+    said = time.monotonic() - WAIT_S + TICK_S
+    while not group.wait(timeout_seconds=1):
+        if (there := places()[kind]) < count:
+            raise BadInput(f"yard.machine.devices = {count}: {VARIABLE}={told()} has {there} {kind}s left; lower it")
+        if time.monotonic() - said > WAIT_S:
+            log.warning("%s=%s: waiting for %d free %ss", VARIABLE, told(), count, kind)
+            said = time.monotonic()
+
+
+def _ended(tasks: dict[ray.ObjectRef, str], meanwhile: Callable[[], None], checkout: Path) -> None:
+    """Wait for all, which are {task: address of its node}. If one fails, the others have `GRACE_S` to fail of it."""
     left, failed, until = list(tasks), list[Exception](), float("inf")
     try:
         while left and time.monotonic() < until:
             done, left = ray.wait(left, timeout=TICK_S)
             for task in done:
                 try:
-                    ray.get(task)
+                    if ray.get(task) is None:  # a node that has joined since all were asked
+                        failed.append(BadInput(_apart([tasks[task]], checkout)))
                 except exceptions.RayTaskError as error:
                     failed.append(error.cause if isinstance(error.cause, Exception) else RuntimeError(str(error)))
                 except exceptions.RayError as error:
-                    failed.append(Lost(f"a process of the training was lost ({type(error).__name__})"))
+                    said = f"a process of the training, on {tasks[task]}, was lost ({type(error).__name__})"
+                    failed.append(Lost(said))
             if failed:
                 until = min(until, time.monotonic() + GRACE_S)
             meanwhile()
@@ -336,5 +369,5 @@ def _ended(tasks: list[ray.ObjectRef], meanwhile: Callable[[], None]) -> None:
         for task in left:
             with contextlib.suppress(exceptions.RayError, ValueError):
                 ray.cancel(task, force=True)
-    if failed:  # a refusal, else a loss, else that somebody is missed
+    if failed:  # a refusal, else a loss, else what they say who miss somebody
         raise min(failed, key=lambda error: (type(error) is RuntimeError, isinstance(error, Lost)))

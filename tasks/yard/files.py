@@ -67,8 +67,8 @@ def owner() -> str:
 
 
 def is_at_work(name: str, since_s: float) -> bool:
-    """Is the process alive whose `owner` this is, and which last gave a sign at that time? Of another host only the
-    time tells: a container that is gone, or another machine at this folder."""
+    """Is the process alive that called itself so (`owner`)? Of one of another host, a container that is gone or another
+    machine at this folder, the time tells: `since_s`, when it last wrote its name."""
     if not (match := re.fullmatch(OWNER, name)):
         return False
     if match[1] == _host():

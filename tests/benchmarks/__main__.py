@@ -33,7 +33,7 @@ LONG = {
     "overhead": "a whole flow of brake_coast from nothing",
     "quality": "half an hour, needs a finished run of brake_coast",
     "rates": "ten minutes, nearly all of them drawing films, needs a finished run of brake_coast",
-    "size": "a quarter of an hour, flows over up to 256 recordings",
+    "size": "half an hour, flows over up to 1,024 recordings",
     "tune": "five minutes, trains six searches",
 }
 

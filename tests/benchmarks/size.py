@@ -1,5 +1,5 @@
 """What a yard costs that holds many recordings of many pictures: `python -m tests.benchmarks size`; or, of other sizes,
-`python -m tests.benchmarks.size 16 64 1024`; or a part of it, which leaves the others in the file as they are,
+`python -m tests.benchmarks.size 16 64`; or a part of it, which leaves the others in the file as they are,
 `python -m tests.benchmarks.size yards|steps|pack`.
 
 For each number of recordings of `PICTURES` pictures, brake_coast up to `label` in a copy of this checkout, with a DVC
@@ -36,7 +36,7 @@ from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.drives import START_MS, drive
 
 PICTURES = 100
-RECORDINGS = (16, 64, 256)
+RECORDINGS = (16, 64, 256, 1024)
 STAGES = ("code", "brake_coast-download", "brake_coast-label")
 ALONE = "from tests.benchmarks.size import run; run()"
 RESULT = Path("docs/figures/size.json")
@@ -240,10 +240,12 @@ def main(
                 found["pack_mb"][str(600 * count)] = pack_memory(count, Path(folder))
         print("pack: " + ", ".join(f"{mb:.0f} MB for {int(rows):,} rows" for rows, mb in found["pack_mb"].items()))
     if not tiny:
-        write_json(RESULT, (read_if_there(RESULT) or {}) | found)
+        write_json(RESULT, read_if_there(RESULT) | found)
 
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    sizes = [int(text) for text in words if text.isdigit()]
-    main(counts=sizes or RECORDINGS, wanted=[text for text in words if not text.isdigit()] or PARTS)
+    sizes, parts_named = [int(text) for text in words if text.isdigit()], [text for text in words if not text.isdigit()]
+    if unknown := set(parts_named) - set(PARTS):
+        sys.exit(f"error: {', '.join(sorted(unknown))}: no part of it; there are {', '.join(PARTS)}, and numbers")
+    main(counts=sizes or RECORDINGS, wanted=parts_named or PARTS)

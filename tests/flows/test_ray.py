@@ -301,9 +301,15 @@ def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(r
 TRAIN = """
 import logging, sys
 from pathlib import Path
-from tests.tasks.yard.training.test_devices import STEP
+from tasks.yard.step import Context
+from tests.tasks.yard.training.test_devices import STEP, Bar
 logging.basicConfig(level=logging.INFO)
-STEP(Path(sys.argv[1]), pack=Path(sys.argv[2]))
+
+class Begun(Bar):
+    def __init__(self, **values):
+        logging.info("begins with step %d", values["initial"])
+
+STEP(Path(sys.argv[1]), Context(progress=Begun), pack=Path(sys.argv[2]))
 """
 
 
@@ -324,16 +330,17 @@ def test_a_training_shared_by_nodes_loses_a_process_and_its_driver_and_ends_with
         return started[-1]
 
     run = training()
-    wait_until(lambda: (out / "last.pt").exists() or run.poll() is not None, "a checkpoint", seconds=120)
+    wait_until(lambda: (out / "last.pt").exists() or run.poll() is not None, "a checkpoint")
     first = places()
     assert len(first) == 2, run.communicate()[1]
     first[0].kill()
-    wait_until(lambda: len(now := places()) == 2 and first[0] not in now, "both again", seconds=60)
+    wait_until(lambda: len(now := places()) == 2 and first[0] not in now, "both again")
     os.killpg(run.pid, signal.SIGKILL)
     _, err = run.communicate()
-    assert "goes on from its last checkpoint" in err
-    wait_until(lambda: not places(), "no worker left", seconds=20)
+    assert "was lost (WorkerCrashedError); the training goes on from its last checkpoint" in err
+    wait_until(lambda: not places(), "no worker left")
     _, err = (again := training()).communicate(timeout=240)
+    assert re.search(r"begins with step [1-9]", err), err
     assert again.returncode == 0 and f"goes to 2 CPUs of Ray at {ray_cluster.address}" in err, err
     assert folder_hash(out) == folder_hash(tmp_path / "hand")
     assert not list((ROOT / ".trainyard").glob("training-*"))

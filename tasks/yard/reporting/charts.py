@@ -66,12 +66,12 @@ def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[F
     """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw. `size` is
     in inches."""
     width, height = size
-    margins = {"left": 0.55 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.18}
+    margins = {"left": 0.85 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.25}
     figure = Figure(figsize=size)
     figure.set_layout_engine("none")
     if title:
         figure.suptitle(title)
-    return figure, list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - (0.6 if title else 0.35) / height}))
+    return figure, list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - (0.7 if title else 0.35) / height}))
 
 
 def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:

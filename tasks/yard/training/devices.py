@@ -36,14 +36,11 @@ def wants_company(machine: Machine) -> bool:
     return True
 
 
-def fit(work: tuple[Any, ...], machine: Machine, progress: Callable[..., Any]) -> None:
-    """`engine.fit` with these arguments, as far as they are there before the context, in so many processes."""
-    count = machine.devices
-    found = torch.cuda.device_count() if machine.accelerator in ("auto", "cuda") else 0
-    away = kind_away(machine, found) if count > (found or cores()) and cluster_told() else None
-    if found and found < count and away is None:
-        raise BadInput(f"{KEY} = {count}: this machine has {found} GPUs; set it to at most that")
-    with _folder(work[4], shared=away is not None) as folder:
+def fit(work: tuple[Any, ...], machine: Machine, out: Path, progress: Callable[..., Any]) -> None:
+    """`engine.fit` with these arguments, as far as they are there before the context, in so many processes. `out` is
+    what they train."""
+    count, away = machine.devices, kind_away(machine)
+    with _folder(out, shared=away is not None) as folder:
         told = Path(folder, "told")
         told.write_bytes(pickle.dumps(work))
         if away:
@@ -72,15 +69,24 @@ def _folder(out: Path, shared: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def kind_away(machine: Machine, found: int) -> str | None:
-    """What the cluster has enough of for such a training: "GPU", or "CPU" where this machine has no GPU either."""
-    from tasks.yard import cluster
+def kind_away(machine: Machine) -> str | None:
+    """What of the cluster's the training goes to: "GPU", or "CPU" if no GPU is wanted and this machine has fewer cores;
+    None if it stays. Raises `BadInput` for too few GPUs."""
+    wants_gpus = machine.accelerator in ("auto", "cuda")
+    found = torch.cuda.device_count() if wants_gpus else 0
+    if found >= machine.devices:
+        return None
+    if cluster_told():
+        from tasks.yard import cluster
 
-    there = cluster.places()
-    if machine.accelerator in ("auto", "cuda") and there["GPU"] >= machine.devices:
-        return "GPU"
-    wants_gpus = found or machine.accelerator == "cuda"
-    return "CPU" if not wants_gpus and there["CPU"] >= machine.devices else None
+        there = cluster.places()
+        if wants_gpus and there["GPU"] >= machine.devices:
+            return "GPU"
+        if not found and machine.accelerator != "cuda" and cores() < machine.devices <= there["CPU"]:
+            return "CPU"
+    if found or machine.accelerator == "cuda":
+        raise BadInput(f"{KEY} = {machine.devices}: this machine has {found} GPUs; set it to at most that")
+    return None
 
 
 def take_part(told: Path) -> None:

@@ -162,7 +162,9 @@ def fit(
     `params.epochs` all the same, so that pieces end with the bits of a run in one go.
     """
     if devices.wants_company(machine):
-        devices.fit((prepare, params, machine, optimizer, out, until), machine, ctx.progress)
+        devices.fit((prepare, params, machine, optimizer, out, until), machine, out, ctx.progress)
+        if machine.accelerator == "cuda" and not torch.cuda.is_available():  # the nodes have some
+            machine = machine.model_copy(update={"accelerator": "auto"})
         ctx = replace(ctx, progress=Context().progress)  # all is done: what follows reads what they made
     fabric = start(params, machine)
     with repeatable(machine):

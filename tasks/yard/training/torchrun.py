@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -19,7 +20,12 @@ from tasks.yard.files import replacing
 from tasks.yard.step import Context
 
 TELLS = "trainyard-progress "  # begins a line that is not meant for people
+BY_SIGNAL = re.compile(r"exitcode\s*: -\d")  # in torchrun's report
 ROOT = Path(__file__).absolute().parents[3]
+
+
+class Killed(RuntimeError):
+    """One of the processes was ended by a signal: out of memory, most likely."""
 
 
 class Drawing:
@@ -84,7 +90,9 @@ def launch(
         refused.unlink()
         raise error
     if code:
-        raise RuntimeError(f"training in {processes} processes failed:\n" + "\n".join(filter(None, said)))
+        told_why = "\n".join(filter(None, said))
+        kind = Killed if BY_SIGNAL.search(told_why) else RuntimeError
+        raise kind(f"training in {processes} processes failed:\n{told_why}")
 
 
 class Telling:

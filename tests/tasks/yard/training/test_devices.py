@@ -88,6 +88,34 @@ def test_more_devices_than_there_are_are_refused(pack, tmp_path, monkeypatch):
         STEP(tmp_path / "out", pack=pack, machine_params=machine(devices=3, accelerator="auto"))
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "gpus_here", "cores_here", "there", "goes_to"),
+    [
+        ("auto", 4, 2, {"CPU": 64, "GPU": 8}, None),  # there are enough here
+        ("auto", 0, 64, {"CPU": 64, "GPU": 8}, "GPU"),  # a head node without any
+        ("cuda", 1, 2, {"CPU": 64, "GPU": 4}, "GPU"),
+        ("cpu", 1, 2, {"CPU": 64, "GPU": 8}, "CPU"),
+        ("auto", 0, 2, {"CPU": 4, "GPU": 0}, "CPU"),
+        ("cpu", 0, 4, {"CPU": 64, "GPU": 0}, None),
+        ("cpu", 0, 2, {"CPU": 3, "GPU": 0}, None),
+        ("auto", 2, 2, {"CPU": 64, "GPU": 3}, "this machine has 2 GPUs"),  # never on processors instead
+        ("cuda", 0, 64, {"CPU": 64, "GPU": 3}, "this machine has 0 GPUs"),
+    ],
+)
+def test_four_processes_go_where_each_has_a_device(monkeypatch, accelerator, gpus_here, cores_here, there, goes_to):
+    cluster = pytest.importorskip("tasks.yard.cluster", reason="Ray is not installed: requirements/cluster.in")
+    monkeypatch.setenv("TRAINYARD_RAY", "10.0.0.1:6379")
+    monkeypatch.setattr(cluster, "places", lambda: there)
+    monkeypatch.setattr(devices, "cores", lambda: cores_here)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus_here)
+    four = machine(devices=4, accelerator=accelerator)
+    if goes_to and goes_to.startswith("this"):
+        with pytest.raises(BadInput, match=goes_to):
+            devices.kind_away(four)
+    else:
+        assert devices.kind_away(four) == goes_to
+
+
 def test_a_process_that_was_started_as_one_of_several_starts_no_others(monkeypatch):
     three = machine(devices=3, accelerator="auto")
     assert devices.wants_company(three)

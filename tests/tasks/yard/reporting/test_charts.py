@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tasks.yard.reporting import charts
+from tasks.yard.training import history
+
+
+@pytest.mark.parametrize("losses", [(0.9, 0.2), (3e-5, 1e-5), (40.0, 0.01)])
+def test_no_number_of_the_curves_is_cut_off(tmp_path, monkeypatch, losses):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(history, "save_png", lambda path, figure, dpi: drawn.append(figure))
+    rows = [
+        {"epoch": n, "best": n == 1, "learning_rate": 1e-5, "train": {"loss": loss}, "val": {"score": 1000 * loss}}
+        for n, loss in enumerate(losses)
+    ]
+    history.draw(tmp_path, rows, "a training")
+    (figure,) = drawn
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer, width = canvas.get_renderer(), figure.bbox.width
+    panels = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    assert panels[0].x0 >= 0 and panels[-1].x1 <= width
+    assert all(left.x1 < right.x0 for left, right in pairwise(panels))
+    assert figure._suptitle.get_window_extent(renderer).y0 > max(box.y1 for box in panels)
+
+
+def test_the_svg_of_a_page_is_the_picture_without_a_ground(tmp_path):
+    def draw() -> Figure:
+        figure, (axes,) = charts.panels(1)
+        axes.plot(np.arange(3), np.arange(3), color=charts.INK)
+        return figure
+
+    svg = charts.drawn(tmp_path / "a.png", draw)
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    assert "var(--ink)" in svg and charts.INK not in svg and "fill: #ffffff" not in svg
+    assert svg == charts.drawn(tmp_path / "a.png", draw)
