@@ -6,17 +6,20 @@ A pool of the standard library is broken as a whole when one of its processes di
 
 from __future__ import annotations
 
+import io
 import logging
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from types import FunctionType
 from typing import Any, Protocol
 
 from tasks.yard.ray_address import fault, told
@@ -60,6 +63,28 @@ def _serve(jobs: Connection) -> None:
             jobs.send(RuntimeError(f"{outcome!r:.200} cannot be handed over: {error}"))
 
 
+class _Modules(pickle.Pickler):
+    """Notes the modules of the functions and classes that an object is made of."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO())
+        self.found: list[str] = []
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, FunctionType | type) and thing.__module__ not in ("builtins", "__main__", *self.found):
+            self.found.append(thing.__module__)
+        return NotImplemented
+
+
+def preload(fn: Callable[[Any], Any], more: Sequence[str]) -> None:
+    """Let the fork server import, once for all workers, what each would import to understand `fn`, and these. Only
+    before it has started: with the first work of this process."""
+    modules = _Modules()
+    with suppress(Exception):  # it cannot be pickled: whoever asks will say so
+        modules.dump(fn)
+    fork_server.set_forkserver_preload(["__main__", *modules.found, *more])
+
+
 class _Worker:
     """A worker process, and the end of a pipe to it."""
 
@@ -84,9 +109,11 @@ class _Worker:
 class Workers:
     """`count` worker processes, asked from as many threads."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, loads: Sequence[str] = ()) -> None:
+        """`loads`: modules that the work imports when it begins."""
         self.count = count
         self.closed = False
+        self._loads = loads
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
         self._starting = threading.Lock()
@@ -111,7 +138,7 @@ class Workers:
 
     def _ask(self, fn: Callable[[Any], Any], item: Any) -> tuple[Any, int | None]:
         """The outcome, and None; or None, and the exit code of the worker that died over it."""
-        worker = self._take()
+        worker = self._take(fn)
         try:
             outcome = worker.ask(fn, item)
         except (EOFError, ConnectionError):
@@ -120,13 +147,15 @@ class Workers:
         self._idle.put(worker)
         return outcome, None
 
-    def _take(self) -> _Worker:
+    def _take(self, fn: Callable[[Any], Any]) -> _Worker:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             with self._starting:
                 if self.closed:
                     raise InterruptedError("the run is to end") from None
+                if not self._all:
+                    preload(fn, self._loads)
                 worker = _Worker()
                 self._all.add(worker)
                 return worker

@@ -85,7 +85,7 @@ def hired(train: Train, at_once: int, gpu: bool) -> Iterator[Ask]:
         return
     if nodes is not None:
         log.info("trials go to %s", nodes.where)
-    call = nodes or Workers(count)
+    call = nodes or Workers(count, loads=["torch"])
     threads = ThreadPoolExecutor(count)
 
     def ended(piece: Piece, future: Future) -> None:

@@ -17,6 +17,7 @@ from tasks.yard.files import read_json
 from tasks.yard.step import BadInput, Context
 from tasks.yard.workers import mapped
 
+ROOT = Path(__file__).parents[3]
 NAMES = {name: name for name in ("a", "big", "c", "d", "e")}
 
 
@@ -111,3 +112,17 @@ def test_cores_are_no_more_than_the_control_group_gives(tmp_path, monkeypatch, f
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert step.cores() == (usable if limit is None else min(usable, limit))
+
+
+def test_what_all_workers_have_to_import_is_imported_once(tmp_path):
+    """Torch takes seconds, and hundreds of MB that they then share."""
+    (tmp_path / "heavy.py").write_text("import os\nopen('imports', 'a').write(f'{os.getpid()} ')\n")
+    (tmp_path / "light.py").write_text("import os, heavy\ndef work(item):\n    return os.getpid()\n")
+    code = "import light; from tasks.yard.workers import mapped; "
+    code += "print(len({pid for _, pid in mapped(light.work, range(40), list('x' * 40), 4)}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1 and len((tmp_path / "imports").read_text().split()) == 2  # by the driver, and once more
