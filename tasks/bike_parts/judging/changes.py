@@ -10,6 +10,10 @@ before and s' after,
 and P(worse) is its sum over the pairs of states in which the part was whole before and is damaged or gone after, or was
 damaged and is gone. J comes from the rides of the training split; where those have none, from `USUAL`. What is covered
 in a photograph is so by chance, whatever the ride did, and of a part that is covered nothing is known to be worse.
+
+Nor is each part worse by itself: where a ride seldom breaks two, one that is surely broken speaks for the others, and
+many doubtful ones are fewer than they look. So what can have happened to all parts together is weighed by how many
+parts the rides of the training split made worse, over how many that would be if each were worse by itself.
 """
 
 from __future__ import annotations
@@ -27,23 +31,32 @@ SEEN = (INTACT, DAMAGED, ABSENT)
 WORSE = ((INTACT, DAMAGED), (INTACT, ABSENT), (DAMAGED, ABSENT))
 USUAL = np.array([[0.96, 0.025, 0.015], [0.02, 0.96, 0.02], [0.01, 0.01, 0.98]])  # a row: before; a column: after
 BELIEF = 50  # parts that `USUAL` counts for beside those of the training rides, in each row
+ALIKE = 20  # rides in which each part is worse by itself, that count beside those of training
 FALSE_CLAIMS = 0.1  # a pair: what the threshold allows on validation
 FLOOR = 0.05  # below it nothing is claimed, however rarely it is wrong
 
 
 @dataclass(frozen=True)
 class Rides:
-    """What is known of states before anybody looks: shares f (4) and joint shares J (4, 4)."""
+    """What is known of states before anybody looks: shares f (4) and joint shares J (4, 4).
+
+    number (K + 1): how many times as many rides make 0, 1, ... K parts worse as if each part were so by itself; None:
+    nobody knows.
+    """
 
     share: np.ndarray
     joint: np.ndarray
+    number: np.ndarray | None = None
 
     def told(self) -> dict[str, Any]:
-        return {"share": self.share.round(6).tolist(), "joint": self.joint.round(6).tolist()}
+        number = None if self.number is None else self.number.round(6).tolist()
+        return {"share": self.share.round(6).tolist(), "joint": self.joint.round(6).tolist(), "number": number}
 
 
 def rides_of(told: dict[str, Any]) -> Rides:
-    return Rides(np.array(told["share"]), np.array(told["joint"]))
+    """From what `told` made, or what is kept of it beside weights; older ones know no `number`."""
+    number = told.get("number")
+    return Rides(np.array(told["share"]), np.array(told["joint"]), None if number is None else np.array(number))
 
 
 def by_part(photos: Photos, photo: int) -> np.ndarray:
@@ -67,11 +80,11 @@ def learnt(photos: Photos, pairs: Sequence[tuple[int, int]]) -> Rides:
     known = photos.state[photos.state >= 0]
     share = np.bincount(known, minlength=len(STATES)) + 1.0
     share /= share.sum()
-    states = truths(photos, pairs).reshape(-1, 2)
+    states = truths(photos, pairs)
     counts = BELIEF * USUAL
     for before in SEEN:
         for after in SEEN:
-            counts[before, after] += np.sum((states[:, 0] == before) & (states[:, 1] == after))
+            counts[before, after] += np.sum((states[..., 0] == before) & (states[..., 1] == after))
     seen = share[list(SEEN)] / share[list(SEEN)].sum()
     below = seen[:, None] * counts / counts.sum(1, keepdims=True)
     joint = np.zeros((len(STATES), len(STATES)))
@@ -80,7 +93,18 @@ def learnt(photos: Photos, pairs: Sequence[tuple[int, int]]) -> Rides:
     joint[:OCCLUDED, OCCLUDED] = (1 - covered) * covered * below.sum(1)
     joint[OCCLUDED, :OCCLUDED] = (1 - covered) * covered * below.sum(0)
     joint[OCCLUDED, OCCLUDED] = covered**2
-    return Rides(share, joint)
+    parts = len(photos.parts)
+    rides = np.bincount((is_worse(states) == 1).sum(1), minlength=parts + 1)
+    alike = how_many(np.full(parts, sum(joint[a, b] for a, b in WORSE)))
+    return Rides(share, joint, (rides + ALIKE * alike) / ((len(pairs) + ALIKE) * alike))
+
+
+def how_many(p: np.ndarray) -> np.ndarray:
+    """Probabilities (K) of things that hang on none of the others -> (K + 1) that so many of them are so."""
+    found = np.eye(len(p) + 1)[0]
+    for of in p:
+        found = (1 - of) * found + of * np.concatenate([[0], found[:-1]])
+    return found
 
 
 def dense(seen: Seen, parts: int, rides: Rides) -> np.ndarray:
@@ -92,10 +116,25 @@ def dense(seen: Seen, parts: int, rides: Rides) -> np.ndarray:
     return states
 
 
-def worse(before: np.ndarray, after: np.ndarray, rides: Rides) -> np.ndarray:
-    """(n, 4) states before and after, as `dense` gives them -> (n) probability that the part is worse."""
+def alone(before: np.ndarray, after: np.ndarray, rides: Rides) -> np.ndarray:
+    """(n, 4) states before and after, as `dense` gives them -> (n) probability that the part is worse, by itself."""
     both = (before / rides.share)[:, :, None] * (after / rides.share)[:, None, :] * rides.joint
     return np.sum([both[:, a, b] for a, b in WORSE], 0) / both.sum((1, 2))
+
+
+def worse(before: np.ndarray, after: np.ndarray, rides: Rides) -> np.ndarray:
+    """(K, 4) states of all parts before and after a ride -> (K) probability that the part is worse."""
+    p = alone(before, after, rides)
+    if rides.number is None:
+        return p
+    with_it = [rides.number[1:] @ how_many(np.delete(p, part)) for part in range(len(p))]
+    return p * with_it / (rides.number @ how_many(p))
+
+
+def any_worse(before: np.ndarray, after: np.ndarray, rides: Rides) -> float:
+    """That at least one part is worse, of the same."""
+    number = how_many(alone(before, after, rides)) * (1 if rides.number is None else rides.number)
+    return float(number[1:].sum() / number.sum())
 
 
 def is_worse(states: np.ndarray) -> np.ndarray:
@@ -106,11 +145,6 @@ def is_worse(states: np.ndarray) -> np.ndarray:
     for a, b in WORSE:
         found[(before == a) & (after == b)] = 1
     return np.where(known, found, -1)
-
-
-def any_of(p: np.ndarray) -> float:
-    """That at least one part is worse."""
-    return float(1 - np.prod(1 - p))
 
 
 def claim_from(p: np.ndarray, true: np.ndarray, allowed: float = FALSE_CLAIMS) -> float:

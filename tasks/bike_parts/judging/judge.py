@@ -113,11 +113,12 @@ def ride(
     judge: Judge, sides: Sequence[Seen], verdicts: Sequence[Mapping[str, Any]], again: Sequence[Again] | None = None
 ) -> dict[str, Any]:
     """What verdicts.json says of two photographs beside their names."""
-    p = judge.worse(sides, again) if judge.learnt else np.zeros(len(judge.parts))
+    both, p, anything = judge.states(sides, again), np.zeros(len(judge.parts)), 0.0
+    if judge.learnt:
+        p, anything = changes.worse(*both, judge.rides), changes.any_worse(*both, judge.rides)
     surest = [{part["part"]: part for part in reversed(of["parts"])} for of in verdicts]
     if again is not None and judge.together is not None:
-        states = judge.states(sides, again)
-        surest = [by_both(judge, *of) for of in zip(surest, again, states, strict=True)]
+        surest = [by_both(judge, *of) for of in zip(surest, again, both, strict=True)]
     level = 1.0 if judge.claim is None else judge.claim
     told = []
     for i in np.argsort(-p, kind="stable"):
@@ -130,6 +131,6 @@ def ride(
     sure = [change["part"] for change in told if change["claimed"]]
     perhaps = [of["part"] for of in told if not of["claimed"] and of["probability"] >= PERHAPS * level][:2]
     return {
-        "damaged_in_ride": round(changes.any_of(p), 4), "claimed": bool(sure), "changes": told,
+        "damaged_in_ride": round(anything, 4), "claimed": bool(sure), "changes": told,
         "says": claimed(sure, perhaps, bool(judge.learnt)),
     }  # fmt: skip

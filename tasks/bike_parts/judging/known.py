@@ -39,8 +39,8 @@ def write(folder: Path, known: Known) -> None:
     judge = known.judge
     write_json(folder / FILE, {
         "network": judge.network, "believe": judge.believe, "calibration": judge.calibration.told(),
-        "rides": {"share": judge.rides.share.tolist(), "joint": judge.rides.joint.tolist()}, "claim": judge.claim,
-        "parts": judge.parts, "several": sorted(judge.several), "learnt": sorted(judge.learnt),
+        "rides": {name: None if of is None else of.tolist() for name, of in vars(judge.rides).items()},
+        "claim": judge.claim, "parts": judge.parts, "several": sorted(judge.several), "learnt": sorted(judge.learnt),
         "usual": known.usual, "world": known.world, "changes": known.changes,
         "together": judge.together and judge.together.told(), "layout": known.layout and known.layout.told(),
     })  # fmt: skip
