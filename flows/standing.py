@@ -36,10 +36,14 @@ OPEN = TaskRunFilter(
 )
 
 
+def _note(text: str) -> None:
+    with contextlib.suppress(OSError):  # that a disk is full others say
+        write_text(BEGUN / str(flow_run.id), text)
+
+
 def note_process() -> None:
     """Of this flow run, before all else: it may be killed while it looks around, or waits for the checkout."""
-    with contextlib.suppress(OSError):  # that a disk is full others say
-        write_text(BEGUN / str(flow_run.id), owner())
+    _note(owner())
 
 
 @contextlib.contextmanager
@@ -47,7 +51,7 @@ def standing() -> Iterator[environment.Watch]:
     """While this run has the checkout: leave if the server ends. First tell Prefect of those that were killed."""
     server_of_run = environment.Watch()
     end_killed()
-    write_text(BEGUN / str(flow_run.id), HELD)
+    _note(HELD)
     server_of_run.guard()
     try:
         yield server_of_run
