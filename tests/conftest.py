@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+from multiprocessing import forkserver
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +41,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_fork_server_of_its_own() -> None:
+    """As the process of a step has: it imports once what its workers need, and not what the first file of tests did."""
+    with contextlib.suppress(ChildProcessError):  # it has ended
+        forkserver._forkserver._stop()
 
 
 def pytest_sessionfinish() -> None:
