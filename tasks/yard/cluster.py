@@ -51,13 +51,22 @@ OF_A_NODE = ("RAY_", "CUDA_", "NVIDIA_", "SLURM_", "LD_", "TMPDIR", "PYTHON", "V
 _kept: dict[ray.ObjectRef, Any] = {}  # in a worker: the function of the step that it serves
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
+
+
+def _take(environment: dict[str, str]) -> None:
+    """On a node: the driver's, but for what is set there."""
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+
+
 def serve(job: list[ray.ObjectRef], item: bytes, parcel: bytes | None = None) -> bytes:
     """In a worker: `fn(item)`, pickled. The function, with weights and all, was sent once a node, and is read once a
     worker. With a parcel of the item's files, what was made comes back too."""
     if job[0] not in _kept:
         environment, fn = ray.get(job[0])
-        for name, value in environment.items():
-            os.environ.setdefault(name, value)
+        _take(environment)
         _kept.clear()
         _kept[job[0]] = pickle.loads(fn)
     fn, taken = _kept[job[0]], pickle.loads(item)
@@ -171,8 +180,7 @@ class Nodes:
     def _job(self, fn: Callable[[Any], Any]) -> ray.ObjectRef:
         with self._lock:
             if id(fn) not in self._jobs:
-                environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
-                self._jobs[id(fn)] = fn, ray.put((environment, cloudpickle.dumps(fn)))
+                self._jobs[id(fn)] = fn, ray.put((_environment(), cloudpickle.dumps(fn)))
             return self._jobs[id(fn)][1]
 
     def kill(self) -> None:
@@ -280,8 +288,7 @@ class Lost(RuntimeError):
 
 def join(environment: dict[str, str], gpus: bool, module: str, name: str, *arguments: Any) -> bool:
     """On a node, as one of several that work together: call a module's function."""
-    for variable, value in environment.items():
-        os.environ.setdefault(variable, value)
+    _take(environment)
     if not gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides none from who has asked for none
     getattr(importlib.import_module(module), name)(*arguments)
@@ -309,7 +316,7 @@ def together(
         run = ray.remote(parcels.bootstrap())
         ask = run.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(where[0], soft=False))
         port = ray.get(ask.remote(str(checkout), str(probe), "tasks.yard.cluster", "free_port"))
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_NODE)}
+        environment = _environment()
         threads = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}  # 1 is torchrun's own
         tasks: dict[ray.ObjectRef, str] = {}
         for number in range(count):
@@ -338,13 +345,13 @@ def _apart(addresses: list[str], checkout: Path) -> str:
 
 def _wait_for(group: PlacementGroup, count: int, kind: str) -> None:
     """Until so many places are free. Raises `BadInput` if the cluster has not so many at all, any more."""
-    said = time.monotonic() - WAIT_S + TICK_S
+    said_at = float("-inf")
     while not group.wait(timeout_seconds=1):
         if (there := places()[kind]) < count:
             raise BadInput(f"yard.machine.devices = {count}: {VARIABLE}={told()} has {there} {kind}s left; lower it")
-        if time.monotonic() - said > WAIT_S:
+        if time.monotonic() - said_at > WAIT_S:
             log.warning("%s=%s: waiting for %d free %ss", VARIABLE, told(), count, kind)
-            said = time.monotonic()
+            said_at = time.monotonic()
 
 
 def _ended(tasks: dict[ray.ObjectRef, str], meanwhile: Callable[[], None], checkout: Path) -> None:

@@ -71,8 +71,9 @@ class _Modules(pickle.Pickler):
         self.found: list[str] = []
 
     def reducer_override(self, thing: Any) -> Any:
-        if isinstance(thing, FunctionType | type) and thing.__module__ not in ("builtins", "__main__", *self.found):
-            self.found.append(thing.__module__)
+        module = thing.__module__ if isinstance(thing, FunctionType | type) else None
+        if isinstance(module, str) and module not in ("builtins", "__main__", *self.found):
+            self.found.append(module)
         return NotImplemented
 
 

@@ -129,3 +129,10 @@ def test_a_route_that_is_none_is_named(tmp_path, change, said):
     (folder / "frames.csv").write_text(table)
     with pytest.raises(BadInput, match=said):
         fetched(tmp_path, tmp_path / "source")
+
+
+def test_a_remark_of_many_routes_is_one_line_and_the_rare_one_comes_first():
+    found = [{"where": f"source {n}", "remarks": ["the same of each"]} for n in range(4)]
+    found[2]["remarks"].append("lidar is left out")
+    said = download.remarks_of(found)
+    assert said == ["source 2: lidar is left out", "source 0 and 3 more: the same of each"]
