@@ -115,6 +115,15 @@ class Graph:
         lost = {stage for one in failed for stage in self._needing(one)}
         return all(stage in lost for stage in self._needing(name) if self._needing(stage) == {stage})
 
+    def behind(self, name: str) -> int:
+        """How many stages wait for this one, one after the other."""
+        needing = [self.stages[one] for one in self._needing(name)]
+        return networkx.dag_longest_path_length(self._before.subgraph(needing))
+
+    def can_wait(self, name: str, unfinished: set[str]) -> bool:
+        """Has another of these stages more behind it? The run ends earlier if that one is served first."""
+        return any(self.behind(other) > self.behind(name) for other in unfinished)
+
     def why(self, name: str) -> list[str]:
         """The reasons why the stage has to run; empty if it is up to date."""
         forced = [forcing.REASON] if name in forcing.owed() else []

@@ -107,6 +107,9 @@ class LineRun:
         ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
         return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
 
+    def _unfinished(self) -> set[str]:
+        return {name for name, one in list(self.futures.items()) if not one.wrapped_future.done()}
+
     def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
         if not stage.uses_device:
             return contextlib.nullcontext()
@@ -134,7 +137,8 @@ class LineRun:
                     self.made[name] = worker.run_here(name)
                 else:
                     parent = self.parent if stage.tracked else None
-                    self.made[name] = worker.run_in_process(name, parent, self.tags)
+                    yields = self.graph.can_wait(name, self._unfinished())
+                    self.made[name] = worker.run_in_process(name, parent, self.tags, yields=yields)
             self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
             forcing.done(name)
         return Completed(message="; ".join(reasons))

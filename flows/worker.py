@@ -38,6 +38,7 @@ from tasks.yard.workers import Call, cause, crew_for, end_with_parent, fork_serv
 
 LONG_S = 5.0  # a step that takes longer shows its progress in the Prefect UI
 REPORT_EVERY_S = 2.0
+YIELDS = 10  # as `nice` has it: a tenth of a core that others want
 GRACE_S = 3.0  # for a step that is told to end to say so in MLflow
 
 stopping = threading.Event()  # the run is to end: no step begins any more, and none is tried again
@@ -86,10 +87,11 @@ class Made:
     ended: float
 
 
-def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str]) -> Made:
-    """Run a stage's step in a new process. Called inside a Prefect task run."""
+def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yields: bool = False) -> Made:
+    """Run a stage's step in a new process. Called inside a Prefect task run. One that yields leaves the cores to the
+    stages beside it, as far as they want them."""
     ours, theirs = fork_server.Pipe(duplex=False)
-    job = (stage, parent_run, tags, dict(os.environ))
+    job = (stage, parent_run, tags, dict(os.environ), yields)
     process = fork_server.Process(target=_work, args=(theirs, cloudpickle.dumps(serialize_context()), job))
     process.start()
     theirs.close()
@@ -137,8 +139,10 @@ def run_here(stage: str) -> Made:
 
 
 def _work(result: Connection, context: bytes, job: tuple) -> None:
-    stage, parent_run, tags, environment = job
+    stage, parent_run, tags, environment, yields = job
     end_with_parent()
+    if yields:
+        os.nice(YIELDS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow ends its steps
     signal.signal(signal.SIGTERM, interrupt)
     quiet_logs()

@@ -30,6 +30,22 @@ def test_a_stage_is_in_vain_once_nothing_that_it_is_for_can_be_finished(line, fa
     assert not graph.in_vain("code", set()) and not any(graph.in_vain(name, set()) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("line", "name", "beside", "waits"),
+    [
+        ("brake_coast", "download", {"detector_data"}, True),  # the detector trains on the latter, for minutes
+        ("brake_coast", "detector_data", {"download", "label", "tune"}, False),
+        ("brake_coast", "download", {"train_detector"}, False),  # annotate needs both
+        ("brake_coast", "tune", {"train@simple_concat_lstm"}, True),
+        ("brake_coast", "tune", set(), False),
+        ("open_loop_driving", "drive_rules", {"train@blind"}, True),
+    ],
+)
+def test_of_stages_at_once_that_one_comes_first_for_which_more_wait(line, name, beside, waits):
+    unfinished = {f"{line}-{other}" for other in {name, *beside}}
+    assert Graph(line).can_wait(f"{line}-{name}", unfinished) is waits
+
+
 def test_whoever_has_a_number_and_no_name_can_run_a_line_in_the_box(bare_yard):
     """As the owner of a mounted checkout does. Without a name in the environment both DVC and our own lock fail."""
     (said,) = re.findall(r"^ENV (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
