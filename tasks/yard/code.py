@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,13 +27,8 @@ NO_STAGES = ("__init__", "__main__", "params", "champion", "view", "apply")  # f
 REST = "(top)"  # what a module does besides defining functions and classes
 
 
-@cache
-def _parsed(path: Path, modified_ns: int) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
 def parsed(path: Path) -> ast.Module:
-    return _parsed(path, path.stat().st_mtime_ns)
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _is_for_type_checkers(node: ast.AST) -> bool:
@@ -41,22 +37,26 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return name == "TYPE_CHECKING"
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below, but not what only a type checker reads."""
-    todo = [tree]
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, but not what only a type checker reads. An import is one: to look among expressions
+    too took a quarter of the time of a closure."""
+    todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
         if _is_for_type_checkers(node):
             todo.extend(node.orelse)  # this is what runs
         else:
             yield node
-            todo.extend(ast.iter_child_nodes(node))
+            for block in BLOCKS:
+                todo.extend(getattr(node, block, ()))
 
 
-@cache
-def _imports(path: Path, modified_ns: int) -> frozenset[str]:
+def _imports(tree: ast.Module, path: Path) -> frozenset[str]:
     found: set[str] = set()
-    for node in _nodes(_parsed(path, modified_ns)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -66,9 +66,28 @@ def _imports(path: Path, modified_ns: int) -> frozenset[str]:
     return frozenset(found)
 
 
+@dataclass(frozen=True)
+class _File:
+    imports: frozenset[str]
+    empty: bool  # but for a docstring
+    digests: str  # its line of a listing, without its name
+
+
+@cache
+def _read(path: Path, modified_ns: int) -> _File:
+    """What of a file is kept. Its tree is not: to keep 440 of them made the interpreter look for garbage among them
+    again and again, which took half of the time of a listing of all lines."""
+    tree = parsed(path)
+    return _File(_imports(tree, path), len(tree.body) == _has_docstring(tree), _digests(tree))
+
+
+def _file(path: Path) -> _File:
+    return _read(path, path.stat().st_mtime_ns)
+
+
 def imports(path: Path) -> frozenset[str]:
     """Every module that a file imports, at its top or inside a function; `from a import b` gives a and a.b."""
-    return _imports(path, path.stat().st_mtime_ns)
+    return _file(path).imports
 
 
 def closure(path: Path, root: Path = Path(), *, with_params: bool = False) -> list[Path]:
@@ -81,6 +100,7 @@ def closure(path: Path, root: Path = Path(), *, with_params: bool = False) -> li
             f"{path}: no such file, and a stage of dvc.yaml is named after it; write it, or take the stage out"
         )
     files: set[Path] = set()
+    known: set[str] = set()
     todo = [path]
     while todo:
         path = todo.pop()
@@ -91,10 +111,13 @@ def closure(path: Path, root: Path = Path(), *, with_params: bool = False) -> li
             parts = name.split(".")
             if parts[0] not in ROOMS:
                 continue
-            for i in range(len(parts)):  # an import also runs the __init__.py of every package above
-                place = root.joinpath(*parts[: i + 1])
+            for i in range(len(parts), 0, -1):  # an import also runs the __init__.py of every package above
+                if (above := ".".join(parts[:i])) in known:
+                    break
+                known.add(above)
+                place = root.joinpath(*parts[:i])
                 todo += [f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()]
-    return sorted(f for f in files if f.name != "__init__.py" or len(parsed(f).body) > _has_docstring(parsed(f)))
+    return sorted(f for f in files if f.name != "__init__.py" or not _file(f).empty)
 
 
 def _has_docstring(node: ast.AST) -> bool:
@@ -131,21 +154,18 @@ def _digest(node: object) -> str:
     return hashlib.sha256(" ".join(spelt).encode()).hexdigest()[:12]
 
 
-@cache
-def _line_of(path: Path, name: str, modified_ns: int) -> str:
-    tree = _parsed(path, modified_ns)
+def _digests(tree: ast.Module) -> str:
     body = tree.body[_has_docstring(tree) :]
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     rest = [node for node in body if not isinstance(node, definitions)]
     parts = [f"{REST}={_digest(rest)}"] if rest else []
     parts += [f"{node.name}={_digest(node)}" for node in body if isinstance(node, definitions)]
-    return " ".join([name, hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12], *parts])
+    return " ".join([hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12], *parts])
 
 
 def listing(module: Path, root: Path = Path()) -> str:
     """What data/code/<stage> holds for the stage of that module."""
-    files = closure(module, root)
-    return "".join(_line_of(f, f.relative_to(root).as_posix(), f.stat().st_mtime_ns) + "\n" for f in files)
+    return "".join(f"{f.relative_to(root).as_posix()} {_file(f).digests}\n" for f in closure(module, root))
 
 
 def of(line: str, step: str, root: Path = Path()) -> str:
