@@ -41,8 +41,8 @@ BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements, but not what only a type checker reads. An import is one: to look among expressions
-    too took a quarter of the time of a closure."""
+    """All statements, but not what only a type checker reads. An import is one: to look among expressions too took a
+    quarter of the time of a closure."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()

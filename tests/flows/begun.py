@@ -21,7 +21,7 @@ class Begun:
         self.yard = yard
         params = yard.root / "params.yaml"
         params.write_text(params.read_text().replace("gates: null", f"gates: {yard.gates('bad', 'one').name}"))
-        self.process = yard.start(*command, **environment)
+        self.process = yard.begin(*command, **environment)
         self.one, two = yard.root / "data/toy/collect/one", yard.root / "data/toy/collect/two.part"
         wait_until(lambda: (self.one.exists() and two.exists()) or self.process.poll() is not None, "the first number")
         if command == FLOW:

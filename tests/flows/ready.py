@@ -1,11 +1,10 @@
 """A process that has the large libraries loaded, and forks one for each command of a test: of a flow over three numbers
 most of the CPU time is the import of Prefect, DVC and MLflow.
 
-The program `python` of `write_shims` asks it for one, with its own arguments, environment and open files.
+The programs `python` and `dvc` of `write_shims` ask it for one, with its own arguments, environment and open files.
 
-Nothing of the yard is loaded: a forked process runs the yard's own code as `python -m` does, by its `__main__`. Only
-commands that a test waits for go this way. What is killed, interrupted, or starts a server is started as users start
-it.
+Nothing of the yard is loaded: a forked process runs the yard's own code as `python -m` does, by its `__main__`, in a
+session of its own. What starts a server is started as users start it.
 """
 
 from __future__ import annotations
@@ -20,39 +19,106 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 TRACKING = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.tracing.provider", "alembic.command",
             "sqlalchemy.dialects.sqlite", "pandas")  # fmt: skip
+# What DVC imports when it opens a repository, and Prefect when it is asked for one: a third of what is left then.
+DVC = ("dvc.cli.parser", "dvc.repo", "dvc.repo.index", "dvc.repo.reproduce", "dvc.repo.status", "dvc.stage.cache",
+       "dvc.scm", "scmrepo.git", "dvc.lock", "dvc.rwlock", "dvc.cachemgr", "dvc.data_cloud", "dvc.dirs", "ruamel.yaml",
+       "dvc_data.hashfile.db.local", "dvc.repo.plots", "dvc.repo.trie", "dulwich.ignore", "dulwich.worktree",
+       "pyparsing")  # fmt: skip
+SHARED = ("ruamel.yaml", "filelock", "httpx", "fsspec", "multiprocessing.forkserver")
 LOADED = {
     "flows": (
         "prefect", "prefect.task_engine", "prefect.flow_engine", "prefect.artifacts", "prefect.futures",
-        "prefect.runtime", "prefect.task_runners", "anyio._backends._asyncio", "dvc.repo", "dvc.stage.cache", *TRACKING,
+        "prefect.runtime", "prefect.task_runners", "anyio._backends._asyncio", "networkx", *DVC, *SHARED, *TRACKING,
     ),
-    "tasks": TRACKING,
+    "tasks": (*SHARED, "psutil", *TRACKING),
+    "dvc": DVC,
 }  # fmt: skip
 # For any program but these, and for a flow that starts its own server, it is the interpreter itself.
 SHIM = """#!{python} -IS
 import array, json, os, socket, sys
-words = sys.argv[1:]
-ready = words[:1] == ["-m"] and words[1] in ("flows", "tasks")
-if not ready or (words[1] == "flows" and "PREFECT_API_URL" not in os.environ):
+words = {before} + sys.argv[1:]
+ready = words[:1] == ["-m"] and words[1] in {modules}
+if not ready or (words[1] == "flows" and not os.environ.get("PREFECT_API_URL")):
     os.execv("{python}", ["{python}", *words])
 with socket.socket(socket.AF_UNIX) as to:
     to.connect("{folder}/" + words[1])
     asked = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
     to.sendmsg([len(asked).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
     to.sendall(asked)
+    to.recv(8, socket.MSG_WAITALL)  # its process id
     ended = to.recv(8)
-sys.exit(int(ended or b"70"))
+sys.exit(int(ended or b"70") % 256)
 """
 
 
+class Started:
+    """A command from there, as a `Popen` of it would be: it can be told to end, or killed, by its own process id."""
+
+    def __init__(self, shims: Path, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self.returncode: int | None = None
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        self._to = socket.socket(socket.AF_UNIX)
+        self._to.connect(str(shims / command[2]))
+        asked = json.dumps([command[1:], str(folder), dict(environment)]).encode()
+        with Path(os.devnull).open() as nothing:
+            socket.send_fds(self._to, [len(asked).to_bytes(8, "big")], [f.fileno() for f in (nothing, *self._said)])
+        self._to.sendall(asked)
+        self.pid = int.from_bytes(self._to.recv(8, socket.MSG_WAITALL), "big")
+
+    @property
+    def _said(self) -> tuple[IO[bytes], IO[bytes]]:
+        return self._out, self._err
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises `TimeoutError`."""
+        if self.returncode is None:
+            self._to.settimeout(timeout)
+            self.returncode = int(self._to.recv(8) or b"70")
+            self._to.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        for file in self._said:
+            file.seek(0)
+        return self._out.read().decode(), self._err.read().decode()
+
+
+def comes_ready(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """A flow without the address of a server starts its own, by what it reads while it is loaded."""
+    module = command[2] if command[:2] == ("python", "-m") else None
+    return module == "tasks" or (module == "flows" and bool(environment.get("PREFECT_API_URL")))
+
+
 def write_shims(folder: Path) -> None:
-    shim = folder / "python"
-    shim.write_text(SHIM.format(python=sys.executable, folder=folder))
-    shim.chmod(0o755)
+    for name, before in {"dvc": ["-m", "dvc"], "python": []}.items():
+        shim = folder / "programs" / name
+        shim.parent.mkdir(exist_ok=True)
+        shim.write_text(SHIM.format(python=sys.executable, folder=folder, before=before, modules=tuple(LOADED)))
+        shim.chmod(0o755)
 
 
 def serve(address: str) -> None:
@@ -81,6 +147,8 @@ def serve(address: str) -> None:
                             os.close(watch)
                             other.close()
                         return asking.close()
+                    with contextlib.suppress(OSError):
+                        asking.sendall(pid.to_bytes(8, "big"))
                     watch = os.pidfd_open(pid)
                     running[watch] = pid, asking
                     ready.register(watch, selectors.EVENT_READ)
@@ -89,7 +157,7 @@ def serve(address: str) -> None:
                     pid, asking = running.pop(key.fd)
                     _, status = os.waitpid(pid, 0)
                     with contextlib.suppress(OSError):  # whoever asked may be gone
-                        asking.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
+                        asking.sendall(str(os.waitstatus_to_exitcode(status)).encode())
                     with contextlib.suppress(KeyError):
                         ready.unregister(asking)
                     ready.unregister(key.fd)

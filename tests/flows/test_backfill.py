@@ -43,7 +43,7 @@ def test_blocks_that_are_killed_end_as_one_run_over_all_days_and_make_nothing_tw
     params = dated.root / "params.yaml"
     gates = dated.gates("drive_2026-11-02", "drive_20261103T101500")
     params.write_text(params.read_text().replace("gates: null", f"gates: {gates.name}"))
-    run = dated.start("python", "-m", "flows", "run", "toy", *FROM_TO, "--block", "7d")
+    run = dated.begin("python", "-m", "flows", "run", "toy", *FROM_TO, "--block", "7d")
     second = dated.root / "data/toy/collect/2026-11-12_c.part"
     wait_until(lambda: second.exists() or run.poll() is not None, "the second block")
     run.kill()

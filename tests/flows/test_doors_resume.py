@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from flows import nights
 from tests.flows.begun import FLOW, Begun
 from tests.flows.conftest import copied
 from tests.flows.waiting import PATIENCE_S, wait_until
@@ -85,9 +86,15 @@ def test_kept_work_does_not_outlive_its_code_at_dvcs_door_either(yard_copy):
 
 
 def test_what_was_forced_is_still_forced_after_a_kill_and_goes_on_where_it_was_killed(yard_copy):
-    """Though what the run before the last made of the same inputs is in DVC's cache."""
+    """Though what the run before the last made of the same inputs is in DVC's cache. A run that waited meanwhile, and
+    was killed too, is told of as that one is."""
     begun = Begun(yard_copy, *FLOW, "--force", "collect", "--force", "judge@1")
-    begun.process.kill()
+    waits, notes = yard_copy.begin(*FLOW, "--wait"), yard_copy.root / ".trainyard/flow_runs"
+    wait_until(lambda: len(list(notes.glob("[!.]*"))) == 2 or waits.poll() is not None, "a run that waits")
+    runs = [note.name for note in notes.glob("[!.]*")]
+    for process in (waits, begun.process):
+        process.kill()
+    waits.communicate()
     begun.end()
     status = yard_copy.status()
     assert status["toy-collect"].startswith("forced; ") and status["toy-judge@1"].startswith("forced; "), status
@@ -97,6 +104,8 @@ def test_what_was_forced_is_still_forced_after_a_kill_and_goes_on_where_it_was_k
     assert again.returncode == 0 and "toy-judge@1: forced" in again.stderr, again.stderr
     assert begun.one.stat().st_mtime_ns == begun.stamp  # of the forced run
     assert set(yard_copy.status().values()) == {"up to date"}
+    told = nights.ask(yard_copy.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": runs}}})
+    assert [run["state_type"] for run in told] == ["CRASHED", "CRASHED"]
 
 
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):

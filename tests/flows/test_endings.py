@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -12,14 +11,16 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
 
 from flows import environment
+from tests.flows import ready
 from tests.flows.begun import FLOW, LIMIT_S, Begun
+from tests.flows.conftest import with_prefect_db
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 STOPPED = "stopped; what is finished is kept, run again to continue"
@@ -93,14 +94,13 @@ class Store(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def sending(yard, *, api: bool) -> Iterator[subprocess.Popen]:
+def sending(yard, api: str) -> Iterator[subprocess.Popen | ready.Started]:
     """A run that has made all and sends it to such a remote. Without `api` it has a Prefect server of its own."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Store) as store:
         store.asked, store.over = threading.Event(), threading.Event()
         threading.Thread(target=store.serve_forever, args=[0.01], daemon=True).start()
-        url = f"http://127.0.0.1:{store.server_port}/store"
-        assert yard.dvc("remote", "add", "-d", "store", url).returncode == 0
-        run = yard.start(*FLOW, PREFECT_API_URL=yard.api if api else "")
+        yard.send_to(f"http://127.0.0.1:{store.server_port}/store")
+        run = yard.begin(*FLOW, PREFECT_API_URL=api)
         wait_until(lambda: store.asked.is_set() or run.poll() is not None, "the sending")
         yield run
         store.over.set()
@@ -108,7 +108,7 @@ def sending(yard, *, api: bool) -> Iterator[subprocess.Popen]:
 
 
 def test_a_run_that_is_told_to_end_while_it_sends_to_a_remote_does(yard_copy):
-    with sending(yard_copy, api=True) as run:
+    with sending(yard_copy, yard_copy.api) as run:
         run.terminate()
         _, said = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 128 + signal.SIGTERM, said
@@ -116,23 +116,15 @@ def test_a_run_that_is_told_to_end_while_it_sends_to_a_remote_does(yard_copy):
 
 
 def test_a_server_that_ends_when_all_stages_have_is_a_line_too(yard_copy, empty_db):
-    """Else Prefect's client tries to reach it for minutes, and ends in a traceback."""
-    home = yard_copy.root / ".trainyard/prefect"
-    home.mkdir(exist_ok=True)
-    shutil.copy(empty_db, home / "prefect.db")
-    with sending(yard_copy, api=False) as run:
+    """Else Prefect's client tries to reach it for minutes, and ends in a traceback. How the next run goes on, and
+    tells of this one, stands in test_embedded.py."""
+    with_prefect_db(yard_copy, empty_db)
+    with sending(yard_copy, api="") as run:
         (server,) = (one for one in psutil.Process(run.pid).children() if "flows.environment" in one.cmdline())
         server.kill()
         _, said = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 1 and "Traceback" not in said, said
     assert said.splitlines()[-1].startswith("error: the Prefect server that this run started has ended"), said
-    assert yard_copy.dvc("remote", "default", "--unset").returncode == 0
-    again = yard_copy.start(*FLOW, PREFECT_API_URL="")
-    _, said = again.communicate(timeout=PATIENCE_S)
-    assert again.returncode == 0, said
-    with closing(sqlite3.connect(home / "prefect.db")) as database:
-        states = {state for (state,) in database.execute("select state_type from flow_run")}
-    assert states == {"CRASHED", "COMPLETED"}
 
 
 def test_a_server_of_others_has_ended_when_its_port_refuses_and_not_when_it_is_slow(monkeypatch):

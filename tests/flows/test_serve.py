@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ from starlette.testclient import TestClient
 
 from flows import pages, serve
 from tasks.yard.step import BadInput
+from tests.flows.conftest import with_prefect_db
 from tests.flows.serving import Served, asked, serving
 from tests.flows.waiting import wait_until
 
@@ -101,19 +104,21 @@ def test_the_front_page_asks_for_the_login(monkeypatch):
     assert TestClient(pages.asking(page)).get("/").text == "the yard"
 
 
-def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(lone_yard):
-    """The first minute of the schedule may be over before the runner has registered; the yard is new, so all its steps
-    run. Meanwhile the pages are looked at."""
-    lone_yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
+def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(yard_copy, empty_db):
+    """The first minute of the schedule may be over before the runner has registered. Meanwhile the pages are looked at.
+    The night brings back what is gone, and the triggered run makes something."""
+    yard = with_prefect_db(replace(yard_copy, api=None, shims=None), empty_db)
+    shutil.rmtree(yard.root / "data/toy/square")
+    yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
     names = {"TRAINYARD_NAMES": "pages.example.com"}
-    with serving(lone_yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_OPEN="yes", **names) as served:
+    with serving(yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_OPEN="yes", **names) as served:
         (deployment,) = served.ask("deployments/filter", {})
         assert deployment["schedules"][0]["schedule"]["cron"] == "* * * * *"
         check_pages(served)
         check_addresses(served, psutil.Process(served.process.pid).children(recursive=True))
         night = scheduled_run(served, deployment["id"])
         assert night["auto_scheduled"] and night["state"]["type"] == "COMPLETED", night
-        assert (lone_yard.root / "data/toy/square/sum.txt").read_text() == "15"
+        assert (yard.root / "data/toy/square/sum.txt").read_text() == "15"
         run = run_of(served, {"force": ["square"]})
         assert run["state"]["type"] == "COMPLETED", run["state"]
         tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
@@ -133,5 +138,5 @@ def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(
         family = psutil.Process(served.process.pid).children(recursive=True)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    logs = [path for path in (lone_yard.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
+    logs = [path for path in (yard.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
     assert "hunter2" not in first + served.said[0] and not logs
