@@ -6,8 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +15,7 @@ import pytest
 from tasks.yard.files import write_json, write_text
 from tasks.yard.stage import Stage
 from tasks.yard.tracking import owed, runs, store
-from tests.tasks.yard.tracking import adder
+from tests.tasks.yard.tracking import adder, others
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_store")]
 
@@ -104,9 +102,8 @@ def pay_and_be_killed(moment: str) -> None:
         f"import os, signal, shutil, mlflow\n{moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from tasks.yard.tracking import owed; owed.pay()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    said = Path("said")
+    assert others.run(code, Path.cwd(), said) == -signal.SIGKILL, said.read_text()
 
 
 def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finished_and_no_second_one(monkeypatch):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import yaml
 from tasks.yard.stage import Stage
 from tasks.yard.tracking import live, runs, sending, store, views
 from tests.flows.waiting import wait_until
+from tests.tasks.yard.tracking import others
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_store")]
 
@@ -25,28 +23,25 @@ ROOT = Path(__file__).parents[4]
 def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_are_left(tmp_path, monkeypatch):
     """In a container a process has another name of host every time, and the numbers of processes begin anew."""
     flow = (
-        "import sys; from tasks.yard.tracking.runs import start_flow_run\n"
-        "print(start_flow_run('toy', 'toy', {}), flush=True); sys.stdin.read()"
+        "import signal; from tasks.yard.tracking.runs import start_flow_run\n"
+        "print('run', start_flow_run('toy', 'toy', {}), flush=True); signal.pause()"
     )
     after_the_step = (
-        "import sys; from tasks.yard.stage import Stage; from tasks.yard.tracking import owed, runs\n"
-        "owed.deliver = lambda run: (print(run.id, flush=True), sys.stdin.read())\n"
+        "import signal; from tasks.yard.stage import Stage; from tasks.yard.tracking import owed, runs\n"
+        "owed.deliver = lambda run: (print('run', run.id, flush=True), signal.pause())\n"
         "with runs.stage_run(Stage('toy-x', 'toy', 'x', None, {'deps': []}), {}, None, {}) as log: log({'score': 1})"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tmp_path / "other").mkdir()  # another checkout, with the same store
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], cwd=folder, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )
-        for code, folder in ((flow, tmp_path), (flow, tmp_path), (flow, tmp_path / "other"), (after_the_step, tmp_path))
-    ]  # fmt: skip
+    there = ((flow, tmp_path), (flow, tmp_path), (flow, tmp_path / "other"), (after_the_step, tmp_path))
+    said = [tmp_path / f"said {number}" for number in range(4)]
+    processes = [others.started(code, folder, file) for (code, folder), file in zip(there, said, strict=True)]
     try:
-        ids = [process.stdout.readline().strip() for process in processes]
+        for process, file in zip(processes, said, strict=True):
+            wait_until(lambda process=process, file=file: said_run(file) or not process.is_alive(), "a run")
+        ids = [said_run(file) for file in said]
         for process in (processes[0], processes[2], processes[3]):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
         own = runs.start_flow_run("toy", "toy", {})
         client = store.client()
         found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in [*ids, own]]
@@ -57,7 +52,13 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
+            process.join()
+
+
+def said_run(file: Path) -> str | None:
+    """The run that a process has told of."""
+    found = re.search(r"^run (\S+)\n", file.read_text() if file.exists() else "", re.MULTILINE)
+    return found and found[1]
 
 
 @pytest.fixture

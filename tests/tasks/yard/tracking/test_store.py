@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tasks.yard.tracking import store
-
-ROOT = Path(__file__).parents[4]
+from tests.tasks.yard.tracking import others
 
 
 @pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db"])
@@ -50,9 +47,7 @@ def test_whoever_is_killed_while_the_store_is_made_leaves_nothing_that_stops_the
         "sqlalchemy.event.listen(sqlalchemy.engine.Engine, 'commit', end)\n"
         "from tasks.yard.tracking import store; store.client()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert others.run(code, tmp_path, tmp_path / "said") == -signal.SIGKILL, (tmp_path / "said").read_text()
     assert list(tmp_path.glob("mlflow.db*"))  # it was killed at work
     client = store.client()
     run = client.create_run(store.experiment(client, "toy"))
@@ -87,8 +82,9 @@ def test_artifacts_follow_a_checkout_that_is_moved_or_copied(tmp_path, monkeypat
         f"print(*(file.path for file in client.list_artifacts('{first}')))"
     )
     for folder, uri in ((new, store.DEFAULT_STORE), (tmp_path / "elsewhere", f"sqlite:///{new}/mlflow.db")):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
-        said = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
-        assert said.stdout.split() == ["after.txt", "before.txt"], said.stderr
+        said = tmp_path / "said"
+        others.run(code, folder, said, MLFLOW_TRACKING_URI=uri)
+        assert said.read_text().split() == ["after.txt", "before.txt"]
+        said.unlink()
     assert sorted(old.rglob("*.txt")) == before and len(list(new.rglob("*.txt"))) == 4
     assert not (tmp_path / "elsewhere/mlruns").exists()
