@@ -18,7 +18,7 @@ RATIO = r"\d ?x\b"  # as in "2.4 x"
 EXPECTED = dict.fromkeys([*TAKES_MIN, "bike_parts", "coco", "joint", "open_loop_driving", "quality", "tune"], RATIO) | {
     "gpu": "needs one|TFLOP/s",
     "overhead": "needs a whole flow",
-    "rates": r"13 Hz against 30 Hz +brake_1s +median 0\.\d+",
+    "rates": r"3 Hz against 4 Hz +brake_1s +median 0\.\d+",
     "size": r"pack \d.* of CPU a picture",
     "ray": rf"{RATIO}|needs Ray",
 }

@@ -28,6 +28,7 @@ from models.open_loop_driving.factory import ThinkTwice, build
 from models.open_loop_driving.refine import Attention
 from models.open_loop_driving.variants import GRID, sizes_of
 
+SERVER = multiprocessing.get_context("forkserver")  # a process begins with the memory of its imports alone
 ROUNDS = 7
 FIRST_MB = {"thinktwice": 7000.0}  # of one moment, as an earlier run has measured it
 SIZES = {"thinktwice_small": (64, 112, 2), "thinktwice": (448, 896, 4)}  # height, width, cameras
@@ -256,9 +257,8 @@ def free_mb() -> float:
 
 def measured(name: str, batch: int, before: bool) -> tuple[float, float] | str:
     """MB and seconds of `published` in a process of its own, or why there are none."""
-    spawn = multiprocessing.get_context("spawn")
-    answers = spawn.Queue()
-    process = spawn.Process(target=published, args=(name, batch, before, answers))
+    answers = SERVER.Queue()
+    process = SERVER.Process(target=published, args=(name, batch, before, answers))
     process.start()
     while process.is_alive() and answers.empty():
         process.join(0.2)
@@ -270,6 +270,7 @@ def measured(name: str, batch: int, before: bool) -> tuple[float, float] | str:
 
 
 def by_batch(name: str, batches: tuple[int, ...]) -> None:
+    SERVER.set_forkserver_preload([__name__])
     needed = FIRST_MB.get(name, 0.0)  # of one moment; several take at most so many times as much
     for batch in batches:
         if (free := free_mb()) < needed * batch:

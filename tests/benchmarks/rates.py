@@ -29,7 +29,7 @@ from tasks.yard.worlds.highway import obd
 from tests.benchmarks.apply import write_model
 
 MADE = Path("data/brake_coast")
-RATES_HZ, LATER_HZ = (30, 13), 30
+RATES_HZ, TINY_HZ = (30, 13), (4, 3)
 DRIVES, MINUTES, SEED = 2, 1.0, 1  # of another world than the one that training drove in
 UNIT = Fraction(1, 390_000)
 
@@ -59,15 +59,17 @@ def moments(seconds: int, rate_hz: int, later: int = 0) -> dict[Fraction, Fracti
     return {Fraction(n + later, rate_hz): Fraction(n, rate_hz) for n in range(seconds * rate_hz + 1)}
 
 
-def write_films(root: Path, number: int, seconds: int) -> list[str]:
-    """<root>/<rate>/<name>.mp4 with <name>.csv beside it, one folder a film. Returns the folders."""
+def write_films(root: Path, number: int, seconds: int, rates_hz: tuple[int, int]) -> list[str]:
+    """<root>/<rate>/<name>.mp4 with <name>.csv beside it, one folder a film. Returns the folders; of the first rate is
+    the last one too, one picture later."""
     start = highway.start_of(SEED, number)
     name = start.strftime("%Y-%m-%d_%H-%M-%S")
-    films = {f"{rate} Hz": moments(seconds, rate) for rate in RATES_HZ}
-    films["later"] = moments(seconds, LATER_HZ, later=1)
+    films = {f"{rate} Hz": moments(seconds, rate) for rate in rates_hz}
+    films["later"] = moments(seconds, rates_hz[0], later=1)
     taken = sorted(set().union(*films.values()))
     drive, _, camera, _ = highway.drive_of(SEED, number, np.array(taken, float))
-    opened = {of: Film(root / of / f"{name}.mp4", 13 if of == "13 Hz" else 30, (640, 360)) for of in films}
+    speeds = dict(zip(films, (*rates_hz, rates_hz[0]), strict=True))
+    opened = {of: Film(root / of / f"{name}.mp4", speed, (640, 360)) for of, speed in speeds.items()}
     for second, frame in zip(taken, highway.film(drive, camera, start, np.array(taken, float)), strict=True):
         for of, stamps in films.items():
             if second in stamps:
@@ -105,10 +107,11 @@ def probabilities(source: Path, model: Model, out: Path) -> pd.DataFrame:
 
 
 def compared(tables: dict[str, pd.DataFrame], tasks: Sequence[str]) -> Iterator[str]:
-    first = tables[f"{RATES_HZ[0]} Hz"]
-    for of in [name for name in tables if name != f"{RATES_HZ[0]} Hz"]:
+    at_first, *others = tables
+    first = tables[at_first]
+    for of in others:
         assert tables[of].index.equals(first.index), "other moments"
-        what = f"{of} against {RATES_HZ[0]} Hz" if of != "later" else f"{RATES_HZ[0]} Hz, one picture later"
+        what = f"{of} against {at_first}" if of != "later" else f"{at_first}, one picture later"
         for task in tasks:
             apart = (tables[of][task] - first[task]).abs().to_numpy()
             spread, together = first[task].std(), np.corrcoef(tables[of][task], first[task])[0, 1]
@@ -129,7 +132,9 @@ def main(tiny: bool = False) -> None:
         root = Path(scratch)
         model = write_model(root / "data") if tiny else model_of(MADE, root / "belongings")
         for number in range(1 if tiny else DRIVES):
-            films = write_films(root / str(number), number, 11 if tiny else round(60 * MINUTES))
+            films = write_films(
+                root / str(number), number, *((11, TINY_HZ) if tiny else (round(60 * MINUTES), RATES_HZ))
+            )
         for of in films:
             (root / "in" / of).mkdir(parents=True)
             for file in sorted(root.glob(f"[0-9]*/{of}/*")):

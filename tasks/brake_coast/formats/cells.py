@@ -78,6 +78,9 @@ def numbers(cells: pd.Series, column: str, unit: str = "") -> Column:
         notes.append(f"{column}: the unit '{unit}' of its header is not known and is taken for ours")
     plain = np.isfinite(values)
     values *= factor
+    if plain.all():  # most columns: nothing but plain numbers
+        converted = [f"{column}: converted from {unit}"] if factor != 1 else []
+        return Column(values, np.zeros(len(values), bool), notes + converted)
     lower = text.str.lower()
     filled = ~lower.isin(MISSING).to_numpy()
     others = np.flatnonzero(filled & ~plain)

@@ -72,15 +72,21 @@ class Rows:
     clock: clock.Clock
     notes: list[str]
 
+    def canonical_time(self) -> pd.Series:
+        """The column Time of `canonical`."""
+        time = self.table["Time"].copy()
+        plain = parse_times(time).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        known = np.isfinite(self.t_ms)
+        if (known & (plain != np.round(self.t_ms))).any():
+            time[known] = clock.format_times(self.t_ms[known])
+        time[~known & np.isfinite(plain)] = tables.DAMAGED
+        return time
+
     def canonical(self) -> pd.DataFrame:
         """The text table; cells that a plain reader would take for something else are written plainly."""
         table = self.table.copy()
         if "Time" in table:
-            plain = parse_times(table["Time"]).astype("Float64").to_numpy(np.float64, na_value=np.nan)
-            known = np.isfinite(self.t_ms)
-            if (known & (plain != np.round(self.t_ms))).any():
-                table.loc[known, "Time"] = clock.format_times(self.t_ms[known])
-            table.loc[~known & np.isfinite(plain), "Time"] = tables.DAMAGED
+            table["Time"] = self.canonical_time()
         for column, name in VALUES.items():
             if column not in table:
                 continue
@@ -161,9 +167,7 @@ def read_telemetry(folder: Path) -> Telemetry:
         example = next((f" ('{cell[:40]}')" for cell in table["Time"] if cell not in ("", tables.DAMAGED)), "")
         wanted = "write it as '2025-04-03 22:54:19.9'"
         raise BadInput(f"{path}: none of its {len(table)} rows has a Time that is understood{example}; {wanted}")
-    rows = pd.DataFrame(
-        {"time": read.canonical()["Time"], "t_ms": np.where(good, read.t_ms, 0).round().astype("int64")}
-    )
+    rows = pd.DataFrame({"time": read.canonical_time(), "t_ms": np.where(good, read.t_ms, 0).round().astype("int64")})
     rows = pd.concat([rows, read.values], axis=1)[good]
     out_of_order = int((rows["t_ms"].diff() < 0).sum())
     unique = rows.sort_values("t_ms", kind="stable").drop_duplicates("t_ms")

@@ -93,13 +93,14 @@ def _header(lines: list[Line], known: dict[str, str]) -> tuple[int, str]:
 
     def score(place: int, separator: str) -> tuple[int, int, int]:
         cells = split(lines[place].text, separator)
-        return len({n for n, _ in (_name(c, known) for c in cells)} & set(known.values())), len(cells), -place
+        named = {_name(c, known)[0] for c in cells if not c.replace(".", "").isdigit()}
+        return len(named & set(known.values())), len(cells), -place
 
-    options = [(k, s) for k in range(min(HEADER_LINES, len(lines))) for s in SEPARATORS]
-    best = max(options, key=lambda option: score(*option)[0])
-    if not score(*best)[0]:
-        options = [(0, s) for s in SEPARATORS]
-    return max(options, key=lambda option: score(*option))
+    places = range(min(HEADER_LINES, len(lines)))
+    scores = {(place, separator): score(place, separator) for place in places for separator in SEPARATORS}
+    if not any(names for names, *_ in scores.values()):
+        scores = {option: found for option, found in scores.items() if option[0] == 0}
+    return max(scores, key=scores.__getitem__)
 
 
 def _units_below(line: str, names: dict[str, str], separator: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def drives() -> list[Drive]:
-    """Twelve of the default world, because one says little."""
-    return [simulate(np.random.default_rng([0, number, 2]), np.arange(0, 300, 0.5))[0] for number in range(12)]
+    """Ten of the default world, because one says little."""
+    return [simulate(np.random.default_rng([0, number, 2]), np.arange(0, 200, 0.5))[0] for number in range(10)]
 
 
 def test_a_uri_gives_the_world_and_what_it_leaves_out_has_a_default():
