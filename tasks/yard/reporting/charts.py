@@ -30,6 +30,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": FAINT, "ytick.color": FAINT,
     "xtick.major.size": 0, "ytick.major.size": 0, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "svg.fonttype": "none", "figure.constrained_layout.use": True,
+    "axes.titley": 1.0,  # where it would be put: to find that out, all labels are measured
 }  # fmt: skip
 
 
@@ -64,14 +65,19 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
 
 def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[Figure, list[Axes]]:
     """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw. `size` is
-    in inches."""
+    in inches. Titles of panels are to be given with y=1.0, for the same reason."""
     width, height = size
+    top = 0.7 if title else 0.35
     margins = {"left": 0.85 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.25}
     figure = Figure(figsize=size)
     figure.set_layout_engine("none")
     if title:
         figure.suptitle(title)
-    return figure, list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - (0.7 if title else 0.35) / height}))
+    panels = list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - top / height}))
+    for axes in panels:
+        axes.xaxis.set_label_coords(0.5, -0.28 / (height - 0.5 - top))  # below the numbers
+        axes.yaxis.set_label_coords(-0.1, 0.5)  # there are none, and they would be looked for
+    return figure, panels
 
 
 def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:

@@ -69,7 +69,8 @@ def draw(out: Path, history: list[dict], title: str) -> None:
         scores.plot(epochs, values, label=name, lw=2.5 if name == "score" else 1.2)
     rate.plot([row["epoch"] + 1 for row in history], [row["learning_rate"] for row in history])
     for axes, label in ((losses, "loss"), (scores, "validation"), (rate, "learning rate at the epoch's end")):
-        axes.set(xlabel="epoch", title=label)
+        axes.set_xlabel("epoch")
+        axes.set_title(label, y=1.0)
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         axes.grid(alpha=0.3)
         if best:

@@ -18,6 +18,7 @@ STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dfe4ea",
     "legend.frameon": False, "legend.fontsize": 8, "figure.constrained_layout.use": True,
+    "axes.titley": 1.0,
 }  # fmt: skip
 
 

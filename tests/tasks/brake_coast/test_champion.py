@@ -37,7 +37,8 @@ def train_and_judge(epochs: int) -> None:
     data = Path("data/brake_coast")
     params = type(section).model_validate(values)
     train.run(params, FOLDER, variant=ITEM, pack=data / "pack", machine_params=machine())
-    inputs = {"pack": data / "pack", "train": cells(data / "train"), "reporting_params": reporting()}
+    few = reporting(bootstrap_replicates=100)
+    inputs = {"pack": data / "pack", "train": cells(data / "train"), "reporting_params": few}
     evaluate.run(drives.section("evaluate"), data / "evaluate", **inputs)
 
 
@@ -83,7 +84,7 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     register(tmp_path)  # the same weights once more
     assert "stays champion" in champion.settle("brake_coast") and version() == "1"
 
-    train_and_judge(epochs=25)
+    train_and_judge(epochs=15)
     register(tmp_path)
     said = champion.settle("brake_coast")
     assert "new champion" in said and "lead +" in said and version() == "3", said
