@@ -35,6 +35,7 @@ from tasks.yard.files import write_json, write_table
 from tasks.yard.metrics.leader import leader
 from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting import charts
 from tasks.yard.step import Context
 
 SPLITS = ("val", "test")
@@ -146,15 +147,16 @@ def run(
     write_table(out / "presence.csv", judged_pictures.presence_table(curves))
     of_leader = {key: curve for key, curve in curves.items() if key[0] == shown}
     write_table(out / "plots" / "presence.csv", judged_pictures.presence_table(of_leader))
-    judged_pictures.confusion(
-        out / "confusion.png",
-        {f"{shown}, found parts": told[shown]["states"]["confusion"],
-         f"{shown}, true boxes": told[shown]["oracle"]["confusion"]},
-    )  # fmt: skip
-    judged_pictures.presence(
-        out / "presence.png",
-        {name: curve for (name, at), curve in curves.items() if at == "test"},
-        {name: (of["hallucination"], of["recall"]) for name, of in told.items()
-         if of["hallucination"] is not None and of["recall"] is not None},
-    )  # fmt: skip
+    confused = {
+        f"{shown}, found parts": told[shown]["states"]["confusion"],
+        f"{shown}, true boxes": told[shown]["oracle"]["confusion"],
+    }
+    charts.save(out / "confusion.png", lambda: judged_pictures.confusion(confused))
+    on_test = {name: curve for (name, at), curve in curves.items() if at == "test"}
+    chosen = {
+        name: (of["hallucination"], of["recall"])
+        for name, of in told.items()
+        if of["hallucination"] is not None and of["recall"] is not None
+    }
+    charts.save(out / "presence.png", lambda: judged_pictures.presence(on_test, chosen))
     return flat(details)

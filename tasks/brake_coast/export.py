@@ -444,7 +444,7 @@ def run(
         "onnxruntime": onnxruntime.__version__, "openvino": openvino.__version__,
     }  # fmt: skip
     write_json(out / "latency.json", rounded({"measured_on": machine, "ms": took}))
-    charts.drawn(out / "latency.png", lambda: picture(took))
+    charts.save(out / "latency.png", lambda: picture(took))
 
     areas = {
         f"{split}/{name.replace(' ', '_')}/pr_auc": mean_area(of)

@@ -181,7 +181,7 @@ def run(
             yield picture
 
     film.write(out / "plane.mp4", watched(), size, params.fps)
-    charts.drawn(out / "heatmap.png", partial(heatmaps, frames, held))
+    charts.save(out / "heatmap.png", partial(heatmaps, frames, held))
     counts = {name: len(mine) for name, mine in by_scene.items()}
     chosen = {"scene": shown[middle].scene, "frame": shown[middle].frame, "says": outcome(outcomes[middle])}
     write_json(out / "summary.json", {

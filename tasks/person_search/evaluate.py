@@ -41,6 +41,7 @@ from tasks.yard.files import read_json, write_json, write_table
 from tasks.yard.metrics.leader import leader
 from tasks.yard.metrics.rounding import as_metrics, rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting import charts
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,9 @@ def draw_threshold(out: Path, pairs: Mapping[str, Pairs], details: dict, far_tar
     if not curves:
         return None
     shown = "test" if "test" in curves else "validation"
-    pictures.similarities(out / "similarities.png", pairs["test" if shown == "test" else "val"], marks)
-    pictures.errors(out / "errors.png", curves, marks)
+    of_shown = pairs["test" if shown == "test" else "val"]
+    charts.save(out / "similarities.png", lambda: pictures.similarities(of_shown, marks))
+    charts.save(out / "errors.png", lambda: pictures.errors(curves, marks))
     return shown
 
 
@@ -192,7 +194,7 @@ def run(
         sides = sides_of(splits["test"], vectors[best]["test"])
         draw_lists(out / "ranked.png", splits["test"], paths, sides, rankings[best])
     if any(ranked.queries for ranked in rankings.values()):
-        pictures.cmc(out / "cmc.png", rankings, details["baselines"], CMC_RANKS)
+        charts.save(out / "cmc.png", lambda: pictures.cmc(rankings, details["baselines"], CMC_RANKS))
     write_table(out / "plots" / "cmc.csv", cmc_table(rankings))
     on_test = {name: vectors[name]["test"] for name in sorted(networks)}
     embeddings.write(out / "embeddings.h5", splits["test"], paths, config["datasets"], on_test)

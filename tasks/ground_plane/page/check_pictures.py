@@ -159,4 +159,4 @@ def plane(path: Path, found: Sequence, everybody: np.ndarray, inside: np.ndarray
         charts.legend(figure, [axis])
         return figure
 
-    charts.drawn(path, draw)
+    charts.save(path, draw)

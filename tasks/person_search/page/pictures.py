@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from tasks.person_search.judging.ranking import Ranking
 from tasks.person_search.judging.thresholds import Pairs
 from tasks.yard.files import replacing
-from tasks.yard.reporting.charts import DASHES, FAINT, INK, RUNS, drawn, legend
+from tasks.yard.reporting.charts import COMPRESSION, DASHES, FAINT, INK, RUNS, legend
 from tasks.yard.reporting.film import font
 
 RIGHT, WRONG = "#0f8a6a", "#c2263a"
@@ -88,7 +88,7 @@ def ranked_lists(
                     _tile(sheet, pen, place, gallery, g, *_verdict(query.identity[q], gallery.identity[g]))
             y += row_px
     with replacing(path) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, compress_level=COMPRESSION)
 
 
 def _verdict(query_identity: int, gallery_identity: int) -> tuple[str, str]:
@@ -129,74 +129,62 @@ def _folded(name: str, width_px: int, lines: int) -> list[str]:
     return found
 
 
-def cmc(path: Path, rankings: Mapping[str, Ranking], baselines: Collection[str], ranks: int = 20) -> str:
+def cmc(rankings: Mapping[str, Ranking], baselines: Collection[str], ranks: int = 20) -> Figure:
     """CMC-1 to CMC-`ranks` of several runs; those of `baselines` are grey."""
-
-    def draw() -> Figure:
-        figure = Figure(figsize=(9, 4.2))
-        axis = figure.subplots()
-        greys = [run for run in rankings if run in baselines]
-        colours = [run for run in rankings if run not in baselines]
-        dashes = [*DASHES.values(), (0, (7, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 4))]
-        for run, ranking in rankings.items():
-            if run in greys:
-                look = {"color": FAINT, "linewidth": 1.2, "linestyle": dashes[greys.index(run) % len(dashes)]}
-            else:
-                look = {"color": RUNS[colours.index(run) % len(RUNS)], "linewidth": 2.0}
-            map_ = "" if ranking.map is None else f" (mAP {ranking.map:.3f})"
-            axis.plot(range(1, ranks + 1), ranking.cmc_curve(ranks), **look, label=f"{run}{map_}")
-        axis.set(xlabel="rank k", ylabel="share of queries with a match in the first k", ylim=(0, 1.02))
-        axis.set(title="CMC", xlim=(0.7, ranks + 0.3), xticks=[1, *range(5, ranks + 1, 5)])
-        figure.legend(loc="outside right upper", fontsize=8.5)
-        return figure
-
-    return drawn(path, draw)
+    figure = Figure(figsize=(9, 4.2))
+    axis = figure.subplots()
+    greys = [run for run in rankings if run in baselines]
+    colours = [run for run in rankings if run not in baselines]
+    dashes = [*DASHES.values(), (0, (7, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 4))]
+    for run, ranking in rankings.items():
+        if run in greys:
+            look = {"color": FAINT, "linewidth": 1.2, "linestyle": dashes[greys.index(run) % len(dashes)]}
+        else:
+            look = {"color": RUNS[colours.index(run) % len(RUNS)], "linewidth": 2.0}
+        map_ = "" if ranking.map is None else f" (mAP {ranking.map:.3f})"
+        axis.plot(range(1, ranks + 1), ranking.cmc_curve(ranks), **look, label=f"{run}{map_}")
+    axis.set(xlabel="rank k", ylabel="share of queries with a match in the first k", ylim=(0, 1.02))
+    axis.set(title="CMC", xlim=(0.7, ranks + 0.3), xticks=[1, *range(5, ranks + 1, 5)])
+    figure.legend(loc="outside right upper", fontsize=8.5)
+    return figure
 
 
-def similarities(path: Path, pairs: Pairs, thresholds: Mapping[str, float | None]) -> str:
+def similarities(pairs: Pairs, thresholds: Mapping[str, float | None]) -> Figure:
     """How alike pairs of one person and of two are, each as a density, with the thresholds {name: similarity}."""
-
-    def draw() -> Figure:
-        figure = Figure(figsize=(9, 3.8))
-        axis = figure.subplots()
-        kinds = {"one person": (pairs.same, SAME), "two people": (pairs.different, DIFFERENT)}
-        some = [values for values, _ in kinds.values() if len(values)]
-        if some:
-            low, high = min(v[0] for v in some), max(v[-1] for v in some)
-            edges = np.linspace(low, max(high, low + 1e-3), 81)
-            for name, (values, colour) in kinds.items():
-                if len(values):
-                    density = np.histogram(values, edges, density=True)[0]
-                    axis.stairs(density, edges, fill=True, alpha=0.35, color=colour)
-                    axis.stairs(density, edges, color=colour, linewidth=1.6, label=f"{name}: {len(values):,} pairs")
-        _mark(axis, thresholds)
-        axis.set(title="similarity of cross-camera pairs", xlabel="cosine similarity", ylabel="density", yticks=[])
-        legend(figure, [axis])
-        return figure
-
-    return drawn(path, draw)
+    figure = Figure(figsize=(9, 3.8))
+    axis = figure.subplots()
+    kinds = {"one person": (pairs.same, SAME), "two people": (pairs.different, DIFFERENT)}
+    some = [values for values, _ in kinds.values() if len(values)]
+    if some:
+        low, high = min(v[0] for v in some), max(v[-1] for v in some)
+        edges = np.linspace(low, max(high, low + 1e-3), 81)
+        for name, (values, colour) in kinds.items():
+            if len(values):
+                density = np.histogram(values, edges, density=True)[0]
+                axis.stairs(density, edges, fill=True, alpha=0.35, color=colour)
+                axis.stairs(density, edges, color=colour, linewidth=1.6, label=f"{name}: {len(values):,} pairs")
+    _mark(axis, thresholds)
+    axis.set(title="similarity of cross-camera pairs", xlabel="cosine similarity", ylabel="density", yticks=[])
+    legend(figure, [axis])
+    return figure
 
 
-def errors(path: Path, curves: Mapping[str, dict[str, list[float]]], thresholds: Mapping[str, float | None]) -> str:
+def errors(curves: Mapping[str, dict[str, list[float]]], thresholds: Mapping[str, float | None]) -> Figure:
     """FAR and FRR over the threshold and against each other, for curves {split: as `thresholds.curve` gives them}."""
-
-    def draw() -> Figure:
-        figure = Figure(figsize=(11, 3.9))
-        left, right = figure.subplots(1, 2)
-        for (split, curve), dashes in zip(curves.items(), DASHES.values(), strict=False):
-            look = {"linestyle": dashes, "linewidth": 1.8}
-            left.plot(curve["threshold"], curve["far"], color=DIFFERENT, label=f"false accepts, {split}", **look)
-            left.plot(curve["threshold"], curve["frr"], color=SAME, label=f"false rejects, {split}", **look)
-            far, frr = np.array(curve["far"]), np.array(curve["frr"])
-            right.plot(far[far > 0], frr[far > 0], color=INK, **look, label=f"both, {split}")
-        _mark(left, thresholds)
-        left.set(title="errors over the threshold", xlabel="cosine similarity", ylabel="share of pairs", ylim=(0, 1.02))
-        right.set(title="what fewer false accepts cost", xlabel="false-accept rate", ylabel="false-reject rate")
-        right.set(xscale="log", ylim=(0, 1.02))
-        legend(figure, [left, right])
-        return figure
-
-    return drawn(path, draw)
+    figure = Figure(figsize=(11, 3.9))
+    left, right = figure.subplots(1, 2)
+    for (split, curve), dashes in zip(curves.items(), DASHES.values(), strict=False):
+        look = {"linestyle": dashes, "linewidth": 1.8}
+        left.plot(curve["threshold"], curve["far"], color=DIFFERENT, label=f"false accepts, {split}", **look)
+        left.plot(curve["threshold"], curve["frr"], color=SAME, label=f"false rejects, {split}", **look)
+        far, frr = np.array(curve["far"]), np.array(curve["frr"])
+        right.plot(far[far > 0], frr[far > 0], color=INK, **look, label=f"both, {split}")
+    _mark(left, thresholds)
+    left.set(title="errors over the threshold", xlabel="cosine similarity", ylabel="share of pairs", ylim=(0, 1.02))
+    right.set(title="what fewer false accepts cost", xlabel="false-accept rate", ylabel="false-reject rate")
+    right.set(xscale="log", ylim=(0, 1.02))
+    legend(figure, [left, right])
+    return figure
 
 
 def _mark(axis, thresholds: Mapping[str, float | None]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from tasks.person_search.page.pictures import RIGHT, WRONG
 from tasks.yard.files import replacing
 from tasks.yard.layouts.images import readable
-from tasks.yard.reporting.charts import FAINT, INK
+from tasks.yard.reporting.charts import COMPRESSION, FAINT, INK
 from tasks.yard.reporting.film import font
 
 FOUND, CANDIDATE, PAPER = "#e8a317", "#8b98a8", "#ffffff"
@@ -116,7 +116,7 @@ def sheet(path: Path, query: Path, answer: Mapping[str, Any], frames: Mapping[st
     for place, each in enumerate(tiles):
         image.paste(each, (left + place % columns * cell[0], 48 + place // columns * cell[1]))
     with replacing(path) as temporary:
-        image.save(temporary)
+        image.save(temporary, compress_level=COMPRESSION)
 
 
 def folded(text: str, width_px: int, bold: bool = False) -> str:

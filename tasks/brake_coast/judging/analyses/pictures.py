@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tasks.yard.layouts.images import readable
-from tasks.yard.reporting.charts import STYLE, save_png
 
 MISSED, CAUGHT = "#c2410c", "#0f8a6a"
 BOX = "#37e0d0"  # on photographs
-
-
-def save(path: Path, draw: Callable[[], Figure]) -> None:
-    with matplotlib.rc_context(STYLE):
-        save_png(path, draw())
 
 
 def frame(

@@ -8,6 +8,7 @@ from PIL import Image, ImageColor
 
 from tasks.person_search.judging import ranking, thresholds
 from tasks.person_search.page import pictures
+from tasks.yard.reporting import charts
 
 
 def people(identity: list[int], camera: list[int]) -> pictures.People:
@@ -61,16 +62,16 @@ def test_curves_name_every_run_and_threshold(tmp_path):
         name: ranking.rank(rng.standard_normal((4, 8)), rng.standard_normal((12, 8)), *labels)
         for name in ("small", "chance")
     }
-    svg = pictures.cmc(tmp_path / "cmc.png", runs, {"chance"})
+    svg = charts.drawn(tmp_path / "cmc.png", lambda: pictures.cmc(runs, {"chance"}))
     assert all(f"{run} (mAP {r.map:.3f})" in svg for run, r in runs.items())
 
     pairs = thresholds.pairs(rng.standard_normal((4, 8)), rng.standard_normal((12, 8)), *labels)
     marks = {"EER": 0.25, "FAR 0.001": None}
-    svg = pictures.similarities(tmp_path / "similarities.png", pairs, marks)
+    svg = charts.drawn(tmp_path / "similarities.png", lambda: pictures.similarities(pairs, marks))
     assert all(text in svg for text in ("one person: 12 pairs", "two people: 36 pairs", "EER: 0.250"))
     assert "0.001" not in svg  # a threshold that could not be had
     empty = thresholds.Pairs(np.empty(0, np.float32), np.empty(0, np.float32))
-    pictures.similarities(tmp_path / "none.png", empty, {})
+    charts.save(tmp_path / "none.png", lambda: pictures.similarities(empty, {}))
     curves = {"validation": thresholds.curve(pairs), "test": thresholds.curve(empty)}
-    svg = pictures.errors(tmp_path / "errors.png", curves, {})
+    svg = charts.drawn(tmp_path / "errors.png", lambda: pictures.errors(curves, {}))
     assert "false accepts, validation" in svg and (tmp_path / "errors.png").stat().st_size > 5000
