@@ -9,6 +9,7 @@ person_search-train). Nothing in it is run. `as_they_are` makes a best.pt of it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,30 +80,39 @@ def read(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix(WRAPPER): value for key, value in state.items()}
 
 
-def difference(network: nn.Module, state: dict[str, Tensor]) -> str | None:
-    """Where weights and network part first, but for the classifier; None if nowhere."""
-    wanted = network.state_dict()
+def shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}
+
+
+@cache
+def shapes_of(name: str, embedding: int | None = None) -> dict[str, torch.Size]:
+    """Of a network that is not made."""
+    with torch.device("meta"):
+        return shapes(build(name, 1, embedding))
+
+
+def difference(wanted: Mapping[str, torch.Size], state: dict[str, Tensor]) -> str | None:
+    """Where weights and the shapes of a network part first, but for the classifier; None if nowhere."""
     for key in [*wanted, *(key for key in state if key not in wanted)]:
         if key.startswith(f"{HEAD}.") or key.endswith(f".{COUNTER}"):
             continue
         if key not in state:
-            return f"{key} {tuple(wanted[key].shape)} is not in it"
+            return f"{key} {tuple(wanted[key])} is not in it"
         if key not in wanted:
             return f"{key} {tuple(state[key].shape)} is not in the network"
-        if state[key].shape != wanted[key].shape:
-            return f"{key} is {tuple(state[key].shape)}, in the network {tuple(wanted[key].shape)}"
+        if state[key].shape != wanted[key]:
+            return f"{key} is {tuple(state[key].shape)}, in the network {tuple(wanted[key])}"
     return None
 
 
 def fits(state: dict[str, Tensor]) -> list[tuple[str, int | None]]:
     """The networks that the weights would fit, each with the embedding they have, None if it is the network's own."""
-    with torch.device("meta"):
-        own = [name for name in NETWORKS if difference(build(name, 1), state) is None]
-        first = next((state[key] for key in ("fc.0.weight", "fc.weight") if key in state), None)
-        if own or first is None or first.ndim != 2:
-            return [(name, None) for name in own]
-        length = len(first)
-        return [(name, length) for name in NETWORKS if difference(build(name, 1, length), state) is None]
+    own = [name for name in NETWORKS if difference(shapes_of(name), state) is None]
+    first = next((state[key] for key in ("fc.0.weight", "fc.weight") if key in state), None)
+    if own or first is None or first.ndim != 2:
+        return [(name, None) for name in own]
+    length = len(first)
+    return [(name, length) for name in NETWORKS if difference(shapes_of(name, length), state) is None]
 
 
 def fitting(state: dict[str, Tensor]) -> list[str]:
@@ -143,7 +153,7 @@ def load_into(network: nn.Module, path: Path) -> list[str]:
     Returns the names in the file that were left out. Raises `BadInput`, and changes nothing, if anything else differs.
     """
     state = read(path)
-    found = difference(network, state)
+    found = difference(shapes(network), state)
     if found:
         fits = fitting(state)
         fix = f"they fit {' or '.join(fits)}" if fits else f"they fit none of {', '.join(NETWORKS)}"
