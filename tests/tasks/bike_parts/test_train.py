@@ -40,7 +40,7 @@ def root(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> dict[str, Path]:
-    return write_split(tmp_path_factory.mktemp("many"), train=48, val=16)
+    return write_split(tmp_path_factory.mktemp("many"), train=36, val=12)
 
 
 @pytest.fixture(scope="module")
