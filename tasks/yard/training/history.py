@@ -78,4 +78,6 @@ def draw(out: Path, history: list[dict], title: str) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
     losses.set_yscale("log")
+    for axes in (scores, rate):
+        axes.locator_params(axis="y", nbins=5)  # each number and its line take as long as a curve
     save_png(out / "curves.png", figure, dpi=100)

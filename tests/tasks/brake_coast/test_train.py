@@ -164,7 +164,7 @@ def test_a_split_that_cannot_be_scored_still_trains(tmp_path, fault, loss):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_twelve_learn(variant, pack, tmp_path):
-    scores = run(settings(engine={"epochs": 3}), tmp_path, variant=variant, pack=pack)
+    scores = run(settings(engine={"epochs": 2}), tmp_path, variant=variant, pack=pack)
     assert np.isfinite(list(scores.values())).all()
     frames = windows.load(pack / "val.h5")
     labels = frames.labels[windows.window_starts(frames.segment, 20) + 19]
