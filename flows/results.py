@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import SERVED
+from flows.front import servers
 from flows.worker import Made
 from tasks.yard.files import read_if_there, read_json
-from tasks.yard.tracking import store
+from tasks.yard.tracking import store, views
 
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
@@ -70,6 +71,15 @@ def table(line: str) -> str:
 def mlflow_server() -> str | None:
     """The address that shows the runs; None if nobody serves them now."""
     return store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
+
+
+def all_runs(line: str, mlflow: str) -> str:
+    """The page of `mlflow`, a server's address, that shows the runs of the line; that address, if it does not say."""
+    try:
+        experiment = servers.experiment(mlflow, line)
+    except servers.NoAnswer:
+        return mlflow
+    return f"{mlflow}/{views.all_runs(experiment)}" if experiment else mlflow
 
 
 def markdown(line: str, mlflow: str) -> str:

@@ -53,6 +53,11 @@ class Yard:
         server = {"PREFECT_API_URL": self.api} if self.api else {}
         return {**kept, **server, "PATH": path, "PYTHONPATH": str(self.root), "DVC_NO_ANALYTICS": "1"}
 
+    @property
+    def programs(self) -> dict[str, str]:
+        """For a command whose own commands nobody kills: they come ready."""
+        return {"PATH": f"{self.shims / 'programs'}{os.pathsep}{self.environment['PATH']}"} if self.shims else {}
+
     def start(self, *command: str, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
             command, cwd=self.root, env={**self.environment, **environment}, text=True,
@@ -67,9 +72,7 @@ class Yard:
         return self.start(*command, **environment)
 
     def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
-        if self.shims:
-            environment = {"PATH": f"{self.shims / 'programs'}{os.pathsep}{self.environment['PATH']}", **environment}
-        process = self.start(*command, **environment)
+        process = self.start(*command, **{**self.programs, **environment})
         try:
             out, err = process.communicate(timeout=self.patience_s)
         except subprocess.TimeoutExpired:

@@ -65,7 +65,7 @@ def test_blocks_that_are_killed_end_as_one_run_over_all_days_and_make_nothing_tw
 
 
 def test_later_days_and_days_to_come_are_added_to_those_that_are_in(dated):
-    first = dated.flow("run", "toy", "--from", "2026-11-12", "--block", "1")
+    first = dated.flow("run", "toy", "--from", "2026-11-12")
     assert first.returncode == 0, first.stderr
     assert {path.parent.name for path in dated.root.glob("data/toy/collect/*/number.txt")} == {
         "2026-11-12_c", "2026-11-29", "late",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -112,7 +114,7 @@ def test_a_flow_beside_dvc_at_work_says_so(new_yard):
     gates = new_yard.gates()
     params = new_yard.root / "params.yaml"
     params.write_text(params.read_text().replace("gates: null", f"gates: {gates.name}"))
-    repro = new_yard.start("dvc", "repro")
+    repro = new_yard.start(str(Path(sys.executable).with_name("dvc")), "repro", **new_yard.programs)
     begun = new_yard.root / "data/toy/collect/bad.part"
     wait_until(lambda: begun.exists() or repro.poll() is not None, "the first number")
     beside = new_yard.flow("run", "toy")

@@ -70,6 +70,11 @@ def scheduled_run(served: Served, deployment: str) -> dict:
     return min(runs(*ENDED), key=lambda run: run["expected_start_time"])
 
 
+def shown_of(served: Served, run: dict) -> str:
+    artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    return {artifact["key"]: artifact["data"] for artifact in artifacts}["toy-result"]
+
+
 def check_addresses(served: Served, family: list[psutil.Process]) -> None:
     """The pages are for all of the network, as was asked for; the runner is for this machine."""
     listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
@@ -124,8 +129,8 @@ def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(
         tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         states = {task["name"]: task["state"]["name"] for task in tasks}
         assert states["toy-square"] == "Completed" and states["toy-collect"] == "Up to date"
-        artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
-        assert "toy-result" in {artifact["key"] for artifact in artifacts}
+        assert re.search(rf"MLflow: {served.mlflow}/#/experiments/\d+/runs\?", shown_of(served, night))
+        assert re.search(rf"MLflow: {served.mlflow}/#/experiments/\d+/runs/[0-9a-f]+\?", shown_of(served, run))
         refused = run_of(served, {"assignments": ["toy.collect.source=https://ada:hunter2@host/a.zip"]})
         assert refused["state"]["type"] == "FAILED"
         assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]

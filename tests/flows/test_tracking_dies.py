@@ -91,7 +91,7 @@ def run_while_it_dies(yard, server: Server, *command: str, begun: list[str]) -> 
     for mark in marks:
         mark.unlink(missing_ok=True)
     with server.running():
-        process = yard.begin(*command, MLFLOW_TRACKING_URI=server.uri)
+        process = yard.begin(*command, **yard.programs, MLFLOW_TRACKING_URI=server.uri)
         wait_until(lambda: all(m.exists() for m in marks) or process.poll() is not None, "the stages", PATIENCE_S * 2)
         told = server.runs()
     (yard.root / "go").touch()
