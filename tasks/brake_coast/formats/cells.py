@@ -69,18 +69,19 @@ def _thousands(column: str, texts: list[str]) -> str:
 
 def numbers(cells: pd.Series, column: str, unit: str = "") -> Column:
     """The numbers of a column in our units; `unit` is that of its header. A cell's own unit goes before it."""
-    text = cells.fillna("").astype(str).str.strip()
-    values = pd.to_numeric(text, errors="coerce").replace([np.inf, -np.inf], np.nan).to_numpy(np.float64).copy()
     units, notes = UNITS.get(column, {}), []
     unit = unit.lower().strip()
     factor = units.get(unit, 1.0)
     if unit and unit not in units and column in UNITS and unit not in ("-", "text", "bool", "0/1"):
         notes.append(f"{column}: the unit '{unit}' of its header is not known and is taken for ours")
+    values = np.array(pd.to_numeric(cells.to_numpy(object), errors="coerce"), np.float64)
+    if np.isfinite(values).all():  # most columns: nothing but plain numbers
+        converted = [f"{column}: converted from {unit}"] if factor != 1 else []
+        return Column(values * factor, np.zeros(len(values), bool), notes + converted)
+    text = cells.fillna("").astype(str).str.strip()
+    values = pd.to_numeric(text, errors="coerce").replace([np.inf, -np.inf], np.nan).to_numpy(np.float64).copy()
     plain = np.isfinite(values)
     values *= factor
-    if plain.all():  # most columns: nothing but plain numbers
-        converted = [f"{column}: converted from {unit}"] if factor != 1 else []
-        return Column(values, np.zeros(len(values), bool), notes + converted)
     lower = text.str.lower()
     filled = ~lower.isin(MISSING).to_numpy()
     others = np.flatnonzero(filled & ~plain)
@@ -130,7 +131,10 @@ def brakes(cells: pd.Series, unit: str = "") -> Column:
     text = cells.fillna("").astype(str).str.strip().str.lower()
     words = text.map(WORDS).to_numpy(np.float64)
     by_word = np.isfinite(words)
-    number = numbers(cells.where(~by_word, ""), "BRAKE_SIGNAL", unit)
+    if by_word.all() and not unit:  # most columns
+        number = Column(np.full(len(words), np.nan), np.zeros(len(words), bool), [])
+    else:
+        number = numbers(cells.where(~by_word, ""), "BRAKE_SIGNAL", unit)
     amount, unread, notes = number.values, number.unread.copy(), list(number.notes)
     wrong = (amount < 0) | (amount > 100)
     unread |= wrong

@@ -93,10 +93,12 @@ def _header(lines: list[Line], known: dict[str, str]) -> tuple[int, str]:
 
     def score(place: int, separator: str) -> tuple[int, int, int]:
         cells = split(lines[place].text, separator)
-        named = {_name(c, known)[0] for c in cells if not c.replace(".", "").isdigit()}
+        named = {_name(c, known)[0] for c in cells} if place in may_name else set()
         return len(named & set(known.values())), len(cells), -place
 
     places = range(min(HEADER_LINES, len(lines)))
+    plain = {place: re.sub(r"[\s_]+", "_", lines[place].text).upper() for place in places}
+    may_name = {place for place, text in plain.items() if any(name in text for name in known)}
     scores = {(place, separator): score(place, separator) for place in places for separator in SEPARATORS}
     if not any(names for names, *_ in scores.values()):
         scores = {option: found for option, found in scores.items() if option[0] == 0}
