@@ -44,12 +44,7 @@ def judged(root, runs):
 def run(root, out, analysis):
     inputs = {step: root / step for step in ("download", "annotate", "pack", "evaluate")}
     return analyse.run(
-        PARAMS,
-        out / analysis,
-        analysis=analysis,
-        train=cells(root / "train"),
-        reporting_params=reporting(bootstrap_replicates=100),
-        **inputs,
+        PARAMS, out / analysis, analysis=analysis, train=cells(root / "train"), reporting_params=FEW, **inputs
     )
 
 
