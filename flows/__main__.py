@@ -165,11 +165,13 @@ def _run(chosen: argparse.Namespace) -> int:
         with imports.kept():  # while the server starts: they take as long as the start
             from prefect.exceptions import PrefectHTTPStatusError
 
-            from flows import results, step_server
+            from flows import results, step_server, worker
             from flows.line import STOPPED, run_line
             from tasks.yard.tracking import owed
 
         step_server.fork()
+        if not Path("data", chosen.line).exists():  # a first run: there will be work for it, and now there is time
+            worker.warm_up(with_torch=True)
         environment.wait()
         try:
             for number, part in enumerate(parts, 1):
