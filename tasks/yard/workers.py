@@ -77,18 +77,13 @@ class _Modules(pickle.Pickler):
         return NotImplemented
 
 
-def modules_of(thing: Any) -> list[str]:
-    """What another process imports to understand it."""
-    modules = _Modules()
-    with suppress(Exception):  # it cannot be pickled: whoever asks will say so
-        modules.dump(thing)
-    return modules.found
-
-
 def preload(fn: Callable[[Any], Any], more: Sequence[str]) -> None:
     """Let the fork server import, once for all workers, what each would import to understand `fn`, and these. Only
     before it has started: with the first work of this process."""
-    fork_server.set_forkserver_preload(["__main__", *modules_of(fn), *more])
+    modules = _Modules()
+    with suppress(Exception):  # it cannot be pickled: whoever asks will say so
+        modules.dump(fn)
+    fork_server.set_forkserver_preload(["__main__", *modules.found, *more])
 
 
 class _Worker:

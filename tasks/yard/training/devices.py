@@ -20,7 +20,6 @@ from tasks.yard.params import Machine
 from tasks.yard.ray_address import told as cluster_told
 from tasks.yard.step import BadInput, Context, cores
 from tasks.yard.training import torchrun
-from tasks.yard.workers import modules_of
 
 log = logging.getLogger(__name__)
 KEY = "yard.machine.devices"
@@ -50,8 +49,7 @@ def fit(work: tuple[Any, ...], machine: Machine, out: Path, progress: Callable[.
             log.info("this training goes to %d %ss of Ray at %s", count, away, cluster_told())
             nodes.launch(__name__, told, count, away == "GPU", progress)
         else:
-            loads = [f"{__package__}.engine", *modules_of(work[0])]
-            torchrun.launch(__name__, told, count, progress, loads=loads)
+            torchrun.launch(__name__, told, count, progress)
 
 
 @contextmanager

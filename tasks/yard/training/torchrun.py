@@ -1,14 +1,9 @@
-"""Processes that share one training: torchrun's agent starts them on this machine, this one waits and draws their
-progress. They end with it, however it ends.
-
-They begin as copies of a server that has imported what they need: each would take 6 s of CPU for it.
-"""
+"""Processes that share one training: torchrun starts them on this machine, this one waits and draws their progress.
+They end with it, however it ends."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import multiprocessing
 import os
 import pickle
 import re
@@ -27,7 +22,6 @@ from tasks.yard.step import Context
 TELLS = "trainyard-progress "  # begins a line that is not meant for people
 BY_SIGNAL = re.compile(r"exitcode\s*: -\d")  # in torchrun's report
 ROOT = Path(__file__).absolute().parents[3]
-ALONE = ("--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0")  # as --standalone
 
 
 class Killed(RuntimeError):
@@ -59,25 +53,19 @@ class Drawing:
 
 
 def launch(
-    module: str,
-    told: Path,
-    processes: int,
-    progress: Callable[..., Any],
-    joins: Sequence[str] = ALONE,
-    loads: Sequence[str] = (),
+    module: str, told: Path, processes: int, progress: Callable[..., Any], joins: Sequence[str] = ("--standalone",)
 ) -> None:
-    """`take_part(told)` of a module in so many processes; `joins`: torchrun's options of those on other machines;
-    `loads`: modules that they import besides.
+    """`take_part(told)` of a module in so many processes; `joins`: torchrun's options of those on other machines.
 
     Raises what they refuse, or `RuntimeError`.
     """
     refused = told.with_name(f"{told.name}.refused")
     refused.unlink(missing_ok=True)
-    agent = f"import json, sys; from {__name__} import agent; agent(*json.loads(sys.argv[1]))"
-    work = [[*joins, f"--nproc_per_node={processes}"], module, str(told), list(loads)]
+    torchrun = ["-m", "torch.distributed.run", *joins, f"--nproc_per_node={processes}", "--no-python"]
+    part = f"import sys; from {module} import take_part; from pathlib import Path; take_part(Path(sys.argv[1]))"
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, "-c", agent, json.dumps(work)],
+        [sys.executable, *torchrun, sys.executable, "-c", part, str(told)],
         stdin=subprocess.PIPE,  # never written to; its end tells them that this process is gone, however it died
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -105,20 +93,6 @@ def launch(
         told_why = "\n".join(filter(None, said))
         kind = Killed if BY_SIGNAL.search(told_why) else RuntimeError
         raise kind(f"training in {processes} processes failed:\n{told_why}")
-
-
-def agent(options: Sequence[str], module: str, told: str, loads: Sequence[str]) -> None:
-    """What torchrun does, with a function for a program."""
-    from torch.distributed import run
-    from torch.distributed.launcher.api import elastic_launch
-
-    config, *_ = run.config_from_args(run.parse_args([*options, "--start-method=forkserver", module]))
-    multiprocessing.get_context("forkserver").set_forkserver_preload([module, *loads])
-    elastic_launch(config, _take_part)(module, told)
-
-
-def _take_part(module: str, told: str) -> None:
-    importlib.import_module(module).take_part(Path(told))
 
 
 class Telling:
