@@ -170,8 +170,8 @@ def _run(chosen: argparse.Namespace) -> int:
             from tasks.yard.tracking import owed
 
         step_server.fork()
-        if not Path("data", chosen.line).exists():  # a first run: there will be work for it, and now there is time
-            worker.warm_up(with_torch=True)
+        if not (Path("dvc.lock").exists() or chosen.wait):  # nothing was ever made here: it will be needed
+            worker.warm_up(any(stages.entries()[name].get("meta", {}).get("device") for name in about))
         environment.wait()
         try:
             for number, part in enumerate(parts, 1):

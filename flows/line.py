@@ -108,7 +108,8 @@ class LineRun:
         return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
 
     def _unfinished(self) -> set[str]:
-        return {name for name, one in list(self.futures.items()) if not one.wrapped_future.done()}
+        ended = {name for name, one in list(self.futures.items()) if one.wrapped_future.done()}
+        return set(self.names) - ended
 
     def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
         if not stage.uses_device:
@@ -137,7 +138,8 @@ class LineRun:
                     self.made[name] = worker.run_here(name)
                 else:
                     parent = self.parent if stage.tracked else None
-                    yields = self.graph.can_wait(name, self._unfinished())
+                    # Not one that others may wait for: what has the device is done with it the sooner the better.
+                    yields = not stage.uses_device and self.graph.can_wait(name, self._unfinished())
                     self.made[name] = worker.run_in_process(name, parent, self.tags, yields=yields)
             self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
             forcing.done(name)
@@ -294,12 +296,10 @@ def _ended(run: LineRun) -> Outcome | State:
         return Outcome({name: state.name for name, state in states.items()}, run.made, whole=False)
     verdict = run.tracker(judged, line) if unjudged(line).exists() else None
     key = f"{line.replace('_', '-')}-result"
-    if not (served := results.mlflow_server()):
+    if served := results.mlflow_server():  # a night in which nothing was to be made need not import MLflow for a link
+        shown = (not run.parent and results.all_runs(line, served)) or run.tracker(link, served, line, run.parent)
+    else:
         shown = f"`make serve` shows the runs of {line}"
-    elif run.parent:
-        shown = run.tracker(link, served, line, run.parent)
-    else:  # asked over HTTP: a night in which nothing was to be made need not import MLflow, for 6 s of CPU
-        shown = results.all_runs(line, served)
     text = "\n\n".join([results.markdown(line, shown), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
     run.graph.push()  # last: a remote that fails must cost neither the challenge nor the page

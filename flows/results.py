@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flows.worker import Made
 from tasks.yard.files import read_if_there, read_json
 from tasks.yard.tracking import store, views
 
+log = logging.getLogger(__name__)
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
 
@@ -69,17 +71,20 @@ def table(line: str) -> str:
 
 
 def mlflow_server() -> str | None:
-    """The address that shows the runs; None if nobody serves them now."""
-    return store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
+    """The address that shows the runs, without a name and password in it; None if nobody serves them now."""
+    url = store.server_url() or (read_json(SERVED)["mlflow_url"] if SERVED.exists() else None)
+    return views.plainly(url) if url else None
 
 
-def all_runs(line: str, mlflow: str) -> str:
-    """The page of `mlflow`, a server's address, that shows the runs of the line; that address, if it does not say."""
+def all_runs(line: str, mlflow: str) -> str | None:
+    """The page of `mlflow`, a server's address, that shows the runs of the line; None if it does not say, and then it
+    costs an import of MLflow to find out."""
     try:
         experiment = servers.experiment(mlflow, line)
-    except servers.NoAnswer:
-        return mlflow
-    return f"{mlflow}/{views.all_runs(experiment)}" if experiment else mlflow
+    except Exception as error:  # any server may stand there: no answer of one costs a run
+        log.debug("no link to the runs: %s", error)
+        return None
+    return f"{mlflow}/{views.all_runs(experiment)}" if experiment else None
 
 
 def markdown(line: str, mlflow: str) -> str:

@@ -37,12 +37,13 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return name == "TYPE_CHECKING"
 
 
+# The fields of a statement that hold statements.
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements, but not what only a type checker reads. An import is one: to look among expressions too took a
-    quarter of the time of a closure."""
+    """All statements, but not what only a type checker reads. An import is one, and most of a
+    tree is expressions."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
@@ -75,8 +76,8 @@ class _File:
 
 @cache
 def _read(path: Path, modified_ns: int) -> _File:
-    """What of a file is kept. Its tree is not: to keep 440 of them made the interpreter look for garbage among them
-    again and again, which took half of the time of a listing of all lines."""
+    """What of a file is kept. Its tree is not: among the trees of all files the interpreter would look for garbage
+    again and again."""
     tree = parsed(path)
     return _File(_imports(tree, path), len(tree.body) == _has_docstring(tree), _digests(tree))
 

@@ -60,8 +60,8 @@ def moments(seconds: int, rate_hz: int, later: int = 0) -> dict[Fraction, Fracti
 
 
 def write_films(root: Path, number: int, seconds: int, rates_hz: tuple[int, int]) -> list[str]:
-    """<root>/<rate>/<name>.mp4 with <name>.csv beside it, one folder a film. Returns the folders; of the first rate is
-    the last one too, one picture later."""
+    """<root>/<rate>/<name>.mp4 with <name>.csv beside it, one folder a film. Returns the folders; the last
+    has the first rate too, and each picture one period later."""
     start = highway.start_of(SEED, number)
     name = start.strftime("%Y-%m-%d_%H-%M-%S")
     films = {f"{rate} Hz": moments(seconds, rate) for rate in rates_hz}

@@ -27,7 +27,7 @@ from typing import IO
 
 TRACKING = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.tracing.provider", "alembic.command",
             "sqlalchemy.dialects.sqlite", "pandas")  # fmt: skip
-# What DVC imports when it opens a repository, and Prefect when it is asked for one: a third of what is left then.
+# What DVC imports when it opens a repository, and Prefect when it is asked for one
 DVC = ("dvc.cli.parser", "dvc.repo", "dvc.repo.index", "dvc.repo.reproduce", "dvc.repo.status", "dvc.stage.cache",
        "dvc.scm", "scmrepo.git", "dvc.lock", "dvc.rwlock", "dvc.cachemgr", "dvc.data_cloud", "dvc.dirs", "ruamel.yaml",
        "dvc_data.hashfile.db.local", "dvc.repo.plots", "dvc.repo.trie", "dulwich.ignore", "dulwich.worktree",
@@ -60,7 +60,7 @@ sys.exit(int(ended or b"70") % 256)
 
 
 class Started:
-    """A command from there, as a `Popen` of it would be: it can be told to end, or killed, by its own process id."""
+    """A command from there, much as a `Popen` of it: it can be told to end, or killed, by its own process id."""
 
     def __init__(self, shims: Path, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.returncode: int | None = None
@@ -71,7 +71,9 @@ class Started:
         with Path(os.devnull).open() as nothing:
             socket.send_fds(self._to, [len(asked).to_bytes(8, "big")], [f.fileno() for f in (nothing, *self._said)])
         self._to.sendall(asked)
-        self.pid = int.from_bytes(self._to.recv(8, socket.MSG_WAITALL), "big")
+        if not (said := self._to.recv(8, socket.MSG_WAITALL)):
+            raise RuntimeError(f"{shims / command[2]} has ended")
+        self.pid = int.from_bytes(said, "big")
 
     @property
     def _said(self) -> tuple[IO[bytes], IO[bytes]]:
@@ -91,7 +93,7 @@ class Started:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        if self.returncode is None:
+        if self.poll() is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -108,7 +110,7 @@ class Started:
 
 
 def comes_ready(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """A flow without the address of a server starts its own, by what it reads while it is loaded."""
+    """Not a flow that starts its own server: it does so early, while it is loaded."""
     module = command[2] if command[:2] == ("python", "-m") else None
     return module == "tasks" or (module == "flows" and bool(environment.get("PREFECT_API_URL")))
 

@@ -14,9 +14,10 @@ def test_all_of_open_loop_driving_runs_by_the_flow_and_dvc_then_has_nothing_to_d
     made = small("open_loop_driving", tmp_path / "yard")
     shutil.copy(empty_store, made.root)
     yard = Yard(made.root, api, shims, patience_s=3 * PATIENCE_S)  # of more than one command
-    # A network of one epoch stands until the judge ends its drive: sooner here.
-    yard.edit("tasks/yard/worlds/town/judge.py", "BLOCKED_S, DEVIATION_M = 60.0", "BLOCKED_S, DEVIATION_M = 4.0")
-    yard.edit("tasks/yard/worlds/town/judge.py", "LATE_S = 1.6, 40.0", "LATE_S = 4.0, 4.0")
+    # A network of one epoch stands, or creeps, until the judge ends its drive: sooner here.
+    judge = "tasks/yard/worlds/town/judge.py"
+    yard.edit(judge, "BLOCKED_S, DEVIATION_M = 60.0", "BLOCKED_S, DEVIATION_M = 4.0")
+    yard.edit(judge, "SLOWEST_MPS, LATE_S = 1.6, 40.0", "SLOWEST_MPS, LATE_S = 4.0, 4.0")
     result = yard.flow("run", "open_loop_driving")
     assert result.returncode == 0, result.stderr[-4000:]
     data = yard.root / "data/open_loop_driving"

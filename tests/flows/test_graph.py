@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -44,6 +45,22 @@ def test_a_stage_is_in_vain_once_nothing_that_it_is_for_can_be_finished(line, fa
 def test_of_stages_at_once_that_one_comes_first_for_which_more_wait(line, name, beside, waits):
     unfinished = {f"{line}-{other}" for other in {name, *beside}}
     assert Graph(line).can_wait(f"{line}-{name}", unfinished) is waits
+
+
+def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
+    """toy-judge waits for toy-square; for toy-aside, the same step beside it, nobody waits."""
+    says = "    import os\n    write_text(out / 'nice', str(os.nice(0)))\n"
+    new_yard.edit("tasks/toy/square.py", "    total =", f"{says}    total =")
+    shutil.copy(new_yard.root / "tasks/toy/square.py", new_yard.root / "tasks/toy/aside.py")
+    new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    aside: Square\n")
+    new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  aside: {offset: 1}\n")
+    stage = "  toy-aside:\n    cmd: python -m tasks toy-aside\n    params: [toy.aside]\n"
+    stage += "    deps: [data/code/toy-aside, data/toy/collect]\n    outs: [data/toy/aside]\n"
+    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{stage}  toy-judge:\n")
+    result = new_yard.flow("run", "toy")
+    assert result.returncode == 0, result.stderr
+    nice = {name: int((new_yard.root / f"data/toy/{name}/nice").read_text()) for name in ("square", "aside")}
+    assert nice["aside"] > nice["square"]
 
 
 def test_whoever_has_a_number_and_no_name_can_run_a_line_in_the_box(bare_yard):

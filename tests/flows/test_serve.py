@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from dataclasses import replace
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -15,9 +15,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from flows import pages, serve
+from flows import pages, results, serve
+from flows.environment import free_port
 from tasks.yard.step import BadInput
-from tests.flows.conftest import with_prefect_db
 from tests.flows.serving import Served, asked, serving
 from tests.flows.waiting import wait_until
 
@@ -70,11 +70,6 @@ def scheduled_run(served: Served, deployment: str) -> dict:
     return min(runs(*ENDED), key=lambda run: run["expected_start_time"])
 
 
-def shown_of(served: Served, run: dict) -> str:
-    artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
-    return {artifact["key"]: artifact["data"] for artifact in artifacts}["toy-result"]
-
-
 def check_addresses(served: Served, family: list[psutil.Process]) -> None:
     """The pages are for all of the network, as was asked for; the runner is for this machine."""
     listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
@@ -109,28 +104,52 @@ def test_the_front_page_asks_for_the_login(monkeypatch):
     assert TestClient(pages.asking(page)).get("/").text == "the yard"
 
 
-def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(yard_copy, empty_db):
-    """The first minute of the schedule may be over before the runner has registered. Meanwhile the pages are looked at.
-    The night brings back what is gone, and the triggered run makes something."""
-    yard = with_prefect_db(replace(yard_copy, api=None, shims=None), empty_db)
-    shutil.rmtree(yard.root / "data/toy/square")
-    yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
+def test_a_link_tells_no_password_and_no_strange_answer_costs_a_run(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:hunter2@runs.example.com/")
+    assert results.mlflow_server() == "https://runs.example.com"
+
+    class Strange(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Strange) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert asked(address)[2] == b"{}"
+        for strange in (address, "http://ada:hunter2@127.0.0.1:x", f"http://127.0.0.1:{free_port()}"):
+            assert results.all_runs("toy", strange) is None
+        server.shutdown()
+
+
+def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(lone_yard):
+    """The first minute of the schedule may be over before the runner has registered; the yard is new, so all its steps
+    run. Meanwhile the pages are looked at."""
+    lone_yard.edit("prefect.yaml", '"30 2 * * *"', '"* * * * *"')
     names = {"TRAINYARD_NAMES": "pages.example.com"}
-    with serving(yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_OPEN="yes", **names) as served:
+    with serving(lone_yard, TRAINYARD_HOST="0.0.0.0", TRAINYARD_OPEN="yes", **names) as served:
         (deployment,) = served.ask("deployments/filter", {})
         assert deployment["schedules"][0]["schedule"]["cron"] == "* * * * *"
         check_pages(served)
         check_addresses(served, psutil.Process(served.process.pid).children(recursive=True))
         night = scheduled_run(served, deployment["id"])
         assert night["auto_scheduled"] and night["state"]["type"] == "COMPLETED", night
-        assert (yard.root / "data/toy/square/sum.txt").read_text() == "15"
+        assert (lone_yard.root / "data/toy/square/sum.txt").read_text() == "15"
         run = run_of(served, {"force": ["square"]})
         assert run["state"]["type"] == "COMPLETED", run["state"]
         tasks = served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         states = {task["name"]: task["state"]["name"] for task in tasks}
         assert states["toy-square"] == "Completed" and states["toy-collect"] == "Up to date"
-        assert re.search(rf"MLflow: {served.mlflow}/#/experiments/\d+/runs\?", shown_of(served, night))
-        assert re.search(rf"MLflow: {served.mlflow}/#/experiments/\d+/runs/[0-9a-f]+\?", shown_of(served, run))
+        artifacts = served.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+        shown = {artifact["key"]: artifact["data"] for artifact in artifacts}["toy-result"]
+        of_line = re.escape(f"{served.mlflow}/#/experiments/")
+        assert re.search(rf"MLflow: {of_line}\d+/runs/[0-9a-f]+\?", shown)
+        # What a night shows in which nothing was made.
+        assert re.match(rf"{of_line}\d+/runs\?", results.all_runs("toy", served.mlflow))
         refused = run_of(served, {"assignments": ["toy.collect.source=https://ada:hunter2@host/a.zip"]})
         assert refused["state"]["type"] == "FAILED"
         assert "a password" in refused["state"]["message"] and "change that" in refused["state"]["message"]
@@ -143,5 +162,5 @@ def test_serve_runs_what_is_scheduled_and_what_is_triggered_and_stops_on_ctrl_c(
         family = psutil.Process(served.process.pid).children(recursive=True)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    logs = [path for path in (yard.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
+    logs = [path for path in (lone_yard.root / ".trainyard").glob("*.log") if b"hunter2" in path.read_bytes()]
     assert "hunter2" not in first + served.said[0] and not logs

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from flows.environment import answers, free_port
+from tasks.yard.workers import end_with_parent
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 WAITING = """
@@ -33,8 +34,8 @@ processes = get_context("forkserver")
 
 
 def serve(folder: Path, port: int) -> None:
-    """As `mlflow server` does, whose two processes import MLflow for 4 s of CPU each: these have it from the process
-    that they are forked from."""
+    """As `mlflow server` does, but that its own process has MLflow from the one that it is forked from."""
+    end_with_parent()
     os.chdir(folder)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -52,7 +53,7 @@ def serve(folder: Path, port: int) -> None:
 
 
 class Server:
-    """A real one, on a port and with a database that stay when it is killed."""
+    """MLflow's own, on a port and with a database that stay when it is killed."""
 
     def __init__(self, folder: Path, empty_store: Path) -> None:
         folder.mkdir()

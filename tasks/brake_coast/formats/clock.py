@@ -18,7 +18,7 @@ from tasks.brake_coast.formats import cells
 
 TIME_FORMAT = "%Y-%m-%d %H-%M-%S-%f"  # strptime pads the fraction on the right, which is what "-9" = 900 ms needs
 NATIVE = re.compile(r"(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9]{1,6}")
-FEW_STAMPS = 100_000  # of more the texts, once more as ISO, would take gigabytes
+FEW_STAMPS = 100_000  # more are not held as texts once more
 NO_DATE_MS = 946_684_800_000  # 2000-01-01 00-00-00: where the clock of a drive without a date begins
 HOUR_MS = 3_600_000.0
 PAUSE_MS = 60_000.0  # between two passes of a clock that was set back by who knows how much: longer than any window
@@ -70,7 +70,7 @@ class Clock:
 def parse_times(times: pd.Series) -> pd.Series:
     """Native stamps as integer milliseconds (of the local clock, no zone), <NA> where the text is no time."""
     texts = times.tolist() if len(times) < FEW_STAMPS else [None]
-    if all(isinstance(text, str) and NATIVE.fullmatch(text) for text in texts):  # a tenth of the time
+    if all(isinstance(text, str) and NATIVE.fullmatch(text) for text in texts):
         iso = [f"{t[:10]}T{t[11:13]}:{t[14:16]}:{t[17:19]}.{t[20:]}" for t in texts]
         with suppress(ValueError):  # the 31st of February
             t_ms = np.array(iso, "datetime64[us]").astype("datetime64[ms]").astype("int64")
@@ -199,8 +199,10 @@ def read(stamps: pd.Series, unit: str = "", film_s: float | None = None) -> Cloc
     text = stamps.fillna("").astype(str).str.strip()
     native = parse_times(text).astype("Float64").to_numpy(np.float64, na_value=np.nan)
     known = np.isfinite(native)
-    missing = ~known if known.all() else text.str.lower().isin(cells.MISSING).to_numpy()
-    if known.all() or (known.any() and (missing | known).all()):
+    if known.all():
+        return mended(native, absolute=True)
+    missing = text.str.lower().isin(cells.MISSING).to_numpy()
+    if known.any() and (missing | known).all():
         return mended(native, absolute=True)
     texts = [_plain(cell) for cell in text.tolist()]
     dated = native

@@ -13,7 +13,6 @@ from tasks.open_loop_driving.formats.calibration import NEAR_M, Camera
 from tasks.open_loop_driving.formats.routes import Route
 from tasks.open_loop_driving.judging import fits
 from tasks.yard.files import replacing
-from tasks.yard.reporting.charts import COMPRESSION
 from tasks.yard.reporting.film import BACK, FAINT, INK, font
 
 TILE_PX, NAME_PX, GAP_PX = 480, 24, 6
@@ -143,4 +142,4 @@ def draw(path: Path, route: Route, used: list[int]) -> None:
             sheet.paste(one, (place * (TILE_PX + GAP_PX), top))
         top += height + GAP_PX
     with replacing(path) as temporary:
-        sheet.save(temporary, compress_level=COMPRESSION)
+        sheet.save(temporary)

@@ -86,7 +86,7 @@ def shapes(network: nn.Module) -> dict[str, torch.Size]:
 
 @cache
 def shapes_of(name: str, embedding: int | None = None) -> dict[str, torch.Size]:
-    """Of a network that is not made."""
+    """Of a network of that name, without its weights, which take memory."""
     with torch.device("meta"):
         return shapes(build(name, 1, embedding))
 

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw
 
 from tasks.yard.files import replacing
 from tasks.yard.layouts import images
-from tasks.yard.reporting.charts import COMPRESSION
 
 CROP, SCENE = (48, 96), (320, 240)  # (width, height) in px of one picture on a sheet
 LABEL_PX, GAP_PX, TEXT_PX = 170, 4, 14
@@ -25,7 +24,7 @@ def opened(picture: Path | Image.Image) -> Image.Image | None:
 
 def save(sheet: Image.Image, path: Path) -> None:
     with replacing(path) as temporary:
-        sheet.save(temporary, compress_level=COMPRESSION)
+        sheet.save(temporary)
 
 
 def people(path: Path, rows: Mapping[str, Sequence[Path | Image.Image | None]], columns: Sequence[str] = ()) -> None:

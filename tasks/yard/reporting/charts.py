@@ -22,7 +22,7 @@ from tasks.yard.files import replacing
 INK, FAINT, GRID = "#1f2630", "#6b7684", "#dfe4ea"
 CSS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
 RUNS = ("#2b6be4", "#c2410c", "#0f8a6a", "#8b3fd1", "#b3831b", "#c22f6d")  # mid tones, for light and dark
-COMPRESSION = 3  # of png files: 6, the default, takes twice the time for a tenth of the size
+COMPRESSION = 3  # of png files: the default, 6, takes longer than the drawing
 DASHES = {"": "-", "telemetry": (0, (5, 2)), "detections": (0, (1.2, 1.8))}
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"], "font.size": 9, "text.color": INK, "axes.labelcolor": FAINT, "axes.titlesize": 10,
@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": FAINT, "ytick.color": FAINT,
     "xtick.major.size": 0, "ytick.major.size": 0, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "svg.fonttype": "none", "figure.constrained_layout.use": True,
-    "axes.titley": 1.0,  # where it would be put: to find that out, all labels are measured
+    "axes.titley": 1.0,  # where it is put if no axis has an offset: to find that out, all labels are measured
 }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from tasks.yard.files import read_if_there
 from tasks.yard.stage import Stage
@@ -76,5 +75,4 @@ def pages_url() -> str:
     """Where MLflow's pages are, or will be once `make serve` runs; without a name and password in it."""
     served = read_if_there(store.state() / "server.json").get("mlflow_url")
     url = store.server_url() or served or f"http://127.0.0.1:{os.environ.get('TRAINYARD_MLFLOW_PORT', 5000)}"
-    parts = urlsplit(url.rstrip("/"))
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return views.plainly(url)

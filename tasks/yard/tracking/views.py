@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
 
 KEY = "trainyard"
 TAG = f"mlflow.sharedViewState.{KEY}"
 TRAINING = "workflowType=machine_learning"
 MOST = 6  # columns of numbers, of those that people compare
 MAIN = ("pr_auc", "map", "moda", "ap50")  # numbers of one network; of other lines the first ones
+
+
+def plainly(url: str) -> str:
+    """The address of a server as it may be shown: without a name and password."""
+    parts = urlsplit(url.rstrip("/"))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def all_runs(experiment: str) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import BLIND, SUBSETS, split_name
 from tasks.brake_coast.params import Analyse
 from tasks.yard.files import write_json, write_text
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting.charts import save
 
 MODALITIES = ("all", *BLIND)
 TITLES = {"all": "all test windows", "not_yet": "windows not yet braking (brake tasks) or coasting (coast tasks)"}
@@ -106,7 +106,7 @@ def picture(found: dict) -> Figure:
 def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
     tasks = list(dict.fromkeys(task for run in inputs.runs for task in inputs.details[run]))
     found = {s: {task: cells(inputs.details, inputs.runs, task, s) for task in tasks} for s in SUBSETS}
-    pictures.save(out / "ablation.png", lambda: picture(found))
+    save(out / "ablation.png", lambda: picture(found))
     write_text(out / "ablation.md", markdown(found, inputs.details))
     write_json(out / "ablation.json", rounded(found))
     trained = {split_name(run)[0] for run in inputs.runs}

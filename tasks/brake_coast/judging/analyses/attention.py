@@ -35,6 +35,7 @@ from tasks.yard.files import write_json
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.charts import save
 
 GROUPS = {"true positives": pictures.CAUGHT, "negatives": charts.FAINT}
 
@@ -250,9 +251,9 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
     over_time = {run: of for run, of in found.items() if any(group["time"] for group in of["groups"].values())}
     if over_time:
         step_s = float(np.median(np.diff(frames.t_ms))) / 1000
-        pictures.save(out / "attention_time.png", lambda: time_picture(over_time, step_s))
+        save(out / "attention_time.png", lambda: time_picture(over_time, step_s))
     if on_boxes:
-        pictures.save(out / "attention_boxes.png", lambda: boxes_picture(inputs, on_boxes, starts))
+        save(out / "attention_boxes.png", lambda: boxes_picture(inputs, on_boxes, starts))
     write_json(out / "attention.json", rounded({"runs": found, "left_out": left_out}))
     return {
         f"{run}/{name.replace(' ', '_')}/car_ahead": value

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import is_doubtful, split_name, unknown_share
 from tasks.brake_coast.learning.inference import load_model, predict
@@ -31,6 +30,7 @@ from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
 from tasks.yard.reporting import charts
+from tasks.yard.reporting.charts import save
 
 METHODS = ("none", "prior", "temperature", "platt")
 COLOURS = dict(zip(METHODS, (charts.FAINT, *charts.RUNS[:3]), strict=True))
@@ -211,9 +211,9 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
     usable = {run: tasks for run, tasks in usable.items() if tasks}
     shown = inputs.leader
     if shown in usable:
-        pictures.save(out / "calibration.png", lambda: reliability(usable[shown], shown))
+        save(out / "calibration.png", lambda: reliability(usable[shown], shown))
     if usable:
-        pictures.save(out / "corrections.png", lambda: dots(usable))
+        save(out / "corrections.png", lambda: dots(usable))
     write_json(out / "calibration.json", rounded({"leader": shown, "runs": found}))
     return {
         f"{run}/{task}/{score}_{name}": of["corrections"][name][score]

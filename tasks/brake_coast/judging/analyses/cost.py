@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.brake_coast.factory import Network, build
-from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
@@ -30,6 +29,7 @@ from tasks.brake_coast.params import Analyse
 from tasks.yard.files import write_json
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting.charts import save
 
 WARM_UP = 10  # windows: the first calls allocate
 
@@ -126,6 +126,6 @@ def picture(found: dict[str, dict], inputs: Inputs) -> Figure:
 def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> dict[str, float]:
     found = costs(inputs, params.cost.windows)
     machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": 1, "windows": params.cost.windows}
-    pictures.save(out / "cost.png", lambda: picture(found, inputs))
+    save(out / "cost.png", lambda: picture(found, inputs))
     write_json(out / "cost.json", rounded({"measured_on": machine, "runs": found}))
     return {f"{run}/{name}": value for run, of in found.items() for name, value in of.items()}

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.brake_coast.judging.analyses import pictures
 from tasks.brake_coast.judging.analyses.inputs import Inputs, horizon_s
 from tasks.brake_coast.judging.runs import SUBSETS, family, is_doubtful, state_of, unknown_share
 from tasks.brake_coast.judging.scores import baseline_scores, why_null
@@ -26,6 +25,7 @@ from tasks.yard.files import write_json
 from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting.charts import save
 
 KINDS = ("brake", "brake_onset", "coast")
 TITLES = {"all": "all windows", "not_yet": "not yet"}
@@ -150,7 +150,7 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
                 lines[run][name] = {"head": head, **drawn}
     if any(of["all"]["positives"] for of in labels.values()):
         figure = {"labels": labels, "lines": lines}
-        pictures.save(out / "horizons.png", lambda: picture(figure, charts.looks(inputs.runs), inputs.leader))
+        save(out / "horizons.png", lambda: picture(figure, charts.looks(inputs.runs), inputs.leader))
     write_json(out / "horizons.json", rounded({"labels": labels, "runs": runs, "lines": lines}))
     return {
         f"{name}/pr_auc{'' if subset == 'all' else '_not_yet'}": value

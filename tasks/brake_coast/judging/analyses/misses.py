@@ -30,6 +30,7 @@ from tasks.yard.layouts.images import readable
 from tasks.yard.metrics.boxes import ious
 from tasks.yard.metrics.rounding import rounded
 from tasks.yard.params import Reporting
+from tasks.yard.reporting.charts import save
 
 FACTS = {  # of the whole event, then of the moment when the alarm should have come
     "speed_lost_kmh": "speed lost\nkm/h",
@@ -288,8 +289,8 @@ def make(params: Analyse, reporting: Reporting, out: Path, inputs: Inputs) -> di
         seen = [(e, row) for e, row in lost if e.moment >= 0 and inputs.image(e.moment) and inputs.roi_px(e.moment)]
         seen = sorted(seen, key=lambda pair: -(pair[1]["speed_lost_kmh"] or 0))[: params.misses.shown]
         if seen:
-            pictures.save(out / f"misses_{task}.png", partial(sheet, inputs, run, task, threshold, seen, of))
+            save(out / f"misses_{task}.png", partial(sheet, inputs, run, task, threshold, seen, of))
     if tasks:
-        pictures.save(out / "misses.png", lambda: beside(tasks))
+        save(out / "misses.png", lambda: beside(tasks))
     write_json(out / "misses.json", rounded({"run": run, "tasks": tasks, "null_because": skipped}))
     return {f"{task}/{name}": of[name] for task, of in tasks.items() for name in ("missed", "caught", "quieted")}

@@ -10,9 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tasks.yard.layouts.images import readable
-from tasks.yard.reporting import charts
 
-save = charts.save
 MISSED, CAUGHT = "#c2410c", "#0f8a6a"
 BOX = "#37e0d0"  # on photographs
 

@@ -66,6 +66,19 @@ def test_more_columns_trailing_commas_and_a_cut_last_line_are_fine(tmp_path):
     assert telemetry.rows["brake"].tolist()[:2] == [1, 1] and np.isnan(telemetry.rows["brake"][2])
 
 
+ODD_STAMPS = ["2024-02-29 23-59-59-9", "2025-02-29 10-00-00-1", "2025-04-31 10-00-00-12", "2025-04-03 24-00-00-0",
+              "2025-04-03 22-60-00-0", "2025-04-03 22-54-60-0", "2025-04-03 22-54-19-123456", "2025-04-03 22-54-19",
+              "1899-12-31 10-00-00-0", "2025-4-3 1-2-3-4", " 2025-04-03 22-54-19-9", "", "No Frame"]  # fmt: skip
+
+
+def test_a_stamp_is_the_same_moment_whatever_stands_beside_it():
+    """A column of nothing but native stamps is read by a shorter way."""
+    beside_odd_ones = recording.parse_times(pd.Series([*ODD_STAMPS, "something else"]))
+    alone = [recording.parse_times(pd.Series([stamp]))[0] for stamp in ODD_STAMPS]
+    assert [*map(str, alone)] == [*map(str, beside_odd_ones[:-1])]
+    assert sum(moment is not pd.NA for moment in alone) >= 4
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
