@@ -42,7 +42,13 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 6
 AMP = {"32": False, "bf16": "bf16", "fp16": True}  # what ultralytics calls it
-STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.titley": 1.0,
+}
 TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 

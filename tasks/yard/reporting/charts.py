@@ -74,7 +74,7 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
 
 def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[Figure, list[Axes]]:
     """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw. `size` is
-    in inches. Titles of panels are to be given with y=1.0, for the same reason."""
+    in inches. Titles of panels are to stand at y=1.0 (or axes.titley), for the same reason."""
     width, height = size
     top = 0.7 if title else 0.35
     margins = {"left": 0.85 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.25}
