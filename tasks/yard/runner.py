@@ -80,7 +80,7 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
         if ranked_first() and LICENCE in this.code_files():
             shown = getattr(params, this.line).model_dump(mode="json")
             stamp(this.out, lambda: origin.of(this, tags or {}), shown)
-        return metrics
+        return metrics or {}  # of a step that has none to tell
 
     with watch.remembered(this):
         if not (this.tracked and ranked_first()):

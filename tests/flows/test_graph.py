@@ -48,10 +48,11 @@ def test_of_stages_at_once_that_one_comes_first_for_which_more_wait(line, name, 
 
 
 def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
-    """toy-judge waits for toy-square; for toy-aside, the same step beside it, nobody waits."""
+    """toy-judge waits for toy-square; for toy-aside, the same beside it without numbers to tell, nobody waits."""
     says = "    import os\n    write_text(out / 'nice', str(os.nice(0)))\n"
     new_yard.edit("tasks/toy/square.py", "    total =", f"{says}    total =")
     shutil.copy(new_yard.root / "tasks/toy/square.py", new_yard.root / "tasks/toy/aside.py")
+    new_yard.edit("tasks/toy/aside.py", '    return {"sum": total}\n', "")
     new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    aside: Square\n")
     new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  aside: {offset: 1}\n")
     stage = "  toy-aside:\n    cmd: python -m tasks toy-aside\n    params: [toy.aside]\n"
