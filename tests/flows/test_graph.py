@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import textwrap
 
 import pytest
+import yaml
 
 from flows.graph import Graph
 from tests.flows.conftest import ROOT
@@ -55,9 +57,10 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
     new_yard.edit("tasks/toy/aside.py", '    return {"sum": total}\n', "")
     new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    aside: Square\n")
     new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  aside: {offset: 1}\n")
-    stage = "  toy-aside:\n    cmd: python -m tasks toy-aside\n    params: [toy.aside]\n"
-    stage += "    deps: [data/code/toy-aside, data/toy/collect]\n    outs: [data/toy/aside]\n"
-    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{stage}  toy-judge:\n")
+    stages = yaml.safe_load((new_yard.root / "dvc.yaml").read_text())["stages"]
+    aside = yaml.safe_dump({"toy-aside": stages["toy-square"]}).replace("toy-square", "toy-aside")
+    aside = aside.replace("toy.square", "toy.aside").replace("data/toy/square", "data/toy/aside")
+    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{textwrap.indent(aside, '  ')}  toy-judge:\n")
     result = new_yard.flow("run", "toy")
     assert result.returncode == 0, result.stderr
     nice = {name: int((new_yard.root / f"data/toy/{name}/nice").read_text()) for name in ("square", "aside")}
