@@ -171,7 +171,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
         step_server.fork()
         if not (Path("dvc.lock").exists() or chosen.wait):  # nothing was ever made here: it will be needed
-            worker.warm_up(any(stages.entries()[name].get("meta", {}).get("device") for name in about))
+            worker.warm_up(any(stages.wants_device(stages.entries()[name]) for name in about))
         environment.wait()
         try:
             for number, part in enumerate(parts, 1):

@@ -102,14 +102,15 @@ class LineRun:
         """Is it known whether there is such a run? It takes seconds, which a flow that is to end does not wait for."""
         return self._parent is None or self._parent.done()
 
+    def _over(self) -> dict[str, Future[State]]:
+        return {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
+
     def failed(self) -> set[str]:
         """The stages that have ended and made nothing."""
-        ended = {name: one.wrapped_future for name, one in list(self.futures.items()) if one.wrapped_future.done()}
-        return {name for name, one in ended.items() if one.exception() or not one.result().is_completed()}
+        return {name for name, one in self._over().items() if one.exception() or not one.result().is_completed()}
 
     def _unfinished(self) -> set[str]:
-        ended = {name for name, one in list(self.futures.items()) if one.wrapped_future.done()}
-        return set(self.names) - ended
+        return set(self.names) - self._over().keys()
 
     def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
         if not stage.uses_device:

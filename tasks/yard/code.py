@@ -37,13 +37,11 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return name == "TYPE_CHECKING"
 
 
-# The fields of a statement that hold statements.
-BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # the fields of a statement that hold statements
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements, but not what only a type checker reads. An import is one, and most of a
-    tree is expressions."""
+    """All statements, but not what only a type checker reads. An import is one, and most of a tree is expressions."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()

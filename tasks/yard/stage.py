@@ -19,6 +19,11 @@ CODE_ROOMS = ("tasks/", "models/")
 CODE = "code"  # the one stage of no line: it writes what each stage's code is, data/code/<stage>
 
 
+def wants_device(entry: dict[str, Any]) -> bool:
+    """Of an entry of dvc.yaml, be it a matrix: does it want the GPU, or all cores, for itself?"""
+    return bool(entry.get("meta", {}).get("device"))
+
+
 @dataclass(frozen=True)
 class Stage:
     """`<line>-<step>`, or `<line>-<step>@<item>` for one cell of a matrix; `code` belongs to no line."""
@@ -40,8 +45,7 @@ class Stage:
 
     @property
     def uses_device(self) -> bool:
-        """Does it want the GPU, or all cores, for itself?"""
-        return bool(self.entry.get("meta", {}).get("device"))
+        return wants_device(self.entry)
 
     @property
     def needs_no_process(self) -> bool:

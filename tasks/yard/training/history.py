@@ -79,5 +79,5 @@ def draw(out: Path, history: list[dict], title: str) -> None:
             axes.legend(fontsize=7)
     losses.set_yscale("log")
     for axes in (scores, rate):
-        axes.locator_params(axis="y", nbins=5)  # each number and its line take as long as a curve
+        axes.locator_params(axis="y", nbins=5)  # numbers and their lines take longer to draw than the curves
     save_png(out / "curves.png", figure, dpi=100)

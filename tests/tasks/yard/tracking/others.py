@@ -1,5 +1,5 @@
-"""Other processes at a store. They begin as copies of a server that has imported MLflow and has
-opened no store; each file of tests has a server of its own."""
+"""Other processes at a store. They begin as copies of a server that has imported MLflow and has opened no
+store; each file of tests has a server of its own."""
 
 from __future__ import annotations
 
