@@ -88,15 +88,15 @@ class View:
 
 
 def extent(points: np.ndarray) -> tuple[float, float, float, float]:
-    (x1, y1), (x2, y2) = points.min(0), points.max(0)
-    return float(x1), float(y1), float(x2), float(y2)
+    xs, ys = points.T.tolist()
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def clipped(box: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:
     """The part of a box inside the frame, None if a labeller would not see it."""
-    x1, x2 = np.clip((box[0], box[2]), 0, WIDTH_PX)
-    y1, y2 = np.clip((box[1], box[3]), 0, HEIGHT_PX)
-    return (float(x1), float(y1), float(x2), float(y2)) if min(x2 - x1, y2 - y1) >= MIN_BOX_PX else None
+    x1, x2 = (min(max(x, 0.0), float(WIDTH_PX)) for x in (box[0], box[2]))
+    y1, y2 = (min(max(y, 0.0), float(HEIGHT_PX)) for y in (box[1], box[3]))
+    return (x1, y1, x2, y2) if min(x2 - x1, y2 - y1) >= MIN_BOX_PX else None
 
 
 class Camera:
@@ -181,13 +181,13 @@ class Camera:
         right = (columns - view.centre_px) * (z / FOCAL_PX)[:, None]
         y = view.lateral_m + (0.5 * view.curvature * z**2 + view.yaw_rad * z)[:, None] - right
         self.ground.paint(picture[first:], y, z, s_m)
-        self.roadside.rails(picture, view, self.light, s_m)
+        self.roadside.rails(picture, view, s_m)
         return picture
 
     def vehicle(self, picture, view: View, drive: Drive, i: int, k: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Paint one vehicle; returns the outline of all of it and of its rear, which is None behind the camera."""
         kind, z = int(drive.kind[i, k]), float(drive.distance_m[i, k]) + NOSE_M
-        width, high, front = WIDTH_M[kind], HEIGHT_M[kind], z + LENGTH_M[kind]
+        width, high, front = float(WIDTH_M[kind]), float(HEIGHT_M[kind]), z + float(LENGTH_M[kind])
         y = float(drive.offset_m[i, k])
         look = self.wardrobe.look(int(drive.ids[i, k]), kind)
         haze = self.light.haze(z)

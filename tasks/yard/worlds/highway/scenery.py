@@ -108,7 +108,8 @@ class Ground:
         cv2.remap(self.atlas, map_x, map_y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
         far = int(np.searchsorted(-z_m, -25.0))  # nearer than that haze is not seen
         haze = (1 - np.exp(-z_m[:far] / self.light.sight_m)).astype(np.float32)[:, None, None]
-        target[:far] = target[:far] * (1 - haze) + self.light.haze_bgr * haze
+        veil = np.tile((self.light.haze_bgr * haze)[:, 0], y_m.shape[1]).reshape(target[:far].shape)
+        target[:far] = target[:far] * (1 - haze) + veil
 
 
 def ground(rng: np.random.Generator, light: Light) -> Ground:
@@ -120,7 +121,7 @@ def ground(rng: np.random.Generator, light: Light) -> Ground:
 
     grass_tone = _bgr(52, 92, 84) * rng.uniform(0.85, 1.15)
     tufts = noise_image(rng, rows, columns, [(rows // 2, columns // 4, 0.10), (30, 60, 0.08)])
-    texture = grass_tone * (1 + tufts[..., None])
+    texture = cv2.merge([tone * (1 + tufts) for tone in grass_tone])
     tone = rng.uniform(88, 116)
     asphalt = tone + noise_image(rng, rows, columns, [(rows, columns // 2, 3.5), (60, 40, 2.5), (6, 60, 2.0)])
     for lane in range(LANES):
@@ -168,22 +169,26 @@ class Panorama:
 
 def panorama(rng: np.random.Generator, light: Light, focal_px: float) -> Panorama:
     around, high = int(2 * np.pi * focal_px), 200
-    down = np.linspace(0, 1, high, dtype=np.float32)[:, None, None]
-    sky = np.repeat(light.sky_top * (1 - down) + light.sky_low * down, around, 1)
+    down = np.linspace(0, 1, high, dtype=np.float32)[:, None]
+
+    def plane(bgr: np.ndarray) -> np.ndarray:
+        return bgr[:, None, None]  # colours first: numpy is several times as slow where the last axis has 3
+
+    sky = np.repeat(plane(light.sky_top) * (1 - down) + plane(light.sky_low) * down, around, 2)
     cells = [(3, 24, 0.5), (8, 70, 0.35), (20, 200, 0.2), (50, 500, 0.1)]
     clouds = cyclic(noise_image(rng, high, around + SEAM_PX, cells))
-    cover = np.clip(clouds * 0.9 + rng.uniform(-0.3, 0.2), 0, 0.75)[..., None]
+    cover = np.clip(clouds * 0.9 + rng.uniform(-0.3, 0.2), 0, 0.75)
     cloud_bgr = (light.sky_low * 0.75 + 255 * light.ambient * 0.25).clip(0, 255)
-    sky = sky * (1 - cover) + cloud_bgr * (1 - 0.12 * down) * cover
+    sky = sky * (1 - cover) + plane(cloud_bgr) * (1 - 0.12 * down) * cover
     rows = np.arange(high)[:, None]
     for strength, hills, level, tone in ((16, 14, 14, 0.62), (9, 40, 8, 0.45), (4, 420, 6, 0.24)):
         skyline = noise_image(rng, 1, around + SEAM_PX, [(1, hills, 0.6), (1, hills * 4, 0.15)])
         ridge = level + strength * np.abs(cyclic(skyline)[0])
         green = _bgr(64, 92, 76) * light.ambient
         colour = light.haze_bgr * tone + green * (1 - tone)
-        sky = np.where((high - rows < ridge[None, :])[..., None], colour * (1 + 0.04 * clouds[..., None]), sky)
-    sky = np.vstack([sky, np.repeat(sky[-1:], 8, 0)])  # a bump may lift the horizon above the first ground row
-    image = sky.clip(0, 255).astype(np.uint8)
+        sky = np.where(high - rows < ridge[None, :], plane(colour) * (1 + 0.04 * clouds), sky)
+    image = cv2.merge(list(sky.clip(0, 255).astype(np.uint8)))
+    image = np.vstack([image, np.repeat(image[-1:], 8, 0)])  # a bump may lift the horizon above the first ground row
     return Panorama(np.ascontiguousarray(image[-200:]))
 
 
@@ -235,6 +240,7 @@ class Roadside:
     """Rails on both sides, and things placed along the road by a fixed table of cells."""
 
     CELL_M = 11.0
+    ENDS_M = np.array([1.6, 3.5, 7, 12, 20, 35, 60, 100, 220])  # of the pieces in which rails are painted
 
     def __init__(self, rng: np.random.Generator, light: Light) -> None:
         self.trees = [tree(rng, light) for _ in range(5)]
@@ -246,12 +252,17 @@ class Roadside:
         # Woods come and go along the road.
         self.wooded = np.convolve(rng.random(512 + 40), np.ones(41) / 41, "valid") > 0.49
         self.rail_bgr, self.wall_bgr = _bgr(160, 158, 154) * light.ambient, _bgr(150, 154, 156) * light.ambient
+        hazes = [light.haze(z) for z in self.ENDS_M]
+        self.rail_tones, self.wall_tones = (
+            [(bgr * (1 - haze) + light.haze_bgr * haze).tolist() for haze in hazes]
+            for bgr in (self.rail_bgr, self.wall_bgr)
+        )
 
     def standing(self, s_m: float, reach_m: float) -> list[Standing]:
         things = []
         first = int(s_m // self.CELL_M) + 1
         for cell in range(first, int((s_m + reach_m) // self.CELL_M)):
-            a, b, c, d, e = self.table[cell % 512]
+            a, b, c, d, e = self.table[cell % 512].tolist()
             z = (cell + 0.4 * a) * self.CELL_M - s_m
             if z < 3.0:
                 continue
@@ -271,22 +282,20 @@ class Roadside:
                 things.append(Standing(self.deck, z, 3.75, 40.0, 1.6, 5.2))
         return things
 
-    def rails(self, picture: np.ndarray, view, light: Light, s_m: float) -> None:
+    def rails(self, picture: np.ndarray, view, s_m: float) -> None:
         """A steel rail on the right, a concrete wall on the left."""
-        z = np.array([1.6, 3.5, 7, 12, 20, 35, 60, 100, 220])
-        for y, low, high, colour in (
-            (LEFT_WALL_M, 0.0, 0.85, self.wall_bgr),
-            (RIGHT_RAIL_M, 0.45, 0.78, self.rail_bgr),
+        z = self.ENDS_M
+        for y, low, high, colour, tones in (
+            (LEFT_WALL_M, 0.0, 0.85, self.wall_bgr, self.wall_tones),
+            (RIGHT_RAIL_M, 0.45, 0.78, self.rail_bgr, self.rail_tones),
         ):
             u, top, bottom = view.u(y, z), view.v(high, z), view.v(low, z)
             # In eighths of a pixel, which is what the shift of 3 below says.
             rims = np.array([np.stack([u, top], 1), np.stack([u, bottom], 1)])
             upper, lower = np.clip(8 * rims, -30000, 30000).round().astype(np.int32)
             for k in range(len(z) - 1, 0, -1):
-                haze = light.haze(z[k])
                 corners = np.array([upper[k - 1], upper[k], lower[k], lower[k - 1]])
-                tone = colour * (1 - haze) + light.haze_bgr * haze
-                cv2.fillConvexPoly(picture, corners, tone.tolist(), cv2.LINE_AA, 3)
+                cv2.fillConvexPoly(picture, corners, tones[k], cv2.LINE_AA, 3)
             cv2.polylines(picture, [upper], False, (colour * 1.18).clip(0, 255).tolist(), 1, cv2.LINE_AA, 3)
         for post_z in np.arange(4.0 - s_m % 4.0, 30.0, 4.0):
             if post_z > 3:

@@ -81,11 +81,10 @@ class Traffic:
         ahead = self.x[None, :] - self.x[:, None]
         same = lane[:, None] == self.lane[None, :]
         np.fill_diagonal(same, False)
-        front = np.where(same & (ahead >= 0), ahead, np.inf)
-        back = np.where(same & (ahead < 0), -ahead, np.inf)
-        first, last = front.argmin(1), back.argmin(1)
-        rows = np.arange(len(lane))
-        return np.where(np.isfinite(front[rows, first]), first, -1), np.where(np.isfinite(back[rows, last]), last, -1)
+        before, after = same & (ahead >= 0), same & (ahead < 0)
+        first = np.where(before, ahead, np.inf).argmin(1)
+        last = np.where(after, -ahead, np.inf).argmin(1)
+        return np.where(before.any(1), first, -1), np.where(after.any(1), last, -1)
 
     def gap(self, follower: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         gap = self.x[ahead] - self.x[follower] - self.length()[follower]
