@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from tasks.yard.detector import launch
 from tasks.yard.detector.look import Detector
@@ -35,20 +35,13 @@ from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacin
 from tasks.yard.layouts import seen, yolo_write
 from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
-from tasks.yard.reporting.charts import save_png, side_by_side
+from tasks.yard.reporting import charts
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 6
 AMP = {"32": False, "bf16": "bf16", "fp16": True}  # what ultralytics calls it
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "axes.titley": 1.0,
-}
 TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
 
@@ -94,24 +87,23 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
     return {"epochs": 0}
 
 
-def draw_curves(history: list[dict], scores: dict[str, Scores], path: Path) -> None:
+def curves(history: list[dict], scores: dict[str, Scores]) -> Figure:
     """Losses and validation scores by epoch, and precision over recall of each split."""
-    with matplotlib.rc_context(STYLE):
-        figure, (losses, quality, precision) = side_by_side((12, 3.4))
-        epochs = [record["epoch"] for record in history]
-        for key in [key for key in history[0] if key.startswith("train_")]:
-            name = key.removeprefix("train_").removesuffix("_loss")
-            losses.plot(epochs, [record[key] for record in history], label=name)
-        for key in ("mAP50", "mAP50-95", "precision", "recall"):
-            quality.plot(epochs, [record[key] for record in history], label=key)
-        for split, score in scores.items():
-            precision.plot(*score.curve, label=f"{split}: AP50 {score.map50:.3f}")
-        losses.set(title="training losses", xlabel="epoch")
-        quality.set(title="validation", xlabel="epoch", ylim=(0, 1))
-        precision.set(title="precision over recall, IoU 0.5", xlabel="recall", xlim=(0, 1), ylim=(0, 1.01))
-        for axes in (losses, quality, precision):
-            axes.legend()
-        save_png(path, figure)
+    figure, (losses, quality, precision) = charts.side_by_side((12, 3.4), 4)
+    epochs = [record["epoch"] for record in history]
+    for key in [key for key in history[0] if key.startswith("train_")]:
+        name = key.removeprefix("train_").removesuffix("_loss")
+        losses.plot(epochs, [record[key] for record in history], label=name)
+    for key in ("mAP50", "mAP50-95", "precision", "recall"):
+        quality.plot(epochs, [record[key] for record in history], label=key)
+    for split, score in scores.items():
+        precision.plot(*score.curve, label=f"{split}: AP50 {score.map50:.3f}")
+    losses.set(title="training losses", xlabel="epoch")
+    quality.set(title="validation", xlabel="epoch", ylim=(0, 1))
+    precision.set(title="precision over recall, IoU 0.5", xlabel="recall", xlim=(0, 1), ylim=(0, 1.01))
+    for axes in (losses, quality, precision):
+        charts.legend_below(axes)
+    return figure
 
 
 def boxes_of(label: Path, width: int, height: int) -> np.ndarray:
@@ -182,7 +174,7 @@ def run(
     if params.save_period and (work / EPOCHS).exists():
         shutil.copytree(work / EPOCHS, out / EPOCHS)
     write_text(out / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
-    draw_curves(history, scores, out / "curves.png")
+    charts.save(out / "curves.png", lambda: curves(history, scores))
     draw_samples(data, splits[-1], model, out / "samples.png")
     metrics = {split: {key: v for key, v in vars(score).items() if key != "curve"} for split, score in scores.items()}
     best_epoch = max(history, key=lambda record: record["fitness"])["epoch"]

@@ -22,6 +22,7 @@ from tasks.yard.files import replacing
 INK, FAINT, GRID = "#1f2630", "#6b7684", "#dfe4ea"
 CSS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
 RUNS = ("#2b6be4", "#c2410c", "#0f8a6a", "#8b3fd1", "#b3831b", "#c22f6d")  # mid tones, for light and dark
+LEGEND_COLUMNS, LEGEND_ROW = 2, 0.17  # below a panel; inches
 COMPRESSION = 3  # of png files: with photographs a half of the time of the default, 6, for a tenth more room
 DASHES = {"": "-", "telemetry": (0, (5, 2)), "detections": (0, (1.2, 1.8))}
 STYLE: dict[Any, Any] = {
@@ -72,21 +73,36 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     return svg
 
 
-def side_by_side(size: tuple[float, float], title: str | None = None) -> tuple[Figure, list[Axes]]:
-    """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw. `size` is
-    in inches. Titles of panels are to stand at y=1.0 (or axes.titley), for the same reason."""
-    width, height = size
-    top = 0.7 if title else 0.35
-    margins = {"left": 0.85 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "wspace": 0.25}
+def side_by_side(size: tuple[float, float], names: int, title: str | None = None) -> tuple[Figure, list[Axes]]:
+    """Three panels in margins that fit numbers and titles: to measure every label takes as long as to draw.
+
+    `size` in inches is without the room for what `legend_below` puts there, at most `names` names a panel. Titles of
+    panels are to stand at y=1.0 (or axes.titley), for the same reason.
+    """
+    below = 0.5 + LEGEND_ROW * -(-names // LEGEND_COLUMNS)
+    width, height = size[0], size[1] - 0.5 + below
+    size, top = (width, height), 0.7 if title else 0.35
+    margins = {"left": 0.85 / width, "right": 1 - 0.15 / width, "bottom": below / height, "wspace": 0.25}
     figure = Figure(figsize=size)
     figure.set_layout_engine("none")
     if title:
         figure.suptitle(title)
     panels = list(figure.subplots(1, 3, gridspec_kw={**margins, "top": 1 - top / height}))
     for axes in panels:
-        axes.xaxis.set_label_coords(0.5, -0.28 / (height - 0.5 - top))  # below the numbers
+        axes.xaxis.set_label_coords(0.5, -0.28 / (height - below - top))  # below the numbers
         axes.yaxis.set_label_coords(-0.1, 0.5)  # there are none, and they would be looked for
     return figure, panels
+
+
+def legend_below(axes: Axes) -> None:
+    """The names of a panel of `side_by_side`, where they hide no curve."""
+    if axes.get_legend_handles_labels()[0]:
+        root = axes.get_figure(root=True)
+        inches = axes.get_position().height * root.get_figheight()  # type: ignore[union-attr]
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.42 / inches), borderaxespad=0, ncols=LEGEND_COLUMNS,
+            fontsize=7.5, frameon=False,
+        )  # fmt: skip
 
 
 def panels(count: int, height: float = 3.1) -> tuple[Figure, list]:

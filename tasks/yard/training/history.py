@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from tasks.yard.files import write_text
-from tasks.yard.reporting.charts import save_png, side_by_side
+from tasks.yard.reporting import charts
 
 if TYPE_CHECKING:  # a report reads a history without torch
+    from matplotlib.figure import Figure
     from torch import nn
 
 
@@ -57,11 +58,16 @@ def _series(history: list[dict], part: str) -> dict[str, tuple[list, list]]:
 
 def draw(out: Path, history: list[dict], title: str) -> None:
     """Losses of training, scores of validation, learning rate; the kept epoch is marked."""
+    charts.save(out / "curves.png", lambda: _figure(history, title))
+
+
+def _figure(history: list[dict], title: str) -> Figure:
     best = max((row for row in history if row["best"]), key=lambda row: row["epoch"], default=None)
     heading = f"{title}: epoch {best['epoch'] + 1} is kept" if best else title
-    figure, (losses, scores, rate) = side_by_side((13, 3.8), heading)
-    validation = _series(history, "val")
-    for name, (epochs, values) in _series(history, "train").items():
+    training, validation = _series(history, "train"), _series(history, "val")
+    names = max(len(training) + ("loss" in validation), len(validation))
+    figure, (losses, scores, rate) = charts.side_by_side((13, 3.8), names, heading)
+    for name, (epochs, values) in training.items():
         losses.plot(epochs, values, label=f"train {name}", lw=2.5 if name == "loss" else 1.2)
     if "loss" in validation:
         losses.plot(*validation.pop("loss"), label="val loss", lw=2.5, color="black", ls="--")
@@ -72,12 +78,10 @@ def draw(out: Path, history: list[dict], title: str) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(label, y=1.0)
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-        axes.grid(alpha=0.3)
         if best:
             axes.axvline(best["epoch"] + 1, color="grey", ls=":")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=7)
+        charts.legend_below(axes)
     losses.set_yscale("log")
     for axes in (scores, rate):
         axes.locator_params(axis="y", nbins=5)  # numbers and their lines take longer to draw than the curves
-    save_png(out / "curves.png", figure, dpi=100)
+    return figure

@@ -14,18 +14,18 @@ from tasks.yard.training import history
 @pytest.mark.parametrize("losses", [(0.9, 0.2), (3e-5, 1e-5), (40.0, 0.01)])
 def test_no_number_of_the_curves_is_cut_off(tmp_path, monkeypatch, losses):
     drawn: list[Figure] = []
-    monkeypatch.setattr(history, "save_png", lambda path, figure, dpi: drawn.append(figure))
-    rows = [
-        {"epoch": n, "best": n == 1, "learning_rate": 1e-5, "train": {"loss": loss}, "val": {"score": 1000 * loss}}
-        for n, loss in enumerate(losses)
-    ]
+    monkeypatch.setattr(charts, "save_png", lambda path, figure: drawn.append(figure))
+    rows = []
+    for n, loss in enumerate(losses):
+        train, val = {"loss": loss, **{f"loss_of_{k}": loss for k in range(6)}}, {"loss": loss, "score": 1000 * loss}
+        rows.append({"epoch": n, "best": n == 1, "learning_rate": 1e-5, "train": train, "val": val})
     history.draw(tmp_path, rows, "a training")
     (figure,) = drawn
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer, width = canvas.get_renderer(), figure.bbox.width
     panels = [axes.get_tightbbox(renderer) for axes in figure.axes]
-    assert panels[0].x0 >= 0 and panels[-1].x1 <= width
+    assert panels[0].x0 >= 0 and panels[-1].x1 <= width and min(box.y0 for box in panels) >= 0
     assert all(left.x1 < right.x0 for left, right in pairwise(panels))
     assert figure._suptitle.get_window_extent(renderer).y0 > max(box.y1 for box in panels)
 
