@@ -72,28 +72,33 @@ def begin(line: str) -> None:
     _keep_unfinished()
     _git("fetch", "--quiet", "--prune", remote)
     main, ours = f"{remote}/{branch}", f"night/{line}"
-    last = _last(ours, remote)
+    nights = [(_base(commit, main), _lock_at(commit)) for commit in _last(ours, remote)]
     _git("checkout", "--quiet", "--force", "-B", ours, main)
-    if last:
-        base = _git("merge-base", last, main, bearable=True)
-        mine, merged = _lock_at(last), _lock_at(main)
-        taken = carried(merged, _lock_at(base) if base else {}, mine, line)
-        if taken != merged:
-            from dvc.utils.serialize import dump_yaml
+    merged = _lock_at(main)
+    if (taken := carried(merged, nights, line)) != merged:
+        from dvc.utils.serialize import dump_yaml
 
-            dump_yaml("dvc.lock", taken)
-            log.info("%s: what the last night made is not in %s yet, and is taken along", line, main)
+        dump_yaml("dvc.lock", taken)
+        log.info("%s: what the last nights made is not in %s yet, and is taken along", line, main)
 
 
-def carried(main: dict, base: dict, night: dict, line: str) -> dict[str, Any]:
-    """dvc.lock of a new night: main's, with those stages of the line from the last night that main has not touched
-    since the two parted. A stage's entry is never mixed from two."""
-    stages = dict(main.get("stages", {}))
-    for name, entry in night.get("stages", {}).items():
-        mine = name == "code" or name.startswith(f"{line}-")
-        if mine and stages.get(name) == base.get("stages", {}).get(name):
-            stages[name] = entry
+def carried(main: dict, nights: list[tuple[dict, dict]], line: str) -> dict[str, Any]:
+    """dvc.lock of a new night: main's, with those stages of the line that earlier nights made and main has not touched
+    since. `nights`: dvc.lock where each parted from main, and as it left it, the older first. A stage's entry is never
+    mixed from two."""
+    known = main.get("stages", {})
+    stages = dict(known)
+    for base, night in nights:
+        for name, entry in night.get("stages", {}).items():
+            before = base.get("stages", {}).get(name)
+            if (name == "code" or name.startswith(f"{line}-")) and entry != before and known.get(name) == before:
+                stages[name] = entry
     return {**(main or {"schema": "2.0"}), "stages": stages} if stages else main
+
+
+def _base(commit: str, main: str) -> dict[str, Any]:
+    base = _git("merge-base", commit, main, bearable=True)
+    return _lock_at(base) if base else {}
 
 
 def propose(line: str) -> None:
@@ -116,7 +121,11 @@ def propose(line: str) -> None:
     log.info("dvc.lock of this night is on %s of %s", ours, remote)
     if command := os.environ.get("TRAINYARD_PROPOSE"):
         known = {**os.environ, "TRAINYARD_BRANCH": ours, "TRAINYARD_LINE": line}
-        done = subprocess.run(command, shell=True, env=known, capture_output=True, text=True, timeout=LIMIT_S)
+        try:
+            done = subprocess.run(command, shell=True, env=known, capture_output=True, text=True, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            log.warning("TRAINYARD_PROPOSE was stopped after %d s", LIMIT_S)
+            return
         if done.returncode:
             log.warning("TRAINYARD_PROPOSE ended with %d: %s", done.returncode, _plain(done.stderr or done.stdout))
 
@@ -141,14 +150,12 @@ def _commit(text: str) -> None:
         _git(*who, "commit", "--quiet", "--no-verify", "-m", text)
 
 
-def _last(ours: str, remote: str) -> str | None:
-    """The last night's commit: of the remote, or of this clone if that goes on from it or the remote has none."""
-    here = _git("rev-parse", "--verify", "--quiet", f"refs/heads/{ours}", bearable=True)
-    there = _git("rev-parse", "--verify", "--quiet", f"refs/remotes/{remote}/{ours}", bearable=True)
-    if not here or not there:
-        return here or there or None
-    newer = _git("rev-list", "--count", f"{there}..{here}") != "0"
-    return here if newer else there
+def _last(ours: str, remote: str) -> list[str]:
+    """The commits of the last night of this clone and of the last one that was sent, which may be another worker's; the
+    older first."""
+    refs = f"refs/heads/{ours}", f"refs/remotes/{remote}/{ours}"
+    commits = {_git("rev-parse", "--verify", "--quiet", ref, bearable=True) for ref in refs} - {""}
+    return sorted(commits, key=lambda commit: int(_git("show", "--no-patch", "--format=%ct", commit)))
 
 
 def _lock_at(commit: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 #               use_cache, changed_cache, get_hash, get_obj, checkout
 #   HashFileDB, of the cache and of a remote   oid_to_path, oids_exist, add; load, check
 #   ParamsDependency                      read_params
+#   Lockfile                              dump
 #   rwlock and its two files, make_lock, LockError, RunCacheNotFoundError
 import hashlib
 import json
@@ -28,7 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import networkx
+import yaml
 from dvc.dependency import ParamsDependency
+from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError, make_lock
 from dvc.output import Output
@@ -44,12 +47,26 @@ from flows.environment import STATE
 from flows.looked import Looked
 from tasks.yard import code
 from tasks.yard import stage as stages
-from tasks.yard.files import FULL_DISK, read_json
+from tasks.yard.files import FULL_DISK, digest, read_json, replacing
 from tasks.yard.sources import watch
 from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput, plain
 
 log = logging.getLogger(__name__)
+
+
+CUT_LOCK = (
+    "dvc.lock is not whole, as after a `dvc repro` that was killed while it wrote it: `git checkout dvc.lock` brings "
+    "back the last one that was committed, and a run then finds in DVC's run cache what was made since"
+)
+
+
+def _is_cut(lock: Path) -> bool:
+    """DVC writes it in place."""
+    try:
+        return lock.exists() and "stages" not in (yaml.load(lock.read_text(encoding="utf-8"), stages.Loader) or {})
+    except yaml.YAMLError:
+        return True
 
 
 class Apart(Repo):
@@ -83,7 +100,8 @@ class Graph:
             with self.locked():
                 graph = self.repo.index.graph
         except DvcException as error:
-            raise BadInput(f"{error}; `dvc stage list` says more") from None
+            way_out = CUT_LOCK if _is_cut(self.root / "dvc.lock") else "`dvc stage list` says more"
+            raise BadInput(f"{error}; {way_out}") from None
         self._before = graph  # an edge points from a stage to one that has to come before it
         order = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)))
         self.stages: dict[str, PipelineStage] = {
@@ -260,7 +278,15 @@ class Graph:
             try:
                 stage.commit()
             finally:  # also of what the cache did not take: the next `pull` hands it over
-                stage.dump(update_pipeline=False)
+                self._write_lock(stage)
+
+    def _write_lock(self, stage: PipelineStage) -> None:
+        """As `stage.dump`, but whole or not at all: DVC writes in place, and steps read dvc.lock in the meantime."""
+        lock = Path(self.repo.root_dir, "dvc.lock")
+        with replacing(lock) as temporary:
+            if lock.exists():
+                shutil.copyfile(lock, temporary)
+            Lockfile(self.repo, str(temporary)).dump(stage)
 
     @contextmanager
     def _into_cache(self, outs: list[Output]) -> Iterator[None]:
@@ -278,6 +304,11 @@ class Graph:
                 f"{lacking[0].stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make "
                 "room, or move it by `dvc cache dir`, and run again: what it made is kept, and then only recorded"
             )
+
+    def recorded(self) -> str:
+        """Another one once dvc.lock says something else of any out of the line."""
+        stages = [stage for name, stage in sorted(self.stages.items()) if name != CODE]
+        return digest(*[(str(out), out.hash_info.value) for stage in stages for out in stage.outs])
 
     def discard(self, name: str) -> None:
         """Remove the stage's outs, also those with `persist`: the stage starts from scratch."""

@@ -36,6 +36,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import watch
 from tasks.yard.step import BadInput, plain
+from tasks.yard.tracking.described import Run
 from tasks.yard.tracking.runs import end_flow_run, link, settle_earlier, start_flow_run
 
 RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the network
@@ -75,7 +76,7 @@ class LineRun:
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self.tracker = Tracker()
         self._slots = slots.Slots()
-        self._parent: Future[str | None] | None = None
+        self._parent: Future[Run | None] | None = None
         heavy = [name for name in names if not stages.stage(name).needs_no_process]
         if any(graph.why(name) for name in heavy):
             write_text(unjudged(graph.line), "")
@@ -93,8 +94,8 @@ class LineRun:
         return len(self.names) == len(self.graph.stages)
 
     @property
-    def parent(self) -> str | None:
-        """The id of this flow run in MLflow; None if no stage had to run."""
+    def parent(self) -> Run | None:
+        """This flow run in MLflow; None if no stage had to run."""
         return self._parent.result() if self._parent else None
 
     @property
@@ -129,8 +130,8 @@ class LineRun:
         with self.graph.claimed(name):  # before anything is changed: a `dvc repro` may be running it
             if (begun := forcing.owed().get(name)) is not None:
                 if not begun:
+                    self.graph.discard(name)  # first: killed in the middle of it, the next run has to do it again
                     forcing.begin(name)
-                    self.graph.discard(name)
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
@@ -141,9 +142,11 @@ class LineRun:
                     parent = self.parent if stage.tracked else None
                     # Not one that others may wait for: what has the device is done with it the sooner the better.
                     yields = not stage.uses_device and self.graph.can_wait(name, self._unfinished())
-                    self.made[name] = worker.run_in_process(name, parent, self.tags, yields=yields)
-            self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
-            forcing.done(name)
+                    self.made[name] = worker.run_in_process(name, parent and parent.id, self.tags, yields=yields)
+            try:
+                self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
+            finally:  # made from scratch it is, also where a full disk kept DVC from recording it
+                forcing.done(name)
         return Completed(message="; ".join(reasons))
 
 
@@ -295,16 +298,29 @@ def _ended(run: LineRun) -> Outcome | State:
     if not run.whole:  # nobody is judged by half a run: evaluate may speak of other networks than train has made
         run.graph.push()
         return Outcome({name: state.name for name, state in states.items()}, run.made, whole=False)
-    verdict = run.tracker(judged, line) if unjudged(line).exists() else None
+    verdict = _challenge(run)
     key = f"{line.replace('_', '-')}-result"
     if served := results.mlflow_server():  # a night in which nothing was to be made need not import MLflow for a link
-        shown = (not run.parent and results.all_runs(line, served)) or run.tracker(link, served, line, run.parent)
+        own = run.parent and run.parent.id
+        shown = (not own and results.all_runs(line, served)) or run.tracker(link, served, line, own)
     else:
         shown = f"`make serve` shows the runs of {line}"
     text = "\n\n".join([results.markdown(line, shown), *([f"Champion: {verdict}"] if verdict else [])])
     create_markdown_artifact(text, key=key, description=f"{line}: result")
     run.graph.push()  # last: a remote that fails must cost neither the challenge nor the page
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
+
+
+def _challenge(run: LineRun) -> str | None:
+    """What became of the champion; None if nothing of the line is another than when somebody was judged last."""
+    line, now = run.graph.line, run.graph.recorded()
+    last = STATE / "judged" / line
+    if not last.exists() or last.read_text(encoding="utf-8") != now:  # `dvc repro` has made it, or another clone
+        write_text(unjudged(line), "")
+    verdict = run.tracker(judged, line) if unjudged(line).exists() else None
+    if not unjudged(line).exists():
+        write_text(last, now)
+    return verdict
 
 
 def _stop(run: LineRun, error: BaseException) -> None:

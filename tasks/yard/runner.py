@@ -80,6 +80,7 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
         if ranked_first() and LICENCE in this.code_files():
             shown = getattr(params, this.line).model_dump(mode="json")
             stamp(this.out, lambda: origin.of(this, tags or {}), shown)
+        sweep(this.out)  # before MLflow is told the hash of what was made, which DVC is to find again
         return metrics or {}  # of a step that has none to tell
 
     with watch.remembered(this):
@@ -89,5 +90,4 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
             with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
                 metrics = made()
                 log(metrics)
-    sweep(this.out)
     return metrics

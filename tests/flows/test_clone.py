@@ -80,6 +80,23 @@ def test_the_next_night_takes_along_what_nobody_has_merged_and_no_stage_that_mai
     assert git(Path(), "status", "--porcelain") == ""
 
 
+def test_nights_of_two_workers_take_each_others_along(nights, tmp_path, monkeypatch):
+    _, shared = nights
+    git(tmp_path, "clone", "-q", str(shared), str(tmp_path / "second"))
+    kept: dict[str, str] = {}
+    for number, stage in enumerate(("toy_a", "toy_b", "toy_c", "toy_d")):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-11-29T0{number}:00:00Z")
+        monkeypatch.chdir(tmp_path / ("worker", "second")[number % 2])
+        clone.begin("toy")
+        found = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+        assert {name: found[name]["outs"][0]["md5"] for name in kept} == kept
+        kept[stage.replace("_", "-")] = str(number + 5)
+        known = {name.replace("-", "_"): entry["outs"][0]["md5"] for name, entry in found.items()}
+        write_lock(Path(), **{**known, stage: str(number + 5)})
+        clone.propose("toy")
+    assert kept.items() <= locked(shared, "night/toy").items()
+
+
 def test_what_a_night_made_that_failed_or_could_not_be_sent_is_there_the_next_one(nights, tmp_path, caplog):
     _, shared = nights
     clone.begin("toy")

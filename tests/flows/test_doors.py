@@ -19,14 +19,25 @@ def test_after_a_flow_run_dvc_has_nothing_to_do_and_the_next_flow_runs_no_step(f
     assert "Traceback" not in again.stderr
 
 
-def test_both_doors_write_the_same_bytes_and_the_same_lock(finished_yard, new_yard):
+LEADING = """from tasks.yard.tracking.champion import Leader
+
+def challenger(data):
+    return Leader("a network", "score", {})
+"""
+
+
+def test_both_doors_write_the_same_bytes_and_the_same_lock_and_who_leads_by_either_is_judged(finished_yard, new_yard):
     repro = new_yard.dvc("repro")
     assert repro.returncode == 0, repro.stderr
     assert new_yard.outputs() == finished_yard.outputs()
     locks = [yaml.safe_load((yard.root / "dvc.lock").read_text()) for yard in (new_yard, finished_yard)]
     assert locks[0] == locks[1]
-    flow = new_yard.flow("run", "toy")
+    (new_yard.root / "tasks/toy/champion.py").write_text(LEADING)
+    assert new_yard.dvc("repro").returncode == 0
+    flow, again = new_yard.flow("run", "toy"), new_yard.flow("run", "toy")
     assert "0 of 5 stages ran" in flow.stdout
+    assert "Champion: a network is not registered in this MLflow store" in flow.stdout, flow.stderr
+    assert "Champion" not in again.stdout
 
 
 def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):

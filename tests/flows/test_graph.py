@@ -67,6 +67,15 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
     assert nice["aside"] > nice["square"]
 
 
+def test_a_dvc_lock_that_was_cut_is_told_with_the_way_out(yard_copy):
+    lock = yard_copy.root / "dvc.lock"
+    text = lock.read_text()
+    lock.write_text(text[: text.rindex("md5:") + 2])
+    result = yard_copy.flow("run", "toy")
+    assert result.returncode != 0 and "`git checkout dvc.lock` brings back" in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
 def test_whoever_has_a_number_and_no_name_can_run_a_line_in_the_box(bare_yard):
     """As the owner of a mounted checkout does. Without a name in the environment both DVC and our own lock fail."""
     (said,) = re.findall(r"^ENV (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)

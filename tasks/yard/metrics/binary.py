@@ -32,7 +32,7 @@ def reliability(y: np.ndarray, p: np.ndarray, bins: int = 10) -> list[dict[str, 
 
 def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 10) -> float | None:
     """ECE: the mean over samples (so bins weigh by their count) of |share of positives - mean score| of their bin."""
-    if not len(y):
+    if not len(y) or not np.isfinite(p).all():
         return None
     rows = reliability(y, p, bins)
     return float(sum(r["count"] * abs(r["fraction_positive"] - r["mean_predicted"]) for r in rows) / len(y))
@@ -92,7 +92,7 @@ def replicates(y: np.ndarray, p: np.ndarray, group: np.ndarray, draws: np.ndarra
     times the groups' own counts: one matrix product instead of sorting each replicate anew.
     """
     groups = draws.shape[1]
-    if not len(y):
+    if not len(y) or not np.isfinite(p).all():  # NaN has no rank
         return {name: np.full(len(draws), np.nan) for name in ("pr_auc", "roc_auc", "brier")}
     order, _, last = _ranked(y, p)
     member = group[order][None, :] == np.arange(groups)[:, None]

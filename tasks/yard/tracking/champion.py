@@ -166,6 +166,8 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
     if champion is None:
         if leader.unfit:
             return f"none yet: {item} (version {version}) is not served: {leader.unfit}"
+        if registry.champion_version(line) is not None:  # another checkout was quicker
+            return _challenge(line, module, leader, versions, data)
         registry.crown(line, version, "the first of its line that beats its baselines")
         _say_alone(line, version, module, leader, folder / "best.pt", data)
         return f"{item} (version {version}) is champion: the first of its line that beats its baselines"
@@ -196,6 +198,8 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
     registry.tag(line, version, challenges.tag_of(test), " ".join(test))
     if not comparison.won(challenges.level(number)):
         return f"{stays} against {item} (version {version}): {told}"
+    if registry.champion_version(line) != reigning:  # somebody, or a run of another checkout, has changed it meanwhile
+        return _challenge(line, module, leader, versions, data)
     registry.crown(line, version, told)
     return f"{item} (version {version}) is the new champion, after version {reigning}: {told}"
 

@@ -15,6 +15,7 @@ from tasks.yard.stage import DVC_YAML, Loader, Stage, entries
 log = logging.getLogger(__name__)
 
 DIFF_LIMIT = 200_000  # characters
+CODE = ("tasks", "models", "flows", "dvc.yaml")  # what makes results; a file there that git does not know counts too
 COMMIT, DATA = 10, 12  # characters of a hash that people read
 NETWORKS = {"network", "variant"}  # keys of a matrix whose items are networks
 
@@ -34,9 +35,15 @@ def git_state(say: bool) -> tuple[str, str]:
     dirty = _git("diff", "--quiet", "HEAD", "--", ".", ":(exclude)params.yaml", ":(exclude)dvc.lock")
     diff = _git("diff", "--no-ext-diff", "--no-color", "HEAD", "--", ".", ":(exclude)dvc.lock")
     text = diff.stdout if diff else ""
+    new = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+    strange = new.stdout.splitlines() if new else []
+    for name in strange:
+        added = _git("diff", "--no-index", "--no-color", "--", "/dev/null", name)
+        text += added.stdout if added else ""
     if len(text) > DIFF_LIMIT:
         text = f"{text[:DIFF_LIMIT]}\n(cut here: {len(text)} characters in all)\n"
-    return head.stdout.strip() + ("-dirty" if dirty and dirty.returncode == 1 else ""), text
+    changed = strange or (dirty and dirty.returncode == 1)
+    return head.stdout.strip() + ("-dirty" if changed else ""), text
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:

@@ -81,21 +81,16 @@ def settle_earlier() -> None:
         log.debug("killed runs are not ended now: %s", error)
 
 
-_flows: dict[str, Run] = {}
-
-
-def start_flow_run(line: str, name: str, tags: Mapping[str, str]) -> str:
-    """The parent of the runs that one flow makes. Returns its id."""
+def start_flow_run(line: str, name: str, tags: Mapping[str, str]) -> Run:
+    """The parent of the runs that one flow makes, for `end_flow_run`: this process may have been killed by then."""
     settle_earlier()
     commit, diff = lineage.git_state(say=True)
     tags = {**tags, "git.commit": commit, "commit": commit[: lineage.COMMIT], "mlflow.source.name": "flows"}
-    run = _begin(Run(line, name, described.new_id(line), tags, texts={DIFF: diff} if diff else {}))
-    _flows[run.id] = run
-    return run.id
+    return _begin(Run(line, name, described.new_id(line), tags, texts={DIFF: diff} if diff else {}))
 
 
 def end_flow_run(
-    run_id: str,
+    run: Run,
     status: str,
     metrics: Mapping[str, Any],
     artifacts: list[Path],
@@ -104,7 +99,6 @@ def end_flow_run(
     steps: Mapping[str, Any] = {},
 ) -> None:
     """`metrics`: the few that people compare runs by; `steps`: those of all steps, which go into a file."""
-    run = _flows.pop(run_id)
     files = {path.name: path for path in artifacts}
     tags = {**run.tags, **lineage.data_tag(run.line)}
     if note:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -378,6 +379,11 @@ class Trainer:
         if judged_now:
             with torch.no_grad(), self.fabric.autocast():
                 scores = self.job.evaluate(judged)
+            if bad := [name for name, value in scores.items() if isinstance(value, float) and not isfinite(value)]:
+                raise Diverged(
+                    f"{self.job.name}, epoch {at.epoch + 1}: {', '.join(bad)} on validation are not finite: lower "
+                    "optimizer.learning_rate, or look for NaN in the data"
+                )
         train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
         score = scores.get("score")
         better = judged_now and (at.best is None or (score is not None and score > at.best))  # None: nobody could judge

@@ -42,6 +42,11 @@ def test_a_score_of_one_is_in_the_last_bin():
     assert [row["count"] for row in binary.reliability(np.array([0, 1]), np.array([0.95, 1.0]))] == [2]
 
 
+def test_a_network_that_says_nan_has_no_score():
+    y, p = np.array([0, 1, 0, 1]), np.array([0.1, 0.9, np.nan, 0.8])
+    assert binary.scores(y, p) == dict.fromkeys(("pr_auc", "roc_auc", "brier", "ece"))
+
+
 def test_best_threshold_by_hand():
     assert binary.best_threshold(Y, P) == 0.7  # F1: 2/3 at 0.9, 1/2 at 0.8, 4/5 at 0.7, then falling
     assert binary.at_threshold(Y, P, 0.7) == {

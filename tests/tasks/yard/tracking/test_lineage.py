@@ -30,6 +30,12 @@ def test_params_and_the_lock_make_no_commit_dirty_and_the_diff_remakes_the_run(c
     Path("code.py").write_text("print()\n")
     now, diff = git_state(say=True)
     assert now == f"{commit}-dirty" and "+print()" in diff
+    subprocess.run(["git", "checkout", "--", "."], check=True)
+    Path("tasks").mkdir()
+    Path("tasks/new.py").write_text("print('not in git')\n")
+    now, diff = git_state(say=True)
+    assert now == f"{commit}-dirty" and "+print('not in git')" in diff
+    Path("tasks/new.py").unlink()
     Path("code.py").write_text("x\n" * DIFF_LIMIT)
     assert DIFF_LIMIT < len(git_state(say=True)[1]) < DIFF_LIMIT + 100
 

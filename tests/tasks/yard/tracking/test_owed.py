@@ -147,11 +147,11 @@ def test_a_flow_that_began_while_mlflow_was_away_is_the_parent_of_its_stages_all
         patch.setenv("MLFLOW_TRACKING_URI", DEAD)
         flow = runs.start_flow_run("toy", "toy", {"prefect.flow_run": "toy"})
     train()
-    with runs.stage_run(stage(), {"epochs": 2}, flow, {}) as log:
+    with runs.stage_run(stage(), {"epochs": 2}, flow.id, {}) as log:
         log({"score": 0.9})
     assert "mlflow.parentRunId" not in told()["train@a"][0].data.tags
     runs.end_flow_run(flow, "FINISHED", {"train@a/score": 0.9}, [])
     (parent,), (child,) = told()["toy"], told()["train@a"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.info.start_time <= child.info.start_time
-    assert f"/runs/{parent.info.run_id}?" in runs.link("http://here", "toy", flow)
+    assert f"/runs/{parent.info.run_id}?" in runs.link("http://here", "toy", flow.id)

@@ -24,7 +24,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
     """In a container a process has another name of host every time, and the numbers of processes begin anew."""
     flow = (
         "import signal; from tasks.yard.tracking.runs import start_flow_run\n"
-        "print('run', start_flow_run('toy', 'toy', {}), flush=True); signal.pause()"
+        "print('run', start_flow_run('toy', 'toy', {}).id, flush=True); signal.pause()"
     )
     after_the_step = (
         "import signal; from tasks.yard.stage import Stage; from tasks.yard.tracking import owed, runs\n"
@@ -44,7 +44,7 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
             process.join()
         own = runs.start_flow_run("toy", "toy", {})
         client = store.client()
-        found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in [*ids, own]]
+        found = [client.get_run(sending.found(client, "toy", run_id)).info.status for run_id in [*ids, own.id]]
         # The one of the other checkout is that checkout's to end.
         assert found == ["KILLED", "RUNNING", "RUNNING", "KILLED", "RUNNING"]
         runs.end_flow_run(own, "FINISHED", {}, [])

@@ -130,6 +130,11 @@ def test_an_epoch_that_nobody_could_judge_does_not_replace_the_best(tmp_path):
     assert all(row["best"] for row in never), "where validation can never tell, the newest is kept"
 
 
+def test_a_score_that_is_not_finite_ends_the_training_and_is_named(tmp_path):
+    with pytest.raises(Diverged, match="epoch 2: score on validation are not finite"):
+        fit(tmp_path, epochs=4, score=lambda epoch: 0.5 if epoch == 0 else float("nan"))
+
+
 def test_the_rate_is_cut_after_each_patience_of_epochs_without_a_better_score(tmp_path):
     """The rates at the ends of epochs: the cut after epoch 3 is seen in epoch 4, and two epochs later the next."""
     scores = [1, 2, 1, 1, 1, 1, 1, 1, 3, 1]
