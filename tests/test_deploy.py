@@ -56,6 +56,20 @@ def test_compose_is_as_its_schema_wants_it_and_small_by_default():
             assert OTHERS.fullmatch(variable) or known(variable), f"{name}: nobody reads {variable}"
 
 
+def test_each_service_is_handed_what_it_reads():
+    ours = {name: one for name, one in COMPOSE["services"].items() if one["image"] == "trainyard"}
+    handed = {name: set(one["environment"]) for name, one in ours.items()}
+    assert handed.keys() == {"yard", "prefect", "mlflow", "worker", "front"}
+    for name, variables in handed.items():
+        assert {"TRAINYARD_NOTIFY", "TRAINYARD_NOTIFY_ON", "TRAINYARD_LATE_MIN"} <= variables, name
+        assert "TRAINYARD_LOGIN" in variables or name == "yard", name
+    assert all("TRAINYARD_NAMES" in handed[name] for name in ("yard", "prefect", "mlflow", "front"))
+    assert {"TRAINYARD_NIGHTS", "TRAINYARD_PROPOSE", "AWS_ACCESS_KEY_ID"} <= handed["worker"]
+    # float("") would end whoever reads it.
+    assert all(one["environment"]["TRAINYARD_LATE_MIN"] == "${TRAINYARD_LATE_MIN:-15}" for one in ours.values())
+    assert {name for name, one in ours.items() if "env_file" in one} == {"yard", "worker"}  # ${NAME} in a source
+
+
 def test_no_password_stands_in_what_git_keeps_and_the_example_names_what_compose_asks_for():
     example = (ROOT / "deploy/team.env.example").read_text()
     named = dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", example, re.M))
