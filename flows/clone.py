@@ -11,6 +11,7 @@ is main's.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -22,12 +23,27 @@ from typing import Any
 import yaml
 
 from flows import environment, lock
+from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).resolve().parents[1]
 KEPT = ("dvc.lock", "params.yaml")  # what a night writes of what git knows
 LIMIT_S = 600
+# What a run in a container of its own needs of its worker's environment; Prefect hands on its own settings alone.
+HANDED_ON = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+    "TRAINYARD_LOGIN", "TRAINYARD_NIGHTS", "TRAINYARD_PROPOSE", "TRAINYARD_NOTIFY", "TRAINYARD_NOTIFY_ON",
+    "TRAINYARD_DEVICE_SLOTS", "TRAINYARD_RAY",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
+    "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION",
+)  # fmt: skip
+
+
+def handed_on() -> list[str]:
+    """The names of `HANDED_ON`, and those that `${NAME}` in params.yaml takes."""
+    values = json.dumps(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), default=str)
+    return sorted({*HANDED_ON, *source_uri.NAMED.findall(values)})
 
 
 def enter(directory: str = "", line: str = "") -> dict[str, str]:
@@ -42,6 +58,9 @@ def enter(directory: str = "", line: str = "") -> dict[str, str]:
             "environment"
         )
     os.chdir(folder)
+    for name in handed_on():
+        if os.environ.get(name) == "":  # a container is handed every name, empty where its worker has nothing
+            del os.environ[name]
     environment.prepare()
     if start():
         with lock.checkout(environment.STATE, wait=True):

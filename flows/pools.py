@@ -9,14 +9,20 @@ Both want PREFECT_API_URL. `prefect deploy --all` and `prefect worker start` do 
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
 from flows import check, clone, deployments
 from tasks.yard.step import BadInput
@@ -24,6 +30,7 @@ from tasks.yard.step import BadInput
 POOL = "trainyard"
 PACKAGES = {"docker": "prefect-docker", "kubernetes": "prefect-kubernetes"}
 SERVER_S = 60.0  # a machine that starts anew starts its server beside its worker
+WORKER_IN_CLUSTER = Path("deploy/kubernetes/worker.yaml")
 GRACE_S = 20.0  # a flow run ends in seconds when it is told to
 
 
@@ -42,34 +49,70 @@ def _refuse_without_server() -> None:
         time.sleep(1)
 
 
-def make(pool: str) -> None:
-    """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing."""
+def fitted(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    """A base job template of Prefect with what a run needs besides: a worker hands on Prefect's own settings alone.
+
+    A container gets its worker's variables: the template names them, and the worker puts its values in when the run
+    starts, so that no server keeps them. A pod gets what the worker of deploy/kubernetes has: secret, claim and room.
+    """
+    made = copy.deepcopy(template)
+    if kind == "docker":
+        env = made["variables"]["properties"]["env"]
+        env["default"] = {name: f"{{{{ ${name} }}}}" for name in clone.handed_on()} | (env.get("default") or {})
+    if kind == "kubernetes":
+        worker = yaml.safe_load(WORKER_IN_CLUSTER.read_text(encoding="utf-8"))["spec"]["template"]["spec"]
+        pod = made["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+        pod |= {key: worker[key] for key in ("securityContext", "volumes")}
+        pod["initContainers"] = [{**first, "image": "{{ image }}"} for first in worker["initContainers"]]
+        (container,) = worker["containers"]
+        keys = ("workingDir", "env", "envFrom", "resources", "volumeMounts")
+        pod["containers"][0] |= {key: container[key] for key in keys}
+    return made
+
+
+def make(pool: str, refit: bool = False) -> None:
+    """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing. `refit`: one that
+    is there gets what `fitted` says now."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.base import BaseWorker
 
     with get_client(sync_client=True) as server:
         with contextlib.suppress(ObjectNotFound):
-            server.read_work_pool(pool)
+            there = server.read_work_pool(pool).base_job_template
+            if refit and (wanted := fitted(there, kind(pool))) != there:
+                server.update_work_pool(pool, WorkPoolUpdate(base_job_template=wanted))
+                print(f"mended the work pool {pool}")
             return
         worker = BaseWorker.get_worker_class_from_type(kind(pool))
         if worker is None:
             raise BadInput(f"the pool {pool} wants {PACKAGES[kind(pool)]}, which is not installed: pip install it here")
-        template = worker.get_default_base_job_template()
+        template = fitted(worker.get_default_base_job_template(), kind(pool))
         with contextlib.suppress(ObjectAlreadyExists):  # another machine was faster
             server.create_work_pool(WorkPoolCreate(name=pool, type=kind(pool), base_job_template=template))
             print(f"made the work pool {pool} ({kind(pool)})")
 
 
+def refuse_unset(found: Sequence[deployments.Deployment]) -> None:
+    """What a pool's variables take from the environment is put in when they are deployed; Prefect would leave it out,
+    and a volume would have no folder."""
+    for one in found:
+        for name in re.findall(r"\{\{\s*\$(\w+)\s*\}\}", json.dumps(one.work_pool)):
+            if not os.environ.get(name):
+                raise BadInput(f"{deployments.PREFECT_YAML}: {one.name} wants {name}, which is not set")
+
+
 def deploy() -> int:
     """Register the deployments of prefect.yaml with their pools."""
+    found = deployments.described()
+    refuse_unset(found)
     _refuse_without_server()
-    named = [one.work_pool["name"] for one in deployments.described() if one.work_pool]
+    named = [one.work_pool["name"] for one in found if one.work_pool]
     if not named:
         raise BadInput(f"{deployments.PREFECT_YAML}: no deployment has a work_pool; add work_pool: {{name: {POOL}}}")
     for pool in dict.fromkeys(named):
-        make(pool)
+        make(pool, refit=True)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def test_edits_of_a_person_and_a_branch_that_is_not_there_are_refused_in_a_sente
     monkeypatch.setenv("TRAINYARD_NIGHTS", "main")
     with pytest.raises(BadInput, match=r"<remote>/<branch>"):
         clone.start()
+
+
+def test_a_name_that_a_container_was_handed_empty_is_as_if_it_were_not_set(nights, monkeypatch):
+    Path("dvc.yaml").write_text("stages: {}\n")
+    Path("params.yaml").write_text("toy: {source: '${DRIVES_LINK}'}\n")
+    monkeypatch.setattr(clone, "HERE", Path.cwd())
+    monkeypatch.setattr(clone.environment, "prepare", lambda: None)  # what it sets would stay for other tests
+    empty = ("DRIVES_LINK", "TRAINYARD_NIGHTS", "MLFLOW_TRACKING_URI", "AWS_DEFAULT_REGION", "OF_SOMEBODY_ELSE")
+    for name in empty:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("TRAINYARD_NOTIFY", "json://localhost")
+    clone.enter()
+    assert [name for name in empty if name in os.environ] == ["OF_SOMEBODY_ELSE"]
+    assert os.environ["TRAINYARD_NOTIFY"] == "json://localhost"
 
 
 def test_a_worker_without_a_clone_says_so(tmp_path, monkeypatch):
