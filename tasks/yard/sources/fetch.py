@@ -102,14 +102,16 @@ def _validator(known: dict) -> str | None:
     return etag if etag and not etag.startswith("W/") else known.get("last_modified")
 
 
-def _one_try(client: httpx.Client, url: str, part: Path, progress: Callable[..., tqdm]) -> dict:
+def _one_try(client: httpx.Client, url: str, part: Path, sha256: str | None, progress: Callable[..., tqdm]) -> dict:
     """Go on where `part` ends, or begin again if the server's file is another one. Returns its description."""
     shown = source_uri.redacted(url)
     memory = part.with_name(part.name + ".json")
     known = read_json(memory) if memory.exists() and part.exists() else {}
     offset = part.stat().st_size if known and _validator(known) else 0
-    if offset and offset == known["length"]:
-        return known
+    if offset and offset == known["length"]:  # killed before it was renamed; meanwhile another may be at the link
+        if sha256 or describe(url) == known:
+            return known
+        offset = 0
     headers = {"Range": f"bytes={offset}-", "If-Range": _validator(known)} if offset else {}
     with client.stream("GET", url, headers=headers) as response:
         _check(response, shown)
@@ -158,7 +160,7 @@ def fetch(
     with _client() as client:
         for wait_s in (*waits_s, None):
             try:
-                known = _one_try(client, url, part, progress)
+                known = _one_try(client, url, part, sha256, progress)
                 break
             except (httpx.HTTPError, Unavailable) as error:
                 reason = str(error) if isinstance(error, Unavailable) else f"{shown}: {type(error).__name__}"

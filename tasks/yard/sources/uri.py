@@ -17,12 +17,15 @@ from tasks.yard.step import BadInput
 
 SHARE_HOSTS = (".sharepoint.com", "onedrive.live.com", "1drv.ms")
 NAMED = re.compile(r"\$\{(\w+)\}")
-# What lets in whoever has the link: SharePoint's path holds /:u:/ and a token, Nextcloud's /s/ and 15 letters.
+# What lets in whoever has the link: SharePoint's path holds /:u:/ and a token, Nextcloud's and Box's /s/ and 15 letters
+# or more, Seafile's /f/ or /d/, others /dl/.
 KEY_HOSTS = (*SHARE_HOSTS[1:], "dropbox.com", "drive.google.com", "docs.google.com", "we.tl", "wetransfer.com")
-KEY_PATH = re.compile(r"/:\w:/|/s/\w{15}(/|$)")
-SECRET_WORDS = ("secret", "token", "passw", "pwd", "sig", "cred", "auth", "apikey", "api_key", "session")
-SECRET_KEYS = {"key", "rlkey", "code", "e"}
+KEY_PATH = re.compile(r"/:\w:/|/(s|f|d|dl)/\w{15,}(/|$)")
+SECRET_WORDS = ("secret", "token", "passw", "pwd", "sig", "cred", "auth", "apikey", "api_key", "session", "jwt")
+SECRET_KEYS = {"key", "rlkey", "code", "e", "pass", "pw", "access"}
 TOKEN = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w-]{24,}")
+# In a path a digest is a version, and words with a date are a name: there a token has both cases too.
+PATH_TOKEN = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w-]{24,}")
 QUOTE = "in a password, write %2F for /, %23 for #, %3F for ?, %40 for @ and %25 for %"
 SHORTEST_SECRET = 4  # a shorter value is part of too many words to be taken out of a text
 
@@ -31,7 +34,7 @@ _put_in: dict[str, str] = {}  # {what this process has taken from the environmen
 
 def scheme(uri: str) -> str:
     """synth, https, s3, ...; empty for a path. A one-letter scheme is a drive of Windows."""
-    found = re.match(r"([a-z][a-z0-9+.-]+)://", uri, re.IGNORECASE)
+    found = re.match(r"([a-z][a-z0-9+.-]+)://", uri.strip(), re.IGNORECASE)
     return found[1].lower() if found else ""
 
 
@@ -46,6 +49,7 @@ def expanded(uri: str) -> str:
         return found
 
     found = NAMED.sub(value, uri)
+    found = found.strip() if scheme(found) else found
     if scheme(found) and not _is_address(found):
         raise BadInput(f"source {redacted(uri)}: is no address with the values of the environment; {QUOTE}")
     return found
@@ -53,7 +57,7 @@ def expanded(uri: str) -> str:
 
 def _is_address(uri: str) -> bool:
     try:
-        return urlsplit(uri).port != 0
+        return urlsplit(uri.strip()).port != 0
     except ValueError:  # its text may show a part of the password
         return False
 
@@ -73,16 +77,18 @@ def _plain(uri: str) -> str:
         return uri
     if not _is_address(uri):
         return f"{scheme(uri)}://..."
-    parts = urlsplit(uri)
+    parts = urlsplit(uri.strip())
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, "/..." if _is_key(parts) else parts.path, "", ""))
 
 
 def _is_key(parts: SplitResult) -> bool:
     """Is it a share link whose path is the key, written out?"""
-    if NAMED.search(parts.path):
+    if NAMED.search(parts.path) or parts.scheme.lower() not in ("http", "https"):
         return False
-    return (parts.hostname or "").endswith(KEY_HOSTS) or bool(KEY_PATH.search(parts.path))
+    if (parts.hostname or "").endswith(KEY_HOSTS) or KEY_PATH.search(parts.path):
+        return True
+    return any(PATH_TOKEN.fullmatch(part) for part in unquote(parts.path).split("/"))
 
 
 def secret_in(uri: str) -> str | None:
@@ -91,7 +97,7 @@ def secret_in(uri: str) -> str | None:
         return None
     if not _is_address(uri):
         return f"no usable address ({QUOTE})"
-    parts = urlsplit(uri)
+    parts = urlsplit(uri.strip())
 
     def is_named(value: str) -> bool:
         return not NAMED.sub("", value)

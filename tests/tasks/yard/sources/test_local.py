@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import fsspec
 import pytest
+from tqdm import tqdm
 
 from tasks.yard.sources import fetch
 from tasks.yard.sources import local as sources
@@ -178,6 +179,29 @@ def test_a_file_replaced_by_one_of_the_same_length_between_two_tries_comes_whole
     assert gets(site)[1] not in (None, "bytes=0-")  # it tried to go on
     assert target.read_bytes() == new
     assert described["etag"] == '"v2"' and described["sha256"] == hashlib.sha256(new).hexdigest()
+
+
+def test_a_whole_download_that_was_not_renamed_is_taken_if_the_link_still_holds_it(site, tmp_path):
+    class Killed(tqdm):
+        def __exit__(self, *_):
+            raise KeyboardInterrupt
+
+    old, new = (letter * 300_000 for letter in (b"a", b"b"))
+    for number, (now, etag, pinned) in enumerate([(old, '"v1"', False), (new, '"v2"', False), (new, '"v2"', True)]):
+        target = tmp_path / str(number) / "drives.bin"
+        site.content, site.etag, site.asked = old, '"v1"', []
+        with pytest.raises(KeyboardInterrupt):
+            fetch.fetch(site.url, target, progress=Killed)
+        site.content, site.etag = now, etag
+        sha256 = hashlib.sha256(old).hexdigest() if pinned else None
+        described = fetch.fetch(site.url, target, sha256=sha256)
+        taken = pinned or now == old
+        assert target.read_bytes() == (old if taken else new) and described["etag"] == ('"v1"' if taken else etag)
+        assert [method for method, *_ in site.asked] == [
+            "GET",
+            *([] if pinned else ["HEAD"]),
+            *([] if taken else ["GET"]),
+        ]
 
 
 def test_without_an_etag_a_cut_download_begins_again(site, tmp_path):
@@ -529,15 +553,25 @@ def test_a_password_in_params_is_refused_without_showing_it():
         "https://ada:hunter2/x@host/a.zip", "https://host/a.zip?sig=hunter2", "https://host/a.zip#hunter2",
         "s3://b/c?token=hunter2", "https://host/a.zip?x=hunter2hunter2hunter2hunter2",
         "https://x.sharepoint.com/:u:/g/personal/ada/hunter2?e=tok", "https://1drv.ms/u/s!hunter2",
-        "https://cloud.example.com/s/hunter2hunter2a/download",
+        "https://cloud.example.com/s/hunter2hunter2a/download", "https://app.box.com/s/hunter2hunter2hunter2hunter2abcd",
+        "https://seafile.example.com/f/00hunter200hunter200/", "https://files.example.com/dl/hunter2hunter2hunter2/a.zip",
+        "https://files.example.com/links/Hunter2hunter2hunter2-hunter2/a.zip", " https://ada:hunter2@host/a.zip",
+        "https://host/a.zip?pass=hunter2", "https://host/a.zip?pw=hunter2", "https://host/a.zip?access=hunter2",
+        "https://host/a.zip?jwt=hunter2",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"\$\{NAME\}") as refused:
             FromSource(source=uri)
         assert "hunter2" not in refused.value.errors()[0]["msg"]
+        assert "hunter2" not in source_uri.redacted(uri).lower()
     pinned = f"https://host/a.zip?version=2#sha256={'a' * 64}"
     given = ("https://ada:${KEY}@host/a.zip?sig=${SIG}", "https://x.sharepoint.com/:u:/g/${SHARE}", "${LINK}", pinned)
-    for uri in (*given, "../shared/real", "synth://highway?seed=0", "s3://bucket/drives"):
+    names = (
+        f"https://host/resolve/{'0123456789' * 4}/a.zip", "https://host/drives-from-2024-06-01-to-2024-06-30/a.zip",
+        "https://host/s/drives/a.zip", "https://host/a.zip?bypass=1", "s3://bucket/f/Drives_Of_The_Summer_2024_Part_2/",
+    )  # fmt: skip
+    for uri in (*given, *names, "../shared/real", "synth://highway?seed=0", "s3://bucket/drives"):
         assert FromSource(source=uri).source == uri
+    assert all(source_uri.redacted(uri) == uri for uri in names if "?" not in uri)
 
 
 def test_a_link_that_is_wholly_in_the_environment_is_read_as_one_and_never_shown(site, tmp_path, caplog, monkeypatch):
@@ -554,6 +588,9 @@ def test_a_link_that_is_wholly_in_the_environment_is_read_as_one_and_never_shown
         shown.append(str(failed.value))
     assert all("${LINK}" in text for text in shown)
     assert "hunter2" not in "\n".join([*shown, caplog.text, *map(str, tmp_path.rglob("*"))])
+    monkeypatch.setenv("LINK", f"  http://{host}/drives.zip")
+    site.content = packed(DRIVES)
+    assert held(get(" ${LINK} ", tmp_path)) == FLAT
     monkeypatch.setenv("LINK", "https://ada:hunt/er2@host/a.zip")
     with pytest.raises(BadInput, match="write %2F for /") as refused:
         get("${LINK}", tmp_path)
