@@ -190,6 +190,14 @@ def test_the_readme_draws_the_rooms_that_there_are():
         assert rooms <= {"importers", "formats", "learning", "judging", "page"} and rooms <= names
 
 
+def test_contributing_says_what_each_file_and_room_is_for_that_lines_share():
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (line for line in table if line.startswith("| `tasks/yard/` |"))
+    named = {name for words in re.findall(r"`([a-z_ ]+)`", row.split("|")[2]) for name in words.split()}
+    there = {p.stem for p in (ROOT / "tasks/yard").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert named - {"apply"} == there - {"__init__"}
+
+
 def line_of(module: str) -> str | None:
     """The line that a module belongs to, that of its networks too; None for what lines share."""
     room, _, rest = module.partition(".")

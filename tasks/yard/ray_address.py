@@ -34,7 +34,7 @@ def fault() -> str | None:
     """Why work cannot go there now, None if it can: is Ray installed, and does the address answer?"""
     what = f"{VARIABLE}={told()}"
     if importlib.util.find_spec("ray") is None:
-        return f"{what}: Ray is not installed; `uv pip install 'trainyard[cluster]'`, or unset the variable"
+        return f"{what}: Ray is not installed; `uv pip install -e '.[cluster]'` in the checkout, or unset the variable"
     if (place := _place()) is None:
         return f"{what}: no Ray runs on this machine; `ray start --head`, or unset the variable"
     address = urlsplit(place if "://" in place else f"//{place}")
