@@ -74,13 +74,13 @@ class CheckData(Section):
 class Shares(Section):
     """Of the photographs, where the source publishes no such split."""
 
-    val: float = Field(gt=0, lt=0.5)
-    test: float = Field(gt=0, lt=0.5)
+    val: float = Field(gt=0, lt=0.5, description="share that chooses thresholds")
+    test: float = Field(gt=0, lt=0.5, description="share that is judged on")
 
 
 class Split(Section):
     shares: Shares
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="of the splits that are made")
     swaps: int = Field(ge=0, description="rounds of the search for the most even split; 0: plain chance")
     splits: str | None = Field(description=PINNED)
 
@@ -88,8 +88,8 @@ class Split(Section):
 class Canvas(Section):
     """What a network sees: each photograph is brought to fit, in its own shape, into the upper left corner."""
 
-    height_px: int = Field(ge=32, multiple_of=32)
-    width_px: int = Field(ge=32, multiple_of=32)
+    height_px: int = Field(ge=32, multiple_of=32, description="of what the network sees")
+    width_px: int = Field(ge=32, multiple_of=32, description="of what the network sees")
 
 
 class StateParams(Section):
@@ -97,7 +97,7 @@ class StateParams(Section):
         description="of the part, by the head of states: nothing, as published; an embedding of it; outputs of its own"
     )
     weight: float = Field(ge=0, description="of the loss of states beside that of the detection")
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1, description="share of inputs that the head of states misses in training")
     gamma: float = Field(ge=0, description="of the focal loss; 0: cross-entropy")
     balance: Share = Field(
         description="0: every box counts alike; 1: every state does, however rare; between: by that power"
@@ -131,7 +131,7 @@ class Augment(Section):
     shift: float = Field(ge=0, le=1, description="of the canvas")
     flip: Share = Field(description="share of the photographs that are mirrored; parts are front and back, not left")
     brightness: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this; so is the next")
-    contrast: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this")
     colour: float = Field(ge=0, le=1, description="the same of red, green and blue, each by itself")
     erase: Share = Field(
         description="share of the photographs in which something is covered by a piece of another; a part that was "

@@ -117,16 +117,16 @@ class Label(Section):
 class Ranges(Section):
     """[lowest, highest] of each input; it becomes 0..1, and what lies outside saturates and is counted."""
 
-    speed_kmh: Range
-    rpm: Range
-    pedal_pct: Range
-    load_pct: Range
+    speed_kmh: Range = Field(description="of the car, in km/h")
+    rpm: Range = Field(description="of the engine, in turns a minute")
+    pedal_pct: Range = Field(description="of the accelerator pedal, in per cent")
+    load_pct: Range = Field(description="of the engine, in per cent")
 
 
 class Shares(Section):
-    train: float = Field(gt=0, lt=1)
-    val: float = Field(gt=0, lt=1)
-    test: float = Field(gt=0, lt=1)
+    train: float = Field(gt=0, lt=1, description="share to train on")
+    val: float = Field(gt=0, lt=1, description="share to validate on")
+    test: float = Field(gt=0, lt=1, description="share that is judged on")
 
     @model_validator(mode="after")
     def _whole(self) -> Shares:
@@ -169,11 +169,11 @@ class Task(Section):
 
 
 class Model(Section):
-    embedding: Positive
-    hidden: Positive
-    heads: Positive
+    embedding: Positive = Field(description="channels of a frame's embeddings; a multiple of 2 x heads")
+    hidden: Positive = Field(description="channels of the fusion and the decoder; a multiple of 2 x heads")
+    heads: Positive = Field(description="of each attention")
     layers: Positive = Field(description="of the decoder")
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1, description="share of activations left out in training")
     queries: Positive = Field(description="learned questions of the query fusion")
 
     @model_validator(mode="after")
@@ -185,7 +185,9 @@ class Model(Section):
 
 
 class Loss(Section):
-    kind: Literal["bce", "focal"]
+    kind: Literal["bce", "focal"] = Field(
+        description="bce: binary cross-entropy; focal: what is already right counts less"
+    )
     positive_weight_power: Share = Field(
         description="bce: positives weigh (negatives / positives) to this power, logits corrected"
     )
@@ -285,7 +287,7 @@ class Train(Section):
         description="networks to train, or the word all: <encoder>_<fusion>_<decoder>, and -telemetry or "
         "-detections for a blind one"
     )
-    tasks: list[Task] = Field(min_length=1)
+    tasks: list[Task] = Field(min_length=1, description="what a network predicts, each with a loss of its own")
     model: Model
     loss: Loss
     optimizer: Optimizer

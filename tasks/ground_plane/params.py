@@ -49,13 +49,13 @@ class CheckData(Section):
 class Shares(Section):
     """Of a sequence that its source does not divide: contiguous parts, training first."""
 
-    val: float = Field(gt=0, lt=0.5)
-    test: float = Field(gt=0, lt=0.5)
+    val: float = Field(gt=0, lt=0.5, description="share of its labelled frames to validate on")
+    test: float = Field(gt=0, lt=0.5, description="share of its labelled frames that is judged on")
 
 
 class Pack(Section):
     height_px: Positive = Field(description="of the images that networks see, undistorted")
-    width_px: Positive
+    width_px: Positive = Field(description="of the images that networks see, undistorted")
     cell_m: float = Field(gt=0, description="edge of a cell of the ground plane")
     shares: Shares
     guard_frames: int = Field(
@@ -68,10 +68,10 @@ class SceneAugment(Section):
     """Moves the ground under all views alike, so that they stay aligned."""
 
     share: Share = Field(description="of the frames it is done to")
-    rotate_deg: float = Field(ge=0, le=180)
+    rotate_deg: float = Field(ge=0, le=180, description="either way")
     translate: float = Field(ge=0, le=1, description="of the plane's size")
     scale: float = Field(ge=0, lt=1, description="0.2: by a factor of 0.8 to 1.2")
-    shear_deg: float = Field(ge=0, lt=45)
+    shear_deg: float = Field(ge=0, lt=45, description="either way")
     flip: Share = Field(description="share of the frames that are mirrored")
 
 
@@ -82,7 +82,7 @@ class ViewAugment(Section):
     scale: float = Field(ge=0, lt=1, description="0.2: shows a window of 0.8 to 1 of the image")
     flip: Share = Field(description="share of the views that are mirrored")
     brightness: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this; so is the next")
-    contrast: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this")
     colour: float = Field(ge=0, le=1, description="the same of red, green and blue, each by itself")
     drop: Share = Field(description="share of the views that are taken away, never all of a frame")
 
@@ -126,7 +126,7 @@ class Detect(Section):
 
 class Visualize(Section):
     seconds: float = Field(gt=0, description="of film, at most")
-    fps: float = Field(gt=0)
+    fps: float = Field(gt=0, description="frames a second of the film")
     height_px: int = Field(ge=160, le=4320, description="of the film")
 
 

@@ -43,20 +43,20 @@ class CheckData(Section):
 class HeldOut(Section):
     """Towns of which no route is trained on. Where a source has none of them, routes are drawn by `shares`."""
 
-    val: list[str]
-    test: list[str]
+    val: list[str] = Field(description="towns to validate on")
+    test: list[str] = Field(description="towns that are judged on")
 
 
 class Shares(Section):
     """Of the routes, or of a source's only route in contiguous parts."""
 
-    val: float = Field(gt=0, lt=0.5)
-    test: float = Field(gt=0, lt=0.5)
+    val: float = Field(gt=0, lt=0.5, description="share to validate on")
+    test: float = Field(gt=0, lt=0.5, description="share that is judged on")
 
 
 class Pack(Section):
     height_px: int | None = Field(gt=0, description="of packed pictures; null: as they were recorded")
-    width_px: int | None = Field(gt=0)
+    width_px: int | None = Field(gt=0, description="of packed pictures; null: as they were recorded")
     bev_px: int | None = Field(
         gt=0, description="side of packed masks, of whose pixels the brightest stays; null: as they were recorded"
     )
@@ -65,12 +65,12 @@ class Pack(Section):
         description="dev: `dev_routes` of each split; capped: of each town as many routes as `cap_frames` hold; full: "
         "all. Which ones is drawn by `seed`"
     )
-    dev_routes: Positive
+    dev_routes: Positive = Field(description="of each split, where subset is dev")
     cap_frames: Positive = Field(description="of a town; a route is taken whole")
     held_out: HeldOut
     shares: Shares
     guard_frames: int = Field(ge=0, description="left out between the parts of a source's only route")
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="of the splits that are drawn, and of which routes are packed")
     splits: str | None = Field(description=PINNED)
 
 
@@ -101,7 +101,7 @@ class Augment(Section):
 
     mirror: Share = Field(description="share of the moments that are shown in a mirror, plan and commands with them")
     brightness: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this; so is the next")
-    contrast: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1, description="a factor of 1 - this to 1 + this")
     colour: float = Field(ge=0, le=1, description="the same of red, green and blue, each by itself")
 
 
@@ -134,8 +134,8 @@ class Plan(Section):
 class DrivenRoutes(Section):
     """How many of a split's packed routes are driven, evenly spread over all; more than there are: all."""
 
-    val: int = Field(ge=0)
-    test: int = Field(ge=0)
+    val: int = Field(ge=0, description="routes of validation")
+    test: int = Field(ge=0, description="routes of test")
 
 
 class Drive(Section):

@@ -42,8 +42,8 @@ class Download(Dated):
 
 
 class SplitShares(Section):
-    val: float = Field(gt=0, lt=0.5)
-    test: float = Field(gt=0, lt=0.5)
+    val: float = Field(gt=0, lt=0.5, description="share to validate on")
+    test: float = Field(gt=0, lt=0.5, description="share that is judged on")
 
 
 class DetectorData(Section):
@@ -59,8 +59,8 @@ class DetectorData(Section):
 
 
 class Pack(Section):
-    height_px: Positive
-    width_px: Positive
+    height_px: Positive = Field(description="of the crops that networks see")
+    width_px: Positive = Field(description="of the crops that networks see")
     val_share: float = Field(ge=0, lt=1, description="of the training identities, as people to validate with")
     seed: int = Field(ge=0, description="of which identities validate, and which of their images are the queries")
     splits: str | None = Field(description=PINNED)
@@ -70,23 +70,25 @@ class Pack(Section):
 class Augment(Section):
     """The share of images each is done to, under torchreid's names, and how strong a change of colour may be."""
 
-    random_flip: Share
+    random_flip: Share = Field(description="mirrored left to right")
     random_crop: Share = Field(description="a window out of the image made larger by an eighth")
     random_patch: Share = Field(description="a rectangle of another image of the batch is pasted in")
-    color_jitter: Share
+    color_jitter: Share = Field(description="the colours change, by the four below")
     brightness: float = Field(
         ge=0, le=1, description="color_jitter: a factor of 1 - this to 1 + this; so are the next two"
     )
-    contrast: float = Field(ge=0, le=1)
-    saturation: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1, description="color_jitter: a factor of 1 - this to 1 + this")
+    saturation: float = Field(ge=0, le=1, description="color_jitter: a factor of 1 - this to 1 + this")
     hue: float = Field(ge=0, le=0.5, description="color_jitter: of the hue circle, either way")
-    random_gray_scale: Share
+    random_gray_scale: Share = Field(description="made grey")
     random_erase: Share = Field(description="a rectangle is made the mean colour")
 
 
 class Loss(Section):
     softmax: float = Field(ge=0, description="weight of telling the training identities apart by the classifier")
-    label_smoothing: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(
+        ge=0, lt=1, description="share of the target that is spread over all identities, in softmax"
+    )
     triplet: float = Field(ge=0, description="weight of the batch-hard triplet loss on the embedding")
     margin: float | None = Field(
         gt=0,

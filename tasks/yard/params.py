@@ -46,7 +46,9 @@ class Section(BaseModel):
 class Machine(Section):
     """What is said of the machine that trains, and not of a line."""
 
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        description="where the engine trains; auto: on a GPU if there is one, else on the CPU"
+    )
     devices: int = Field(
         ge=1,
         description="processes that share a training of the engine, one a GPU, started by torchrun, on nodes of "
@@ -71,7 +73,7 @@ class Reporting(Section):
     bootstrap_replicates: int = Field(
         ge=100, description="draws of the test data behind every 95 % interval: of recordings, people or scenes"
     )
-    bootstrap_seed: int = Field(ge=0)
+    bootstrap_seed: int = Field(ge=0, description="of these draws")
     embed_mb: float = Field(ge=0, description="films up to this size are part of the page, larger ones lie beside it")
     source_url: str | None = Field(
         pattern=r"^https?://",

@@ -29,15 +29,15 @@ class DetectorAugment(Section):
     """Under ultralytics' own names; shares and probabilities unless said otherwise."""
 
     hsv_h: Share = Field(description="of the hue circle, either way")
-    hsv_s: Share
-    hsv_v: Share
+    hsv_s: Share = Field(description="saturation: a factor of 1 - this to 1 + this")
+    hsv_v: Share = Field(description="brightness: a factor of 1 - this to 1 + this")
     degrees: float = Field(ge=0, le=180, description="rotation, either way")
-    translate: Share
+    translate: Share = Field(description="shift, either way, of the image's size")
     scale: float = Field(ge=0, lt=1, description="gain from 1 - this to 1 + this")
     shear: float = Field(ge=0, le=180, description="degrees, either way")
     perspective: float = Field(ge=0, le=0.001, description="per pixel, either way")
-    flipud: Share
-    fliplr: Share
+    flipud: Share = Field(description="of the images turned upside down")
+    fliplr: Share = Field(description="of the images mirrored left to right")
     mosaic: Share = Field(description="of the images put together of four; not with rect")
     mixup: Share = Field(description="of the images laid over another; not with rect")
     cutmix: Share = Field(description="of the images with a piece of another; not with rect")
@@ -58,19 +58,21 @@ class TrainDetector(Section):
     imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
     rect: bool = Field(description="batches as flat as the images, instead of square ones; not on several GPUs")
     single_cls: bool = Field(description="all classes are one, which is then named item")
-    epochs: Positive
+    epochs: Positive = Field(description="passes over the training images, at most")
     patience: Positive | None = Field(description="stop after so many epochs without a better score; null: never")
     save_period: Positive | None = Field(description="keep the weights of every so many epochs, in epochs/; null: none")
     batch: Positive = Field(description="images a step learns from, over all GPUs")
-    optimizer: Literal["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"]
+    optimizer: Literal["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"] = Field(
+        description="the rule by which weights follow the gradient"
+    )
     lr0: float = Field(gt=0, le=1, description="learning rate after the warm-up")
     lrf: float = Field(gt=0, le=1, description="the last learning rate is this share of lr0")
     cos_lr: bool = Field(description="cosine between them, instead of a line")
     momentum: float = Field(ge=0, lt=1, description="of SGD, MuSGD and RMSProp; of the others the first beta")
-    warmup_epochs: float = Field(ge=0)
+    warmup_epochs: float = Field(ge=0, description="in which rate and momentum come to their values; a part of one too")
     warmup_momentum: float = Field(ge=0, lt=1, description="where it starts; only of SGD, MuSGD and RMSProp")
     warmup_bias_lr: float = Field(ge=0, description="learning rate of the biases at the very start")
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, description="of all weights but biases and norms")
     box: float = Field(ge=0, description="weight of the boxes' overlap in the loss")
     cls: float = Field(ge=0, description="weight of the classes in the loss")
     dfl: float = Field(ge=0, description="weight of the distribution of the boxes' sides in the loss")
@@ -85,7 +87,7 @@ class TrainDetector(Section):
     cache: Literal["ram", "disk"] | None = Field(
         description="decoded images are kept: in memory, or beside the unfinished training; null: decoded anew"
     )
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="of first weights, the order of images and their augmentation")
     augment: DetectorAugment
 
     @model_validator(mode="after")

@@ -12,7 +12,9 @@ Epochs = Annotated[int, Field(ge=1)]
 
 
 class Optimizer(Section):
-    kind: Literal["adamw", "adam", "amsgrad", "sgd"]
+    kind: Literal["adamw", "adam", "amsgrad", "sgd"] = Field(
+        description="the rule by which weights follow the gradient; amsgrad: Adam whose second moment never falls"
+    )
     learning_rate: float = Field(gt=0, description="at its peak")
     weight_decay: float = Field(
         ge=0, description="adamw: decoupled, times the rate; the others: added to the gradient; not on biases, norms"
@@ -20,10 +22,12 @@ class Optimizer(Section):
     momentum: float = Field(ge=0, lt=1, description="of sgd; with the others the first beta")
     beta2: float = Field(ge=0, lt=1, description="second beta of all but sgd")
     nesterov: bool = Field(description="sgd looks ahead along its momentum")
-    schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle", "plateau", "step"]
+    schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle", "plateau", "step"] = Field(
+        description="how the rate goes on from its peak"
+    )
     warmup_steps: int = Field(ge=0, description="optimizer steps from 0 to the peak; one_cycle has its own rise")
     final_share: float = Field(ge=0, le=1, description="of the peak: where a cosine ends, and plateau's lowest")
-    plateau_factor: float = Field(gt=0, lt=1)
+    plateau_factor: float = Field(gt=0, lt=1, description="plateau: what a cut leaves of the rate")
     plateau_patience: int = Field(ge=1, description="epochs without a better score before the rate is cut")
     step_epochs: Epochs | list[Epochs] = Field(
         description="step: the rate is cut every so many epochs (single_step); of a list, after these (multi_step)"
@@ -48,8 +52,8 @@ class Optimizer(Section):
 class Engine(Section):
     """How a line is trained; what is said of the machine stands in `yard.machine`."""
 
-    seed: int = Field(ge=0)
-    epochs: int = Field(gt=0)
+    seed: int = Field(ge=0, description="of first weights, the order of rows and what is drawn to augment them")
+    epochs: int = Field(gt=0, description="passes over the training rows, at most")
     batch: int = Field(gt=0, description="rows an optimizer step learns from, over all processes and micro-batches")
     accumulate: int = Field(gt=0, description="micro-batches a step: less memory, the same result")
     threads: int = Field(

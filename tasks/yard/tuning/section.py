@@ -14,7 +14,7 @@ Value = bool | int | float | str | None
 
 
 class Interval(Section):
-    low: int | float
+    low: int | float = Field(description="the lowest value that is tried")
     high: int | float = Field(description="itself included; both whole numbers: only whole numbers are tried")
     log: bool = Field(description="even on a logarithmic scale")
 
@@ -40,7 +40,7 @@ class Interval(Section):
 
 
 class Choices(Section):
-    choices: list[Value] = Field(min_length=1)
+    choices: list[Value] = Field(min_length=1, description="the values that are tried, and no others")
 
     @property
     def ends(self) -> list[Value]:

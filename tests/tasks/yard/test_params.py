@@ -31,6 +31,17 @@ def test_the_committed_params_are_valid_and_the_schema_is_theirs():
     json.loads(params.json_schema())
 
 
+def test_every_param_says_what_it_is():
+    schema = json.loads(params.json_schema())
+    silent = [
+        f"{name}.{key}"
+        for name, section in schema["$defs"].items()
+        for key, of in section.get("properties", {}).items()
+        if "description" not in of and "$ref" not in of  # a section is described by its own params
+    ]
+    assert not silent
+
+
 @pytest.mark.parametrize(
     ("line", "replacement", "expected"),
     [
