@@ -68,6 +68,12 @@ def test_a_container_gets_its_workers_values_and_no_server_keeps_them(monkeypatc
     assert pools.fitted(before, "process") == before
 
 
+def test_a_container_is_handed_all_that_compose_gives_its_worker():
+    given = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["worker"]["environment"]
+    servers_own = {"PREFECT_API_URL", "TRAINYARD_NAMES", "TRAINYARD_LATE_MIN"}  # Prefect hands the first on itself
+    assert given.keys() - servers_own <= set(clone.HANDED_ON)
+
+
 def test_a_secret_that_a_source_names_goes_along(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("# ${NOBODY}\nline: {download: {source: 'https://a:${PW}@h/f.zip'}}\n")
     monkeypatch.chdir(tmp_path)
