@@ -109,8 +109,9 @@ def test_the_champion_is_applied_and_the_result_says_which_it_is(here, tmp_path,
 def test_weights_of_this_checkout_and_of_the_registry_say_the_same(here, tmp_path):
     applied(tmp_path / "file", "photos", "--weights", str(WEIGHTS))
     (tmp_path / "elsewhere").mkdir()
-    for of in (WEIGHTS, *(here / ".trainyard/models/bike_parts").glob("1-*/belongings")):
-        (shutil.copytree if of.is_dir() else shutil.copy)(of, tmp_path / "elsewhere" / of.name)
+    for of in (WEIGHTS, *(here / ".trainyard/models/bike_parts").glob("1-*/belongings-*")):
+        where = tmp_path / "elsewhere" / of.name.partition("-")[0]
+        (shutil.copytree if of.is_dir() else shutil.copy)(of, where)
     applied(tmp_path / "moved", "photos", "--weights", str(tmp_path / "elsewhere/best.pt"))
     applied(tmp_path / "registry", "photos", "--model", "models:/bike_parts/1")
     theirs = verdicts(tmp_path / "registry")
@@ -123,9 +124,24 @@ def test_a_version_that_brought_nothing_takes_what_lies_beside_the_same_weights_
     assert applied(tmp_path / "old", "photos", "--model", "models:/bike_parts/2") == 0
     applied(tmp_path / "new", "photos")
     assert verdicts(tmp_path / "old") == verdicts(tmp_path / "new")
-    fetched.keep("bike_parts", "1", here / "empty")  # what a version has is never changed
-    found = fetched.model("bike_parts", "models:/bike_parts/1")
-    assert {path.name for path in found.belongings.iterdir()} == {"known.json", "params.json"}
+
+
+def test_thresholds_that_change_without_a_training_reach_the_version_and_half_an_upload_does_not(here, monkeypatch):
+    version = register()
+    name = f"models:/bike_parts/{version}"
+    first = fetched.model("bike_parts", name)
+    assert {path.name for path in first.belongings.iterdir()} == {"known.json", "params.json"}
+    shutil.copytree(first.belongings, here / "stricter")
+    write_text(here / "stricter/params.json", '{"inspect": {"pictures": 3}}')
+    with monkeypatch.context() as killed:
+        killed.setattr(type(store.client()), "set_model_version_tag", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            fetched.keep("bike_parts", version, here / "stricter")
+    assert fetched.model("bike_parts", name).fingerprint == first.fingerprint
+    fetched.keep("bike_parts", version, here / "stricter")
+    found = fetched.model("bike_parts", name)
+    assert read_json(found.belongings / "params.json") == {"inspect": {"pictures": 3}}
+    assert found.sha256 == first.sha256 and found.fingerprint != first.fingerprint
 
 
 def test_a_model_that_is_not_there_is_named_with_the_way_out(here):

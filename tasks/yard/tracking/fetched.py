@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.yard.applying import Model
-from tasks.yard.files import file_hash, read_if_there, write_json
+from tasks.yard.files import file_hash, folder_hash, read_if_there, write_json
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import store
 
-BELONGINGS = "belongings"  # artifact folder of the run that made the model
+if TYPE_CHECKING:  # mlflow takes 4 s to import
+    from mlflow import MlflowClient
+
+# A tag of the version, the hash of what belongs to it, which lies in artifacts of the run that made the model, as
+# `belongings-<hash>`. An older yard kept it once, as `belongings`, and without a tag.
+BELONGINGS = "belongings"
 NAME = re.compile(r"models:/(?P<line>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 WAY_OUT = "give --weights FILE to do without the registry"
 
@@ -56,23 +63,20 @@ def _fetched(line: str, name: str, alias: str, number: str | None) -> Model:
     tags = client.get_run(run_id).data.tags
     out = next((key.removeprefix("dvc.out.") for key in tags if key.startswith("dvc.out.")), None)
     home = store.state() / "models" / line / f"{version}-{run_id[:8]}"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if not read_if_there(home / "fetched.json"):
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         mlflow.artifacts.download_artifacts(f"models:/{line}/{version}/data", dst_path=str(home / "model"))
         weights = next((home / "model").rglob("*.pt"), None)
         if weights is None:
             raise BadInput(f"{name}: holds no weights (*.pt); it was not registered by this line")
-        (home / BELONGINGS).mkdir()
-        if any(entry.path == BELONGINGS for entry in client.list_artifacts(run_id)):
-            client.download_artifacts(run_id, BELONGINGS, str(home))
-            write_json(home / "fetched.json", {"weights": weights.relative_to(home).as_posix()})
+        write_json(home / "fetched.json", {"weights": weights.relative_to(home).as_posix()})
     weights = next((home / "model").rglob("*.pt"))
     return Model(
         name=f"models:/{line}/{version}",
         weights=weights,
-        belongings=home / BELONGINGS,
+        belongings=_belongings(client, run_id, found.tags.get(BELONGINGS), home),
         item=tags.get("stage", "").partition("@")[2] or None,
         version=version,
         dvc_hash=tags.get(f"dvc.out.{out}") if out else None,
@@ -81,9 +85,24 @@ def _fetched(line: str, name: str, alias: str, number: str | None) -> Model:
     )
 
 
+def _belongings(client: MlflowClient, run_id: str, known: str | None, home: Path) -> Path:
+    """The folder of what belongs to the model as its version says it now; empty if nothing was kept."""
+    name = f"{BELONGINGS}-{known}" if known else BELONGINGS
+    here = home / name
+    if not (here.is_dir() and any(here.iterdir())):
+        here.mkdir(exist_ok=True)
+        if any(entry.path == name for entry in client.list_artifacts(run_id)):
+            with tempfile.TemporaryDirectory(dir=home) as folder:
+                client.download_artifacts(run_id, name, folder)
+                Path(folder, name).rename(here)
+    return here
+
+
 def keep(line: str, version: str, folder: Path) -> None:
-    """Put what belongs to a model beside it, once: a version never changes."""
+    """Put what belongs to a model beside it, anew when it has changed: thresholds may without a training. The version
+    says last which it is, so that what was killed on its way is never taken for all of it."""
     client = store.client()
-    run_id = str(client.get_model_version(line, version).run_id)
-    if not any(entry.path == BELONGINGS for entry in client.list_artifacts(run_id)):
-        client.log_artifacts(run_id, str(folder), BELONGINGS)
+    of, known = client.get_model_version(line, version), folder_hash(folder)
+    if of.tags.get(BELONGINGS) != known:
+        client.log_artifacts(str(of.run_id), str(folder), f"{BELONGINGS}-{known}")
+        client.set_model_version_tag(line, version, BELONGINGS, known)
