@@ -46,9 +46,9 @@ def main(
         raise BadInput(f"the line {line} cannot be applied; it would be tasks/{line}/apply.py")
     if name and weights:
         raise BadInput("--model and --weights are two models; give one of them")
-    loaded, changes = params.load(), set_for(line, assignments)
+    loaded, module = params.load(), importlib.import_module(f"tasks.{line}.apply")
     section = getattr(loaded, line)
-    module = importlib.import_module(f"tasks.{line}.apply")
+    changes = set_for(line, assignments, section, module.READS)
     wanted = [p.name for p in inspect.signature(module.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
     taken = [name for name in wanted if not name.endswith(BORROWED)]
     lent = {name: getattr(loaded.yard, name.removesuffix(BORROWED)) for name in wanted if name not in taken}
@@ -91,13 +91,23 @@ def from_here(module: Any, line: str, section: Section, model: applying.Model, s
     return model
 
 
-def set_for(line: str, assignments: list[str]) -> dict[str, Any]:
-    """{key below the line: value} of `--set`, checked as those of a run are, and not written."""
+def set_for(line: str, assignments: list[str], section: Section, read: Sequence[str]) -> dict[str, Any]:
+    """{key below the line: value} of `--set`, checked as those of a run are, and not written. A value that params.yaml
+    has too is one of them: the model may have been made with another."""
     changes = params.set_values(assignments, write=False) if assignments else {}
-    for key in changes:
-        if not key.startswith(f"{line}."):
-            raise BadInput(f"--set {key}: apply {line} takes values of {line} alone")
-    return {key.removeprefix(f"{line}."): now for key, (_, now) in changes.items()}
+    found: dict[str, Any] = {}
+    for key in (assignment.partition("=")[0].strip() for assignment in assignments):
+        of, _, below = key.partition(".")
+        step = below.partition(".")[0]
+        if of != line or not step:
+            raise BadInput(f"--set {key}: apply {line} takes values of {line} alone, line.step.key=value")
+        if step not in read:
+            raise BadInput(f"--set {key}: apply {line} does not read {step}; it reads {', '.join(read)}")
+        here: Any = section.model_dump(mode="json")
+        for part in below.split("."):
+            here = here[part]
+        found[below] = changes[key][1] if key in changes else here
+    return found
 
 
 def local(module: Any, line: str, section: Section, weights: str, folder: Path) -> applying.Model:

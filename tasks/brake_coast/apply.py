@@ -40,6 +40,7 @@ from tasks.yard.step import BadInput, Context
 
 DETECTOR, THRESHOLDS, CAMERAS = "detector.pt", "thresholds.json", "cameras.json"
 STEPS = ("download", "annotate", "label", "pack", "evaluate")  # whose params belong to a model
+READS = (*STEPS, "report")
 PAGE_FRAMES = 160  # 80 s of driving: as much as one time line shows well
 MUTE = "has no telemetry; put a table beside it, <name of the film>.csv with speed, rpm, pedal and load"
 SAME_SHAPE = 0.01  # of the ratio of width to height
@@ -60,6 +61,7 @@ def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
     write_json(folder / CAMERAS, {"sizes_px": sorted(map(list, sizes))})
     kept = {step: getattr(line, step).model_dump(mode="json") for step in STEPS}
     kept["annotate"]["weights"] = None  # it comes as a file
+    kept["download"] |= {"layout": "auto", "carla_hz": None, "piece_minutes": None}  # of other drives
     write_json(folder / MADE_WITH, kept)
 
 
@@ -176,7 +178,7 @@ def write_film(
 
 def prepared(source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], ctx: Context) -> Applied:
     """Bring the drives, look at their pictures and number their gap-free runs; what is refused, and what was said."""
-    asked = {"source": source, "layout": line.download.layout, "piece_minutes": None, "min_recordings": 1}
+    asked = {"source": source, "piece_minutes": None, "min_recordings": 1}
     try:
         download.run(line.download.model_copy(update=asked), steps / "download", ctx)
     except BadInput as error:

@@ -40,6 +40,7 @@ from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
 
 STEPS = ("pack", "detect")  # whose params belong to a model
+READS = ("download", *STEPS, "visualize")
 COLUMNS = ["frame", "x_m", "y_m", "world_x_m", "world_y_m", "confidence"]
 
 

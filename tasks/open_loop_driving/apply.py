@@ -44,6 +44,7 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.training.accelerator import accelerator
 
 STEPS = ("check_data", "pack", "plan", "visualize")  # whose params belong to a model
+READS = ("download", *STEPS)
 TEST = "test"  # the split, as pack and plan call it, of all that is applied to
 COLUMNS = ["frame", "time_s", "layer", "ahead_s", "x_m", "y_m", "world_x_m", "world_y_m", "throttle", "steer", "brake"]
 WHOLE_S = 1e9  # of a film: more than any drive takes

@@ -52,6 +52,7 @@ OTHER_DETECTOR = (
     "how often a search errs was calibrated with another detector: the thresholds are those of the model's own"
 )
 STEPS = ("index", "search")  # whose params belong to a model
+READS = ("download", *STEPS)
 FILMS = 5  # at most; each takes as long as a minute of a film is searched
 NO_THRESHOLD = "none came with the weights"
 CLAIM = "no threshold came with the weights, so people are ranked; --set person_search.search.threshold=0.8 claims some"

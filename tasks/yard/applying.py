@@ -6,6 +6,7 @@ A line takes part with a module tasks/<line>/apply.py:
                                                    its weights: thresholds, the detector that looked for it, `MADE_WITH`
     run(source, model, out, line, ctx, *, ...) -> Applied     `model` on what lies at `source`, by the functions that
                                                    the stages call; a keyword-only argument is an option of the command
+    READS                                          the steps whose params it reads; those of others are refused
 
 The belongings go into the registry with the leader of a run (tracking/champion.py), and come back with its weights
 (tracking/fetched.py); those of weights in this checkout are written anew.
@@ -89,15 +90,35 @@ def made_with(line: Any, model: Model, changes: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def names_of(sources: Sequence[str]) -> dict[str, str]:
-    """{name of its folder of results: source}; sources whose last parts are equal are told apart by a hash."""
+def names_of(sources: Sequence[str], out: Path) -> dict[str, str]:
+    """{name of its folder of results below `out`: source}. A source whose last part is that of another one of them, or
+    of one whose results lie there already, is told apart by a hash of where it is."""
+    places = {_place(source): source for source in reversed(sources)}
+    plain = {place: _last(source) for place, source in places.items()}
     found: dict[str, str] = {}
-    for source in dict.fromkeys(sources):
-        last = source_uri.redacted(source).partition("?")[0].partition("#")[0].rstrip("/")
-        name = re.sub(r"[^\w.-]+", "_", Path(last).resolve().name if "://" not in last else last.rpartition("/")[2])
-        name = name.lstrip(".") or "input"
-        found[f"{name}-{digest(source)[:6]}" if name in found else name] = source
+    for place, source in reversed(places.items()):
+        name, shown = plain[place], source_uri.redacted(source)
+        hashed = f"{name}-{digest(place)[:6]}"
+        there = read_if_there(out / name / RESULT).get("input")
+        if there is None:
+            taken = (out / hashed / RESULT).exists() or list(plain.values()).count(name) > 1
+        else:
+            taken = (
+                name in found or _place(there) != _place(shown) or shown.endswith("...")
+            )  # all that is shown of a secret link
+        found[hashed if taken else name] = source
     return found
+
+
+def _last(source: str) -> str:
+    last = source_uri.redacted(source).partition("?")[0].partition("#")[0].rstrip("/")
+    name = re.sub(r"[^\w.-]+", "_", Path(last).resolve().name if "://" not in last else last.rpartition("/")[2])
+    return name.lstrip(".") or "input"
+
+
+def _place(source: str) -> str:
+    """Where it is, however a path to it is written."""
+    return source if "://" in source else str(Path(source).resolve())
 
 
 def to_all(
@@ -106,7 +127,7 @@ def to_all(
     """Apply to one input after the other, each with a folder below `out` that has an `apply.json` of its own. One that
     cannot be used is named, and does not stop the others; a fault of the machine does. Yields each folder, and what
     stands in its `apply.json`."""
-    for name, source in names_of(sources).items():
+    for name, source in names_of(sources, out).items():
         shown = source_uri.redacted(source)
         try:
             done = asdict(apply(source, out / name))

@@ -5,19 +5,24 @@ On the smallest real line that applies, bike_parts, with an untrained network in
 
 from __future__ import annotations
 
+import inspect
+import re
 import shutil
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
 from flows import apply
 from flows.__main__ import parser
+from tasks.yard import params
 from tasks.yard.applying import names_of
-from tasks.yard.files import read_json, write_text
+from tasks.yard.files import read_json, write_json, write_text
 from tasks.yard.layouts.images import write_image
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion, fetched, lineage, registry, store
@@ -190,6 +195,8 @@ def test_values_of_other_lines_unknown_keys_and_options_are_refused_and_params_y
         "ground_plane.detect.floor=0.1": "apply bike_parts takes values of bike_parts alone",
         "bike_parts.inspect.picture=3": r"bike_parts\.inspect\.picture",
         "bike_parts.inspect.batch=none": r"bike_parts\.inspect\.batch",
+        "bike_parts.evaluate.false_claims=0.02": "apply bike_parts does not read evaluate; it reads inspect$",
+        "bike_parts={}": "bike_parts",
     }.items():
         with pytest.raises(BadInput, match=said):
             applied(tmp_path, "photos", "--weights", str(WEIGHTS), "--set", value)
@@ -202,7 +209,40 @@ def test_values_of_other_lines_unknown_keys_and_options_are_refused_and_params_y
     assert "data:image/jpeg" not in (tmp_path / "out/photos/report.html").read_text(encoding="utf-8")
 
 
-def test_inputs_of_one_name_have_folders_of_their_own():
-    named = names_of(["/a/drive", "/b/drive", "/a/drive", "s3://bucket/x/film.mp4?version=2", "https://host/.zip"])
-    assert named["drive"] == "/a/drive" and len(named) == 4
-    assert [of for of in named.values() if of == "/b/drive"] and "film.mp4" in named and "zip" in named
+def test_a_value_that_params_yaml_has_too_is_asked_for_and_not_the_one_that_the_model_was_made_with(here, tmp_path):
+    (tmp_path / "belongings").mkdir()
+    usual = params.load().bike_parts.inspect
+    write_json(tmp_path / "belongings/params.json", {"inspect": usual.model_dump(mode="json") | {"pictures": 0}})
+    shutil.copy(WEIGHTS, tmp_path)
+    for pictures, shown in ((usual.pictures, True), (0, False)):
+        asked = f"bike_parts.inspect.pictures={pictures}"
+        assert applied(tmp_path, "photos", "--weights", str(tmp_path / "best.pt"), "--set", asked) == 0
+        page = (tmp_path / "out/photos/report.html").read_text(encoding="utf-8")
+        assert ("data:image/jpeg" in page) is shown
+
+
+@pytest.mark.parametrize("line", params.lines())
+def test_the_steps_that_a_line_says_it_reads_are_those_it_does(line):
+    module = import_module(f"tasks.{line}.apply")
+    named = set(re.findall(r"\bline\.(\w+)", inspect.getsource(module)))
+    assert named & set(get_type_hints(module.run)["line"].model_fields) == set(module.READS)
+
+
+def test_inputs_of_one_name_have_folders_of_their_own(tmp_path):
+    sources = ["/a/drive", "/b/drive", "/a/drive", "s3://bucket/x/film.mp4?version=2", "https://host/.zip"]
+    named = names_of(sources, tmp_path)
+    assert sorted(named.values()) == sorted(set(sources)) and {"film.mp4", "zip"} < set(named)
+    assert named == names_of(sources[::-1], tmp_path) and "drive" not in named
+
+
+def test_what_was_made_of_an_input_of_the_same_name_stays_whichever_came_first(here, tmp_path):
+    shutil.copytree("photos", tmp_path / "tue/photos")
+    (tmp_path / "tue/photos/a_after.png").unlink()
+    tue = str(tmp_path / "tue/photos")
+    for source in ("photos", tue, str(here / "photos"), tue):  # the first and the third are one folder
+        assert applied(tmp_path, source, "--weights", str(WEIGHTS)) == 0
+    made = {read_json(path)["input"]: path.parent for path in (tmp_path / "out").glob("*/apply.json")}
+    assert set(made) == {str(here / "photos"), tue} and made[str(here / "photos")].name == "photos"
+    assert {len(read_json(folder / "apply.json")["results"]) for folder in made.values()} == {1, 2}
+    both = names_of([tue, "photos"], tmp_path / "out")
+    assert {tmp_path / "out" / name for name in both} == set(made.values()), "also together, in any order"

@@ -85,7 +85,9 @@ def model(project, tmp_path_factory) -> Model:
     folder = tmp_path_factory.mktemp("model")
     weights = shutil.copy(project[0] / "train" / RUN / "best.pt", folder / "best.pt")
     (folder / "belongings").mkdir()
-    apply.belongings(project[0], RUN, sighted(), folder / "belongings")
+    line, theirs = sighted(), {"layout": "carla", "carla_hz": 10.0}  # its own drives were others than it is asked of
+    line = line.model_copy(update={"download": line.download.model_copy(update=theirs)})
+    apply.belongings(project[0], RUN, line, folder / "belongings")
     return Model("models:/brake_coast/1", weights, folder / "belongings", sha256=file_hash(weights))
 
 
