@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.yard.tracking import challenges, registry, sqlite_file, store
 
 if TYPE_CHECKING:  # mlflow takes 4 s to import
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.entities.paged_list import PagedList
 
 KEEP = "keep"  # tag by which a person holds on to a run or a version
 AT_ONCE = 200  # ids in one call of `mlflow gc`
+PAGE = 1000  # of an answer of MLflow
 TAGS = ("dvc.out.", "dvc.dep.")
 
 
@@ -61,7 +63,7 @@ def plan(line: str, runs: int, versions: int) -> Plan:
     }  # fmt: skip
     go = [run for top in tops if top not in stay for run in sorted(below[top], key=lambda run: -run.info.start_time)]
     ids = {run.info.run_id for run in go}
-    logged = client.search_logged_models([store.experiment(client, line)], max_results=1000)
+    logged = list(_paged(client.search_logged_models, [store.experiment(client, line)]))
     of_kept = [by_id[maker].data.tags for maker in makers if maker in by_id]
     return Plan(
         line, [(run.info.run_id, str(run.info.run_name)) for run in go],
@@ -76,9 +78,13 @@ def _holds(run: Run, makers: set[str]) -> bool:
 
 
 def _all(client: MlflowClient, line: str) -> Iterator[Run]:
+    return _paged(client.search_runs, [store.experiment(client, line)])
+
+
+def _paged(search: Callable[..., PagedList[Any]], experiments: list[str]) -> Iterator[Any]:
     token = None
     while True:
-        page = client.search_runs([store.experiment(client, line)], max_results=1000, page_token=token)
+        page = search(experiments, max_results=PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -65,6 +65,17 @@ def test_the_champion_and_the_one_before_stay_and_a_challenge_counts_on_when_its
     assert retention.plan("kept", runs=1, versions=2).runs == []
 
 
+def test_models_of_old_runs_go_however_many_answers_mlflow_lists_them_in(monkeypatch):
+    monkeypatch.setattr(retention, "PAGE", 2)
+    client = store.client()
+    nights("many", 5)
+    for run in list(retention._all(client, "many")):
+        if "stage" in run.data.tags:
+            client.create_logged_model(run.info.experiment_id, source_run_id=run.info.run_id)
+    plan = retention.plan("many", runs=1, versions=1)
+    assert len(plan.runs) == 8 and len(plan.models) == 4
+
+
 def test_a_line_that_never_ran_has_nothing_to_tidy():
     plan = retention.plan("never", 1, 1)
     assert (plan.runs, plan.versions, plan.kept_versions, plan.hashes) == ([], [], [], set())
