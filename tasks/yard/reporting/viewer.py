@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from tasks.yard import params
 from tasks.yard.files import write_text
 from tasks.yard.reporting.pages import environment
 from tasks.yard.reporting.words import counted
@@ -107,7 +108,9 @@ def unknown(name: str, what: str, known: Collection[str], where: Path | str) -> 
 
 
 def write_page(out: Path, template: Path, **named: dict[str, Any]) -> None:
-    """What is named reaches the template under its name, and the script as JSON by the filter `tojson`."""
+    """What is named reaches the template under its name, and the script as JSON by the filter `tojson`. Where readers
+    get the source params.yaml says, as of every page."""
     made = environment(template)
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    write_text(out, made.get_template(template.name).render(named))
+    source_url = params.load().yard.reporting.source_url
+    write_text(out, made.get_template(template.name).render(source_url=source_url, **named))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tasks.yard.reporting import pages
 from tasks.yard.reporting.stamp import LICENCE, PLACE, stamp
 from tasks.yard.tracking.origin import Origin
@@ -34,6 +36,12 @@ def test_every_page_with_a_licence_gets_its_origin(tmp_path):
 
     stamp(tmp_path, never, {})
     assert page.read_text() == text
+
+
+@pytest.mark.parametrize("template", sorted(ROOT.glob("tasks/*/page/view.html.j2")), ids=lambda path: path.parts[-3])
+def test_the_pages_of_the_viewers_say_where_the_source_is(template):
+    footer = template.read_text().partition("<footer>")[2].partition("</footer>")[0]
+    assert '{% include "licence.html.j2" %}' in footer
 
 
 def test_what_is_not_known_is_not_said(tmp_path):
