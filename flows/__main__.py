@@ -275,6 +275,7 @@ def _status(chosen: argparse.Namespace) -> int:
         params.refuse_unknown_line(chosen.line)
     if chosen.json:
         told = {**status.told(chosen.line), "owed": owed.said() or None, "ray": ray_address.told() or None}
+        told["deployments"] = deployments.fault()
         print(json.dumps(told, indent=1))
         return 0
     for _, name, reasons in status.stages([chosen.line] if chosen.line else params.lines()):

@@ -65,6 +65,15 @@ def described(path: Path = PREFECT_YAML) -> list[Deployment]:
     return found
 
 
+def fault() -> str | None:
+    """Which deployment cannot run, and why; None if all can."""
+    try:
+        described()
+    except BadInput as error:
+        return str(error)
+    return None
+
+
 def _name(entry: Any, number: int) -> str:
     return str(entry.get("name") or number + 1) if isinstance(entry, dict) else str(number + 1)
 

@@ -48,8 +48,12 @@ def test_status_for_scripts_gives_the_reasons_of_each_stage(yard_copy):
     told = yard_copy.flow("status", "--json")
     said = json.loads(told.stdout)
     assert told.returncode == 0 and said["running"] is None and said["owed"] is None and said["code"] == []
+    assert said["deployments"] is None
     toy = said["lines"]["toy"]
     assert toy["up_to_date"] is False
     assert toy["stages"] == {
         "toy-collect": ["the source has changed"], "toy-square": [], "toy-judge@1": [], "toy-judge@2": [],
     }  # fmt: skip
+    yard_copy.edit("prefect.yaml", "line: toy", "line: toi")
+    told = yard_copy.flow("status", "--json")
+    assert told.returncode == 0 and "no line 'toi'" in json.loads(told.stdout)["deployments"]
