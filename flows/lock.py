@@ -14,9 +14,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.yard.files import read_json, write_json
+from tasks.yard.files import is_at_work, read_json, write_json
 
 log = logging.getLogger(__name__)
+BEGUN = "flow_runs"  # folder of the state: of each flow run of this checkout who it is of (flows/standing.py)
+HELD = "has the checkout"
 
 
 class Held(RuntimeError):
@@ -50,6 +52,16 @@ def holder(state: Path) -> dict | None:
     except Held:
         return who
     return None  # it was killed
+
+
+def was_killed(state: Path, run: str) -> bool:
+    """Of a flow run that Prefect believes at work: did it begin in this checkout, and is its process gone?"""
+    note = state / BEGUN / run
+    try:
+        said, since_s = note.read_text(encoding="utf-8"), note.stat().st_mtime
+    except OSError:
+        return False
+    return holder(state) is None if said == HELD else not is_at_work(said, since_s)
 
 
 def _holder(state: Path) -> str:

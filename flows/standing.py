@@ -23,12 +23,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed, State
 
-from flows import environment
+from flows import environment, lock
 from flows.environment import STATE
+from flows.lock import HELD
 from tasks.yard.files import is_at_work, owner, write_text
 
-BEGUN = STATE / "flow_runs"
-HELD = "has the checkout"
+BEGUN = STATE / lock.BEGUN
 OPEN = TaskRunFilter(
     state=TaskRunFilterState(
         type=TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])

@@ -7,6 +7,7 @@ and never while a run is at work here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from tasks.yard.tracking import store
 log = logging.getLogger(__name__)
 EVERY_S, STAGES_EVERY_S = 15, 900
 LOOK_LIMIT_S = 600  # for data of which DVC has to hash much
+KILLED = "its process was killed; the next run goes on where it was, and tells Prefect"
 KEPT = STATE / "front.json"  # the last look at the stages: there at once after a restart
 
 
@@ -98,6 +100,9 @@ class Yard:
                 runs, nights = servers.flow_runs(api, lines), servers.nights(api, lines)
             except servers.NoAnswer as error:
                 faults.append(f"Prefect: {error}")
+        for run in (run for of in runs.values() for run in of if run["type"] in servers.AT_WORK):
+            if lock.was_killed(STATE, run["id"]):
+                run |= {"type": "CRASHED", "outcome": "Killed", "said": KILLED}
         found = []
         for line in lines:
             tracked: dict[str, Any] = {}
@@ -112,9 +117,16 @@ class Yard:
         now = {
             "lines": found, "faults": [*dict.fromkeys(faults)], "stages_at": self._stages.get("at"),
             "stages_fault": self._stages.get("fault"), "running": lock.holder(STATE),
+            "source_url": self._source_url(),
         }  # fmt: skip
         self.change = digest(json.dumps(now, sort_keys=True, default=str))[:16]
         self.now = {"at": time.time(), **now}
+
+    @staticmethod
+    def _source_url() -> str | None:
+        with contextlib.suppress(BadInput):  # of params that are not usable the look at the stages tells
+            return params.load().yard.reporting.source_url
+        return None
 
     def _tracked(self, base: str, line: str) -> dict[str, Any]:
         experiment = servers.experiment(base, line)

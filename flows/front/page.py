@@ -8,6 +8,7 @@ from datetime import datetime
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -41,7 +42,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
 
 
-def state_of(line: Mapping[str, Any], running: Mapping[str, Any] | None) -> tuple[str, str]:
+def state_of(line: Mapping[str, Any]) -> tuple[str, str]:
     """(kind, words) of the one thing to know first."""
     if any(OUTCOMES.get(run["type"]) == "busy" for run in line["runs"]):
         return "busy", "a run is at work"
@@ -135,11 +136,22 @@ def title_of(path: str) -> str:
 def links_of(line: Mapping[str, Any]) -> list[dict[str, str]]:
     """The report first, then the other pages, then films."""
     found = [
-        {"href": f"/data/{of['path']}", "title": title_of(of["path"]), "at": when(of["at"]),
+        {"href": f"/data/{quote(of['path'])}", "title": title_of(of["path"]), "at": when(of["at"]),
          "kind": "film" if of["path"].endswith(".mp4") else "page"}
         for of in line["pages"]
     ]  # fmt: skip
     return sorted(found, key=lambda link: (link["title"] != "report", link["kind"] != "page"))
+
+
+def applied_of(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the line's models said of new input, with links to it."""
+    return [
+        {**of, "at": when(of["at"]), "links": [
+            {"href": f"/data/{quote(path)}", "title": PurePosixPath(*PurePosixPath(path).parts[3:])}
+            for path in of["files"]
+        ]}
+        for of in line["applied"]
+    ]  # fmt: skip
 
 
 def runs_of(line: Mapping[str, Any], places: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -165,8 +177,8 @@ def first_run(line: str) -> str:
     return f"python -m flows run {line}"
 
 
-def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    kind, words = state_of(line, now.get("running"))
+def card(line: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    kind, words = state_of(line)
     trend, champion, found = trend_of(line), line.get("champion"), changes(line)
     if champion:
         champion = {
@@ -174,7 +186,7 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
             "href": f"{places['mlflow']}/#/models/{line['line']}/versions/{champion['version']}",
         }  # fmt: skip
     recordings, experiment = line["recordings"], line.get("experiment")
-    there = (champion, trend, line["runs"], line["pages"], recordings["steps"])
+    there = (champion, trend, line["runs"], line["pages"], line["applied"], recordings["steps"])
     return {
         "empty": words == NEVER and not any(there),
         "first_run": first_run(line["line"]),
@@ -185,7 +197,7 @@ def card(line: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, s
         "next_night": when(line["next_night"]) if line["next_night"] else None,
         "steps": recordings["steps"], "newest": recordings.get("newest"),
         "newest_at": when(recordings.get("newest_at")),
-        "links": links_of(line), "fault": line.get("fault"),
+        "links": links_of(line), "applied": applied_of(line), "fault": line.get("fault"),
         "all_runs": f"{places['mlflow']}/{views.all_runs(experiment)}" if experiment else None,
     }  # fmt: skip
 
@@ -199,9 +211,10 @@ def render(now: Mapping[str, Any], change: str, places: Mapping[str, str], where
     )  # fmt: skip
     environment.filters["number"] = number
     running = now.get("running")
-    cards = sorted((card(line, now, places) for line in now["lines"]), key=lambda of: of["empty"])  # those last
+    cards = sorted((card(line, places) for line in now["lines"]), key=lambda of: of["empty"])  # those last
     return environment.get_template(TEMPLATE).render(
         cards=cards, places=places, where=where, change=change,
         at=when(now["at"] or time.time()), looked=now["at"] is not None, faults=now.get("faults", []),
         stages_at=when(now.get("stages_at")), stages_fault=now.get("stages_fault"), running=running,
+        source_url=now.get("source_url"),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from tasks.yard import login
 LIMIT_S = 10
 RUNS = 200  # of all lines: what Prefect gives in one answer
 POINTS = 100  # of a trend
+AT_WORK = ("RUNNING", "CANCELLING")
 OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SAID = 400  # characters of the message of a run
 
@@ -46,7 +47,7 @@ def ask(url: str, body: Mapping[str, Any] | None = None) -> Any:
 
 def flow_runs(api: str, lines: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """The last runs of each line, the newest first."""
-    wanted = {"state": {"type": {"any_": [*OVER, "RUNNING", "CANCELLING"]}}}
+    wanted = {"state": {"type": {"any_": [*OVER, *AT_WORK]}}}
     answer = ask(f"{api}/flow_runs/filter", {"flow_runs": wanted, "flows": {"name": {"any_": ["line"]}},
                                              "sort": "START_TIME_DESC", "limit": RUNS})  # fmt: skip
     found: dict[str, list[dict[str, Any]]] = {line: [] for line in lines}

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from flows import environment
+from tasks.yard.files import write_json, write_text
+from tests.flows.begun import FLOW, Begun
 from tests.flows.conftest import Yard
 from tests.flows.serving import asked
 from tests.flows.waiting import PATIENCE_S, wait_until
@@ -63,6 +65,13 @@ def shown_yard(yard_copy: Yard) -> Yard:
     (data / "square/chart.png").write_bytes(b"png")
     (data / "judge/1/photo.png").write_bytes(b"png")  # beside no page
     (data / "collect/page.html").write_text("as it came from outside")
+    made = {"night 1": {"files": ["report.html", "films/night 1.mp4", "ranked.jpg", "all.csv"]}}
+    new = data / "apply/night"
+    write_json(new / "apply.json", {
+        "input": "/films/night", "model": {"name": "models:/toy/3"}, "results": made, "quarantined": {"2": "dark"},
+    })  # fmt: skip
+    for name in ("report.html", "films/night 1.mp4", "ranked.jpg", "asked.jpg", "all.csv", "steps/other.mp4"):
+        write_text(new / name, name)
     (data / "square/stolen.html").symlink_to(yard_copy.root / "params.yaml")
     cached = yard_copy.root / f"cache/files/md5/aa/{'b' * 30}"
     cached.parent.mkdir(parents=True)
@@ -73,11 +82,13 @@ def shown_yard(yard_copy: Yard) -> Yard:
 
 def test_the_page_shows_state_runs_and_data_and_answers_at_once(shown_yard):
     shown_yard.add_number("five", "5")
+    shown_yard.edit("params.yaml", "source_url: null", "source_url: https://example.org/yard")
     with front(shown_yard) as url:
         assert asked(url)[0] == 200  # before anything has been looked at
         (line,) = looked_at(url)["lines"]
         status, headers, page = asked(url)
     text = page.decode()
+    assert 'you have a right to its source:\n<a href="https://example.org/yard">' in text
     assert status == 200 and "script-src 'unsafe-inline'" in headers["content-security-policy"]
     assert "the source has changed" in line["stages"]["stages"]["toy-collect"]
     assert STATE.search(text) and "the source has changed" in text
@@ -87,7 +98,10 @@ def test_the_page_shows_state_runs_and_data_and_answers_at_once(shown_yard):
     assert collected["usable"] == 3 and collected["quarantined"] == 1 and "1 quarantined" in text
     assert "four" in next(iter(collected["reasons"].values()))
     assert 'href="/data/toy/square/report.html"' in text and "film: films/drive" in text
-    assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1:(4200|5000))', text)
+    assert "<b>night</b>" in text and "1 done, 1 left out" in text and "/films/night, by models:/toy/3" in text
+    links = re.findall('href="/data/toy/apply/night/([^"]+)"', text)
+    assert links == ["report.html", "films/night%201.mp4", "ranked.jpg"]
+    assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1:(4200|5000)|example\.org/yard")', text)
 
 
 def test_a_line_that_has_never_run_says_how_it_begins_and_no_more(bare_yard):
@@ -104,7 +118,11 @@ def test_pages_and_films_are_handed_out_and_nothing_else(shown_yard):
         assert asked(f"{url}/data/toy/square/chart.png")[0] == asked(f"{url}/data/toy/square/linked.html")[0] == 200
         status, headers, part = asked(f"{url}/data/toy/square/films/drive.mp4", Range="bytes=10-19")
         assert status == 206 and part == bytes(range(10, 20)) and headers["content-type"] == "video/mp4"
+        for path in ("report.html", "films/night%201.mp4", "ranked.jpg"):
+            assert asked(f"{url}/data/toy/apply/night/{path}")[0] == 200, path
         for path in (
+            "toy/apply/night/asked.jpg", "toy/apply/night/all.csv", "toy/apply/night/steps/other.mp4",
+            "toy/apply/no/report.html", "toy/apply/night", "toy/apply/x.html",
             "toy/square/sum.txt", "toy/judge/1/photo.png", "toy/collect/page.html", "toy/square/stolen.html",
             "toy/square", "toy/square/../../../params.yaml", "%2e%2e/params.yaml", "toy/square/%2e%2e/%2e%2e/x.html",
             "/etc/passwd", "toy/square/..%2freport.html", "code/toy-square", "sources/toy-collect.json", "",
@@ -114,6 +132,22 @@ def test_pages_and_films_are_handed_out_and_nothing_else(shown_yard):
         request = urllib.request.Request(f"{url}/state.json", b"{}")
         with pytest.raises(urllib.error.HTTPError, match="405"):
             urllib.request.urlopen(request, timeout=PATIENCE_S)
+
+
+def test_a_run_that_was_killed_is_not_at_work(yard_copy):
+    begun = Begun(yard_copy, *FLOW, "--force", "collect")
+
+    def last(url: str) -> str | None:
+        lines = json.loads(asked(f"{url}/state.json")[2])["lines"]
+        return next((run["type"] for line in lines for run in line["runs"] if run["id"] == note), None)
+
+    (note,) = (path.name for path in (yard_copy.root / ".trainyard/flow_runs").glob("[!.]*"))
+    with front(yard_copy) as url:
+        wait_until(lambda: last(url) == "RUNNING", "a run at work", every_s=0.5)
+        begun.process.kill()
+        begun.end()
+        wait_until(lambda: last(url) == "CRASHED", "a run that was killed", every_s=0.5)
+        assert "its process was killed; the next run goes on" in asked(url)[2].decode()
 
 
 def test_looking_takes_none_of_dvcs_locks_and_waits_for_no_run(yard_copy):
