@@ -99,16 +99,10 @@ def values_at(
     notes = [*rows.notes, *([said] if said else []), *([resample.note(hz, "its rows")] if hz else [])]
     bad = int((~good).sum())
     notes += [f"{bad} of {len(good)} rows have no usable Time and are left out"] if bad else []
-    blank = int((np.abs(at - _nearest_ms(t_ms, at)) > resample.NEAR_MS).sum())
+    blank = int((~resample.covered(t_ms, at)).sum())
     if blank == len(at):
         raise BadInput(f"{path}: no row lies within the {film_s:.1f} s of the film")
-    notes += [f"{blank} of the film's {len(at)} moments have no row within {resample.NEAR_MS} ms"] if blank > 1 else []
+    notes += [f"{blank} of the film's {len(at)} moments have no row"] if blank > 1 else []
     outside = int(((t_ms < -resample.NEAR_MS) | (t_ms > 1000 * film_s + resample.NEAR_MS)).sum())
     notes += [f"{outside} of {len(t_ms)} rows lie before or after the film"] if outside else []
     return values, notes, hz
-
-
-def _nearest_ms(t_ms: np.ndarray, at: np.ndarray) -> np.ndarray:
-    after = np.searchsorted(t_ms, at).clip(max=len(t_ms) - 1)
-    before = (after - 1).clip(min=0)
-    return np.where(np.abs(at - t_ms[before]) <= np.abs(t_ms[after] - at), t_ms[before], t_ms[after])

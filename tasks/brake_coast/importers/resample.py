@@ -1,6 +1,7 @@
-"""From the rate at which a logger wrote to the two rows a second of every step after: numbers by their mean around the
-moment, the gear and a reply that comes less often by the nearest, the brake by any press within the half second, images
-by the nearest stamp.
+"""From the rate at which a logger wrote to the two rows a second of every step after, and no moment knows what came later.
+
+Of rows that come faster a moment has the mean of the half second that ends with it, of brake and gear the last reply in
+it. Of slower ones it has the last reply, which stands until the next. Images go to the moment that is nearest.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import pandas as pd
 from tasks.brake_coast.formats import clock, recording
 
 FRAME_MS = 500
-NEAR_MS = 250  # a row or an image stands for a moment if it is at most this far from it
+NEAR_MS = 250  # an image, or a row of two a second, stands for a moment if it is at most this far from it
+ROUNDING_MS = 0.5  # moments are whole milliseconds, stamps need not be
 STEP_MS = (400, 601)  # the usual step of rows that are taken as they are: stamps are cut to 100 ms
-SLOWEST_MS = 1100  # one row a second has replies for every other moment; rarer ones cannot teach
+SLOWEST_MS = 1100  # a reply of one row a second stands for two moments; rarer ones cannot teach
+LATE = 1.5  # usual steps; a slow row stands no longer, for one was lost
 FEWEST_ROWS = 20  # one window; of fewer rows no rate is told
-HOW = "numbers are means, the brake is any press within the half second"
+FAST = "numbers are means of the half second before each moment, brake and gear are the last reply in it"
+SLOW = f"a reply stands until the next, at most {LATE:g} times their usual step"
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,38 @@ def rate_hz(t_ms: np.ndarray) -> float | None:
 
 
 def note(hz: float, what: str = "rows") -> str:
-    how = HOW if hz > 2 else "between two of them nothing is known"
-    return f"{what} came at {hz:.3g} Hz: resampled to 2 Hz ({how})"
+    return f"{what} came at {hz:.3g} Hz: resampled to 2 Hz ({FAST if hz > 2 else SLOW})"
+
+
+def _reach_ms(t_ms: np.ndarray) -> float | None:
+    """For how long a row of these stamps stands for what follows; None for two a second, which go to the nearest."""
+    step = clock.step_ms(t_ms)
+    if step < STEP_MS[0]:
+        return FRAME_MS
+    return None if step <= STEP_MS[1] else LATE * step
 
 
 def moments(t_ms: np.ndarray) -> np.ndarray:
     """Every half second from the first of these ascending stamps on, but for pauses."""
     grid = np.round(t_ms[0]) + FRAME_MS * np.arange(int((t_ms[-1] - t_ms[0]) // FRAME_MS) + 1)
-    after = np.searchsorted(t_ms, grid).clip(1, len(t_ms) - 1)
-    near = np.minimum(np.abs(grid - t_ms[after - 1]), np.abs(t_ms[after] - grid)) <= NEAR_MS
-    between = (t_ms[after] - t_ms[after - 1] <= 1.7 * clock.step_ms(t_ms)) & (grid <= t_ms[after])
-    return grid[near | between].astype(np.int64)
+    return grid[covered(t_ms, grid)].astype(np.int64)
 
 
-def _sums(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+def covered(t_ms: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """For each moment, does a row of these ascending stamps stand for it?"""
+    return np.isfinite(_standing(t_ms, np.zeros(len(t_ms)), at, _reach_ms(t_ms)))
 
 
-def _nearest(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The known value nearest to each moment, NaN if it is over 250 ms away."""
+def _standing(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray, reach_ms: float | None) -> np.ndarray:
+    """The last known value within `reach_ms` before each moment, or, without it, the nearest within 250 ms; else NaN."""
     known = np.isfinite(values)
     t, v = t_ms[known], values[known]
     if not len(t):
         return np.full(len(at), np.nan)
+    if reach_ms is not None:
+        now = at + ROUNDING_MS
+        last = np.searchsorted(t, now, side="right") - 1
+        return np.where((last >= 0) & (now - t[last] < reach_ms), v[last], np.nan)
     after = np.searchsorted(t, at).clip(max=len(t) - 1)
     before = (after - 1).clip(min=0)
     index = np.where(np.abs(at - t[before]) <= np.abs(t[after] - at), before, after)
@@ -74,38 +87,23 @@ def _nearest(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray
 
 
 def _mean(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The mean of what is known within 250 ms, as far on one side as on the other, so that it stands for the moment."""
+    """The mean of what is known in the half second that ends with each moment; NaN where nothing is."""
     known = np.isfinite(values)
-    t, v = t_ms[known], values[known]
-    if not len(t):
-        return np.full(len(at), np.nan)
-    first, last = np.searchsorted(t, at - NEAR_MS), np.searchsorted(t, at + NEAR_MS, side="right")
-    some = last > first
-    reach = np.minimum(at - t[first.clip(max=len(t) - 1)], t[(last - 1).clip(0)] - at) + clock.step_ms(t) / 2
-    reach = reach.clip(max=NEAR_MS)
-    first, last = np.searchsorted(t, at - reach), np.searchsorted(t, at + reach, side="right")
-    sums, count = _sums(v), (last - first)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (sums[last] - sums[first]) / count
-    return np.where(some & (reach >= 0) & (count > 0), mean, _nearest(t, v, at))
-
-
-def _any(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """1 if a press is known in the half second around the moment, 0 if only releases are."""
-    first, last = np.searchsorted(t_ms, at - NEAR_MS), np.searchsorted(t_ms, at + NEAR_MS)
-    pressed, known = _sums(values == 1), _sums(np.isfinite(values))
-    found = np.where(known[last] - known[first] > 0, (pressed[last] - pressed[first] > 0).astype(float), np.nan)
-    return np.where(last > first, found, np.nan)
+    t, now = t_ms[known], at + ROUNDING_MS
+    sums = np.concatenate([[0.0], np.cumsum(values[known], dtype=np.float64)])
+    first, last = (np.searchsorted(t, end, side="right") for end in (now - FRAME_MS, now))
+    with np.errstate(invalid="ignore"):
+        return (sums[last] - sums[first]) / (last - first)
 
 
 def at_moments(t_ms: np.ndarray, values: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
-    """`values` of ascending stamps (columns as in `Telemetry.rows`) at the moments; NaN where nothing is known near."""
-    fast = clock.step_ms(t_ms) < STEP_MS[0]
+    """`values` of ascending stamps (columns as in `Telemetry.rows`) at the moments; NaN where nothing is known."""
+    reach_ms, moment = _reach_ms(t_ms), at.astype(np.float64)
     columns = {}
     for name in values:
         given = values[name].to_numpy(np.float64)
-        how = _any if fast and name == "brake" else _mean if fast and name != "gear" else _nearest
-        columns[name] = how(t_ms, given, at.astype(np.float64))
+        mean = reach_ms == FRAME_MS and name not in ("brake", "gear")
+        columns[name] = _mean(t_ms, given, moment) if mean else _standing(t_ms, given, moment, reach_ms)
     return pd.DataFrame(columns, index=range(len(at)))
 
 
