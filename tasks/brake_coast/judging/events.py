@@ -11,7 +11,8 @@ besides them:
 - An event is *recalled* if an alarm came in the `max_lead_s` before it (the onset's own frame is too late); its *lead
   time* runs from the earliest such alarm. An alarm with no onset in the `max_lead_s` after it is *false*.
 - What cannot be judged is counted apart: an event without a scored frame in the `max_lead_s` before it; an alarm
-  without an onset whose segment ends, or whose state is unknown on some frame, in the `max_lead_s` after it.
+  without an onset whose segment ends, or whose state is unknown on some frame, in the `max_lead_s` after it. False
+  alarms an hour are those of the scored frames after which neither happens.
 - *Chance recall* is the baseline: the share of scored frames, state not on, with an alarm in the `max_lead_s` before
   them, which is the recall the same alarms would have for events that fall anywhere.
 """
@@ -47,6 +48,7 @@ class Tally:
     warned_frames: int
     open_frames: int  # scored, state not on: the frames on which an alarm could matter
     hours: float  # of scored driving
+    judged_hours: float  # of it, on which an alarm without an onset is a false one
 
     @property
     def recalled(self) -> int:
@@ -73,6 +75,14 @@ def alarms(t_ms: np.ndarray, state: np.ndarray, score: np.ndarray, threshold: fl
     return np.array(raised, int)
 
 
+def judgeable(t_ms: np.ndarray, state: np.ndarray, max_lead_s: float) -> np.ndarray:
+    """Of which frames of one segment the state is known on all frames of the `max_lead_s` after."""
+    missing = np.concatenate([[0], np.cumsum(state == -1)])
+    until = t_ms + 1000 * max_lead_s
+    known = missing[np.searchsorted(t_ms, until, side="right")] == missing[1:]
+    return known & (until <= t_ms[-1])
+
+
 @dataclass(frozen=True)
 class Pairs:
     """The events and alarms of one gap-free segment, as frames of the drive."""
@@ -84,6 +94,7 @@ class Pairs:
     alarms: np.ndarray  # (A)
     false: np.ndarray  # (A)
     unjudged: np.ndarray  # (A)
+    judgeable: np.ndarray  # of the frames, those on which an alarm could be false
 
 
 def pairs(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: float) -> Iterator[Pairs]:
@@ -103,16 +114,16 @@ def pairs(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: fl
 
         ahead_s = before(alarm, event)
         hopeless = np.isnan(ahead_s).all(axis=0)
-        unknown_follows = np.isfinite(before(alarm, np.flatnonzero(state == -1))).any(axis=0)
-        unjudged = hopeless & ((t_ms[-1] - t_ms[alarm] < 1000 * max_lead_s) | unknown_follows)
+        known = judgeable(t_ms, state, max_lead_s)
         yield Pairs(
             frames=frames,
             events=frames[event],
             lead_s=np.fmax.reduce(ahead_s, axis=1, initial=np.nan),
             judged=np.isfinite(before(np.flatnonzero(np.isfinite(score)), event)).any(axis=1),
             alarms=frames[alarm],
-            false=hopeless & ~unjudged,
-            unjudged=unjudged,
+            false=hopeless & known[alarm],
+            unjudged=hopeless & ~known[alarm],
+            judgeable=known,
         )
 
 
@@ -120,7 +131,8 @@ def tally(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: fl
     """Count events and alarms of one recording; the definitions are in the module docstring."""
     leads_s: list[float] = []
     count = dict.fromkeys(("events", "events_unjudged", "alarms", "alarms_unjudged", "false_alarms"), 0)
-    warned_frames = open_frames = scored_ms = 0
+    warned_frames = open_frames = 0
+    hours = judged_hours = 0.0
     for found in pairs(drive, threshold, refractory_s=refractory_s, max_lead_s=max_lead_s):
         leads_s += found.lead_s[np.isfinite(found.lead_s)].tolist()
         count["events"] += int(found.judged.sum())
@@ -133,16 +145,21 @@ def tally(drive: Drive, threshold: float, *, refractory_s: float, max_lead_s: fl
         since = open_ms[:, None] - drive.t_ms[found.alarms][None, :]
         warned_frames += int(np.any((since > 0) & (since <= 1000 * max_lead_s), axis=1).sum())
         open_frames += len(open_ms)
-        scored_ms += scored.sum() * (np.median(np.diff(t_ms)) if len(t_ms) > 1 else 0)
-    hours = float(scored_ms) / 3.6e6
-    return Tally(**count, leads_s=leads_s, warned_frames=warned_frames, open_frames=open_frames, hours=hours)
+        frame_h = float(np.median(np.diff(t_ms))) / 3.6e6 if len(t_ms) > 1 else 0.0
+        hours += int(scored.sum()) * frame_h
+        judged_hours += int((scored & found.judgeable).sum()) * frame_h
+    seen = {"warned_frames": warned_frames, "open_frames": open_frames, "hours": hours, "judged_hours": judged_hours}
+    return Tally(**count, **seen, leads_s=leads_s)
 
 
 def summary(tallies: list[Tally]) -> dict[str, float | int | None]:
     """Event recall, chance recall, false alarms an hour and lead times over recordings, with the counts behind them."""
     total = {
         name: sum(getattr(t, name) for t in tallies)
-        for name in ("events", "events_unjudged", "recalled", "alarms", "alarms_unjudged", "false_alarms", "hours")
+        for name in (
+            *("events", "events_unjudged", "recalled", "alarms", "alarms_unjudged", "false_alarms"),
+            *("hours", "judged_hours"),
+        )
     }
     leads_s = [lead for t in tallies for lead in t.leads_s]
     low, median, high = np.quantile(leads_s, [0.1, 0.5, 0.9]).tolist() if leads_s else (None, None, None)
@@ -151,7 +168,7 @@ def summary(tallies: list[Tally]) -> dict[str, float | int | None]:
         **total,
         "recall": total["recalled"] / total["events"] if total["events"] else None,
         "chance_recall": warned / opened if opened else None,
-        "false_alarms_per_hour": total["false_alarms"] / total["hours"] if total["hours"] else None,
+        "false_alarms_per_hour": total["false_alarms"] / total["judged_hours"] if total["judged_hours"] else None,
         "lead_s_p10": low,
         "lead_s_median": median,
         "lead_s_p90": high,

@@ -82,7 +82,7 @@ def judged_events(
         drive = events.Drive(frames.t_ms[rows], frames.segment[rows], state[rows], score[rows])
         tallies.append(events.tally(drive, threshold, refractory_s=params.refractory_s, max_lead_s=params.max_lead_s))
     total = events.summary(tallies)
-    counted = np.array([[t.recalled, t.events, t.false_alarms, t.hours] for t in tallies])
+    counted = np.array([[t.recalled, t.events, t.false_alarms, t.judged_hours] for t in tallies])
     recalled, onsets, false_alarms, hours = (draws @ counted).T
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = {"recall": recalled / onsets, "false_alarms_per_hour": false_alarms / hours}

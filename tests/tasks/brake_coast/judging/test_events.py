@@ -96,13 +96,23 @@ def test_an_alarm_followed_by_an_unknown_state_is_not_judged():
     assert (found.false_alarms, found.alarms_unjudged) == (0, 1)
 
 
+def test_frames_on_which_no_alarm_can_be_judged_are_no_time_without_a_false_one():
+    blind = "0" * 30 + "0000?" * 40 + "0" * 14  # each third second a reply is missing
+    found = summary([count(blind, "^" * len(blind))])
+    # false can be alarms on frames 0 to 27, and from the last missing reply, 229, to the end's last 3 s
+    assert found["false_alarms_per_hour"] == pytest.approx(found["false_alarms"] / ((28 + 9) * 0.5 / 3600))
+    assert found["hours"] == pytest.approx(len(blind) * 0.5 / 3600)
+    assert found["false_alarms"] == 6 + 2 and found["alarms_unjudged"] > 30
+
+
 def test_summary_adds_recordings_up():
     one = count("00000000001110000000", "______^^^^^^^_______")
     two = count("0" * 20, "__^_________________")
     found = summary([one, two])
     assert found["events"] == 1 and found["recall"] == 1.0 and found["lead_s_median"] == 2.0
     assert found["hours"] == pytest.approx(40 * 0.5 / 3600)
-    assert found["false_alarms_per_hour"] == pytest.approx(1 / (40 * 0.5 / 3600))
+    # of neither drive the last 3 s: an alarm there cannot be judged
+    assert found["false_alarms_per_hour"] == pytest.approx(1 / (28 * 0.5 / 3600))
     # 37 frames not braking; in the 3 s after its alarm lie frames 7 to 9 of the first drive (then it brakes until after
     # frame 12, where they end) and frames 3 to 8 of the second
     assert found["chance_recall"] == pytest.approx((3 + 6) / 37)
@@ -110,7 +120,7 @@ def test_summary_adds_recordings_up():
 
 def test_nothing_to_judge_is_none():
     found = summary([count("?" * 10, "_" * 10)])
-    assert found["recall"] is None and found["lead_s_median"] is None and found["false_alarms_per_hour"] == 0
+    assert found["recall"] is None and found["lead_s_median"] is None and found["false_alarms_per_hour"] is None
 
 
 def test_always_alarming_recalls_everything_and_chance_recall_says_why():
