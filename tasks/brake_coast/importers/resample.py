@@ -1,4 +1,4 @@
-"""From the rate at which a logger wrote to the two rows a second of every step after, and no moment knows what came later.
+"""From the rate at which a logger wrote to the two rows a second of every step after; no moment has values from after it.
 
 Of rows that come faster a moment has the mean of the half second that ends with it, of brake and gear the last reply in
 it. Of slower ones it has the last reply, which stands until the next. Images go to the moment that is nearest.
@@ -71,7 +71,7 @@ def covered(t_ms: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _standing(t_ms: np.ndarray, values: np.ndarray, at: np.ndarray, reach_ms: float | None) -> np.ndarray:
-    """The last known value within `reach_ms` before each moment, or, without it, the nearest within 250 ms; else NaN."""
+    """The last known value within `reach_ms` before each moment; without that the nearest within 250 ms; else NaN."""
     known = np.isfinite(values)
     t, v = t_ms[known], values[known]
     if not len(t):
