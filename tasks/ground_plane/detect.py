@@ -27,7 +27,7 @@ from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.detections import FILE, SPLITS, UNSPLIT, write_detections
 from tasks.ground_plane.formats.scenes import Scene
 from tasks.ground_plane.learning.batches import normalised
-from tasks.ground_plane.learning.network import fits, load_network
+from tasks.ground_plane.learning.network import fits, load_network, on_its_grid
 from tasks.ground_plane.learning.peaks import peaks
 from tasks.ground_plane.params import Decode, Detect
 from tasks.yard.files import digest, file_hash, read_json, replacing, write_json
@@ -104,6 +104,14 @@ def detected(batch: Work, network: nn.Module, config: dict, floor: float, most: 
     }
 
 
+def cut_to(scores: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Maps (n, rows, columns) on another grid from the same corner: beyond the plane nobody is."""
+    rows, columns = np.minimum(scores.shape[1:], grid)
+    found = np.zeros((len(scores), *grid), scores.dtype)
+    found[:, :rows, :columns] = scores[:, :rows, :columns]
+    return found
+
+
 def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
@@ -159,18 +167,20 @@ def detect(
     floor = params.floor if threshold is None else min(params.floor, threshold)
     most = max((len(scene.views) for scene, _, _ in work), default=0)
     used = {scene.name: scene for scene, _, _ in work}.values()
+    shown = {scene.name: on_its_grid(config, scene) for scene in used}
+    grid = work[0][0].grid if work else scenes.load(pack)[0].grid
     settings = digest(params.model_dump(), file_hash(weights), ctx.code)
     begun(out / BLOCKS, fingerprint_of(pack, used, settings))
 
     def look(part: Work) -> Columns:
         try:
-            return detected(part, model, config, floor, most)
+            found = detected([(shown[scene.name], *which) for scene, *which in part], model, config, floor, most)
         except BadInput as error:
             raise BadInput(f"{weights}: {error}") from None
+        return found | {"scores": cut_to(found["scores"], grid)}
 
     files = look_through(work, out / BLOCKS, look, params.batch, ctx)
     places = [(scene.name, int(scene.frames[row]), split) for scene, row, split in work]
-    grid = work[0][0].grid if work else scenes.load(pack)[0].grid
     return write_detections(out / FILE, places, files, grid), threshold, floor
 
 

@@ -33,7 +33,7 @@ from tasks.ground_plane.judging import matching
 from tasks.ground_plane.learning import network, served
 from tasks.ground_plane.learning.augment import Example, augment
 from tasks.ground_plane.learning.batches import MEAN, STD, Frames, constant
-from tasks.ground_plane.learning.peaks import peaks
+from tasks.ground_plane.learning.peaks import FLOOR, peaks
 from tasks.ground_plane.learning.targets import heatmaps
 from tasks.ground_plane.params import Decode, Loss, Train
 from tasks.yard.files import digest, file_hash
@@ -45,7 +45,6 @@ from tasks.yard.training.learnt import learnt_from
 from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
-FLOOR = 0.05  # no threshold below it is looked for
 Work = Sequence[tuple[Scene, int]]  # scene, place in its frames
 
 

@@ -1,4 +1,4 @@
-"""From the rate at which a logger wrote to the two rows a second of every step after; no moment has values from after it.
+"""From the rate at which a logger wrote to the two rows a second of every step after; no moment has later values.
 
 Of rows that come faster a moment has the mean of the half second that ends with it, of brake and gear the last reply in
 it. Of slower ones it has the last reply, which stands until the next. Images go to the moment that is nearest.

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,13 @@ def fits(config: dict, scene: Scene) -> None:
             f"{scene.name}: {len(scene.views)} cameras for {of['name']}, which was trained on {of['views']}; "
             "a mean_max network takes any number"
         )
+
+
+def on_its_grid(config: dict, scene: Scene) -> Scene:
+    """The scene on as many cells as the network was trained on, or more if its plane is larger: the norms of a network
+    are over all cells, and what it finds must not depend on which other scenes were packed beside this one."""
+    own = scene.plane.grid(scene.cell_m)
+    return replace(scene, grid=(max(config["grid"][0], own[0]), max(config["grid"][1], own[1])))
 
 
 def concatenates(config: dict) -> bool:

@@ -10,6 +10,7 @@ from scipy.ndimage import maximum_filter
 
 from tasks.ground_plane.params import Decode
 
+FLOOR = 0.05  # no threshold below it is looked for; of a network without one nothing below it is told
 TINY = 1e-6  # the logarithm of a score has a bottom
 
 

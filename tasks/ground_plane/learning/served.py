@@ -21,8 +21,8 @@ import torch
 
 from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.scenes import Scene, View
-from tasks.ground_plane.learning.network import fits, load_network, scores_of
-from tasks.ground_plane.learning.peaks import peaks
+from tasks.ground_plane.learning.network import fits, load_network, on_its_grid, scores_of
+from tasks.ground_plane.learning.peaks import FLOOR, peaks
 from tasks.ground_plane.params import Decode
 from tasks.yard import serving
 from tasks.yard.geometry.camera import Camera, Plane
@@ -36,7 +36,7 @@ class Served:
         self.network, self.config, scores = load_network(Path(path))
         self.size = self.config["height_px"], self.config["width_px"]
         self.decode = Decode.model_validate(self.config["decode"])
-        self.threshold = scores["threshold"] or 0.0  # none was chosen: all of them
+        self.threshold = FLOOR if scores["threshold"] is None else scores["threshold"]
 
     @torch.inference_mode()
     def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
@@ -70,6 +70,7 @@ class Served:
         nobody = np.empty(0, np.int32), np.empty(0, str), (), np.empty(0, bool)
         scene = Scene("the request", views, ground, cell_m, ground.grid(cell_m), *nobody)
         fits(self.config, scene)
+        scene = on_its_grid(self.config, scene)
         if not scene.mask.any():
             raise BadInput("no camera sees any of the plane; mend K, R and T, or the plane")
         return scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from tasks.ground_plane import apply, detect
 from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.formats.detections import FILE, TEST, read_detections
+from tasks.ground_plane.learning import served
+from tasks.ground_plane.learning.network import load_network, maps
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
-from tasks.yard.files import file_hash
+from tasks.yard.files import file_hash, read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import REPO, section, write_network, write_pack
 from tests.tasks.ground_plane.tiny_scene import write_unit
@@ -75,6 +78,50 @@ def test_a_model_of_four_cameras_looks_through_three_and_six_aloud(root, model, 
         (scene,) = [one for one in scenes.load(tmp_path / "out/steps/pack") if one.name == name]
         found = read_detections(tmp_path / "out/sequences" / name / FILE)
         assert len(found) == 3 and all(scene.plane.holds(one.xy).all() for one in found)
+
+
+def widened(unit: Path, size_m: list[float]) -> None:
+    about = read_json(unit / "scene.json")
+    write_json(unit / "scene.json", about | {"plane": about["plane"] | {"size_m": size_m}})
+
+
+def test_what_is_found_in_a_sequence_does_not_depend_on_those_beside_it(model, tmp_path):
+    """The norms of a network are over all cells of a map, those beyond a small plane too."""
+    write_unit(tmp_path / "alone", "small", frames=3, people=3, seed=1)
+    write_unit(tmp_path / "beside", "small", frames=3, people=3, seed=1)
+    widened(write_unit(tmp_path / "beside", "wide", frames=3, people=3, seed=2), [14.0, 9.0])
+    found = []
+    for name in ("alone", "beside"):
+        applied(tmp_path / name, model, tmp_path / "out" / name)
+        found.append(read_detections(tmp_path / "out" / name / "sequences/small" / FILE))
+    assert found[0][0].scores.shape != found[1][0].scores.shape and len(found[0][0].xy)
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one.xy, other.xy) and np.array_equal(one.confidence, other.confidence)
+
+
+def test_a_model_of_larger_planes_finds_the_same_wherever_it_looks(root, model, tmp_path):
+    """Applied, and served, as on the map it was trained on."""
+    folder = write_network(root, "wide", threshold=0.002, grid=[36, 56])
+    wide = Model("wide", folder / "best.pt", model.belongings, sha256=file_hash(folder / "best.pt"))
+    applied(root / "download/tested", wide, tmp_path / "out")
+    (scene,) = [one for one in scenes.load(root / "pack") if one.name == "tested"]
+    network, config, _ = load_network(folder / "best.pt")
+    trained = maps(network, config, replace(scene, grid=(36, 56)), [0], "cpu")[0]
+    (here,) = (tmp_path / "out/sequences").glob("*/" + FILE)
+    one, rows = read_detections(here)[0], scene.grid
+    np.testing.assert_allclose(one.scores, trained[: rows[0], : rows[1]], atol=1e-6)
+    assert not np.allclose(one.scores, maps(network, config, scene, [0], "cpu")[0], atol=1e-4)
+    answer = served.Served(str(folder / "best.pt")).predict(served.request(scene, [int(scene.frames[0])]))
+    sure = one.confidence >= 0.002
+    np.testing.assert_allclose(np.stack([answer["x_m"], answer["y_m"]], 1), one.xy[sure], atol=1e-3)
+
+
+def test_served_without_a_threshold_it_tells_no_more_than_applied(root):
+    """A low peak in every corner is nobody."""
+    folder = write_network(root, "unsure", threshold=None)
+    (scene,) = [one for one in scenes.load(root / "pack") if one.name == "tested"]
+    answer = served.Served(str(folder / "best.pt")).predict(served.request(scene, [int(scene.frames[0])]))
+    assert not (answer["confidence"] < LINE.detect.floor).any()
 
 
 def test_a_network_with_a_place_for_each_camera_takes_fewer_and_refuses_more(root, model, tmp_path):
