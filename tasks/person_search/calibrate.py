@@ -4,17 +4,20 @@ Reads    download/<unit>/{frames/, camera.json, truth.csv} of the cameras for va
          ask; the detector and the leading network, as the step `index` does
 Writes   calibrate/calibration.json      {confidence: with the best search mAP, or as index.confidence says;
                                          confidence_weight: of a detection's confidence in how similar it is;
+                                         0 without impostors;
                                          confidences: what each gave; impostors: {best: the highest similarity of each
                                          search for somebody who was taken out of the index, detections: that it looked
                                          through};
+                                         tested: true boxes of people of test, which are left out;
                                          strangers: how many detections of others are how similar; promised: thresholds
                                          by rate of errors, and what they find; null_because: why something is null}
          calibrate/<unit>/               as the step `index` writes it, at the lowest confidence
          calibrate/quarantine.json       cameras that cannot be used, and why
 Alone    python -m tasks person_search-calibrate
 
-Nobody of test is seen. `search` makes its threshold of `impostors` for the index that it has (judging/impostors.py),
-and a model in the registry carries the file along. Without cameras for validation the file says why it knows nothing.
+Nobody of test is seen: where a truth.csv names some, their boxes and what is detected there are left out. `search`
+makes its threshold of `impostors` for the index that it has (judging/impostors.py), and a model in the registry carries
+the file along. Without cameras for validation the file says why it knows nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ NO_CAMERAS = (
     "nobody knows how often a search errs"
 )
 NO_PEOPLE = "pack has no people of validation to search for"
+TESTED = "%d true boxes in the frames for validation show people of test: they are left out, and what is detected there"
 LEARNT = "%d of the %d people in the frames for validation are learnt from, and are not searched for"
 
 
@@ -106,13 +110,21 @@ def run(
             out, f"no camera for validation can be used: {next(iter(done.quarantined.values()))}", index_params
         )
     indexed = cameras.read_cameras(done.summaries, out, download)
+    tested = set(read_json(pack / "dataset_config.json")["identities"]["test"])
+    indexed, left_out = calibration.without(indexed, tested)
+    if left_out:
+        log.warning(TESTED, left_out)
     limits = params.confidences if index_params.confidence is None else [index_params.confidence]
-    found, weight, tried = calibration.chosen(asked, indexed, limits, params.confidence_weights)
-    confidence = index_params.confidence if found is None else found
-    kept = calibration.surer(indexed, index.CONFIDENCE if confidence is None else confidence)
+    for weights in (params.confidence_weights, [0.0]):
+        found, weight, tried = calibration.chosen(asked, indexed, limits, weights)
+        confidence = index_params.confidence if found is None else found
+        kept = calibration.surer(indexed, index.CONFIDENCE if confidence is None else confidence)
+        calibrated = calibration.calibrated(asked, kept, weight)
+        if calibrated["null_because"] is None:
+            break  # else the threshold will be that of pairs, which nothing weighs
     told: dict[str, Any] = {
         "confidence": confidence, "confidence_weight": weight, "confidences": tried, **about,
-        "people": asked.people, "learnt": learnt, **calibration.calibrated(asked, kept, weight),
+        "people": asked.people, "learnt": learnt, "tested": left_out, **calibrated,
     }  # fmt: skip
     write_json(out / calibration.FILE, told)
     best = next((one for one in tried if one["confidence"] == confidence), {})

@@ -237,7 +237,8 @@ def run(params: Download, out: Path, ctx: Context = Context(), learning: bool = 
         say_remarks(name, summary["said"])
     crops = crops_by_dataset(done)
     datasets = {dataset: reid_layout.summary(mine) for dataset, mine in crops.items()}
-    same = checks.same_images({name: read_json(out / name / "contents.json") for name in done.summaries})
+    validating = [name for name, summary in done.summaries.items() if "validation" in summary["parts"]]
+    same = checks.same_images({name: read_json(out / name / "contents.json") for name in done.summaries}, validating)
     for entry in same[:3]:
         log.warning("one image in the splits %s: %s", ", ".join(entry["splits"]), ", ".join(entry["images"]))
     totals = {"units": len(done.summaries), "quarantined": len(done.quarantined), **totals_of(done.summaries, datasets)}

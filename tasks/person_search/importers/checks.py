@@ -213,26 +213,31 @@ CHECKS = {"reid": check_reid, "detect": check_detect, "frames": check_frames, "v
 
 
 def contents(folder: Path, bad: Collection[str] = ()) -> dict[str, str]:
-    """{image: hash} of what must not be in two splits: crops and labelled images, but for the `bad` ones."""
-    roots = [*reid_layout.SUBSETS, "images"]
+    """{image: hash} of what must not be in two splits: crops, labelled images and frames, but for the `bad` ones."""
+    roots = [*reid_layout.SUBSETS, "images", "frames"]
     images = sorted(path for root in roots for path in (folder / root).rglob("*") if is_image(path))
     names = {path.relative_to(folder).as_posix(): path for path in images}
     return {name: file_hash(path)[:24] for name, path in names.items() if name not in bad}
 
 
-def split_of(image: str) -> str:
-    """Where an image of `contents` is: `train`, `query`, `gallery`, or `images/<split>` of a detector."""
+def split_of(image: str, validates: bool) -> str:
+    """Where an image of `contents` is: `train`, `query`, `gallery`, `images/<split>` of a detector, `frames`, or
+    `validation frames` of a unit that `validates`."""
     parts = image.split("/")
     names = dict(zip(reid_layout.SUBSETS, ("train", "query", "gallery"), strict=True))
+    names["frames"] = "validation frames" if validates else "frames"
     return names.get(parts[0]) or "/".join(parts[:2])
 
 
-def same_images(units: Mapping[str, Mapping[str, str]]) -> list[dict]:
-    """Images of one content in several splits of crops, or of the detector's images: {splits, images} each."""
-    places: dict[tuple[str, bool], list[tuple[str, str]]] = defaultdict(list)
+def same_images(units: Mapping[str, Mapping[str, str]], validating: Collection[str] = ()) -> list[dict]:
+    """Images of one content in several splits of crops, of the detector's images, or of frames: {splits, images} each.
+
+    `validating`: units whose frames are for validation."""
+    places: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for unit, images in units.items():
         for image, content in images.items():
-            places[content, image.startswith("images/")].append((split_of(image), f"{unit}/{image}"))
+            kind = next((root for root in ("images", "frames") if image.startswith(f"{root}/")), "crops")
+            places[content, kind].append((split_of(image, unit in validating), f"{unit}/{image}"))
     found = [sorted(mine) for mine in places.values() if len({split for split, _ in mine}) > 1]
     listed = [{"splits": sorted({s for s, _ in mine}), "images": [image for _, image in mine]} for mine in found]
     return sorted(listed, key=lambda entry: entry["images"])

@@ -4,6 +4,7 @@ is not, and how similar.
 The queries are crops of people of validation, the index the frames of the cameras for validation, looked through by the
 same detector and network as all others. Nobody of test is seen.
 
+    without             the frames without people of test, where a truth.csv names some
     chosen              the confidence whose detections give the best search mAP, and the weight of confidence with them
     calibrated          each query's own person taken out of the whole index: what a search finds of strangers
     read                calibration.json, as the step `calibrate` leaves it and a model carries it along
@@ -12,7 +13,7 @@ same detector and network as all others. Nobody of test is seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tasks.person_search.formats.cameras import Indexed
+from tasks.person_search.formats.reid_layout import key_of
 from tasks.person_search.judging.impostors import FEWEST, Impostors
 from tasks.person_search.judging.search_judge import IOU, gathered, numbered, scored
 from tasks.person_search.judging.search_metrics import Boxes, overlapping
@@ -68,6 +70,26 @@ def surer(indexed: Sequence[Indexed], confidence: float) -> list[Indexed]:
         kept = one.rows["confidence"] >= np.float32(confidence)
         found.append(Indexed(one.camera, {name: rows[kept] for name, rows in one.rows.items()}, one.oracle))
     return found
+
+
+def without(indexed: Sequence[Indexed], tested: Collection[str]) -> tuple[list[Indexed], int]:
+    """The cameras without the true boxes of these people ("<data set>:<person>") and without what is detected there;
+    and how many true boxes these were."""
+    found, lost = [], 0
+    for one in indexed:
+        theirs = np.array([key_of(one.camera.dataset, int(pid)) in tested for pid in one.oracle["identity"]], bool)
+        if theirs.any():
+            truth, seen = (
+                Boxes(np.zeros(len(of["frame"]), np.int64), of["frame"], of["box"]) for of in (one.oracle, one.rows)
+            )
+            true, detection = overlapping(truth, seen, PIECE)
+            kept = np.ones(len(seen), bool)
+            kept[detection[theirs[true]]] = False
+            rows = {name: column[kept] for name, column in one.rows.items()}
+            one = Indexed(one.camera, rows, {name: column[~theirs] for name, column in one.oracle.items()})
+        found.append(one)
+        lost += int(theirs.sum())
+    return found, lost
 
 
 @dataclass(frozen=True)
@@ -181,10 +203,13 @@ def read(file: Path) -> Calibration:
     if not said:
         return NOTHING
     strangers = said.get("strangers")
+    impostors = impostors_of(said["impostors"]) if said.get("impostors") else None
+    # Without them the threshold is that of pairs, which are plain cosines: so is the search then.
+    weight = 0.0 if impostors is None else said.get("confidence_weight") or 0.0
     return Calibration(
-        said["confidence"], impostors_of(said["impostors"]) if said.get("impostors") else None,
+        said["confidence"], impostors,
         strangers and Strangers(strangers["similarity"], strangers["accepted"], strangers["pairs"], SEARCHES),
-        said["null_because"], said.get("weights_sha256"), said.get("confidence_weight") or 0.0,
+        said["null_because"], said.get("weights_sha256"), weight,
     )  # fmt: skip
 
 

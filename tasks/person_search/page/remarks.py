@@ -184,8 +184,12 @@ def strangers_of(search: Mapping[str, Any]) -> dict[str, int] | None:
 def of_data(report: Mapping[str, Any]) -> list[str]:
     told = []
     if same := report.get("same_images"):
-        learnt = any("train" in split for entry in same for split in entry["splits"])
-        why = "what is learnt is judged on" if learnt else "a query finds itself"
+        splits = {split for entry in same for split in entry["splits"]}
+        why = "a query finds itself"
+        if "validation frames" in splits:
+            why = "the threshold is made from frames that are searched"
+        if any("train" in split for split in splits):
+            why = "what is learnt is judged on"
         told.append(f"{counted(len(same), 'image is', 'images are')} in two splits or more: {why}.")
     if refused := report.get("quarantined"):
         told.append(

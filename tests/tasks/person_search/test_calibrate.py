@@ -169,6 +169,36 @@ def test_the_calibration_is_a_belonging_of_the_model(yard, tmp_path):
     assert apply.OTHER_DETECTOR in done.said
 
 
+def test_people_of_test_in_frames_for_validation_change_nothing(yard, tmp_path, caplog):
+    """A third camera for validation that shows them alone."""
+    data = shutil.copytree(yard, tmp_path / "data")
+    before = read_json(data / "calibrate/calibration.json")
+    write_camera(tmp_path / "frames", 3, TESTED)
+    unit = shutil.copytree(data / "download/yard-validation-c1", data / "download/yard-validation-c3")
+    shutil.rmtree(unit / "frames")
+    shutil.copytree(tmp_path / "frames", unit / "frames", ignore=shutil.ignore_patterns("truth.csv"))
+    shutil.copy(tmp_path / "frames/truth.csv", unit / "truth.csv")
+    write_json(unit / "camera.json", read_json(unit / "camera.json") | {"camera": 3, "name": "c3"})
+    calibrated(data)
+    told = read_json(data / "calibrate/calibration.json")
+    assert told["tested"] == 3 * len(TESTED) and before["tested"] == 0
+    assert "show people of test: they are left out" in caplog.text
+    assert len(told["impostors"]["best"]) == len(before["impostors"]["best"])
+
+
+def test_too_few_searches_leave_confidence_without_a_weight(yard, tmp_path):
+    """The threshold of pairs is one of plain cosines, and so must be what it is held against."""
+    data = shutil.copytree(yard, tmp_path / "data")
+    file = data / "calibrate/calibration.json"
+    told = read_json(file)
+    few = {"impostors": {**told["impostors"], "best": []}, "strangers": None, "null_because": "few searches"}
+    found = []
+    for weight in (0.5, 0.0):
+        write_json(file, {**told, **few, "confidence_weight": weight})
+        found.append((searched(data), read_json(data / "search/0021_c1s1_000000_00/results.json")))
+    assert found[0] == found[1] and found[0][0]["threshold"] == tiny_yard.THRESHOLD
+
+
 def test_without_cameras_for_validation_the_threshold_is_that_of_pairs_and_the_reason_is_said(yard, tmp_path):
     data = shutil.copytree(yard, tmp_path / "data")
     for unit in data.glob("download/yard-validation-*"):

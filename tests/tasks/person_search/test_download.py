@@ -110,6 +110,16 @@ def test_the_same_image_in_two_splits_and_a_cut_off_one_are_listed(tmp_path):
     ]
 
 
+def test_a_frame_that_is_searched_and_validates_too_is_listed(tmp_path):
+    for folder in ("cameras", "validation_cameras"):
+        for n in range(3):
+            picture(tmp_path / "src" / folder / "door" / f"{n:06d}.jpg", (folder if n != 1 else "both", n), (64, 48))
+    (tmp_path / "src/validation_cameras/door/truth.csv").write_text("frame,pid,x1,y1,x2,y2\n0,1,2,3,20,40\n")
+    (entry,) = fetched(tmp_path, tmp_path / "src")["same_images"]
+    assert entry["splits"] == ["frames", "validation frames"]
+    assert entry["images"] == ["src-camera-door/frames/000001.jpg", "src-validation-door/frames/000001.jpg"]
+
+
 WRONG = {
     "0 0.5 0.5 0.4": "4 values",
     "0 1.5 0.5 0.4 0.4": "out of range",

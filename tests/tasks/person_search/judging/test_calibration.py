@@ -157,3 +157,23 @@ def test_strangers_and_thresholds_come_back_from_the_file(tmp_path, neighbours):
     # 24 searches of 22 others each; 2 of them are at least 0.24 alike
     assert known.strangers.pairs == 24 * 22
     assert known.strangers.expected(1.0, 22) == pytest.approx(22 / (24 * 22 + 1))
+
+
+def test_people_of_test_and_what_is_detected_of_them_are_left_out(neighbours):
+    tested = {"yard:0011", "yard:0012", "elsewhere:0001"}
+    kept, lost = calibration.without(neighbours, tested)
+    assert lost == 4
+    rest = list(range(1, PEOPLE - 1))
+    vectors = [vector(p, {p - 1: 0.02 * p} if p > 1 else {}) for p in rest]
+    people = asked(rest)
+    expected = calibration.calibrated(people, [indexed(number, rest, vectors) for number in (1, 2)])
+    assert calibration.calibrated(people, kept) == expected
+    assert expected["impostors"]["best"] != calibration.calibrated(people, neighbours)["impostors"]["best"]
+
+
+def test_where_nothing_is_calibrated_confidence_has_no_weight(tmp_path, neighbours):
+    told = {"confidence": 0.1, "confidence_weight": 0.5}
+    for count, weight in ((3, 0.0), (PEOPLE, 0.5)):
+        write_json(tmp_path / "it.json", told | calibration.calibrated(asked(range(1, count + 1)), neighbours))
+        known = calibration.read(tmp_path / "it.json")
+        assert known.weight == weight and (known.impostors is None) == (weight == 0)
