@@ -17,8 +17,9 @@ INTER_AREA, which is antialiased. An image that cannot be read to its end, or is
 out by name.
 
 A sequence with several splits is cut into contiguous parts by its labelled frames, training first, with a guard between
-(learning/splits.py). What was packed before stays in its split, as splits.json says (tasks/yard/splits.py). A frame to
-train on of which every picture is also one of validation or test is left out.
+(learning/splits.py), as between the two parts of one root (learning/parts.py). What was packed before stays in its
+split, as splits.json says (tasks/yard/splits.py). A frame to train on of which every picture is also one of validation
+or test is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ import numpy as np
 from tasks.ground_plane.formats import calibration, sequence
 from tasks.ground_plane.formats.scenes import UNLABELLED
 from tasks.ground_plane.formats.sequence import Sequence
-from tasks.ground_plane.learning.splits import GUARD, of_frames
+from tasks.ground_plane.learning import parts
+from tasks.ground_plane.learning.splits import GUARD, frame_name, of_frames
 from tasks.ground_plane.params import Pack
 from tasks.yard import fanout, saying, splits
 from tasks.yard.files import digest, file_hash, read_json, write_json
@@ -205,11 +207,6 @@ def splits_of(
     return chosen
 
 
-def frame_name(unit: str, frame: int) -> str:
-    """What splits.json calls a frame of a sequence that is cut."""
-    return f"{unit}/{frame}"
-
-
 def scene(found: Sequence, cameras: dict[str, dict], params: Pack, known: Mapping[str, str]) -> dict[str, Any]:
     """What scenes.json says of a unit. `cameras`: what `pack_camera` returned. Raises `BadInput` if it is too short."""
     frames = sorted({frame for camera in cameras.values() for frame in camera["frames"]})
@@ -301,7 +298,7 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     }
     scenes: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    known = splits.known(out, params.splits)
+    units, known = parts.as_before(units, splits.known(out, params.splits))
     hashes = {path: file_hash(path) for _, _, frames in jobs.values() for path in frames.values()}
     pictures: dict[tuple[str, int], list[str]] = {}
     for unit, _, frames in jobs.values():
@@ -325,7 +322,8 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
             raise BadInput(f"{download}: no sequence can be packed{reasons or ': check_data found none usable'}")
 
     fan = made(jobs, hashes, params, out, ctx, accept)
-    remarks = without_copies(scenes, pictures)
+    remarks = parts.apart(scenes, units, known, params.guard_frames)
+    remarks += without_copies(scenes, pictures)
     manifest = manifest_of(scenes, known)
     remarks += splits.moved(known, [(group, split) for split in SPLITS for group in manifest[split]])
     for remark in remarks:

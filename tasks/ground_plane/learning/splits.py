@@ -19,6 +19,11 @@ from tasks.yard.step import BadInput
 GUARD = "guard"  # of a frame between two splits
 
 
+def frame_name(unit: str, frame: int) -> str:
+    """What splits.json calls a frame of a sequence that is cut."""
+    return f"{unit}/{frame}"
+
+
 def cut(labelled: int, splits: tuple[str, ...], shares: Shares, guard: int) -> tuple[list[int], int]:
     """How many labelled frames each split has, in its order (one at least, all but train by their shares), and how many
     are left out between two of them.

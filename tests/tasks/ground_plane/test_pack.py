@@ -19,6 +19,7 @@ from tasks.ground_plane.params import CheckData, Pack, Shares
 from tasks.yard.files import file_hash, folder_hash, read_json, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.ground_plane import tiny_scene
+from tests.tasks.ground_plane.sources import fetched
 
 UNIT = "tiny-00"
 IMAGES, LABELS = "1-annotation/train", "1-annotation/labels/train"
@@ -109,6 +110,66 @@ def test_frames_keep_their_split_and_new_ones_stay_apart_from_other_splits(tmp_p
     assert {frame: then[frame] for frame in first} == first
     new = [split for frame, split in then.items() if frame not in first]
     assert new == ["guard"] * 2 + ["val"] * 18  # val lacks most by the new shares
+
+
+def root_of(source: Path, train: int, val: int, first: int | None = None) -> Path:
+    """A MARMOT root: so many frames in each part, one after the other, of which the first of val is called `first`."""
+    made = tiny_scene.write_unit(source.parent, source.name, frames=train + val)
+    (made / "scene.json").unlink()
+    for row in range(train, train + val):
+        frame, called = row * tiny_scene.STEP, row * tiny_scene.STEP
+        if first is not None:
+            called += first - train * tiny_scene.STEP
+        for name in ("cam1/cam1_{}.png", "cam2/cam2_{}.png", "cam3/cam3_{}.png", "labels/train/tiny_{}.json"):
+            there = made / "1-annotation" / ("" if name.startswith("labels") else "train") / name.format(frame)
+            goes = Path(str(there).replace("/train/", "/val/")).parent / Path(name.format(called)).name
+            goes.parent.mkdir(parents=True, exist_ok=True)
+            there.rename(goes)
+    return made
+
+
+def splits_by_frame(root: Path) -> dict[str, dict[int, str]]:
+    held = read_json(root / "pack/scenes.json")["scenes"]
+    return {name: dict(zip(said["frames"], said["split"], strict=True)) for name, said in held.items()}
+
+
+@pytest.mark.slow
+def test_between_the_parts_of_one_root_lies_a_guard_too_and_it_stays_where_it_is(tmp_path):
+    fetched(tmp_path, root_of(tmp_path / "in/site", 40, 10))
+    shares = {"val": 0.25, "test": 0.1}
+    for _ in range(2):
+        packed(tmp_path, shares=shares, guard_frames=3)
+        found = splits_by_frame(tmp_path)
+        assert list(found["site-train"].values()) == ["train"] * 27 + ["guard"] * 3 + ["val"] * 7 + ["guard"] * 3
+        assert list(found["site-val"].values()) == ["test"] * 10
+    (remark,) = read_json(tmp_path / "pack/scenes.json")["split_remarks"]
+    assert remark == "site-train and site-val are of one recording: 3 labelled frames are left out, 3 on each border"
+
+
+@pytest.mark.slow
+def test_parts_that_number_their_frames_alike_have_no_border(tmp_path):
+    fetched(tmp_path, root_of(tmp_path / "in/site", 20, 4, first=0))
+    packed(tmp_path, guard_frames=3)
+    found = splits_by_frame(tmp_path)
+    assert list(found["site-train"].values())[-2:] == ["val"] * 2 and set(found["site-val"].values()) == {"test"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [None, 0])
+def test_labels_of_val_that_come_later_draw_no_split_anew(tmp_path, first):
+    """Then a root is two sequences of other names."""
+    source = root_of(tmp_path / "in/site", 30, 10, first)
+    (source / "1-annotation/labels/val").rename(tmp_path / "later")
+    fetched(tmp_path, source)
+    packed(tmp_path, shares={"val": 0.2, "test": 0.2}, guard_frames=2)
+    before = splits_by_frame(tmp_path)["site"]
+    assert set(before.values()) == {"train", "val", "test", "guard"}
+    (tmp_path / "later").rename(source / "1-annotation/labels/val")
+    fetched(tmp_path, source)
+    for _ in range(2):
+        packed(tmp_path, shares={"val": 0.2, "test": 0.2}, guard_frames=2)
+        after = splits_by_frame(tmp_path)
+        assert after["site-train"] == before and set(after["site-val"].values()) == {"test"}
 
 
 def test_a_frame_that_another_split_shows_too_is_not_learnt_from(tmp_path, caplog):
