@@ -26,7 +26,7 @@ class Download(Dated):
         gt=0,
         le=1000,
         description="measurements a second of a CARLA drive; null: by stamps, or by the way against the speed, and "
-        "where nothing tells 2, as published",
+        "where nothing tells as published: 2, of Bench2Drive 10",
     )
     min_routes: int = Field(ge=1, description="fewer usable routes are an error")
 

@@ -21,7 +21,7 @@ from tasks.yard.layouts import carla_rate
 from tasks.yard.step import BadInput
 
 ORIGIN = "where CARLA has the car's: on the ground below its middle"
-PUBLISHED_HZ = 10.0
+PUBLISHED = 10.0, "Bench2Drive"
 KINDS = {
     "vehicle": "vehicle", "walker": "walker", "traffic_light": "traffic_light", "traffic_sign": "traffic_sign",
     "bicycle": "cyclist", "motorcycle": "cyclist",
@@ -199,10 +199,7 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
     stamps = np.array([carla_rate.stamp_of(said) for said in told.values()])
     places = np.array([[row["x"], row["y"]] for row in rows.values()])
     speed = np.array([row["speed_ms"] for row in rows.values()])
-    moving = len(rows) > carla_rate.FEWEST
-    step_s, factor, notes = carla_rate.seconds_a_frame(
-        list(rows), stamps, places, speed, hz or (None if moving else PUBLISHED_HZ), path
-    )
+    step_s, factor, notes = carla_rate.seconds_a_frame(list(rows), stamps, places, speed, hz, path, PUBLISHED)
     kept = moments.halved(list(rows), step_s, path)
     boxes, bad = {}, []
     for old in list(kept):

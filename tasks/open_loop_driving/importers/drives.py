@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,8 @@ RESULTS, CALIBRATION, INDEX = "results.json", "calibration.json", "dataset_metad
 ABOVE = 3  # folders above a route in which calibration.json is looked for
 BENT = "the pictures are as the recorder's lens bent them, the calibration is a pinhole's: its lens is known for 16:9"
 STRAIGHTENED = "the pictures are undistorted, by the lens that ThinkTwice measured"
+BEHIND_M = {"front": 0.2}  # ThinkTwice's recorder has depth and classes from x = 1.3 m, the picture from 1.5
+BEHIND = "{} lie {} m behind the picture's camera: depths are counted from the picture's, pixels are not moved"
 
 
 def layout_of(folder: Path) -> str | None:
@@ -212,8 +215,9 @@ def depth_m(file: Path) -> np.ndarray:
     return (red + 256 * green + 65536 * blue) / (2**24 - 1) * DEPTH_M
 
 
-def _converted(path: Path, kept: Mapping[int, int], folder: Path) -> list[str]:
-    """Depth, lidar and masks in our formats; returns the faults. A file that is bad is not written."""
+def _converted(path: Path, kept: Mapping[int, int], folder: Path, behind_m: Mapping[str, float]) -> list[str]:
+    """Depth, lidar and masks in our formats; returns the faults. A file that is bad is not written. `behind_m`: of a
+    camera, by how much what tells its depth lies behind it."""
     faults = []
     for kind in sorted(one.name for one in path.iterdir() if one.is_dir()):
         files = moments.numbered(path / kind)
@@ -222,7 +226,8 @@ def _converted(path: Path, kept: Mapping[int, int], folder: Path) -> list[str]:
                 continue
             try:
                 if kind.startswith("depth_"):
-                    routes.write_png(folder / kind / f"{new:04d}.png", routes.coded_depth(depth_m(files[old])))
+                    metres = depth_m(files[old]) - behind_m.get(kind.removeprefix("depth_"), 0.0)
+                    routes.write_png(folder / kind / f"{new:04d}.png", routes.coded_depth(metres))
                 elif kind == "lidar":
                     points = frames.carla_points(routes.lidar(files[old]))
                     routes.write_lidar(folder / kind / f"{new:04d}.npy", points)
@@ -302,6 +307,10 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     rows, told, faults = measured(path, layout)
     cameras, remarked = cameras_of(path, layout)
     remarks = [*remarked, *moments.said_of("measurements are left out", faults)]
+    as_published = layout == "thinktwice" and bool(remarked)  # no calibration.json, so as the recorder has them
+    if as_published:  # a run that was killed may have made some of them straight
+        for half in [one for kind in ("rgb", "seg", "depth") for one in folder.glob(f"{kind}_*")]:
+            shutil.rmtree(half)
     numbers = list(rows)
     places = np.array([[row["x"], row["y"]] for row in rows.values()])
     stamps = np.array([carla_rate.stamp_of(said) for said in told.values()])
@@ -324,10 +333,13 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     for name in cameras:
         if (path / f"seg_{name}").is_dir():
             moments.copy(moments.numbered(path / f"seg_{name}"), kept, folder / f"seg_{name}")
-    bad += _converted(path, kept, folder)
+    bad += _converted(path, kept, folder, BEHIND_M if as_published else {})
     if (path / "supervision").is_dir():
         bad += _supervision(path, kept, folder, columns)
-    if layout == "thinktwice" and remarked:  # no calibration.json, so as the published recorder has them
+    if as_published:
+        for name, metres in BEHIND_M.items():
+            if there := [f"{kind}_{name}" for kind in ("depth", "seg") if (path / f"{kind}_{name}").is_dir()]:
+                remarks.append(BEHIND.format(" and ".join(there), metres))
         fits = all(lens.known(camera.size) for camera in cameras.values())
         cameras = lens.straighten(folder, cameras) if fits else cameras
         remarks.append(STRAIGHTENED if fits else BENT)

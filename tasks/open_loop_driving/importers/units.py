@@ -72,10 +72,12 @@ def _scenes(path: Path, name: str, where: str) -> list[Unit]:
     return [Unit("nuplan", f"{name}-{slug(one)[:SCENE_LETTERS]}", path, f"{where} {one}", one) for one in found]
 
 
-def _lengths(root: Path) -> dict[str, int]:
-    """Of the data set's own index {town: {route's path: usable length}}: lengths by the last folder's name."""
+def _lengths(root: Path, found_in: Iterable[Path]) -> dict[str, int]:
+    """Of the data set's own index {town: {route's path: usable length}}: lengths by the last folder's name. It lies
+    above the source, in it, or in a folder on the way to a route, one of `found_in`."""
     found: dict[str, int] = {}
-    for path in (root / drives.INDEX, root.parent / drives.INDEX):
+    inside = {one for path in found_in for one in path.parents if one.is_relative_to(root)}
+    for path in (folder / drives.INDEX for folder in sorted({root.parent, root} | inside)):
         if path.is_file():
             said = pickles.load(path)
             for routes_of in said.values() if isinstance(said, dict) else ():
@@ -87,8 +89,9 @@ def _lengths(root: Path) -> dict[str, int]:
 def plan(root: Path, uri: str) -> list[Unit]:
     """Every route below `root`. Raises `BadInput` if there is none, or if two have one name."""
     units.refuse_no_folder(root, uri)
-    lengths, found = _lengths(root), dict[str, Unit]()
-    for layout, path in _below(root):
+    there, found = _below(root), dict[str, Unit]()
+    lengths = _lengths(root, (path for _, path in there))
+    for layout, path in there:
         parts = (path.with_suffix("") if path.is_file() else path).relative_to(root).parts
         name, where = slug("-".join(parts)) if parts else name_of(uri), units.shown(uri, root, path)
         here = _scenes(path, name, where) if layout == "nuplan" else [Unit(layout, name, path, where)]

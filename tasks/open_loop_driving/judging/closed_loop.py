@@ -101,7 +101,7 @@ def drive(
 
 
 def judgement(sim: Simulation) -> dict[str, Any]:
-    """By the leaderboard's rule; `km` is what was driven of the route."""
+    """By the leaderboard's penalties (worlds/town/judge.py says which); `km` is what was driven of the route."""
     ended = [found.kind for found in sim.infractions if found.kind in judge.ENDS]
     return {
         **judge.scores(sim.route_completion, sim.infractions), "completed": sim.route_completion >= 1,

@@ -13,6 +13,7 @@ import numpy as np
 from tasks.yard.step import BadInput
 
 LBC_HZ = 2.0  # of "Learning by cheating", whose layout this is
+LBC = LBC_HZ, "Learning by cheating"
 RATES_HZ = (1.0, 2.0, 2.5, 4.0, 5.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 100.0)
 NEAR_RATE, AGREE = 0.05, 0.15  # how far a measured rate may be from a usual one; two findings from one another
 MOVING_MPS, FEWEST = 1.0, 10  # pairs of measurements in motion that tell a rate
@@ -79,10 +80,12 @@ def seconds_a_frame(
     speed: np.ndarray,
     given_hz: float | None,
     where: Path,
+    published: tuple[float, str] = LBC,
 ) -> tuple[float, float, list[str]]:
     """(seconds from one frame number to the next, factor from `speed` to m/s, what there is to say of it).
 
-    Raises `BadInput` if stamps, motion and the rate that was given contradict one another.
+    `published`: the rate that is taken where nothing tells one, and whose it is. Raises `BadInput` if stamps, motion
+    and the rate that was given contradict one another.
     """
     number = np.array(frames, dtype=np.float64)
     usual_step = float(np.median(np.diff(number))) if len(number) > 1 else 1.0
@@ -106,8 +109,8 @@ def seconds_a_frame(
         speed_factor, notes = 1.0, []
     measured = by_stamps if by_stamps is not None else motion
     if measured is None:
-        hz = given_hz or LBC_HZ
-        why = "as download.carla_hz says" if given_hz else f"as in Learning by cheating, is taken; {set_it}"
+        hz = given_hz or published[0]
+        why = "as download.carla_hz says" if given_hz else f"as in {published[1]}, is taken; {set_it}"
         return 1 / hz / usual_step, speed_factor, [*notes, f"nothing in it tells its rate: {hz:g} Hz, {why}"]
     hz = 1 / (usual_step * measured)
     if given_hz is not None:

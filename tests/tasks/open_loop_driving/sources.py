@@ -40,7 +40,7 @@ def picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
     cv2.imwrite(str(path), rng.integers(0, 255, (*size, 3), np.uint8))
 
 
-def turning_left(n: int, step_s: float) -> list[tuple[float, float, float]]:
+def turning_left(n: int, step_s: float, speed: float = SPEED_MS) -> list[tuple[float, float, float]]:
     """In CARLA's world: X, Y, yaw of a car that drives along X and, after a third of the way, bends to the left."""
     x = y = yaw = 0.0
     found = []
@@ -48,7 +48,7 @@ def turning_left(n: int, step_s: float) -> list[tuple[float, float, float]]:
         found.append((x, y, yaw))
         if i > n / 3:
             yaw -= 0.05 * step_s / 0.5
-        x, y = x + SPEED_MS * step_s * math.cos(yaw), y + SPEED_MS * step_s * math.sin(yaw)
+        x, y = x + speed * step_s * math.cos(yaw), y + speed * step_s * math.sin(yaw)
     return found
 
 
@@ -77,15 +77,15 @@ def carla(x: float, y: float, z: float, yaw: float) -> np.ndarray:
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1]])
 
 
-def bench2drive(folder: Path, n: int = 30, packed: bool = True) -> Path:
+def bench2drive(folder: Path, n: int = 30, packed: bool = True, speed: float = SPEED_MS) -> Path:
     """A clip of ten frames a second with one camera, and a parked car 5 m to the right of the start and 12 m ahead."""
-    for i, (x, y, yaw) in enumerate(turning_left(n, 0.1)):
+    for i, (x, y, yaw) in enumerate(turning_left(n, 0.1, speed)):
         ego, cam = carla(x, y, 0.3, yaw), carla(0.8, 0, 1.6, 0)
         parked = np.array([12.0, 5.0, 0.3])
         world2ego = np.linalg.inv(ego)
         away = float(np.linalg.norm((world2ego @ [*parked, 1])[:3]))
         said = {
-            "x": x + 0.4, "y": y - 0.3, "theta": yaw + math.pi / 2, "speed": SPEED_MS, "throttle": 0.5, "steer": -0.1,
+            "x": x + 0.4, "y": y - 0.3, "theta": yaw + math.pi / 2, "speed": speed, "throttle": 0.5, "steer": -0.1,
             "brake": 0.0, "x_command_far": x + 20, "y_command_far": y, "command_far": 4, "command_near": 4,
             "x_command_near": x + 5, "y_command_near": y, "should_brake": False, "x_target": x + 20, "y_target": y,
             "next_command": 4, "bounding_boxes": [

@@ -89,7 +89,8 @@ class Judge:
         return np.abs(apart[:, 0] * self.ahead[:, 1] - apart[:, 1] * self.ahead[:, 0])
 
 
-# By what each one multiplies the driving score (CARLA leaderboard 1.0); leaving the road and the others do not.
+# By what each one multiplies the driving score (CARLA leaderboard 1.0); the others do not. That leaderboard also
+# multiplies by 1 - the share of the way outside the route's lanes; here OFF_ROAD, away from every lane, only counts.
 PENALTY = {PEDESTRIAN: 0.5, VEHICLE: 0.6, LAYOUT: 0.65, RED_LIGHT: 0.7}
 
 

@@ -48,6 +48,14 @@ def test_a_clip_of_ten_frames_a_second(tmp_path, packed):
     assert depth == pytest.approx(11.2, abs=1e-3) and pixels[0, 0] == pytest.approx(25 + 40 * 5 / 11.2, abs=1e-2)
 
 
+@pytest.mark.parametrize("n, frames", [(30, 6), (9, 2)])
+def test_a_clip_in_which_nothing_moves_has_the_published_rate(tmp_path, n, frames):
+    clip(tmp_path, n=n, speed=0.0)
+    (said,) = fetched(tmp_path, tmp_path / "source")["routes"].values()
+    assert said["frames"] == frames
+    assert any("nothing in it tells its rate: 10 Hz, as in Bench2Drive" in line for line in said["remarks"])
+
+
 def test_the_parked_car_stays_where_it_is_in_the_world(tmp_path):
     clip(tmp_path)
     (name,) = fetched(tmp_path, tmp_path / "source")["routes"]

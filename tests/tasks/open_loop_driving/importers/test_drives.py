@@ -142,8 +142,9 @@ def test_files_that_cannot_be_read_are_named_and_not_written(source, tmp_path):
     assert line.startswith("2 files cannot be read: depth_front/0002.png: ") and "lidar/0001.npy" in line
 
 
-def test_the_data_sets_own_index_and_the_leaderboards_record_cut_a_route(source, tmp_path):
-    (source / "dataset_metadata.pkl").write_bytes(pickle.dumps({4: {f"dataset/town04_00/{NAME}": 7}}))
+@pytest.mark.parametrize("above", ["..", ".", "town04_00"])
+def test_the_data_sets_own_index_and_the_leaderboards_record_cut_a_route(source, tmp_path, above):
+    (source / above / "dataset_metadata.pkl").write_bytes(pickle.dumps({4: {f"dataset/town04_00/{NAME}": 7}}))
     found, _ = route_of(tmp_path, source)
     assert found.about["usable"] == 7 and "dataset_metadata.pkl" in found.about["cut"]
     file = next(source.rglob("results.json"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 
 from tasks.open_loop_driving.formats import routes
-from tasks.open_loop_driving.importers import lens
+from tasks.open_loop_driving.importers import drives, lens, town
 from tests.tasks.open_loop_driving.sources import SPEED_MS, brought, fetched, write
 
 SIZE = 90, 160
@@ -61,6 +62,30 @@ def test_a_place_lies_where_the_calibration_has_it_once_its_picture_is_straight(
         assert middle == pytest.approx([u, v], abs=0.6)
     kinds = routes.plain_png(route.files("seg_front")[0], np.uint8)
     assert set(np.unique(kinds)) == {0, 7}, "no class is invented, and what the picture did not show is 0"
+
+
+def test_depths_of_the_front_are_counted_from_where_its_picture_is(source, tmp_path):
+    (source / "depth_front").mkdir()
+    told = town.coded_depth(np.full(SIZE, 8.0))
+    cv2.imwrite(str(source / "depth_front" / "0000.png"), told)
+    report = fetched(tmp_path, tmp_path / "source")
+    route = brought(tmp_path, *report["routes"])
+    depths = routes.plain_png(route.files("depth_front")[0], np.uint16)
+    assert set(np.unique(depths)) == {0, 780}
+    assert any("depth_front and seg_front lie 0.2 m behind the picture's" in line for line in route.about["remarks"])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_run_that_was_killed_makes_no_picture_straight_twice(source, tmp_path, suffix):
+    for path in source.glob("rgb_front/*.png"):
+        cv2.imwrite(str(path.with_suffix(suffix)), cv2.imread(str(path)))
+        path.unlink() if suffix != ".png" else None
+    whole = brought(tmp_path, *fetched(tmp_path, tmp_path / "source")["routes"])
+    files = {path.relative_to(whole.folder): path.read_bytes() for path in whole.folder.glob("*_front/*")}
+    cut = tmp_path / "killed before it was done"
+    shutil.copytree(whole.folder, cut)
+    drives.bring(source, cut, "thinktwice", None)
+    assert {path.relative_to(cut): path.read_bytes() for path in cut.glob("*_front/*")} == files
 
 
 def test_pictures_of_another_shape_stay_as_they_are_and_that_is_said(source, tmp_path):
