@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tasks.open_loop_driving.drive import crew_of
 from tasks.open_loop_driving.formats import pack as packs
@@ -106,7 +107,11 @@ def _by_driving(
         drawn = driving_scores.replicates(values, reporting)
         return Score(DRIVING, float(values.mean()), drawn, [of["route"] for of in kept])
 
-    return compared(score, challenger, champion, new.words)
+    threads = torch.get_num_threads()
+    try:
+        return compared(score, challenger, champion, new.words)
+    finally:
+        torch.set_num_threads(threads)  # crew_of drives with one
 
 
 def _by_distance(

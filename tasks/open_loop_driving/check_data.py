@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tasks.open_loop_driving.formats import routes
+from tasks.open_loop_driving.formats.plans import BRAKE
 from tasks.open_loop_driving.formats.routes import Route
 from tasks.open_loop_driving.judging import fits, turned
 from tasks.open_loop_driving.page import check_pictures
@@ -43,7 +44,7 @@ TOLD = 10  # findings on the console
 SIDEWAYS_RAD, SPEED_OFF = math.radians(30), 0.25
 LIDAR_OFF_M, STEER_AGREES, BOXES_HIT = 0.6, 0.5, 0.3
 LOOKED_AT = 5  # frames whose lidar is compared with depths and boxes
-BRAKES, GAS = 0.1, 0.1
+GAS = 0.1
 STANDS_MPS = 0.3
 
 
@@ -143,7 +144,7 @@ def actions(route: Route, rows: np.ndarray) -> dict[str, Any]:
     }
     if "brake" in said:
         found |= {
-            "brakes": float((said["brake"] > BRAKES).mean()), "gas": float((said["throttle"] > GAS).mean()),
+            "brakes": float((said["brake"] > BRAKE).mean()), "gas": float((said["throttle"] > GAS).mean()),
             "steers": float((np.abs(said["steer"]) > fits.STEERED).mean()),
         }  # fmt: skip
     if "should_brake" in said:

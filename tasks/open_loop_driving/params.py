@@ -154,9 +154,18 @@ class Drive(Section):
     )
 
 
+def _searched(name: str) -> str:
+    if name == "blind":
+        raise ValueError(
+            "blind keeps epochs and a rate of its own, whatever a trial sets: name a network that sees; blind's epochs "
+            "are open_loop_driving.train.blind_epochs"
+        )
+    return known([name], NETWORKS)[0]
+
+
 class Tune(Tuning):
-    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] = Field(
-        description="the network that is trained in every trial"
+    network: Annotated[str, AfterValidator(_searched)] = Field(
+        description="the network that is trained in every trial; blind is none of them"
     )
 
 

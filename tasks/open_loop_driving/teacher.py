@@ -7,13 +7,14 @@ Writes   teacher/best.pt, last.pt (and .json beside each), history.jsonl, curves
 Alone    python -m tasks open_loop_driving-teacher
 
 Maps are divided by their root mean square over training, so that an error of 1 means the same on every level. A route
-whose source brings the expert's own maps keeps those, and one without masks has none: networks that see then learn
-from the plan alone.
+whose source brings the expert's own maps, of the sizes that are wanted, keeps those; one that lacks masks, pedals,
+command or target point has none: networks that see then learn from the plan alone.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -26,12 +27,12 @@ from torch import Tensor, nn
 from models.open_loop_driving.factory import SPEED_MPS, TARGET_M
 from models.open_loop_driving.losses import kl
 from models.open_loop_driving.teacher import Teacher, shrunk
-from models.open_loop_driving.variants import COMMANDS, SIZES
+from models.open_loop_driving.variants import COMMANDS, SIZES, Sizes
 from tasks.open_loop_driving.formats import pack as packed
-from tasks.open_loop_driving.formats.plans import VERSION
-from tasks.open_loop_driving.learning.batches import betas
+from tasks.open_loop_driving.formats.plans import VERSION, betas
+from tasks.open_loop_driving.learning.batches import SWAPPED
 from tasks.open_loop_driving.learning.drives import Drives
-from tasks.open_loop_driving.learning.features import MIRRORED, NAMES, PLAIN
+from tasks.open_loop_driving.learning.features import MIRRORED, NAMES, PLAIN, channels, own
 from tasks.open_loop_driving.params import Teacher as Params
 from tasks.yard.files import digest, file_hash, replacing, write_json
 from tasks.yard.params import Machine
@@ -41,9 +42,11 @@ from tasks.yard.training.across import with_common_statistics
 from tasks.yard.training.sampling import shuffled
 
 log = logging.getLogger(__name__)
+NEEDED = {
+    "masks": {"bev"}, "pedals": {"control", "supervision/alpha"}, "command": {"command"}, "target point": {"target"},
+}  # fmt: skip
 VALUE = 0.05  # weight of the value beside the actions
 BLOCK = 128
-SWAPPED = (0, 2, 1, 3, 4, 6, 5)  # a command in the mirror
 
 
 class Frames:
@@ -57,7 +60,8 @@ class Frames:
         self.command = torch.from_numpy(command).to(device)
         self.speed = torch.from_numpy(drives.column("speed_ms").astype(np.float32)).to(device)
         self.target = torch.from_numpy(drives.column("target").astype(np.float32)).to(device)
-        made = betas(drives.column("control"))
+        control = drives.column("control", width=(3,))
+        made = betas(control[:, 0] - control[:, 2], control[:, 1])
         own = drives.column("supervision/alpha"), drives.column("supervision/beta")
         known = drives.has("supervision/alpha")[drives.route_of][:, None]
         both = [np.where(known & np.isfinite(mine).reshape(len(mine), -1).all(1)[:, None],
@@ -99,19 +103,35 @@ def terms(found: dict, frames: Frames, ids: Tensor, mirror: Tensor | None) -> di
     return {"action": apart, "value": VALUE * (cost * frames.valued[ids]).mean()}
 
 
-def with_masks(pack: Path, splits: tuple[str, ...]) -> Drives:
-    """The routes that have masks and no maps of the expert's own."""
+def left_out(drives: Drives, sizes: Sizes) -> dict[str, str]:
+    """{route: why} of those that have what the teacher would make, or lack what it needs."""
+    found = {}
+    for route, path, of in zip(drives.routes, drives.paths, drives.attrs, strict=True):
+        with h5py.File(path) as file:
+            maps = own(file)
+            fits = bool(maps) and channels(maps) == (*sizes.bev, sizes.vector)
+        lacks = [word for word, columns in NEEDED.items() if not of["has"] & columns]
+        if fits:
+            found[route] = "brings the expert's own maps"
+        elif lacks:
+            others = " and maps of other sizes" if maps else ""
+            found[route] = f"has no {', no '.join(lacks)}{others}"
+    return found
+
+
+def taught(pack: Path, splits: tuple[str, ...], sizes: Sizes) -> Drives:
+    """The routes that the teacher learns from, or writes maps of."""
     drives = Drives(pack, splits)
-    wanted = drives.has("bev") & ~drives.has("supervision/map0")
-    return drives.only(wanted)
+    without = left_out(drives, sizes)
+    return drives.only(np.array([route not in without for route in drives.routes], bool))
 
 
 def prepare(params: Params, machine: Machine, pack: Path, code: str, fabric: Fabric) -> engine.Job:
-    learn, held = with_masks(pack, ("train",)), with_masks(pack, ("val",))
+    sizes = SIZES[params.sizes]
+    learn, held = taught(pack, ("train",), sizes), taught(pack, ("val",), sizes)
     rows = Frames(learn, fabric.device)
     judged = Frames(held, fabric.device) if len(held) else None
     torch.manual_seed(params.engine.seed)
-    sizes = SIZES[params.sizes]
     model = with_common_statistics(Teacher(sizes.bev, sizes.vector))
     if len(learn) < params.engine.batch:
         raise BadInput(
@@ -173,19 +193,19 @@ def run(
 ) -> dict[str, float]:
     """Returns the scores of the kept epoch, and how many routes have the expert's maps."""
     every = ("train", "val", "test")
-    drives, whole = with_masks(pack, every), Drives(pack, every)
-    without = {name: "brings the expert's own maps" if has else "has no masks"
-               for name, has in zip(whole.routes, whole.has("supervision/map0"), strict=True)
-               if name not in drives.routes}  # fmt: skip
+    sizes, whole = SIZES[params.sizes], Drives(pack, every)
+    drives, without = taught(pack, every, sizes), left_out(whole, sizes)
+    learns = bool(len(taught(pack, ("train",), sizes)))
     out.mkdir(parents=True, exist_ok=True)
     for path in out.glob("*.h5"):
-        if path.stem not in drives.routes:
+        if not learns or path.stem not in drives.routes:
             path.unlink()
-    if not len(with_masks(pack, ("train",))):
-        log.warning("no training route has masks: networks learn from the expert's plan alone")
-        write_json(
-            out / "teacher.json", {"routes": [], "without": dict.fromkeys(whole.routes, "has no masks") | without}
-        )
+    if not learns:
+        why = Counter(without[route] for route in Drives(pack, ("train",)).routes)
+        said = "; ".join(f"{reason}: {count}" for reason, count in why.most_common()) or "there is none"
+        log.warning("no training route is for the teacher (%s): networks learn from what there is", said)
+        untaught = dict.fromkeys(whole.routes, "nobody taught the teacher: no training route can")
+        write_json(out / "teacher.json", {"routes": [], "without": untaught | without})
         return {"routes": 0}
     job_for = partial(prepare, params, machine_params, pack, ctx.code)
     fitted, rows = engine.fit(job_for, params.engine, machine_params, params.optimizer, out, ctx)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from models.open_loop_driving import losses, variants
 from models.open_loop_driving.factory import build
-from tasks.open_loop_driving.formats.plans import Plans, control
+from tasks.open_loop_driving.formats.plans import BRAKE, Plans, control
 from tasks.open_loop_driving.learning import network as trained
 from tasks.open_loop_driving.learning import served, untrained
 from tasks.open_loop_driving.learning.augment import light
@@ -45,7 +45,6 @@ from tasks.yard.training.sections import Engine
 
 log = logging.getLogger(__name__)
 BATCH = 32  # moments judged at once
-BRAKES = 0.1  # of the pedal: more of it is braking
 BLIND_RATE = 2e-3
 MADE = ("best.pt", "best.json", "last.pt", "last.json", "history.jsonl", "curves.png")
 GROUPS = {
@@ -73,7 +72,7 @@ def scores_of(plans: Plans, rows: Rows) -> dict[str, float | None]:
         found = control(plans.alpha, plans.beta)[-1, known, 0]
         off = np.abs(found - truth).mean(0)
         tcp += float(off[0] + 5 * off[1] + off[2])
-        braking = f1(found[:, 2] > BRAKES, truth[:, 2] > BRAKES)
+        braking = f1(found[:, 2] > BRAKE, truth[:, 2] > BRAKE)
     layers = {f"l2_mean_layer_{k}": float(value) for k, value in enumerate(apart)} if len(apart) > 1 else {}
     return {"score": -tcp, "l2_mean": float(apart[-1]), "brake_f1": braking, **layers}
 

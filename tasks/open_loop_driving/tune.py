@@ -24,7 +24,6 @@ from tasks.yard.tuning import step as tuning
 def job_of(section: Train, *, machine: Machine, network: str, pack: Path, teacher: Path, code: str) -> partial:
     from tasks.open_loop_driving import train  # torch; a stage with nothing to search does without
 
-    section = train.section_of(section, network)
     return partial(train.prepare, section, machine, network, pack, teacher, code)
 
 

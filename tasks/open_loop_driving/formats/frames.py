@@ -19,6 +19,14 @@ MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])  # y to the right <-> y to the left
 OPTICAL_FROM_UNREAL = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 # The same from x ahead, y left, z up.
 OPTICAL_FROM_EGO = OPTICAL_FROM_UNREAL @ MIRROR
+CAR_M = (4.6, 1.9)  # length and width of a car whose source does not say
+REAR_AXLE = "rear axle"  # in words about the origin of a car's frame
+REAR_M = 1.4  # then, from there to the middle of the car
+
+
+def centre_m(origin: str) -> float:
+    """From this origin of the car's frame forward to the middle of the car."""
+    return REAR_M if REAR_AXLE in origin else 0.0
 
 
 def wrapped(angle: np.ndarray | float) -> np.ndarray:

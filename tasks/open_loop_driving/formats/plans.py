@@ -26,6 +26,8 @@ from tasks.yard.step import BadInput
 FILE = "plans.h5"
 SPLITS = ("val", "test")
 COLUMNS = ("route", "t", "waypoints", "alpha", "beta", "speed")
+SHARP = 10.0  # of a Beta around a value: alpha = 1 + k x, beta = 1 + k (1 - x), so that its mode is x
+BRAKE = 0.1  # of the pedal: more of it is braking
 VERSION = ("v110", "v110")  # the bytes do not depend on the library's newest format
 
 
@@ -72,6 +74,12 @@ class Planned:
     horizon: int
     rate_hz: float
     splits: dict[str, Plans]
+
+
+def betas(pedals: np.ndarray, steer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., 2), (..., 2): Betas whose modes are these, throttle - brake and steer, both on [-1, 1]."""
+    share = np.clip(np.stack([pedals, steer], axis=-1) / 2 + 0.5, 0, 1)
+    return 1 + SHARP * share, 1 + SHARP * (1 - share)
 
 
 def mode(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ moment are one; a scene is a route. Its command is told by where the car goes ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,24 @@ def infos(path: Path) -> list[Mapping[str, Any]]:
     return found
 
 
-def scenes(path: Path) -> list[str]:
-    """Its scenes, in their order. Raises `BadInput`."""
-    return list(dict.fromkeys(str(one.get("scene_token", "scene")) for one in infos(path)))
+def by_scene(path: Path) -> Mapping[str, list[Mapping[str, Any]]]:
+    """{scene: its infos}, in their order. The last file that was read is held: every scene asks. Raises `BadInput`."""
+    told = path.stat()
+    return _by_scene(path, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=1)
+def _by_scene(path: Path, changed_ns: int, size: int) -> Mapping[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in infos(path):
+        found.setdefault(str(one.get("scene_token", "scene")), []).append(one)
+    return found
+
+
+def pictures(path: Path, scene: str) -> list[Path]:
+    """Those that a scene's infos name and that are there. Raises `BadInput`."""
+    named = {str(said.get("data_path", "")) for one in by_scene(path)[scene] for said in one["cams"].values()}
+    return sorted(file for name in named if (file := path.parent / name).is_file())
 
 
 def camera(name: str, said: Mapping[str, Any], size: tuple[int, int], where: str) -> Camera:
@@ -86,7 +102,7 @@ def boxes_of(one: Mapping[str, Any], where: str) -> list[tuple]:
 
 def _moments(path: Path, scene: str) -> tuple[list[Mapping[str, Any]], np.ndarray, list[str]]:
     """Infos of a scene at two a second, their frame numbers, remarks. Raises `BadInput`."""
-    mine = [one for one in infos(path) if str(one.get("scene_token", "scene")) == scene]
+    mine = by_scene(path).get(scene, [])
     by_time = {int(one["timestamp"]): one for one in mine}
     stamps = np.array(sorted(by_time)) / 1e6
     grid = np.round((stamps - stamps[0]) / STEP_S).astype(int)

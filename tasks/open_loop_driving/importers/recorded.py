@@ -1,6 +1,6 @@
 """A drive of the expert through the town world (tasks/yard/worlds/town), straight into the layout of routes.py.
 
-What it writes is what importers/thinktwice.py makes of the same drive in ThinkTwice's layout (importers/town.py), which
+What it writes is what importers/drives.py makes of the same drive in ThinkTwice's layout (importers/town.py), which
 takes twice as long and twenty times the room, most of it for the masks.
 """
 

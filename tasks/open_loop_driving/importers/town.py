@@ -29,12 +29,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tasks.open_loop_driving.formats import plans
 from tasks.yard.files import replacing, write_json, write_text
 from tasks.yard.worlds import town
 from tasks.yard.worlds.town import Box, Moment, Observation, Simulation, World, birdview, ego, judge
 from tasks.yard.worlds.town.rig import LIDAR_M
 
-SHARP = 10.0  # k of the expert's Beta: a = 1 + k x, b = 1 + k (1 - x), so that its mode is x
 DISCOUNT, FULL_MPS = 0.9, 8.0  # of the value, a step; the speed whose progress counts as 1
 GRAVITY_MPS2 = 9.81
 DEPTH_M = 1000.0
@@ -90,8 +90,8 @@ def measurement(moment: Moment) -> dict[str, Any]:
 
 def betas(throttle: float, steer: float, brake: float) -> tuple[np.ndarray, np.ndarray]:
     """(2), (2): both parameters of the Betas of acceleration and steer on 0 to 1; 0.5 is neither gas nor brake."""
-    action = np.clip(np.array([throttle - brake, steer]) / 2 + 0.5, 0, 1)
-    return (1 + SHARP * action).astype(np.float32), (1 + SHARP * (1 - action)).astype(np.float32)
+    alpha, beta = plans.betas(np.array(throttle - brake), np.array(steer))
+    return alpha.astype(np.float32), beta.astype(np.float32)
 
 
 def values(speeds: list[float]) -> np.ndarray:

@@ -64,7 +64,7 @@ def _below(root: Path, depth: int = DEPTH) -> list[tuple[str, Path]]:
 def _scenes(path: Path, name: str, where: str) -> list[Unit]:
     """A pickle that cannot be read is one route, which says so when it is brought."""
     try:
-        found = nuplan.scenes(path)
+        found = list(nuplan.by_scene(path))
     except BadInput:
         return [Unit("nuplan", name, path, where)]
     if len(found) == 1:
@@ -129,8 +129,7 @@ def own(path: Path, folder: Path) -> dict[str, Any]:
 def files_of(unit: Unit) -> list[Path]:
     """Every file that a route is made from."""
     if unit.layout == "nuplan":
-        blobs = [one for one in unit.path.parent.rglob("*") if one.suffix.lower() in (".jpg", ".jpeg", ".png")]
-        return sorted([unit.path, *blobs])
+        return [unit.path, *(nuplan.pictures(unit.path, unit.scene) if unit.scene else [])]
     above = [parent / drives.CALIBRATION for parent in unit.path.parents[: drives.ABOVE]]
     inner = (one for one in unit.path.rglob("*") if one.is_file() and one.name[0] != ".")
     return sorted([*inner, *(one for one in above if unit.layout in drives.FOLDERS and one.is_file())])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.open_loop_driving.formats.plans import betas
 from tasks.open_loop_driving.judging.moments import Moments
 
-SHARP = 10.0  # of a Beta around a value: alpha = 1 + k x, beta = 1 + k (1 - x), so that its mode is x
 FEWEST_MOMENTS = 5  # with a command; fewer: the mean of all
 WHAT = {
     "constant_velocity": "goes on as it went over the last step; no pedal, wheel straight",
@@ -25,12 +25,6 @@ class Guess:
     waypoints: np.ndarray  # (k, steps, 2)
     alpha: np.ndarray | None  # (k, 2) at t; None where training has no controls
     beta: np.ndarray | None
-
-
-def betas(pedals: np.ndarray, steer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(k, 2), (k, 2): Betas whose modes are these, both on [-1, 1]."""
-    share = np.clip(np.stack([pedals, steer], axis=-1) / 2 + 0.5, 0, 1)
-    return 1 + SHARP * share, 1 + SHARP * (1 - share)
 
 
 def constant_velocity(moments: Moments) -> Guess:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.open_loop_driving.formats.frames import CAR_M
 from tasks.open_loop_driving.judging.moments import Moments
 
-CAR_M = (4.6, 1.9)  # of the car that plans, where its source does not say
 STILL_M = 0.1  # a step shorter than this tells no direction: the car points as before
 
 

@@ -16,8 +16,6 @@ from tasks.open_loop_driving.formats.pack import CLASSES, Packed
 from tasks.yard.step import BadInput
 
 ROAD_USERS = [CLASSES.index(name) for name in ("vehicle", "walker", "cyclist")]  # lights and signs stand beside
-REAR_AXLE = "rear axle"  # in words about the origin of a car's frame
-REAR_M = 1.4  # then, from there to the middle of the car
 BOX = ("x", "y", "yaw", "length", "width")
 
 
@@ -97,7 +95,7 @@ def _moments(route: Packed) -> Moments:
         np.full(k, route.name, object), np.full(k, route.town, object), t, route.waypoints(t),
         frames.ego_from_world(route.pose[t - 1, :2], route.pose[t]), column("speed_ms", ()),
         column("command", (), 0).astype(int), column("target", (2,)), column("control", (3,)),
-        column("should_brake", ()), np.full(k, REAR_M if REAR_AXLE in route.head.origin else 0.0),
+        column("should_brake", ()), np.full(k, frames.centre_m(route.head.origin)),
         np.full(k, known), agents, of,
     )  # fmt: skip
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.open_loop_driving.formats import frames
-from tasks.open_loop_driving.formats.plans import Observation, Plan
-from tasks.open_loop_driving.judging.baselines import betas
+from tasks.open_loop_driving.formats.plans import Observation, Plan, betas
 
 EXPERT, CONSTANT_VELOCITY = "expert", "constant_velocity"
 RULES = (EXPERT, CONSTANT_VELOCITY)
 
 
 class ConstantVelocity:
-    """Goes on as it went over the last step, neither gas nor brake. Closed loop it never leaves its place."""
+    """Goes on as it went over the last step, neither gas nor brake. Closed loop it goes straight on at the speed
+    that the expert has brought it to, and from a standstill nowhere."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

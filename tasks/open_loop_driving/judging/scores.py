@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.open_loop_driving.formats.plans import control
+from tasks.open_loop_driving.formats.plans import BRAKE, control
 from tasks.open_loop_driving.judging import collisions
 from tasks.open_loop_driving.judging.moments import Moments
 from tasks.yard.metrics import bootstrap
 from tasks.yard.params import Reporting
-
-BRAKE = 0.1
 
 
 @dataclass(frozen=True)

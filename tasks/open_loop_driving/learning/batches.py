@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,13 +23,15 @@ from models.open_loop_driving import variants
 from models.open_loop_driving.encoders import voxels
 from models.open_loop_driving.factory import SPEED_MPS, TARGET_M
 from models.open_loop_driving.variants import COMMANDS
+from tasks.open_loop_driving.formats.plans import SHARP, betas
 from tasks.open_loop_driving.learning.drives import Drives, Reader
 from tasks.open_loop_driving.learning.features import Features
 from tasks.yard.step import BadInput
 
+log = logging.getLogger(__name__)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 TOLD = ("command", "target")  # beside the speed, where the source has them
-SHARP = 10.0  # of a Beta that is made of what was done, where no expert's own is known
+SWAPPED = (0, 2, 1, 3, 4, 6, 5)  # a command in the mirror
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
     raw, target = batch.raw, dict(batch.target)
     sign = 1 - 2 * which.to(raw.speed.dtype)
     y = torch.stack([torch.ones_like(sign), sign], -1)
-    swapped = constant((0, 2, 1, 3, 4, 6, 5), raw.command.device)[raw.command]
+    swapped = constant(SWAPPED, raw.command.device)[raw.command]
     flip = torch.diag_embed(torch.stack([torch.ones_like(sign), sign, *[torch.ones_like(sign)] * 2], -1))
     changes: dict = {
         "target": raw.target * y, "command": torch.where(which, swapped, raw.command),
@@ -135,12 +138,6 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
     return Batch(replace(raw, **changes), {**target, "alpha": alpha, "beta": beta})
 
 
-def betas(control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 3) throttle, steer, brake -> alpha and beta (n, 2) whose mode is what was done."""
-    action = np.clip(np.stack([control[:, 0] - control[:, 2], control[:, 1]], 1) / 2 + 0.5, 0, 1)
-    return 1 + SHARP * action, 1 + SHARP * (1 - action)
-
-
 def told_of(drives: Drives) -> list[str]:
     """What of TOLD every one of these routes has: where a source lacks it, a network is not told of it."""
     return [name for name in TOLD if len(drives) and drives.has(name).all()]
@@ -164,7 +161,7 @@ class Rows:
         self.speed, self.control = drives.column("speed_ms"), drives.column("control", width=(3,))
         self.command = drives.column("command") if "command" in self.told else np.zeros(len(drives))
         self.target = drives.column("target", width=(2,)) if "target" in self.told else np.zeros((len(drives), 2))
-        alpha, beta = betas(self.control)
+        alpha, beta = betas(self.control[:, 0] - self.control[:, 2], self.control[:, 1])
         own = drives.column("supervision/alpha"), drives.column("supervision/beta")
         known = drives.has("supervision/alpha")[drives.route_of]
         self.alpha, self.beta = alpha, beta
@@ -221,16 +218,22 @@ class Rows:
         return self.drives.rows(names) if all(self.drives.has(name).all() for name in names) else None
 
     def expert(self, teacher: Path) -> Features | None:
-        """The expert's maps of every frame. Raises `BadInput` if they are of other sizes than the network's."""
-        found, sizes = Features(self.drives, teacher), variants.sizes_of(self.name)
-        if not found.there.any():
-            return None
-        if found.sizes != (*sizes.bev, sizes.vector):
+        """The expert's maps of every frame that has some of this network's sizes. Raises `BadInput` if the stage
+        teacher made all of them in others."""
+        of = variants.sizes_of(self.name)
+        found = Features(self.drives, teacher, (*of.bev, of.vector))
+        taught = [(teacher / f"{route}.h5").exists() for route in self.drives.routes]
+        if any(taught) and not found.there.any():
             raise BadInput(
-                f"{teacher}: the expert's maps have {found.sizes} channels, those of {self.name} "
-                f"{(*sizes.bev, sizes.vector)}; set open_loop_driving.teacher.sizes to {self.name.split('-')[0]}"
+                f"{teacher}: the expert's maps are of other sizes than those of {self.name}; set "
+                f"open_loop_driving.teacher.sizes to {self.name.split('-')[0]}"
             )
-        return found
+        if not found.there.all():
+            log.warning(
+                "%s learns on %d of %d routes from the expert's plan alone: they have no maps of its sizes",
+                self.name, (~found.there).sum(), len(found.there),
+            )  # fmt: skip
+        return found if found.there.any() else None
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -31,26 +31,32 @@ class Beside:
 
 
 class Features:
-    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none.
+    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none, or only
+    some of other `sizes` than are wanted (None: any).
 
     Held in memory if all of them fit into `drives.held_bytes`, else read when they are wanted.
     """
 
-    def __init__(self, drives: Drives, folder: Path) -> None:
+    def __init__(self, drives: Drives, folder: Path, sizes: tuple[int, ...] | None = None) -> None:
         self.first, self.route_of = drives.first, drives.route_of
         self.files: list[Beside] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         entries = 0
         for route, path, n in zip(drives.routes, drives.paths, np.diff(drives.first), strict=True):
             taught = folder / f"{route}.h5"
-            with h5py.File(taught if taught.exists() else path) as file:
-                groups = written(file) if taught.exists() else own(file)
-                names = {kind: [of.name for of in sets] for kind, sets in groups.items()}
-                for kind, sets in groups.items():
-                    for name, of in zip(NAMES, sets, strict=True):
-                        self.shapes.setdefault(f"{kind}/{name}", tuple(of.shape[1:]))
-                        entries += int(n) * int(np.prod(of.shape[1:]))
-            self.files.append(Beside(taught if taught.exists() else path, names))
+            beside, sources = Beside(path, {}), [(taught, written)] if taught.exists() else []
+            for source, groups_of in [*sources, (path, own)]:
+                with h5py.File(source) as file:
+                    groups = groups_of(file)
+                    if not groups or sizes not in (None, channels(groups)):
+                        continue
+                    beside = Beside(source, {kind: [of.name for of in sets] for kind, sets in groups.items()})
+                    for kind, sets in groups.items():
+                        for name, of in zip(NAMES, sets, strict=True):
+                            self.shapes.setdefault(f"{kind}/{name}", tuple(of.shape[1:]))
+                            entries += int(n) * int(np.prod(of.shape[1:]))
+                    break
+            self.files.append(beside)
         there = {kind: np.array([kind in of.names for of in self.files], bool) for kind in (PLAIN, MIRRORED)}
         self.there = there[PLAIN]
         self.both = {kind: flags[self.route_of] for kind, flags in there.items()}
@@ -58,11 +64,6 @@ class Features:
         if entries * HALF <= drives.held_bytes:
             every = np.arange(len(drives))
             self.held = {key: self.read(key, every) for key in self.shapes}
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Channels of the maps, and of the vector."""
-        return tuple(self.shapes[f"{PLAIN}/{name}"][0] for name in NAMES)
 
     def known(self, frames: np.ndarray, mirror: np.ndarray) -> np.ndarray:
         """(n) bool: which of these there are."""
@@ -96,6 +97,11 @@ class Features:
                 values[mirror] = self.of(f"{MIRRORED}/{name}", frames[mirror])
             found.append(values)
         return found
+
+
+def channels(groups: dict[str, list[h5py.Dataset]]) -> tuple[int, ...]:
+    """Of the maps, and of the vector."""
+    return tuple(of.shape[1] for of in groups[PLAIN])
 
 
 def written(file: h5py.File) -> dict[str, list[h5py.Dataset]]:

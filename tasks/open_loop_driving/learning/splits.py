@@ -53,9 +53,15 @@ def split_routes(
         fix = "; to train on one of them, name who trains and who tests in a file for open_loop_driving.pack.splits"
         return dict.fromkeys(new, "test"), [told + (fix if len(new) > 1 else "")]
     held = {town: split for split in ("val", "test") for town in getattr(params.held_out, split)}
-    of |= {name: held[towns[name]] for name in new if towns[name] in held}
-    rest = [name for name in new if name not in of]
+    held_of = {name: held[towns[name]] for name in new if towns[name] in held}
     remarks = []
+    nobody_trains = bool(new) and len(held_of) == len(new) and "train" not in of.values()
+    if nobody_trains:
+        there = ", ".join(sorted({towns[name] for name in new}))
+        remarks.append(f"all routes are of towns that are held out ({there}): drawn by shares, so that some train")
+        held_of = {}
+    of |= held_of
+    rest = [name for name in new if name not in of]
     rng = np.random.default_rng(params.seed)
     for split in ("test", "val"):
         if split in of.values() or not rest:
@@ -65,8 +71,9 @@ def split_routes(
         drawn = sorted(rng.choice(len(rest), count, replace=False))
         of |= {rest[i]: split for i in drawn}
         rest = [name for i, name in enumerate(rest) if i not in drawn]
-        towns_of = ", ".join(getattr(params.held_out, split)) or "none"
-        remarks.append(f"no town of {split} ({towns_of}) is there: {count} routes of other towns are {split}")
+        if not nobody_trains:
+            towns_of = ", ".join(getattr(params.held_out, split)) or "none"
+            remarks.append(f"no town of {split} ({towns_of}) is there: {count} routes of other towns are {split}")
     return of | dict.fromkeys(rest, "train"), remarks
 
 

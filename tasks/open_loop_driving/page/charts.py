@@ -14,7 +14,6 @@ from tasks.yard.reporting import charts
 from tasks.yard.reporting.leaderboard import Dot, Row, panel
 
 LONGEST = 8  # curves in one panel; more are read by nobody
-TERMS = 12  # terms of the loss that are drawn each by itself
 
 
 def leaderboard(
@@ -143,7 +142,7 @@ def terms_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Terms of the loss that a network's history knows, the heaviest first."""
     last = rows[-1]["train"] if rows else {}
     known = [key for key, value in last.items() if key != "loss" and isinstance(value, int | float)]
-    return sorted(known, key=lambda key: (-abs(last[key]), key))[:TERMS]
+    return sorted(known, key=lambda key: (-abs(last[key]), key))
 
 
 def terms(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from tasks.open_loop_driving.formats import plans
+from tasks.open_loop_driving.formats import frames, plans
 from tasks.open_loop_driving.formats.pack import Packed
 from tasks.open_loop_driving.formats.plans import Planned, Plans
 from tasks.open_loop_driving.formats.routes import CLASSES
 from tasks.open_loop_driving.page.moment import Moment
-
-CAR_M = (4.6, 1.9)  # length and width of a car whose source does not say
 
 
 def of_route(found: Plans, route: str) -> Plans:
@@ -43,7 +41,7 @@ def read(route: Packed, planned: Planned, found: Plans, rows: np.ndarray) -> Ite
                 layers=planned.layers, waypoints=found.waypoints[:, row],
                 controls=plans.control(found.alpha[:, row, 0], found.beta[:, row, 0]),
                 speed_ms=float(route.speed_ms[t]), step_s=1 / route.head.rate_hz,
-                car=(*CAR_M, float(file.attrs.get("centre_m", 0.0))),
+                car=(*frames.CAR_M, frames.centre_m(route.head.origin)),
                 look=None if found.look is None else found.look[:, row],
                 expert=None if route.control is None else route.control[t],
                 command=None if route.command is None else int(route.command[t]),

@@ -12,7 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from logging import Logger
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
@@ -53,9 +53,11 @@ def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) 
     A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
     """
 
+    hashed = cache(file_hash)  # several units may be made from one file
+
     def of(unit: T) -> str:
         try:
-            return digest([(os.path.relpath(file, unit.path), file_hash(file)) for file in files_of(unit)])
+            return digest([(os.path.relpath(file, unit.path), hashed(file)) for file in files_of(unit)])
         except Exception as error:
             return digest(type(error).__name__, str(as_bad_input(error, unit.where)))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.open_loop_driving import champion, evaluate
 from tasks.open_loop_driving.formats import plans
@@ -87,7 +88,11 @@ def test_two_are_compared_over_the_same_test_routes(tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "SLOWEST_MPS", 20.0)
     monkeypatch.setattr(judge, "LATE_S", 0.0)
     data = write_data(tmp_path / "town", town.uri(WORLD))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     found = compared(data)
+    assert torch.get_num_threads() == 2, "what comes after goes on with as many"
+    torch.set_num_threads(threads)
     assert found.metric == "driving score on 2 test routes:" and list(found.groups) == ["town05_r000", "town05_r001"]
     same = compared(data, seed=3)
     assert same.challenger == same.champion and not same.won(0.9)  # the same network drives the same

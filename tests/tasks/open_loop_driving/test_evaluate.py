@@ -8,8 +8,8 @@ import pytest
 
 from tasks.open_loop_driving import evaluate
 from tasks.open_loop_driving.formats import plans
-from tasks.open_loop_driving.formats.plans import Planned, Plans
-from tasks.open_loop_driving.judging import baselines, moments
+from tasks.open_loop_driving.formats.plans import Planned, Plans, betas
+from tasks.open_loop_driving.judging import moments
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.roads import REPORTING, box, write_manifest, write_route
 
@@ -38,7 +38,7 @@ def planned(pack, folder, network, off, layers=("coarse", "1"), extra=None):
     found = {}
     for split in ("val", "test"):
         there = moments.read(pack, split)
-        alpha, beta = baselines.betas(there.control[:, 0] - there.control[:, 2], there.control[:, 1])
+        alpha, beta = betas(there.control[:, 0] - there.control[:, 2], there.control[:, 1])
         both = [np.repeat(of[None, :, None], 4, 2).repeat(len(layers), 0) for of in (alpha, beta)]
         wrong = np.stack([there.waypoints + np.array([of[split], 0]) for of in off])
         found[split] = Plans(there.route, there.t, wrong, *both, np.full(len(there), 5.0))

@@ -114,6 +114,15 @@ def test_without_the_towns_that_are_held_out_whole_routes_are(tmp_path):
     assert said["remarks"] and "no town of test (town05) is there: 2 routes" in said["remarks"][0]
 
 
+def test_a_source_of_towns_that_are_held_out_trains_on_some_of_its_routes(tmp_path):
+    for number in range(8):
+        tiny_routes.write(tmp_path / "download" / f"route{number}", 9, ("town02", "town05")[number % 2])
+    said = run(tmp_path)
+    assert {split: one["routes"] for split, one in said["splits"].items()} == {"train": 6, "val": 1, "test": 1}
+    (line,) = said["remarks"]
+    assert "all routes are of towns that are held out (town02, town05): drawn by shares" in line
+
+
 def test_an_only_route_is_cut_into_three_with_a_guard_between(tmp_path):
     tiny_routes.write(tmp_path / "download" / "long", 220)
     said = run(tmp_path, guard_frames=10)

@@ -18,7 +18,7 @@ from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Observation
 from tasks.open_loop_driving.learning.batches import Rows, assembled, mirrored, motions
 from tasks.open_loop_driving.learning.drives import Drives
-from tasks.open_loop_driving.learning.features import Features
+from tasks.open_loop_driving.learning.features import NAMES, Features
 from tasks.open_loop_driving.learning.planner import Planner
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
@@ -132,11 +132,60 @@ def test_two_processes_and_micro_batches_take_the_steps_of_one_batch(pack, taugh
 def test_maps_are_the_same_held_in_memory_and_read_from_disk(pack, taught):
     held, read = (Features(Drives(pack, ("train",), held_bytes=most), taught) for most in (10**9, 0))
     frames, mirror = np.array([7, 2, 2, 13]), np.array([True, False, True, False])
-    assert held.held and not read.held and held.sizes == read.sizes == (16, 32, 64, 128, 64)
+    assert held.held and not read.held and held.shapes == read.shapes
+    assert [held.shapes[f"features/{name}"][0] for name in NAMES] == [16, 32, 64, 128, 64]
     for a, b in zip(held(frames, mirror), read(frames, mirror), strict=True):
         assert a.dtype == np.float16 and a.any() and np.array_equal(a, b)
     with h5py.File(taught / "town01_r000.h5") as file:
         assert np.array_equal(read(frames[:1], mirror[:1])[0][0], file["mirrored/0"][7])
+
+
+def lacking(pack, folder, **columns):
+    """A copy of the pack in which these routes lack these columns."""
+    bare = shutil.copytree(pack, folder)
+    for name, gone in columns.items():
+        with h5py.File(packed.path(bare, name), "a") as file:
+            for column in gone:
+                del file[column]
+    return bare
+
+
+@pytest.mark.slow
+def test_a_source_whose_own_maps_are_of_other_sizes_has_the_teachers_or_does_without(pack, tmp_path):
+    """As the published data have them: 32 to 256 channels, which thinktwice_small does not."""
+    bare = lacking(pack, tmp_path / "pack", town03_r000=["bev"])
+    for name in ("town01_r000", "town03_r000"):
+        with h5py.File(packed.path(bare, name), "a") as file:
+            n = len(file["frame"])
+            for place, (size, cells) in enumerate(zip((32, 64, 128, 256), (21, 10, 4, 2), strict=True)):
+                file[f"supervision/map{place}"] = np.ones((n, size, cells, cells), np.float32)
+            file["supervision/vector"] = np.ones((n, 256), np.float32)
+    given = {"pack": bare, "machine_params": machine()}
+    assert teacher.run(short("teacher"), tmp_path / "teacher", **given)["routes"] == 3
+    without = read_json(tmp_path / "teacher/teacher.json")["without"]
+    assert without == {"town03_r000": "has no masks and maps of other sizes"}
+    fit(TRAIN, tmp_path / NAME, network=NAME, pack=bare, teacher=tmp_path / "teacher")
+    assert "map 21" in history_of(tmp_path / NAME)[0]["train"]
+    rows = partial(Rows, Drives(bare, ("train",)), cameras=CAMERAS, steps=4, teacher=tmp_path / "teacher", learn=True)
+    assert rows(name=NAME).features.there.tolist() == [True, False]
+    assert rows(name="thinktwice").features.there.all(), "for whose sizes the source's own are"
+    assert teacher.run(short("teacher", sizes="thinktwice"), tmp_path / "large", **given) == {"routes": 0}
+
+
+@pytest.mark.slow
+def test_masks_of_a_route_without_pedals_teach_nobody(pack, tmp_path):
+    """Somebody else's drives may have no folder supervision/, and nothing of the pedals."""
+    gone = {"town03_r000": ["control", "supervision"]}
+    bare = lacking(pack, tmp_path / "pack", **gone)
+    out = tmp_path / "teacher"
+    found = teacher.run(short("teacher"), out, pack=bare, machine_params=machine())
+    assert found["routes"] == 3 and np.isfinite(found["val/action"])
+    assert read_json(out / "teacher.json")["without"] == {"town03_r000": "has no pedals"}
+    none = lacking(bare, tmp_path / "none", town01_r000=["control", "supervision", "command"])
+    assert teacher.run(short("teacher"), out, pack=none, machine_params=machine()) == {"routes": 0}
+    said = read_json(out / "teacher.json")["without"]
+    assert said["town01_r000"] == "has no pedals, no command" and "no training route can" in said["town05_r000"]
+    assert not list(out.glob("*.h5"))
 
 
 @pytest.mark.slow

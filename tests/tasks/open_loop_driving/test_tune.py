@@ -27,3 +27,5 @@ def test_what_stands_in_params_yaml_searches_nothing_and_could(tmp_path):
         search(unread, tmp_path, train_params=section("train"))
     with pytest.raises(ValueError, match="did you mean 'thinktwice_small'"):
         Tune.model_validate({**standing.model_dump(), "network": "thinktwice_smal"})
+    with pytest.raises(ValueError, match="blind keeps epochs and a rate of its own"):
+        Tune.model_validate({**standing.model_dump(), "network": "blind"})

@@ -53,6 +53,16 @@ def moment(project):
     return next(moments.read(route, planned, mine, np.array([2])))
 
 
+@pytest.mark.parametrize("origin, ahead_m", [("the middle of the rear axle", 1.4), ("below the middle of the car", 0)])
+def test_the_car_is_drawn_where_it_is_from_its_frames_origin(tmp_path, origin, ahead_m):
+    route = pack.read(tiny.write_route(tmp_path, "town05_r000", origin=origin), "town05_r000")
+    tiny.write_manifest(tmp_path, {"town05_r000": "test"})
+    tiny.write_plans(tmp_path / "one", tmp_path, {"test": ["town05_r000"]})
+    planned = plans.read(tmp_path / "one" / plans.FILE)
+    one = next(moments.read(route, planned, planned.splits["test"], np.array([0])))
+    assert one.car == (4.6, 1.9, ahead_m)
+
+
 @pytest.mark.slow
 def test_each_route_has_a_film_of_all_its_moments_at_the_rate_that_was_asked_for(project):
     root, metrics = project

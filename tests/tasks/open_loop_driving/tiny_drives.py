@@ -30,7 +30,9 @@ def camera(name: str = "front", turned: bool = False) -> Camera:
     return Camera(name, (48, 80), np.array([[40.0, 0, 40], [0, 40, 24], [0, 0, 1]]), pose @ lift)
 
 
-def write_route(folder: Path, name: str, frames: int = 14, bare: bool = False, yaw: float = 0.0) -> Path:
+def write_route(
+    folder: Path, name: str, frames: int = 14, bare: bool = False, yaw: float = 0.0, origin: str = "middle of the car"
+) -> Path:
     """pack/<name>/route.h5. `bare`: poses and speeds alone, of a source that has nothing else. `yaw`: the world's."""
     number = np.arange(frames)
     gone = SPEED_MS / RATE_HZ * number
@@ -60,7 +62,7 @@ def write_route(folder: Path, name: str, frames: int = 14, bare: bool = False, y
         ]  # fmt: skip
     path = pack.path(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = pack.Head(name[:6], "drawn by hand", RATE_HZ, "middle of the car", cameras, sensors)
+    head = pack.Head(name[:6], "drawn by hand", RATE_HZ, origin, cameras, sensors)
     pack.write(path, head, columns, rows)
     return path
 

@@ -60,6 +60,22 @@ def test_a_scene_is_a_route_and_copies_are_one(tmp_path):
     assert route.cameras["f0"].size == SIZE
 
 
+def test_another_scenes_new_picture_leaves_a_route_as_it_is(tmp_path):
+    named = [info(i, "dawn") for i in range(4)]
+    for i, one in enumerate(named):
+        one["cams"]["CAM_F0"]["data_path"] = f"blobs/dawn/{i}.jpg"
+    folder = source(tmp_path, [*(info(i) for i in range(4)), *named])
+    for i in range(3):
+        picture(folder / "blobs/dawn" / f"{i}.jpg", i)
+    fetched(tmp_path, folder)
+    files = {scene: tmp_path / "download" / f"infos-{scene}" / "route.json" for scene in ("night", "dawn")}
+    before = {scene: file.stat().st_ino for scene, file in files.items()}
+    picture(folder / "blobs/dawn/3.jpg", 3)
+    fetched(tmp_path, folder)
+    assert files["night"].stat().st_ino == before["night"] and files["dawn"].stat().st_ino != before["dawn"]
+    assert len(brought(tmp_path, "infos-dawn").files("rgb_f0")) == 4
+
+
 def test_a_moment_that_is_missing_is_missing(tmp_path):
     source(tmp_path, [info(i) for i in (0, 1, 2, 5, 6)])
     fetched(tmp_path, tmp_path / "source")

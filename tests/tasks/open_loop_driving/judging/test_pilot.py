@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.open_loop_driving.formats.plans import Observation, Plan
+from tasks.open_loop_driving.formats.plans import Observation, Plan, betas
 from tasks.open_loop_driving.judging import closed_loop
-from tasks.open_loop_driving.judging.baselines import betas
 from tasks.open_loop_driving.judging.pid import Control, Follower, aim, off_axis
 from tasks.open_loop_driving.judging.pilot import Pilot, mixed
 from tasks.open_loop_driving.judging.rules import ConstantVelocity

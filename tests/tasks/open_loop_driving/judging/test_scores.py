@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.open_loop_driving.judging import baselines, groups, moments, scores
+from tasks.open_loop_driving.formats.plans import betas
+from tasks.open_loop_driving.judging import groups, moments, scores
 from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
 
 
@@ -39,7 +40,7 @@ def test_pedals_and_wheel_are_compared_by_the_likeliest_value_of_the_betas(tmp_p
     control[1:3, 2] = 0.6  # of the five moments the driver brakes in two
     found = there(tmp_path, [pose], control=control)
     pedals, steer = np.array([-0.6, 0.0, -0.4, 0.5, 0.0]), np.full(5, -0.1)
-    of = scores.errors(found, found.waypoints, *baselines.betas(pedals, steer))
+    of = scores.errors(found, found.waypoints, *betas(pedals, steer))
     told = scores.numbers(of, found, 2.0, REPORTING)
     assert told["brakes"] == {"right": 1, "planned": 2, "driver": 2, "moments": 5}
     assert told["brake_f1"] == pytest.approx(0.5)
@@ -74,9 +75,7 @@ def test_a_lead_is_paired_over_the_same_routes(tmp_path):
 
 def test_what_a_source_does_not_tell_is_none_and_not_nought(tmp_path):
     found = there(tmp_path, [straight(10, 5.0)])
-    told = scores.numbers(
-        scores.errors(found, found.waypoints, *baselines.betas(*np.zeros((2, 5)))), found, 2.0, REPORTING
-    )
+    told = scores.numbers(scores.errors(found, found.waypoints, *betas(*np.zeros((2, 5)))), found, 2.0, REPORTING)
     assert told["throttle_brake_l1"] is None and told["brake_f1"] is None and told["brakes"]["moments"] == 0
     assert told["collisions"]["unmasked"]["rate_up_to"] is None and told["collisions"]["unmasked"]["moments"] == 0
 
