@@ -75,7 +75,8 @@ class Pack(Section):
 
 
 class Teacher(Section):
-    """The privileged network, which sees the masks; only for routes whose source brings no maps of the expert's own."""
+    """The privileged network, which sees the masks; only for routes whose source brings no maps of the expert's own of
+    these sizes."""
 
     sizes: Literal["thinktwice", "thinktwice_small"] = Field(
         description="channels of its maps: those of the networks that are to learn from it"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.open_loop_driving import evaluate, report, visualize
+from tasks.open_loop_driving import evaluate, report, train, visualize
 from tasks.open_loop_driving.judging import driving_scores
-from tasks.open_loop_driving.page import remarks, results
+from tasks.open_loop_driving.page import charts, remarks, results
 from tasks.yard.files import read_json, write_json
 from tests.figures import measured
 from tests.tasks.brake_coast.test_report import Page
@@ -88,6 +88,12 @@ def test_the_page_is_whole_and_fetches_nothing(text):
     assert not page.open and not page.unbalanced and len(page.ids) == len(set(page.ids))
     assert page.fetched and all(uri.startswith("data:") for uri in page.fetched)
     assert text.count("<video") == 2, "a film a test route"
+
+
+def test_every_term_of_the_loss_is_drawn():
+    every = [term for terms in train.GROUPS.values() for term in terms]
+    rows = [{"train": {"loss": 3.0, **dict.fromkeys(every, 1.0)}}]
+    assert sorted(charts.terms_of(rows)) == sorted(every)
 
 
 def test_the_table_has_both_loops_side_by_side(project):
