@@ -55,7 +55,7 @@ class Download(Dated):
     )
     group_by: Annotated[str | None, AfterValidator(_with_a_group)] = Field(
         description="a regular expression on a photograph's name without suffix; what its parentheses hold names the "
-        "bike (^(bike\\d+)_), which stays in one split; null: pairs, copies and days, as far as names show them"
+        "bike (^(bike\\d+)_), which stays in one split; null: pairs, copies, days and bikes, as far as names show them"
     )
     max_broken_share: Share = Field(
         description="of all photographs: those that cannot be read or whose labels cannot be used; more is an error"

@@ -10,7 +10,8 @@ Writes   split/{train,val,test}_coco.json   formats/photos.py, as pycocotools re
 Alone    python -m tasks bike_parts-split
 
 A split that the source publishes is kept; what it lacks is drawn from its training photographs. What was assigned
-before keeps its split, and only new groups are dealt out.
+before keeps its split, and only new groups are dealt out. Fewer groups than splits are dealt out ride by ride, and
+fewer rides photograph by photograph, aloud.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from tasks.bike_parts.formats import cleaned, photos
 from tasks.bike_parts.formats.cleaned import Clean
 from tasks.bike_parts.formats.photos import SPLITS, STATES, Photo, Photos
+from tasks.bike_parts.importers.together import pair_of
 from tasks.bike_parts.learning import stratified
 from tasks.bike_parts.params import Split
 from tasks.yard import splits
@@ -76,16 +78,26 @@ def published(found: Sequence[Clean]) -> tuple[dict[str, str], dict[tuple[str, .
     return kept, free, remarks
 
 
+def ride_of(photo: Clean) -> str:
+    file = Path(photo.file)
+    return str(file.with_name(pair_of(file.stem)))
+
+
 def groups_of(found: Sequence[Clean], needed: int) -> tuple[dict[str, list[Clean]], list[str]]:
-    """({group: its photographs}, remarks) of those to be dealt out; single photographs where groups are too few."""
+    """({group: its photographs}, remarks) of those to be dealt out; where groups are too few, rides, and single
+    photographs where those are too few as well."""
     grouped: dict[str, list[Clean]] = defaultdict(list)
+    rides: dict[str, list[Clean]] = defaultdict(list)
     for photo in found:
         grouped[photo.group].append(photo)
+        rides[ride_of(photo)].append(photo)
     few = f"{len(found)} photographs are of {len(grouped)} vehicles or days only"
+    shown = "what is tested on may show what was learnt from"
+    if len(grouped) < needed <= len(rides) < len(found):
+        return dict(rides), [f"{few}: they are dealt out ride by ride, and {shown}"]
     if len(grouped) < needed <= len(found):
-        return {photo.file: [photo] for photo in found}, [
-            f"{few}: they are dealt out one by one, and what is tested on may show what was learnt from"
-        ]
+        alone = {photo.file: [photo] for photo in found}
+        return alone, [f"{few}: they are dealt out one by one, and {shown}"]
     told = [f"{few}: shares cannot be near those asked for"] if len(grouped) < min(FEW_GROUPS, len(found)) else []
     return dict(grouped), told
 
@@ -193,7 +205,8 @@ def run(params: Split, out: Path, ctx: Context = Context(), *, check_data: Path)
         first = first[0] + len(mine), first[1] + len(made.id)
         counts[split] = {"photos": len(mine), "boxes": len(made.id), "groups": len({photo.group for photo in mine})}
     divided = Counter(group for mine in by_split.values() for group in {photo.group for photo in mine})
-    if several := sorted(group for group, times in divided.items() if times > 1):
+    sourced = {photo.group for photo in found if photo.file in fixed}
+    if several := sorted(group for group, times in divided.items() if times > 1 and group in sourced):
         remarks.append(
             f"{len(several)} vehicles or days lie in several splits, as their source divides them, first {several[0]}"
         )

@@ -7,8 +7,9 @@
 at the top or up to four folders below it, any number of each; within one none is looked for. A data set is called as
 its folders on the way from the source, or as the source if it is the source itself.
 
-A unit is a batch of its photographs. Which one a photograph is in, its own name says, so that another photograph more
-leaves all batches but one as they are; only where there are twice as many are they cut anew.
+A unit is a batch of its photographs. Which one a photograph is in, its own name says, without what tells before from
+after: the two of a ride lie in one folder. So another photograph more leaves all batches but one as they are; only
+where there are twice as many are they cut anew.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def cut(
     count = batches or batches_for(len(found.photos))
     parts: dict[int, list[Labelled]] = {}
     for photo in sorted(found.photos, key=lambda photo: photo.name):
-        parts.setdefault(batch_of(files[photo.name], count), []).append(photo)
+        ride = together.pair_of(stems[photo.name]).lower()
+        parts.setdefault(batch_of(ride, count), []).append(photo)
     return [
         Unit(
             layout, dataset, dataset if count == 1 else f"{dataset}-{number:03d}", path, where, tuple(mine),

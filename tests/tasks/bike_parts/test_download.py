@@ -10,12 +10,14 @@ import zipfile
 import pytest
 
 from tasks.bike_parts import check_data
+from tasks.bike_parts.formats import photos
 from tasks.bike_parts.importers import units
 from tasks.bike_parts.importers.together import groups
+from tasks.bike_parts.judging.pairs import pairs_of
 from tasks.yard.files import folder_hash, read_json
 from tasks.yard.step import BadInput
 from tests import sections
-from tests.tasks.bike_parts.sources import changed, checked, delft, fetched, labelled
+from tests.tasks.bike_parts.sources import changed, checked, delft, divided, fetched, labelled
 
 
 def stamps(out):
@@ -64,6 +66,17 @@ def test_batches_that_the_step_wrote_are_one_data_set_again(tmp_path, monkeypatc
     assert len(report["units"]) > 2 and report["totals"]["photos"] == 8
     found = check_data.photos_of(tmp_path / "2/download")
     assert {f"{dataset}/{photo.group}" for _, dataset, photo in found} == {f"city/b{n}" for n in range(4)}
+
+
+def test_the_photographs_of_a_ride_are_in_one_batch_and_stay_a_pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "BATCH", 20)
+    names = [f"Bike{n}_{when}" for n in range(40) for when in ("before", "After")]
+    report = fetched(tmp_path, delft(tmp_path / "city", names))
+    assert len(report["units"]) == 4 and report["totals"]["photos"] == 80
+    checked(tmp_path)
+    divided(tmp_path)
+    rides = [pairs_of(photos.read(tmp_path / "split", split)) for split in photos.SPLITS]
+    assert sum(map(len, rides)) == 40
 
 
 def test_an_archive_is_a_source_and_twice_the_same_bytes(tmp_path, monkeypatch):
@@ -157,6 +170,13 @@ def test_what_names_show_to_belong_together():
     assert of("a_1", "a_2", group_by=r"^(\w)_") == {"a_1": "a", "a_2": "a"}
     assert of("a_1", "7", group_by=r"^([a-z])_", said={"a_1": "x", "7": "x"}.items()) == {"a_1": "a", "7": "x"}
     assert of("a_1", "b", said={"b": "a_1"}.items()) == {"a_1": "a_1", "b": "a_1"}
+    bikes = of(*(f"bike{n}_2024050{n + later}_081500_before" for n in (1, 4, 7) for later in (0, 1)), "bike4_after")
+    assert sorted(bikes.values()) == ["2024-05-01"] * 2 + ["2024-05-04"] * 3 + ["2024-05-07"] * 2
+    every = [f"bike{n}_2024050{day}_081500" for n in range(4) for day in range(1, 6)]
+    found, (remark,) = groups(every, None, {})
+    assert set(found.values()) == {"bike0", "bike1", "bike2", "bike3"} and "photographs of one day may lie in" in remark
+    found, (remark,) = groups(every[:10], None, {})  # two bikes
+    assert len(set(found.values())) == 5 and "photographs of one bike may lie in several" in remark
     assert "1 photographs are not matched by group_by" in groups(["a_1", "7"], r"^([a-z])_", {})[1][0]
 
 

@@ -239,6 +239,12 @@ def test_too_few_bikes_are_said_and_too_few_photographs_refused(tmp_path):
     cleaned(tmp_path / "day", dict.fromkeys(rides(5), "2024-05-01"))
     assert all(divided(tmp_path / "day").values())
     assert "20 photographs are of 1 vehicles or days only: they are dealt out one by one" in remarks(tmp_path / "day")
+    rides_of_day = {f"bike{n}_{when}.jpg": "2024-05-01" for n in range(6) for when in ("before", "after")}
+    cleaned(tmp_path / "rides", rides_of_day)
+    bikes = [{name.partition("_")[0] for name in mine} for mine in divided(tmp_path / "rides").values()]
+    assert sum(map(len, bikes)) == 6 and "1 vehicles or days only: they are dealt out ride by ride" in remarks(
+        tmp_path / "rides"
+    )
     cleaned(tmp_path / "days", {name: name[:4] for name in rides(4)})
     divided(tmp_path / "days")
     assert "shares cannot be near those asked for" in remarks(tmp_path / "days")
