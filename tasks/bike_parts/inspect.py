@@ -73,10 +73,16 @@ def usual(test: Photos, found: detections.Detections, judge: Judge) -> dict[str,
     return grounds(held)
 
 
-def same(asked: Request) -> list[str]:
-    """Pairs whose two files hold the same bytes."""
+def remarks_of(asked: Request, held: Mapping[str, dict]) -> list[str]:
+    """On pairs of which a photograph cannot be used, and those whose two files hold the same bytes."""
     paths = {photo.key: photo.path for photo in asked.photos}
-    return [pair.name for pair in asked.pairs if filecmp.cmp(paths[pair.before], paths[pair.after], shallow=False)]
+    lost = [pair for pair in asked.pairs if any("why" in held[key] for key in (pair.before, pair.after))]
+    there = [pair for pair in asked.pairs if pair not in lost]
+    same = [pair for pair in there if filecmp.cmp(paths[pair.before], paths[pair.after], shallow=False)]
+    return [
+        *(f"{pair.name}: one of its two photographs cannot be used, so nothing is compared." for pair in lost),
+        *(f"{pair.name}: before and after are one and the same photograph." for pair in same),
+    ]
 
 
 def is_rendered(download: Path) -> str | None:
@@ -176,13 +182,7 @@ def inspected(
     again = looked_again_at(asked, held, known.layout, eyes, made_from, out / "again", ctx)
     said = verdicts_of(asked, held, again, judge)
     now = these(held, judge)
-    remarks = [*warnings(params, known, now, own), *asked.remarks]
-    remarks += [
-        f"{pair.name}: one of its two photographs cannot be used, so nothing is compared."
-        for pair in asked.pairs
-        if any("why" in held[key] for key in (pair.before, pair.after))
-    ]
-    remarks += [f"{name}: before and after are one and the same photograph." for name in same(asked)]
+    remarks = [*warnings(params, known, now, own), *asked.remarks, *remarks_of(asked, held)]
     said |= {
         "photos_from": shown if own else None, "network": judge.network, "parts": judge.parts,
         "believe": judge.believe, "claim": judge.claim, "remarks": remarks,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tasks.yard.files import natural
 from tasks.yard.layouts.images import SUFFIXES, image_size
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.local import local
-from tasks.yard.sources.units import passed_over
+from tasks.yard.sources.units import passed_over, walked
 from tasks.yard.sources.uri import slug
 from tasks.yard.step import BadInput, suggestion
 
@@ -69,11 +68,8 @@ def keyed(found: Sequence[tuple[str, Path]]) -> list[Asked]:
 
 def images_below(root: Path) -> list[tuple[str, Path]]:
     """(name below it, path) of every file whose name is that of an image, in the order of the numbers in the names."""
-    found = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        paths = [Path(folder, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    found = [folder / name for folder, names in walked(root) for name in names]
+    found = [path for path in found if path.suffix.lower() in SUFFIXES]
     return [(path.relative_to(root).as_posix(), path) for path in sorted(found, key=natural)]
 
 
@@ -91,11 +87,14 @@ def paired_by_name(photos: Sequence[Asked]) -> tuple[list[Pair], list[str]]:
         if turn := turn_of(photo.name):
             rides.setdefault(turn[0], {"before": [], "after": []})[turn[1]].append(photo)
     pairs, remarks = [], []
+    taken: set[str] = set()
     for sides in rides.values():
         before, after = sides["before"], sides["after"]
         if len(before) == len(after) == 1:
             found = TURN.fullmatch(Path(after[0].name).stem)
             name = str(Path(after[0].name).with_name(found["ride"] or "ride")) if found else after[0].key
+            name = name if name not in taken else f"{name}, {Path(after[0].name).name}"  # ride_after.jpg, after.jpg
+            taken.add(name)
             pairs.append(Pair(name, before[0].key, after[0].key))
         elif len(before) > 1 or len(after) > 1:
             names = ", ".join(photo.name for photo in (*before, *after))
@@ -164,14 +163,15 @@ def request(uri: str, table: str | None, progress: Callable[..., Any] = tqdm) ->
     if source_uri.scheme(uri) == "synth":
         raise BadInput(f"{shown}: a world is no folder of photographs; null looks at those of the test split")
     root = local(uri, progress=progress)
+    left: Mapping = {}
+    own = None  # a table that lies in the folder
     if root.is_file():
         found = [(root.name, root)] if root.suffix.lower() in SUFFIXES or image_size(root) else []
-        root = root.parent
-        left: Mapping = {}
     else:
         found = images_below(root)
         used = {path for _, path in found} | {root / TABLE}
         left = passed_over(root, lambda path: path in used or (table is not None and path.name == Path(table).name))
+        own = root / TABLE if (root / TABLE).is_file() else None
     remarks = []
     if left:
         kinds = ", ".join(f"{count} {kind}" for kind, count in left["kinds"].items())
@@ -179,9 +179,9 @@ def request(uri: str, table: str | None, progress: Callable[..., Any] = tqdm) ->
     if not found:
         raise BadInput(f"{shown}: holds no photograph ({KINDS}){'. ' + remarks[0] if remarks else '; it is empty'}")
     photos = keyed(found)
-    own = root / TABLE
-    if table is not None or own.is_file():
-        pairs, said = paired_by_table(own if table is None else Path(table).expanduser(), photos)
+    rows = own if table is None else Path(table).expanduser()
+    if rows is not None:
+        pairs, said = paired_by_table(rows, photos)
     else:
         pairs, said = paired_by_name(photos)
     return Request(photos, pairs, [*remarks, *said])

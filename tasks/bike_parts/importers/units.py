@@ -64,13 +64,15 @@ class Dataset:
     dates: dict[str, Any] = field(default_factory=dict)  # which days were
 
 
-def layouts_below(root: Path, depth: int = DEPTH) -> list[tuple[str, Path]]:
-    """(layout, folder) of every data set."""
+def layouts_below(root: Path, depth: int = DEPTH, within: tuple[Path, ...] = ()) -> list[tuple[str, Path]]:
+    """(layout, folder) of every data set. A link to a folder that it lies `within` is none."""
+    within = (*within, root.resolve())
     for layout, reader in READERS.items():
         if reader.found(root):
             return [(layout, root)]
     inner = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if depth else []
-    return [found for folder in inner for found in layouts_below(folder, depth - 1)]
+    inner = [folder for folder in inner if folder.resolve() not in within]
+    return [found for folder in inner for found in layouts_below(folder, depth - 1, within)]
 
 
 def batch_of(name: str, batches: int) -> int:

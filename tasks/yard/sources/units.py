@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from logging import Logger
@@ -158,15 +158,26 @@ def among(files: Iterable[Path]) -> Callable[[Path], bool]:
     return lambda path: os.path.normpath(path) in known
 
 
+def walked(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """(folder, names of files) of `root` and all below but what is hidden; a folder that links reach too comes once."""
+    seen = {root.resolve()}
+    for folder, below, names in os.walk(root, followlinks=True):
+        there, below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX"))), []
+        for name in there:
+            if (real := Path(folder, name).resolve()) not in seen:
+                seen.add(real)
+                below.append(name)
+        yield Path(folder), [name for name in names if not name.startswith(".")]
+
+
 def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
     """{files, kinds: {suffix: files}, first: some of them} of what lies below `root` and is not used; {} for nothing.
 
     Hidden files, and those that systems leave in folders, do not count.
     """
     left: list[Path] = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        shown = (Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in LEFT_OVERS)
+    for folder, names in walked(root):
+        shown = (folder / name for name in names if name.lower() not in LEFT_OVERS)
         left += [path for path in shown if not used(path)]
     kinds = Counter(path.suffix.lower() or "no suffix" for path in left)
     first = [path.relative_to(root).as_posix() for path in sorted(left, key=natural)[:NAMED]]

@@ -146,6 +146,7 @@ def test_a_run_that_fails_takes_nothing_away(tmp_path):
 def test_two_data_sets_of_one_source_and_two_images_of_one_name(tmp_path):
     for name, seed in (("north", 0), ("south", 50)):
         delft(tmp_path / "in" / name, 2, seed)
+    (tmp_path / "in/here").symlink_to(tmp_path / "in", target_is_directory=True)
     report = fetched(tmp_path, tmp_path / "in")
     assert list(report["units"]) == ["north", "south"] and report["totals"]["photos"] == 4
     one = delft(tmp_path / "one", ["day1/p", "day2/p"])

@@ -47,6 +47,20 @@ def own(tmp_path) -> Path:
     return folder
 
 
+def test_a_ride_of_which_a_photograph_is_gone_costs_no_other(root, own):
+    for turn in ("before", "after"):
+        (own / f"gone_{turn}.jpg").symlink_to(own / f"nowhere_{turn}.jpg")
+    (own / "before.png").symlink_to(own / "ride_before.png")
+    (own / "after.png").symlink_to(own / "ride_after.png")
+    inspected(root, "gone", photos=str(own))
+    told = said(root, "gone")
+    assert "gone: one of its two photographs cannot be used, so nothing is compared." in told["remarks"]
+    assert {pair["name"]: pair["after"] for pair in told["pairs"]} == {
+        "ride": "after", "ride, ride_after.png": "ride_after"
+    }  # fmt: skip
+    assert told["pairs"][0]["damaged_in_ride"] == told["pairs"][1]["damaged_in_ride"]
+
+
 def said(root: Path, out: str = "inspect") -> dict:
     return read_json(root / out / "verdicts.json")
 

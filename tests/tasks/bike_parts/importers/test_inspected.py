@@ -40,6 +40,14 @@ def test_rides_are_known_by_the_ends_of_names_and_folders_keep_equal_names_apart
     assert found.remarks == []
 
 
+def test_two_rides_never_have_one_name_and_a_folder_that_links_to_itself_is_one(tmp_path):
+    root = photos(tmp_path, "in/before.jpg", "in/after.jpg", "in/ride_before.jpg", "in/ride_after.jpg")
+    (root / "in/again").symlink_to(root, target_is_directory=True)
+    found = request(str(root), None)
+    assert len(found.photos) == 4 and found.remarks == []
+    assert [pair.name for pair in found.pairs] == ["in/ride", "in/ride, ride_after.jpg"]
+
+
 def test_what_stands_in_the_way_of_a_pair_is_said_and_the_photographs_are_kept(tmp_path):
     root = photos(tmp_path, "a_before.jpg", "b_after.jpg", "c_before.jpg", "c_before.png", "c_after.jpg")
     found = request(str(root), None)
@@ -78,6 +86,7 @@ def test_an_archive_or_one_image_will_do(tmp_path):
         for path in root.iterdir():
             file.write(path, path.name)
     assert len(request(str(tmp_path / "tonight.zip"), None).pairs) == 1
+    (root / "pairs.csv").write_text("before,after\na_before.jpg,a_after.jpg\n")
     assert names(request(str(root / "a_after.jpg"), None)) == ["a_after.jpg"]
 
 
