@@ -2,8 +2,8 @@
 
 A state is one of an annotation's `state_id` (as the step split writes it) and `state`, at its top or among its
 `attributes`. Where no annotation has one, and a category of `damage_categories` says where damage is, the state follows
-from that: a part is damaged if `damage_overlap` of a damage's box lies within its box, else intact. Else states are not
-labelled.
+from that in the images of the label files that declare such a category: a part is damaged if `damage_overlap` of a
+damage's box lies within its box, else intact. Else states are not labelled.
 """
 
 from __future__ import annotations
@@ -81,6 +81,17 @@ def by_damage(boxes: np.ndarray, damages: np.ndarray, overlap: float) -> list[in
     return np.where((inside >= overlap * area).any(1), DAMAGED, INTACT).tolist()
 
 
+def searched(root: Path, files: list[Path], damages: list[str]) -> set[Path]:
+    """The images in which somebody has looked for damage: those that a file with such a category lists."""
+    found = set()
+    for file in files:
+        content = read_json(file)
+        if not set(damages).isdisjoint(coco.categories_of(file, content).values()):
+            paths = (coco.image_file(root, file, str(image["file_name"])) for image in content["images"])
+            found |= {path.resolve() for path in paths if path is not None}
+    return found
+
+
 def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
     files = label_files(root)
     theirs = categories(files)
@@ -106,13 +117,14 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
     says_state = any(
         BETWEEN in labels.names[number][:-1] for of in labels.images for number in set(of.classes.tolist())
     )
+    by_rule = searched(root, files, damages) if damages and not says_state else set()
     for image in labels.images:
         names = [labels.names[number] for number in image.classes]
         is_damage = np.array([name == BETWEEN for name in names], bool)
         boxes, damaged = image.boxes[~is_damage], image.boxes[is_damage]
         ours = [name.partition(BETWEEN)[::2] for name in names if name != BETWEEN]
         states = [int(state) if state else NOT_LABELLED for _, state in ours]
-        if damages and not says_state:
+        if image.path.resolve() in by_rule:
             states = by_damage(boxes, damaged, params.damage_overlap)
         mine = tuple(
             Part(name, state, 1.0, (x1, y1, x2 - x1, y2 - y1))
@@ -128,4 +140,9 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
             f"states follow from {marks} boxes of {' and '.join(damages)}: a part is damaged if "
             f"{params.damage_overlap:.0%} of one lie within its box, else intact; a rule of this line, nobody's label"
         )
+        if rest := sum(image.path.resolve() not in by_rule for image in labels.images):
+            made.remarks.append(
+                f"{rest} images are in no label file that has {' or '.join(damages)}: states of their parts are not "
+                "labelled"
+            )
     return made

@@ -10,6 +10,8 @@ train, val or test in its name is that split.
     state and class contradict each other    refused
     a name twice in one object               refused: JSON would keep the last
     an absent part without a box             left out, counted
+    all photographs of a file have one and the same boxes, or each has all parts in one box
+                                             nobody drew these labels (DelftBikes' test): left out, counted
 
 Refused is the photograph, by name: a part whose label is left out would teach that nothing is there.
 """
@@ -18,10 +20,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tasks.bike_parts.formats.annotations import ABOUT, BOX, Part
 from tasks.bike_parts.formats.photos import ABSENT, NOT_LABELLED, SPLITS, STATES
@@ -36,6 +40,7 @@ from tasks.yard.step import BadInput
 WHAT = 'a *.json of {"<image>": {"image": {"width", "height"}, "parts": {"<part>": {"object_state", ...}}}}'
 ABSOLUTE, RELATIVE = "absolute_bounding_box", "relative_bounding_box"
 TWICE = "\0twice"  # no key of a file: the names that stood in an object more than once
+INVENTED_BOXES, INVENTED_PHOTOS = 5, 10  # fewer boxes a photograph, or photographs, are equal by chance
 AGREE_PX, AGREE_SHARE = 1.5, 0.002  # absolute boxes are whole pixels, shares have few digits
 
 
@@ -268,6 +273,37 @@ def about_of(root: Path) -> dict[str, Any]:
     return said if ours and set(said.get("splits", {}).values()) <= set(SPLITS) else {}
 
 
+def invented(photos: Sequence[Labelled]) -> bool:
+    """Are the labels of one file none that anybody drew?"""
+    if len(photos) < INVENTED_PHOTOS or any(len(photo.parts) < INVENTED_BOXES for photo in photos):
+        return False
+    boxes, shares = set(), set()
+    for photo in photos:
+        said = sorted((part.name, part.box) for part in photo.parts)
+        boxes.add(tuple(said))
+        shares.add(tuple((name, *np.divide(box, photo.size_px * 2).round(3)) for name, box in said))
+    return 1 in (len(boxes), len(shares)) or all(len({part.box for part in photo.parts}) == 1 for photo in photos)
+
+
+def without_invented(made: Found, file_of: Mapping[Path, Path], root: Path) -> None:
+    """Leaves out the photographs of such files, aloud. Raises `BadInput` if there are no others."""
+    by_file: dict[Path, list[Labelled]] = {}
+    for photo in made.photos:
+        by_file.setdefault(file_of[photo.path], []).append(photo)
+    for file, mine in by_file.items():
+        if not invented(mine):
+            continue
+        what = f"all {len(mine)} photographs have the same boxes, or each all parts in one box"
+        made.remarks.append(
+            f"{file.name}: {what}: labels that nobody drew, as DelftBikes publishes of its test photographs; they are "
+            "left out, and neither taught nor judged by"
+        )
+        made.files += [photo.path for photo in mine]
+        made.photos = [photo for photo in made.photos if file_of[photo.path] != file]
+        if not made.photos:
+            raise BadInput(f"{root / file.name}: {what}, so that nobody drew them; give true labels")
+
+
 def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
     """Raises `BadInput` for a file that cannot be read, or a photograph in two splits."""
     files = {file: parsed(file) for file in label_files(root)}
@@ -278,6 +314,7 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
     made.dataset = about.get("dataset")
     pictures = Pictures(root)
     first: dict[Path, tuple[str, Labelled]] = {}
+    file_of: dict[Path, Path] = {}
     for file, said in files.items():
         for name in said.pop(TWICE, []):
             made.broken[f"{file.name}: {name}"] = "it stands there twice; remove one of the two"
@@ -294,7 +331,7 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
             inner, split = path.relative_to(root).as_posix(), splits.get(name) or split_in(root, file)
             photo = Labelled(inner, path, size, parts, split, groups.get(name), scalable)
             if path not in first:
-                first[path] = place, photo
+                first[path], file_of[path] = (place, photo), file
                 made.photos.append(photo)
                 continue
             other, same = first[path]
@@ -305,5 +342,6 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
                 made.photos = [photo for photo in made.photos if photo.path != path]
     made.files += [root / ABOUT] if about else []
     made.dropped = dict(reader.dropped)
+    without_invented(made, file_of, root)
     made.remarks += [f"{count} {what}" for what, count in sorted(reader.counts.items()) if count]
     return made

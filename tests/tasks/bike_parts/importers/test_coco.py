@@ -42,6 +42,18 @@ def test_states_follow_from_damage_in_a_second_file_of_the_same_images(tmp_path)
     assert none["totals"]["states_not_labelled"] == 8, "damage is a part like another then, and states are unknown"
 
 
+def test_where_nobody_looked_for_damage_no_state_is_known(tmp_path):
+    parts = [mark(i, 1, [5, 5, 20, 20]) for i in range(3)]
+    source = coco(tmp_path / "cars", IMAGES, parts, ["door"], "parts_train.json")
+    coco(source, IMAGES[:2], [mark(0, 1, [6, 6, 10, 10])], ["damage"], "damage_train.json")
+    said = fetched(tmp_path, source, parts=None)
+    assert {name: of["door"] for name, of in states(tmp_path).items()} == {
+        "a.jpg": "damaged", "b.jpg": "intact", "c.jpg": None
+    }  # fmt: skip
+    remark = "1 images are in no label file that has damage: states of their parts are not labelled"
+    assert said["totals"]["states_not_labelled"] == 1 and remark in said["datasets"]["cars"]["remarks"]
+
+
 def test_half_of_a_damage_is_measured_against_the_damage_and_not_against_the_part():
     door, scratch = rows([[0, 0, 100, 100]]), rows([[90, 90, 110, 110]])
     assert by_damage(door, scratch, 0.25) == [1] and by_damage(door, scratch, 0.26) == [0]

@@ -11,7 +11,17 @@ from PIL import Image
 
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
-from tests.tasks.bike_parts.sources import REAL, changed, delft, fetched, labelled, part_entry, picture
+from tests.tasks.bike_parts.sources import (
+    REAL,
+    changed,
+    checked,
+    delft,
+    divided,
+    fetched,
+    labelled,
+    part_entry,
+    picture,
+)
 from tests.tasks.yard import photos
 
 ABSOLUTE, RELATIVE = "absolute_bounding_box", "relative_bounding_box"
@@ -56,6 +66,30 @@ def test_a_second_part_of_one_name_is_that_part(tmp_path):
     assert report["datasets"]["tandems"]["dropped"] == dict.fromkeys(
         sorted(set(read_json(source / "annotations.json")["p1.jpg"]["parts"]) - {"saddle"}), 2
     )
+
+
+@pytest.mark.parametrize("one_box", [False, True])
+def test_labels_that_nobody_drew_are_left_out_and_test_is_drawn_from_train(tmp_path, one_box):
+    source = delft(tmp_path / "delft", [f"p{n}" for n in range(30)], file="train_annotations.json")
+    delft(source, [f"t{n}" for n in range(10)], seed=50, file="test_annotations.json")
+
+    def invent(said):
+        for entry in said.values():
+            entry["parts"] = {
+                part: part_entry(part, 0, [5.0, 6.0, 7.0, 8.0] if one_box else [n, n, 9.0, 9.0])
+                for n, part in enumerate(entry["parts"])
+            }
+
+    changed(source / "test_annotations.json", invent)
+    report = fetched(tmp_path, source)
+    (remark,) = report["datasets"]["delft"]["remarks"]
+    assert remark.startswith("test_annotations.json: all 10 photographs have the same boxes") and "left out" in remark
+    assert report["totals"]["photos"] == 30 and "passed_over" not in report
+    checked(tmp_path)
+    assert all(name.startswith("p") for mine in divided(tmp_path).values() for name in mine)
+    (source / "train_annotations.json").unlink()
+    with pytest.raises(BadInput, match="nobody drew them; give true labels"):
+        fetched(tmp_path / "alone", source)
 
 
 def test_ids_are_the_places_in_the_params_or_the_alphabet(tmp_path):
