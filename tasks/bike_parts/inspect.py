@@ -51,6 +51,10 @@ from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
 
+NO_CLAIM = (
+    "No ride whose states are labelled is among the validation photographs, so that nothing has decided from which "
+    "probability on damage in a ride is claimed: probabilities are told as they are, and nothing is claimed."
+)
 NOT_LEARNT = "The network has learnt no states, for its training photographs say none: it finds parts, and no more."
 
 
@@ -100,13 +104,15 @@ def known_of(download: Path, split: Path, evaluate: Path, detect: Mapping[str, P
     return Known(judge, usual(test, detected, judge), is_rendered(download), {"test": told["test"]}, layout)
 
 
-def warnings(params: Inspect, known: Known, these: Mapping, own: bool) -> list[str]:
-    """What has to be said before anybody believes a verdict, the gravest first."""
+def warnings(params: Inspect, known: Known, these: Mapping, own: bool, rides: bool) -> list[str]:
+    """What has to be said before anybody believes a verdict, the gravest first. `rides`: some are compared."""
     told, judge = [], known.judge
     if not judge.learnt:
         told.append(NOT_LEARNT)
     elif lacking := [STATES[state] for state in range(len(STATES)) if state not in judge.learnt]:
         told.append(f"No training photograph shows a part that is {' or '.join(lacking)}: that state is never said.")
+    if rides and judge.learnt and judge.claim is None:
+        told.append(NO_CLAIM)
     if not own:
         return told
     if known.world is not None:
@@ -182,7 +188,7 @@ def inspected(
     again = looked_again_at(asked, held, known.layout, eyes, made_from, out / "again", ctx)
     said = verdicts_of(asked, held, again, judge)
     now = these(held, judge)
-    remarks = [*warnings(params, known, now, own), *asked.remarks, *remarks_of(asked, held)]
+    remarks = [*warnings(params, known, now, own, bool(said["pairs"])), *asked.remarks, *remarks_of(asked, held)]
     said |= {
         "photos_from": shown if own else None, "network": judge.network, "parts": judge.parts,
         "believe": judge.believe, "claim": judge.claim, "remarks": remarks,

@@ -42,7 +42,7 @@ COUNTS = ("boxes", "pairs")
 
 
 def ranked(runs: Mapping[str, dict]) -> list[str]:
-    """What looks at no photograph first, then networks, the best last."""
+    """What no network is first, then networks, the best last."""
     return sorted(runs, key=lambda run: (runs[run]["kind"] == "network", runs[run]["ap50"] or 0.0, run))
 
 

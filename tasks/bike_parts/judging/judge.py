@@ -125,7 +125,8 @@ def ride(
         if p[i] >= max(TOLD * level, 0.01):
             before, after = (of.get(judge.parts[i]) for of in surest)
             told.append({
-                "part": judge.parts[i], "probability": round(float(p[i]), 4), "claimed": bool(p[i] >= level),
+                "part": judge.parts[i], "probability": round(float(p[i]), 4),
+                "claimed": judge.claim is not None and bool(p[i] >= level),
                 "before": before, "after": after,
             })  # fmt: skip
     sure = [change["part"] for change in told if change["claimed"]]

@@ -32,7 +32,7 @@ def of_data(details: Mapping[str, Any]) -> list[str]:
     if val["photos"] < FEW_PHOTOS:
         what = counted(val["photos"], "photograph", "photographs")
         told.append(f"Epoch, leader, thresholds and calibration were chosen on {what}.")
-    if val["pairs"] and details["claim"] is None:
+    if (val["pairs"] or test["pairs"]) and details["claim"] is None:
         told.append("No ride of validation says what was done: no change between photographs is claimed.")
     return told
 
@@ -46,7 +46,10 @@ def of_controls(details: Mapping[str, Any]) -> list[str]:
     for name, key, what in (("mean_box", "ap50", "AP50"), ("majority_state", "state_macro_f1", "macro-F1 of states")):
         ours, theirs = top[key], runs.get(name, {}).get(key)
         if ours is not None and theirs is not None and ours <= theirs:
-            told.append(f"{leader} is no better than {name}, which looks at nothing ({what} {ours:.3f}, {theirs:.3f}).")
+            told.append(
+                f"{leader} is no better than {name}, which knows what is usual and no more ({what} {ours:.3f}, "
+                f"{theirs:.3f})."
+            )
     blind = runs.get("blind", {}).get("ap50")
     if blind is not None and blind > COLLAPSED * top["ap50"]:
         told.append(f"Shown another photograph it still has an AP50 of {blind:.3f}: it knows the usual layout.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.bike_parts import inspect
 from tasks.bike_parts.formats import detections, looked
 from tasks.bike_parts.formats import photos as photos_of
 from tasks.bike_parts.importers.inspected import Asked
@@ -22,7 +24,7 @@ from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.layouts.images import write_image
 from tasks.yard.step import BadInput
 from tests.tasks.bike_parts.tiny_photos import HEIGHT, PARTS, WIDTH, drawn
-from tests.tasks.bike_parts.tiny_rides import inspected, write_project
+from tests.tasks.bike_parts.tiny_rides import evaluated, inspected, write_project
 from tests.tasks.yard import killed
 
 
@@ -237,6 +239,22 @@ def test_a_pair_of_one_photograph_and_a_table_without_photographs_are_said(root,
     assert not told["pairs"][0]["claimed"]
     with pytest.raises(BadInput, match=r"bike_parts\.inspect\.pairs = rides\.csv: photos is null"):
         inspected(root, "same", pairs="rides.csv")
+
+
+@pytest.mark.slow
+def test_without_a_ride_on_validation_nothing_is_claimed_and_that_is_said(tmp_path):
+    root = write_project(tmp_path, found=True)
+    inspected(root)
+    assert "calibrated on validation" in words_of(page(root)) and inspect.NO_CLAIM not in said(root)["remarks"]
+    val = photos_of.read(root / "split", "val")
+    alone = [replace(photo, name=photo.name.replace("_0_", "-")[:-9] + ".png") for photo in val.photos]
+    photos_of.write(root / "split", "val", replace(val, photos=alone))
+    evaluated(root)
+    inspected(root)
+    told, shown = said(root), words_of(page(root))
+    assert told["claim"] is None and len(told["pairs"]) == 4 and not any(pair["claimed"] for pair in told["pairs"])
+    assert inspect.NO_CLAIM in told["remarks"] and inspect.NO_CLAIM in shown
+    assert "calibrated" not in shown and "Damaged in the ride" not in shown
 
 
 @pytest.mark.slow
