@@ -176,7 +176,8 @@ class CloserDetector(nn.Module):
         return {**losses, **self.lost_closer(images.tensors, targets)}
 
     def lost_closer(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        if not any(len(of["labels"]) for of in targets):  # norms need something to see; what state it has nobody knows
+        there = any(len(of["labels"]) for of in targets)
+        if not there:  # norms need something to see, and every weight a gradient; nothing is learnt from it
             high, wide = images.shape[2:]
             some = {"boxes": [[0.0, 0.0, wide, high]], "labels": [1], "states": [UNLABELLED]}
             targets = [{name: torch.tensor(of, device=images.device) for name, of in some.items()}] * len(images)
@@ -192,7 +193,7 @@ class CloserDetector(nn.Module):
             "box": moved,
             "on": F.binary_cross_entropy_with_logits(on, (iou >= ON).float()),
         }
-        return {f"loss_close_{name}": self.weight * of for name, of in losses.items()}
+        return {f"loss_close_{name}": self.weight * there * of for name, of in losses.items()}
 
 
 def smaller(images: Tensor, times: int) -> Tensor:

@@ -109,7 +109,7 @@ class CloseParams(Section):
     """A closer look: each box is cut out of the whole photograph, and a network of its own tells the state."""
 
     shrink: Annotated[int, Field(ge=1, le=8)] = Field(
-        description="the detector sees the canvas so many times smaller; whole fractions of it"
+        description="the detector sees the canvas so many times smaller; divides its edges"
     )
     edge_px: int = Field(ge=16, le=128, multiple_of=8, description="of a cut-out, whatever the size of the box")
     margin: float = Field(ge=0, le=1, description="around the box, of its edges")
@@ -158,6 +158,13 @@ class Train(Section):
     optimizer: Optimizer
     engine: Engine
     augment: Augment
+
+    @model_validator(mode="after")
+    def _shrinks_evenly(self) -> Train:
+        for key, edge in self.canvas.model_dump().items():
+            if self.close is not None and edge % self.close.shrink:
+                raise ValueError(f"close.shrink = {self.close.shrink} does not divide canvas.{key} = {edge}")
+        return self
 
     @model_validator(mode="after")
     def _weights_there_are(self) -> Train:

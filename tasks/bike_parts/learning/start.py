@@ -65,6 +65,11 @@ def _downloaded(name: str, weights: str) -> dict[str, torch.Tensor]:
         ) from None
 
 
+def _edge_of(about: dict) -> int | None:
+    """Of the cut-outs of a checkpoint's network; None: it has no closer look."""
+    return about["close"] and about["close"]["edge_px"]
+
+
 def _of_training(path: Path, state: dict, name: str, parts: Sequence[str]) -> tuple[str | None, Fill]:
     """Where the parts are the same the heads are taken too."""
     about, theirs = state["config"]["network"], list(state["config"]["parts"])
@@ -72,6 +77,13 @@ def _of_training(path: Path, state: dict, name: str, parts: Sequence[str]) -> tu
         raise BadInput(f"{path}: is a checkpoint of {about['name']}, not of {name}; name another file")
 
     def fill(network: nn.Module) -> None:
+        edge = network.look.edge if isinstance(network, CloserDetector) else None
+        theirs_close, close = ("null" if of is None else f"of edge_px {of}" for of in (_edge_of(about), edge))
+        if close != theirs_close:
+            raise BadInput(
+                f"{path}: was trained with close {theirs_close}, and bike_parts.train.close is {close}: set it as "
+                "there, or name another file"
+            )
         own = network.state_dict()
         kept = {
             key: value for key, value in state["model"].items()

@@ -102,6 +102,14 @@ def test_every_weight_has_a_gradient_even_where_there_is_no_part(name, targets):
     assert not [key for key in lacking if key.startswith("look.")]
 
 
+def test_photographs_without_a_part_teach_the_closer_look_nothing():
+    model = network().train()
+    losses = model.lost_closer(wide(), [NONE, NONE, NONE])
+    sum(losses.values()).backward()
+    assert not any(of.item() for of in losses.values())
+    assert not any(of.grad.any() for of in model.look.parameters())
+
+
 def test_a_shaken_box_is_put_right_by_what_was_done_to_it():
     torch.manual_seed(0)
     boxes = torch.rand(500, 4) * 50 + torch.tensor([0.0, 0.0, 60.0, 60.0])

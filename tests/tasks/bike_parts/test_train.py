@@ -211,9 +211,17 @@ def test_a_closer_look_is_trained_with_its_detector_and_goes_on_from_a_checkpoin
     params = settings(close=CLOSER, weights=str(tmp_path / "best.pt"))
     again, _ = train.made(params, name, PARTS, np.array([0, 1]))
     assert same(again.state_dict(), first)
+    for close, said in ((None, "null"), ({**CLOSER, "edge_px": 24}, "of edge_px 24")):
+        with pytest.raises(BadInput, match=f"was trained with close of edge_px 16, and .*close is {said}: set it as"):
+            train.made(settings(close=close, weights=str(tmp_path / "best.pt")), name, PARTS, np.array([0, 1]))
     renamed, _ = train.made(params, name, PARTS[::-1], np.array([0, 1]))
     assert torch.equal(renamed.look.vector.weight, first["look.vector.weight"])
     assert not torch.equal(renamed.look.state.out.weight, first["look.state.out.weight"])
+
+
+def test_a_detector_never_sees_a_part_of_the_canvas_alone():
+    with pytest.raises(ValueError, match=r"close\.shrink = 5 does not divide canvas\.height_px = 64"):
+        settings(close={**CLOSER, "shrink": 5})
 
 
 def test_torchvisions_file_is_taken_and_a_wrong_one_named(tmp_path):
