@@ -31,8 +31,8 @@ class Beside:
 
 
 class Features:
-    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none, or only
-    some of other `sizes` than are wanted (None: any).
+    """`features(frames, mirror)`: the four maps and the vector of frames, float16; zeros where there are none of the
+    wanted `sizes` (channels of the maps, and of the vector; None: any).
 
     Held in memory if all of them fit into `drives.held_bytes`, else read when they are wanted.
     """
