@@ -13,8 +13,9 @@ from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.runs import is_doubtful, leader, split_name, unknown_share
 from tasks.brake_coast.learning import origins
 from tasks.brake_coast.learning.inference import load_model, predict
+from tasks.brake_coast.learning.scaling import BRAKE
 from tasks.brake_coast.params import Line
-from tasks.yard.files import read_json
+from tasks.yard.files import read_if_there, read_json
 from tasks.yard.metrics import binary, bootstrap
 from tasks.yard.params import Reporting
 from tasks.yard.step import BadInput
@@ -22,6 +23,7 @@ from tasks.yard.tracking.champion import Comparison, Leader, Score, compared
 from tasks.yard.training.learnt import unseen
 
 CONSTANT = "prevalence"  # a network without its camera is no bar: of a source without one it sees all there is
+PERSISTENCE = "persistence"  # knows the brake of now: a bar for networks that are told it, pack.brake_signal
 
 
 def challenger(data: Path) -> Leader | None:
@@ -31,6 +33,7 @@ def challenger(data: Path) -> Leader | None:
     run = leader(details) if details else None
     if run is None or split_name(run)[1]:
         return None
+    told = BRAKE in read_if_there(data / "pack" / "dataset_config.json").get("telemetry_features", [])
     scores: dict[str, dict[str, float | None]] = {}
     for split, key in (("validation", "validation"), ("test", "all")):
         sound = [
@@ -40,7 +43,7 @@ def challenger(data: Path) -> Leader | None:
         ]
         scores[split] = {
             name: mean(details[name][task][key]["pr_auc"] for task in sound) if sound else None
-            for name in (run, CONSTANT)
+            for name in (run, CONSTANT, *([PERSISTENCE] if told else []))
         }
     return Leader(run, "mean PR-AUC", scores)
 

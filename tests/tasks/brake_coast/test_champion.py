@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tasks.brake_coast import evaluate, train
-from tasks.brake_coast.champion import compare
+from tasks.brake_coast.champion import challenger, compare
 from tasks.yard import params
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
@@ -103,6 +103,18 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     torch.save(state, FOLDER / "best.pt")
     register(tmp_path)
     assert "cannot be compared" in champion.settle("brake_coast") and version() == "3"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_persistence_is_a_bar_for_a_network_that_is_told_the_brake_of_now(tmp_path, told):
+    def of(pr_auc: float) -> dict:
+        return {"brake_1s": {split: {"pr_auc": pr_auc, "not_meaningful": False} for split in ("validation", "all")}}
+
+    write_json(tmp_path / "evaluate/details.json", {ITEM: of(0.5), "prevalence": of(0.1), "persistence": of(0.7)})
+    write_json(tmp_path / "pack/dataset_config.json", {"telemetry_features": ["SPEED", *["BRAKE_SIGNAL"] * told]})
+    unfit = challenger(tmp_path).unfit
+    assert (unfit == "its mean PR-AUC on validation is 0.500, no better than 0.700 of persistence") == told
+    assert told or unfit is None
 
 
 def test_drives_that_were_learnt_from_and_labels_that_are_mostly_unknown_decide_nothing(tmp_path):
