@@ -65,9 +65,8 @@ def plan(found: Mapping[str, Any]) -> str:
     nodes = {n: int(np.ceil(first_h[n] / NIGHT_H / NODE_CORES)) for n in SIZES}
     cells.append(["download to pack of all, the first time, on one core", *(f"{first_h[n]:,.1f} h" for n in SIZES)])
     cells.append([f"nodes of {NODE_CORES} cores for that in {NIGHT_H} h", *(f"{nodes[n]:,}" for n in SIZES)])
-    cells.append(
-        ["flow, download and label of a night with one new recording", *(shown_s(base + slope * n) for n in SIZES)]
-    )
+    night = "flow, download and label of a night with one new recording"
+    cells.append([night, *(shown_s(base + slope * n) for n in SIZES)])
     cells.append(["data and DVC's cache (one copy by links)", *(f"{bytes_each * n / 1e9:,.0f} GB" for n in SIZES)])
     pack_gb = {n: (memory[0] + memory[1] * PICTURES * n) / 1e3 for n in SIZES}
     cells.append(["memory of pack", *(f"{gb:,.1f} GB" for gb in pack_gb.values())])
