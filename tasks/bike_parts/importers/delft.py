@@ -10,8 +10,8 @@ train, val or test in its name is that split.
     state and class contradict each other    refused
     a name twice in one object               refused: JSON would keep the last
     an absent part without a box             left out, counted
-    all photographs of a file have one and the same boxes, or each has all parts in one box
-                                             nobody drew these labels (DelftBikes' test): left out, counted
+    all of a file's photographs have the     nobody drew these labels (DelftBikes' test): left out, counted, where other
+    same boxes, or each all parts in one     files have true ones
 
 Refused is the photograph, by name: a part whose label is left out would teach that nothing is there.
 """
@@ -24,8 +24,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tasks.bike_parts.formats.annotations import ABOUT, BOX, Part
 from tasks.bike_parts.formats.photos import ABSENT, NOT_LABELLED, SPLITS, STATES
@@ -279,29 +277,28 @@ def invented(photos: Sequence[Labelled]) -> bool:
         return False
     boxes, shares = set(), set()
     for photo in photos:
-        said = sorted((part.name, part.box) for part in photo.parts)
+        said, size = sorted((part.name, part.box) for part in photo.parts), photo.size_px * 2
         boxes.add(tuple(said))
-        shares.add(tuple((name, *np.divide(box, photo.size_px * 2).round(3)) for name, box in said))
+        shares.add(tuple((name, *(round(v / of, 3) for v, of in zip(box, size, strict=True))) for name, box in said))
     return 1 in (len(boxes), len(shares)) or all(len({part.box for part in photo.parts}) == 1 for photo in photos)
 
 
-def without_invented(made: Found, file_of: Mapping[Path, Path], root: Path) -> None:
-    """Leaves out the photographs of such files, aloud. Raises `BadInput` if there are no others."""
+def without_invented(made: Found, file_of: Mapping[Path, Path]) -> None:
+    """Leaves out the photographs of such files, aloud, where other files have true labels."""
     by_file: dict[Path, list[Labelled]] = {}
     for photo in made.photos:
         by_file.setdefault(file_of[photo.path], []).append(photo)
-    for file, mine in by_file.items():
-        if not invented(mine):
-            continue
-        what = f"all {len(mine)} photographs have the same boxes, or each all parts in one box"
+    no_labels = [file for file, mine in by_file.items() if invented(mine)]
+    if len(no_labels) == len(by_file):
+        return  # a bike in a rig, perhaps, with one drawing for all; check_data says that boxes are equal
+    for file in no_labels:
         made.remarks.append(
-            f"{file.name}: {what}: labels that nobody drew, as DelftBikes publishes of its test photographs; they are "
-            "left out, and neither taught nor judged by"
+            f"{file.name}: all {len(by_file[file])} photographs have the same boxes, or each all parts in one box: "
+            "labels that nobody drew, as DelftBikes publishes of its test photographs; they are left out, and neither "
+            "taught nor judged by"
         )
-        made.files += [photo.path for photo in mine]
-        made.photos = [photo for photo in made.photos if file_of[photo.path] != file]
-        if not made.photos:
-            raise BadInput(f"{root / file.name}: {what}, so that nobody drew them; give true labels")
+        made.files += [photo.path for photo in by_file[file]]
+    made.photos = [photo for photo in made.photos if file_of[photo.path] not in no_labels]
 
 
 def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
@@ -342,6 +339,6 @@ def read(root: Path, wanted: list[str] | None, params: Download) -> Found:
                 made.photos = [photo for photo in made.photos if photo.path != path]
     made.files += [root / ABOUT] if about else []
     made.dropped = dict(reader.dropped)
-    without_invented(made, file_of, root)
+    without_invented(made, file_of)
     made.remarks += [f"{count} {what}" for what, count in sorted(reader.counts.items()) if count]
     return made

@@ -47,7 +47,7 @@ def joined(stems: Iterable[str]) -> dict[str, str]:
 
     def root(name: str) -> str:
         while above.setdefault(name, name) != name:
-            name = above[name]
+            above[name] = name = above[above[name]]
         return name
 
     known = {stem: [of for of in (day_of(stem), bike_of(stem)) if of] for stem in stems}

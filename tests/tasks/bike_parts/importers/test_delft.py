@@ -88,8 +88,7 @@ def test_labels_that_nobody_drew_are_left_out_and_test_is_drawn_from_train(tmp_p
     checked(tmp_path)
     assert all(name.startswith("p") for mine in divided(tmp_path).values() for name in mine)
     (source / "train_annotations.json").unlink()
-    with pytest.raises(BadInput, match="nobody drew them; give true labels"):
-        fetched(tmp_path / "alone", source)
+    assert fetched(tmp_path / "alone", source)["totals"]["photos"] == 10  # check_data says what they are
 
 
 def test_ids_are_the_places_in_the_params_or_the_alphabet(tmp_path):
