@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tasks.brake_coast.judging import events
 from tasks.brake_coast.judging.runs import state_of
 from tasks.brake_coast.learning.features import features, read_drive
 from tasks.brake_coast.learning.inference import load_model, predict
+from tasks.brake_coast.learning.pedal import Pedal
 from tasks.brake_coast.pack import joined
 from tasks.brake_coast.page import video
 from tasks.brake_coast.params import Line, Roi
@@ -38,16 +40,21 @@ from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_
 from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
 
-DETECTOR, THRESHOLDS, CAMERAS = "detector.pt", "thresholds.json", "cameras.json"
+DETECTOR, THRESHOLDS, CAMERAS, PEDALS = "detector.pt", "thresholds.json", "cameras.json", "pedals.json"
 STEPS = ("download", "annotate", "label", "pack", "evaluate")  # whose params belong to a model
 READS = (*STEPS, "report")
 PAGE_FRAMES = 160  # 80 s of driving: as much as one time line shows well
 MUTE = "has no telemetry; put a table beside it, <name of the film>.csv with speed, rpm, pedal and load"
+OTHER_CAR = (
+    "{}: the pedal is not seen to rest where that of a car of the model's drives does; what counts as released, and "
+    "with that when an alarm of coasting is raised, is told by the drives at hand alone"
+)
 SAME_SHAPE = 0.01  # of the ratio of width to height
 
 
 def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
-    """The detector that looked for it, its thresholds, the cameras of its drives, and the params of the steps."""
+    """The detector that looked for it, its thresholds, the cameras and the pedals of its drives' cars, and the params
+    of the steps."""
     own = data / "train_detector" / "best.pt"
     if line.annotate.weights or own.exists():
         (folder / DETECTOR).write_bytes(weights_file(line.annotate.weights or own).read_bytes())
@@ -59,6 +66,9 @@ def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
             about = read_if_there(data / "annotate" / name / "annotations.json")
             sizes |= {(about["image_width_px"], about["image_height_px"])} if about.get("roi_px") else set()
     write_json(folder / CAMERAS, {"sizes_px": sorted(map(list, sizes))})
+    labelled = (read_json(path)["pedal"] for path in sorted((data / "label").glob("*/labels.json")))
+    cars = dict.fromkeys(Pedal(**of) for of in labelled if of["rest_pct"] is not None)
+    write_json(folder / PEDALS, [asdict(pedal) for pedal in cars])
     kept = {step: getattr(line, step).model_dump(mode="json") for step in STEPS}
     kept["annotate"]["weights"] = None  # it comes as a file
     kept["download"] |= {"layout": "auto", "carla_hz": None, "piece_minutes": None}  # of other drives
@@ -114,7 +124,8 @@ def regions(line: Line, download: Path, known: list[list[int]]) -> tuple[list[Ro
 
 
 def alarms(frames: windows.Frames, task: str, p: np.ndarray, threshold: float, refractory_s: float) -> np.ndarray:
-    """(F) 1 on the frames on which an alarm is raised, as `evaluate` counts them."""
+    """(F) 1 on the frames on which an alarm is raised, as `evaluate` counts them: of a car that the model knows the
+    pedal is released where it was for `evaluate`."""
     state = frames.labels[:, frames.label_names.index(state_of(task))]
     raised = np.zeros(len(p), int)
     for segment in np.unique(frames.segment):
@@ -176,7 +187,9 @@ def write_film(
     video.write_whole(shown, path, fps, PAGE_FRAMES)
 
 
-def prepared(source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], ctx: Context) -> Applied:
+def prepared(
+    source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], cars: list[Pedal], ctx: Context
+) -> Applied:
     """Bring the drives, look at their pictures and number their gap-free runs; what is refused, and what was said."""
     asked = {"source": source, "piece_minutes": None, "min_recordings": 1}
     try:
@@ -188,12 +201,15 @@ def prepared(source: str, line: Line, detector: Path, steps: Path, known: list[l
     folders = {"download": steps / "download"}
     for step, call in (
         ("annotate", partial(annotate.run, looked, train_detector=detector.parent)),
-        ("label", partial(label.run, line.label)),
+        ("label", partial(label.run, line.label, cars=cars)),
     ):
         try:
             call(steps / step, ctx, **folders)
         except BadInput as error:
             raise reason_of(steps / step, error) from None
+    pedals = {path.parent.name: read_json(path)["pedal"] for path in (steps / "label").glob("*/labels.json")}
+    if others := sorted(name for name, of in pedals.items() if Pedal(**of) not in cars):
+        said.append(OTHER_CAR.format(", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")))
     bad = {
         **read_if_there(steps / "label" / "quarantine.json"),
         **read_if_there(steps / "annotate" / "quarantine.json"),
@@ -260,8 +276,9 @@ def run(
     line = as_trained(line, config, network.config.window)
     thresholds = read_if_there(model.belongings / THRESHOLDS)
     known = read_if_there(model.belongings / CAMERAS).get("sizes_px", [])
+    cars = [Pedal(**of) for of in read_if_there(model.belongings / PEDALS) or ()]
     steps = out / "steps"
-    brought = prepared(source, line, detector_of(model, line, detector), steps, known, ctx)
+    brought = prepared(source, line, detector_of(model, line, detector), steps, known, cars, ctx)
     blind, remarks = without_pictures(config["network"]["variant"], brought.results, steps / "download")
     mute = {name: f"{name}: {MUTE}" for name, about in brought.results.items() if not about["has_telemetry"]}
     quarantined, said = {**brought.quarantined, **blind, **mute}, [*brought.said, *remarks]

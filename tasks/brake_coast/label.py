@@ -24,6 +24,7 @@ An onset that was seen counts whatever is missing around it; "no onset" needs ev
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ import pandas as pd
 
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.judging.runs import DOUBTFUL_SHARE
-from tasks.brake_coast.learning.pedal import Pedal, pedals
+from tasks.brake_coast.learning.pedal import Pedal, of_known, pedals
 from tasks.brake_coast.params import Label
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, replacing, write_json
@@ -241,12 +242,16 @@ def read_of(item: tuple[Path, Pedal]) -> list[Path]:
     return [item[0]]
 
 
-def run(params: Label, out: Path, ctx: Context = Context(), *, download: Path) -> dict[str, float]:
-    """Returns row counts, and per label the rate over all drives and the share that is unknown."""
+def run(
+    params: Label, out: Path, ctx: Context = Context(), cars: Sequence[Pedal] = (), *, download: Path
+) -> dict[str, float]:
+    """Returns row counts, and per label the rate over all drives and the share that is unknown.
+
+    `cars`: pedals that are known from other drives, for these that may be of the same cars."""
     folders = recording.recordings(download)
     contents = {name: file_hash(folder / "telemetry.csv") for name, folder in folders.items()}
     marks = {name: digest(content, ctx.code) if ctx.code else "" for name, content in contents.items()}
-    of_cars = pedals(folders, params, marks)
+    of_cars = {name: of_known(pedal, cars) for name, pedal in pedals(folders, params, marks).items()}
     settings = digest(params.model_dump(), ctx.code)
     items = {name: (folder, of_cars[name]) for name, folder in folders.items()}
     fingerprints = {name: digest(settings, contents[name], asdict(pedal)) for name, (_, pedal) in items.items()}

@@ -8,7 +8,7 @@ pedal never rests takes the one car of its folder, or of the source, unless its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -128,6 +128,14 @@ def pedals(folders: Mapping[str, Path], params: Label, marks: Mapping[str, str] 
         for drive, pedal in zip(drives, of_drives(drives, params), strict=True):
             found |= dict.fromkeys(drive.names, pedal)
     return found
+
+
+def of_known(pedal: Pedal, cars: Sequence[Pedal]) -> Pedal:
+    """That of the known car whose pedal rests where this one does: its travel is told by more drives."""
+    for car in cars:
+        if None not in (car.rest_pct, pedal.rest_pct) and abs(car.rest_pct - pedal.rest_pct) <= STOP_WIDTH_PCT:
+            return car
+    return pedal
 
 
 def _drives_by_layout(folders: Mapping[str, Path], marks: Mapping[str, str]) -> list[list[Drive]]:

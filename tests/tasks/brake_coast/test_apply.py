@@ -166,6 +166,26 @@ def test_alarms_are_raised_at_the_thresholds_that_came_with_the_model(project, m
     assert rows["coast_1s_alarm"].isna().all() and done.results[name]["alarms"]["coast_1s"] is None
 
 
+def test_a_drive_alone_has_the_pedal_of_its_car(project, model, tmp_path):
+    """Whose travel other drives tell; of another car the drives at hand tell it, and that is said."""
+    cars = read_json(model.belongings / "pedals.json")
+    assert len(cars) == 1
+    name = "2025-04-03_19-33-31"
+    shutil.copytree(project[1] / name, tmp_path / "in" / name)
+    table = pd.read_csv(tmp_path / "in" / name / "telemetry.csv")
+    table["ACCELERATOR_POS_D"] = table["ACCELERATOR_POS_D"].clip(upper=26.0)  # this time nobody pressed it down
+    table.to_csv(tmp_path / "in" / name / "telemetry.csv", index=False)
+    shutil.copytree(tmp_path / "in" / name, tmp_path / "other" / "2025-07-01_10-00-00")
+    table.assign(ACCELERATOR_POS_D=table["ACCELERATOR_POS_D"] - 6).to_csv(
+        tmp_path / "other/2025-07-01_10-00-00/telemetry.csv", index=False
+    )
+    for source, ours in (("in", True), ("other", False)):
+        done = applied(tmp_path / source, model, tmp_path / "out" / source)
+        (file,) = (tmp_path / "out" / source / "steps/label").glob("*/labels.json")
+        assert (read_json(file)["pedal"] == cars[0]) == ours
+        assert any("not seen to rest where that of a car" in text for text in done.said) != ours
+
+
 def test_the_film_lights_and_marks_alarms_and_its_time_goes_on_from_page_to_page():
     rows = pd.DataFrame({
         "Time": ["a", "b", "c"], "t_ms": [80_000, 80_500, 81_000], "speed_kmh": 30.0, "pedal_pct": 20.0,
