@@ -207,9 +207,6 @@ def prepared(
             call(steps / step, ctx, **folders)
         except BadInput as error:
             raise reason_of(steps / step, error) from None
-    pedals = {path.parent.name: read_json(path)["pedal"] for path in (steps / "label").glob("*/labels.json")}
-    if others := sorted(name for name, of in pedals.items() if Pedal(**of) not in cars):
-        said.append(OTHER_CAR.format(", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")))
     bad = {
         **read_if_there(steps / "label" / "quarantine.json"),
         **read_if_there(steps / "annotate" / "quarantine.json"),
@@ -219,6 +216,10 @@ def prepared(
     found = report["recordings"]
     said += passed_over_words(report.get("passed_over", {}))
     said += [f"{name}: {text}" for name, about in found.items() for text in about["warnings"]]
+    labelled = {name: read_if_there(steps / "label" / name / "labels.json") for name in found}
+    pedals = {name: Pedal(**of["pedal"]) for name, of in labelled.items() if of and found[name]["has_telemetry"]}
+    if others := sorted(name for name, pedal in pedals.items() if pedal not in cars):
+        said.append(OTHER_CAR.format(", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")))
     return Applied(found, bad, said)
 
 
