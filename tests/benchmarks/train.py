@@ -32,6 +32,7 @@ from tasks.brake_coast.train import prepare
 from tasks.yard import params as params_file
 from tasks.yard.step import Context
 from tasks.yard.training import engine
+from tasks.yard.training.accelerator import cpu_has_bf16
 from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.shared import machine
 
@@ -154,9 +155,12 @@ def interval(ratios: np.ndarray) -> str:
 
 def bench_steps(pack: Path, batch: int, rounds: int, threads: tuple[int, ...]) -> None:
     print(f"a step of {batch} windows, {LAYERS} layers, medians of {rounds} rounds in turns; (95 % intervals)")
+    precisions = ("32", "bf16") if cpu_has_bf16() else ("32",)
+    if len(precisions) == 1:
+        print("bf16: this processor has none")
     for count in threads:
         for variant in VARIANTS:
-            for precision in ("32", "bf16"):
+            for precision in precisions:
                 ours = Ours(variant, precision, pack, batch, count)
                 loop, floor = PlainLoop(variant, precision, pack, batch), Floor(variant, precision, batch)
                 times = interleaved({"ours": ours.step, "loop": loop.step, "floor": floor.step}, rounds)

@@ -76,7 +76,11 @@ def _walk(root: Path, layouts: dict[str, ModuleType]) -> Iterator[tuple[str, Pat
         return
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
-        below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".part"))
+        above = {(whole := here.resolve()), *whole.parents}  # a link to one of these leads round in circles
+        below[:] = sorted(
+            name for name in below
+            if not name.startswith(".") and not name.endswith(".part") and (here / name).resolve() not in above
+        )  # fmt: skip
         names = sorted(name for name in names if not name.startswith("."))
         for name, layout in layouts.items():
             found = layout.drives(here, names)

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from tasks.yard.params import Machine
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint, devices, history, optimizers
+from tasks.yard.training.accelerator import cpu_has_bf16
 from tasks.yard.training.across import gathered
 from tasks.yard.training.cuda_graph import StepGraph
 from tasks.yard.training.sampling import seed_of
@@ -121,6 +122,8 @@ def start(params: Engine, machine: Machine) -> Fabric:
         strategy="ddp" if world > 1 else "auto",
         precision=PRECISION[machine.precision],
     )
+    if fabric.device.type == "cpu" and machine.precision == "bf16" and not cpu_has_bf16():
+        raise BadInput("yard.machine.precision = bf16: this machine has no GPU, and its CPU no bf16; set it to '32'")
     fabric.launch()
     return fabric
 

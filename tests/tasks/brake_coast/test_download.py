@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.brake_coast import download
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.importers import carobd, drivetrain
-from tasks.brake_coast.importers.drives import Drive, cut
+from tasks.brake_coast.importers.drives import Drive, cut, find
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Line
 from tasks.yard.files import folder_hash, read_json
@@ -428,6 +428,12 @@ def video(path: Path, seconds: float, fps: int = 25) -> None:
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+
+
+def test_a_link_to_a_folder_above_it_makes_no_drive_twice(tmp_path):
+    native(tmp_path / "drives", 1)
+    (tmp_path / "drives" / "again").symlink_to(tmp_path / "drives")
+    assert len(find(tmp_path, "auto")) == 1
 
 
 def test_a_video_gives_the_frames_of_every_half_second(tmp_path):

@@ -8,7 +8,9 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, MultiStepLR, StepLR
 
 from tasks.yard.files import folder_hash
+from tasks.yard.step import BadInput
 from tasks.yard.training import checkpoint, optimizers
+from tasks.yard.training.accelerator import cpu_has_bf16
 from tasks.yard.training.engine import Diverged
 from tasks.yard.training.schedule import share_of_peak
 from tasks.yard.training.sections import Optimizer
@@ -167,6 +169,10 @@ def test_averaged_weights_are_the_ones_kept(tmp_path):
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_it_learns(tmp_path, precision):
+    if precision == "bf16" and not cpu_has_bf16():
+        with pytest.raises(BadInput, match="its CPU no bf16; set it to '32'"):
+            fit(tmp_path, epochs=1, precision=precision)
+        return
     history = fit(tmp_path, epochs=12, precision=precision, learning_rate=0.03)
     assert history[-1]["val"]["loss"] < 0.25 < history[0]["val"]["loss"]
     assert (tmp_path / "curves.png").stat().st_size > 10_000
