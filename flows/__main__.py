@@ -137,6 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         ending.leave()
+    except Exception:
+        if ending.is_told():
+            ending.leave()
+        raise
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -69,6 +69,10 @@ def _is_cut(lock: Path) -> bool:
         return True
 
 
+class NotCached(BadInput):
+    """What a stage has made is written into dvc.lock, and is not in the cache."""
+
+
 class Apart(Repo):
     """DVC's locks lie in this folder then. What is written meanwhile may look changed: look again later."""
 
@@ -300,7 +304,7 @@ class Graph:
         if lacking := [out for out in outs if out.use_cache and out.changed_cache()]:
             cache = self.repo.cache.local_cache_dir
             room = f"{shutil.disk_usage(cache).free / 1e6:.0f} MB"
-            raise BadInput(
+            raise NotCached(
                 f"{lacking[0].stage.name}: DVC's cache {cache} did not take what it made ({room} are free there); make "
                 "room, or move it by `dvc cache dir`, and run again: what it made is kept, and then only recorded"
             )

@@ -27,7 +27,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import check, clone, environment, forcing, lock, naming, notify, parameters, results, slots, worker
 from flows.environment import STATE
-from flows.graph import Graph
+from flows.graph import Graph, NotCached
 from flows.standing import end_task_runs, note_process, standing
 from flows.tracker import Tracker, judged, unjudged
 from tasks.yard import ending
@@ -145,8 +145,10 @@ class LineRun:
                     self.made[name] = worker.run_in_process(name, parent and parent.id, self.tags, yields=yields)
             try:
                 self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
-            finally:  # made from scratch it is, also where a full disk kept DVC from recording it
+            except NotCached:  # made from scratch it is: the next run records it
                 forcing.done(name)
+                raise
+            forcing.done(name)
         return Completed(message="; ".join(reasons))
 
 

@@ -70,20 +70,21 @@ def fitted(template: dict[str, Any], kind: str) -> dict[str, Any]:
     return made
 
 
-def make(pool: str, refit: bool = False) -> None:
-    """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing. `refit`: one that
-    is there gets what `fitted` says now."""
+def make(pool: str) -> None:
+    """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing. One that is there
+    stays as it is: somebody may have fitted it to a cluster by hand."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.base import BaseWorker
 
     with get_client(sync_client=True) as server:
         with contextlib.suppress(ObjectNotFound):
             there = server.read_work_pool(pool).base_job_template
-            if refit and (wanted := fitted(there, kind(pool))) != there:
-                server.update_work_pool(pool, WorkPoolUpdate(base_job_template=wanted))
-                print(f"mended the work pool {pool}")
+            if fitted(there, kind(pool)) != there:
+                print(
+                    f"the work pool {pool} hands on other things than {__name__} would; delete it to have it made anew"
+                )
             return
         worker = BaseWorker.get_worker_class_from_type(kind(pool))
         if worker is None:
@@ -112,7 +113,7 @@ def deploy() -> int:
     if not named:
         raise BadInput(f"{deployments.PREFECT_YAML}: no deployment has a work_pool; add work_pool: {{name: {POOL}}}")
     for pool in dict.fromkeys(named):
-        make(pool, refit=True)
+        make(pool)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 

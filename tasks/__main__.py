@@ -43,6 +43,8 @@ def main() -> int:
     except KeyboardInterrupt:
         ending.leave()
     except Exception as error:
+        if ending.is_told():
+            ending.leave()
         if (said := str(error) if isinstance(error, ConnectionError) else plain(error)) is None:
             raise
         print(f"error: {said}", file=sys.stderr)

@@ -102,6 +102,26 @@ def groups_of(found: Sequence[Clean], needed: int) -> tuple[dict[str, list[Clean
     return dict(grouped), told
 
 
+def as_dealt(grouped: Mapping[str, list[Clean]], known: Mapping[str, str]) -> tuple[dict[str, list[Clean]], list[str]]:
+    """({group: its photographs}, remarks) where groups that turned out to be one would leave a split empty, as days may
+    that a bike joins which came back: each is one a split then. What is new goes with those that train, if some do."""
+    found: dict[str, list[Clean]] = {}
+    divided = []
+    for group, mine in grouped.items():
+        there = [split for split in SPLITS if any(known.get(photo.file) == split for photo in mine)]
+        if len(there) < 2:
+            found[group] = mine
+            continue
+        divided.append(group)
+        for split in there:
+            own = [photo for photo in mine if known.get(photo.file, there[0]) == split]
+            found[f"{group} in {split}"] = own
+    if not divided:
+        return found, []
+    several = "vehicles or days were dealt out into several splits before, and their photographs stay there"
+    return found, [f"{len(divided)} {several}, first {divided[0]}"]
+
+
 def members_of(groups: Mapping[str, Sequence[Clean]]) -> dict[str, list[str]]:
     return {group: [file for photo in mine for file in (photo.file, *photo.also)] for group, mine in groups.items()}
 
@@ -186,6 +206,9 @@ def run(params: Split, out: Path, ctx: Context = Context(), *, check_data: Path)
     for lacking, mine in free.items():
         grouped, few = groups_of(mine, len(lacking))
         kept, divided = splits.kept(known, members_of(grouped))
+        if {known[photo.file] for photo in mine if photo.file in known} - set(kept.values()):
+            grouped, divided = as_dealt(grouped, known)
+            kept, _ = splits.kept(known, members_of(grouped))
         before = {group: split for group, split in kept.items() if split in lacking}
         dealt_out, errors = dealt(grouped, before, lacking, parts, params)
         new = len(grouped) - len(before)

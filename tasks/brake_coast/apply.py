@@ -45,6 +45,10 @@ STEPS = ("download", "annotate", "label", "pack", "evaluate")  # whose params be
 READS = (*STEPS, "report")
 PAGE_FRAMES = 160  # 80 s of driving: as much as one time line shows well
 MUTE = "has no telemetry; put a table beside it, <name of the film>.csv with speed, rpm, pedal and load"
+NO_PEDALS = (
+    "the model brings no pedals of its cars: what counts as released, and with that when an alarm of coasting is "
+    "raised, is told by the drives at hand alone"
+)
 OTHER_CAR = (
     "{}: the pedal is not seen to rest where that of a car of the model's drives does; what counts as released, and "
     "with that when an alarm of coasting is raised, is told by the drives at hand alone"
@@ -188,7 +192,7 @@ def write_film(
 
 
 def prepared(
-    source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], cars: list[Pedal], ctx: Context
+    source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], cars: list[Pedal] | None, ctx: Context
 ) -> Applied:
     """Bring the drives, look at their pictures and number their gap-free runs; what is refused, and what was said."""
     asked = {"source": source, "piece_minutes": None, "min_recordings": 1}
@@ -201,7 +205,7 @@ def prepared(
     folders = {"download": steps / "download"}
     for step, call in (
         ("annotate", partial(annotate.run, looked, train_detector=detector.parent)),
-        ("label", partial(label.run, line.label, cars=cars)),
+        ("label", partial(label.run, line.label, cars=cars or ())),
     ):
         try:
             call(steps / step, ctx, **folders)
@@ -218,7 +222,9 @@ def prepared(
     said += [f"{name}: {text}" for name, about in found.items() for text in about["warnings"]]
     labelled = {name: read_if_there(steps / "label" / name / "labels.json") for name in found}
     pedals = {name: Pedal(**of["pedal"]) for name, of in labelled.items() if of and found[name]["has_telemetry"]}
-    if others := sorted(name for name, pedal in pedals.items() if pedal not in cars):
+    if cars is None and pedals:
+        said.append(NO_PEDALS)
+    elif others := sorted(name for name, pedal in pedals.items() if pedal not in (cars or ())):
         said.append(OTHER_CAR.format(", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")))
     return Applied(found, bad, said)
 
@@ -277,7 +283,8 @@ def run(
     line = as_trained(line, config, network.config.window)
     thresholds = read_if_there(model.belongings / THRESHOLDS)
     known = read_if_there(model.belongings / CAMERAS).get("sizes_px", [])
-    cars = [Pedal(**of) for of in read_if_there(model.belongings / PEDALS) or ()]
+    pedals = model.belongings / PEDALS
+    cars = [Pedal(**of) for of in read_json(pedals)] if pedals.exists() else None  # an older model knows of none
     steps = out / "steps"
     brought = prepared(source, line, detector_of(model, line, detector), steps, known, cars, ctx)
     blind, remarks = without_pictures(config["network"]["variant"], brought.results, steps / "download")

@@ -97,17 +97,20 @@ def names_of(sources: Sequence[str], out: Path) -> dict[str, str]:
     plain = {place: _last(source) for place, source in places.items()}
     found: dict[str, str] = {}
     for place, source in reversed(places.items()):
-        name, shown = plain[place], source_uri.redacted(source)
-        hashed = f"{name}-{digest(place)[:6]}"
-        there = read_if_there(out / name / RESULT).get("input")
-        if there is None:
+        name = plain[place]
+        hashed = f"{name}-{mark_of(source)}"
+        there = read_if_there(out / name / RESULT)
+        if not there:
             taken = (out / hashed / RESULT).exists() or list(plain.values()).count(name) > 1
         else:
-            taken = (
-                name in found or _place(there) != _place(shown) or shown.endswith("...")
-            )  # all that is shown of a secret link
+            taken = name in found or there.get("mark") != mark_of(source)
         found[hashed if taken else name] = source
     return found
+
+
+def mark_of(source: str) -> str:
+    """Tells apart what reads the same once secrets are left out of it, and says nothing of them."""
+    return digest(_place(source))[:6]
 
 
 def _last(source: str) -> str:
@@ -137,7 +140,7 @@ def to_all(
             else:
                 error = as_bad_input(fault, shown)
             done = {"results": {}, "quarantined": {name: str(error)}, "said": []}
-        told = {"input": shown, **done, **about}
+        told = {"input": shown, "mark": mark_of(source), **done, **about}
         write_json(out / name / RESULT, told)
         yield out / name, told
 

@@ -16,6 +16,7 @@ LINE = "stopped; what is finished is kept, run again to continue"
 
 _last = (LINE, 128 + signal.SIGINT)  # what is said at the end, and the exit code
 _leaving = threading.Lock()
+_hurried = threading.Event()
 
 
 def on_signals() -> None:
@@ -34,11 +35,18 @@ def hurry(said: str, code: int) -> None:
     """Leave within `LIMIT_S`, with this line and exit code. Further signals change nothing."""
     global _last
     _last = said, code
+    _hurried.set()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     timer = threading.Timer(LIMIT_S, leave)
     timer.daemon = True
     timer.start()
+
+
+def is_told() -> bool:
+    """To end: what comes up then is the interrupt, also where a library has wrapped it in an error of its own, as
+    pydantic does while Prefect is imported."""
+    return _hurried.is_set()
 
 
 def leave(said: str | None = None, code: int = 1) -> NoReturn:

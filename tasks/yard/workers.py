@@ -59,6 +59,8 @@ def _serve(jobs: Connection) -> None:
         outcome = attempt(*job)
         try:
             jobs.send(outcome)
+        except ConnectionError:  # nobody waits for it any more
+            return
         except Exception as error:  # it cannot be pickled
             jobs.send(RuntimeError(f"{outcome!r:.200} cannot be handed over: {error}"))
 

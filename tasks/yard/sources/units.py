@@ -12,10 +12,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from logging import Logger
 from pathlib import Path
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from tasks.yard import memo
 from tasks.yard.fanout import NOUNS, FanOut, as_bad_input, fan_out
@@ -40,6 +40,7 @@ class Unit(Protocol):
 
 
 T = TypeVar("T", bound=Unit)
+R = TypeVar("R")
 
 
 def shown(uri: str, root: Path, path: Path) -> str:
@@ -53,32 +54,36 @@ def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) 
     A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
     """
 
-    hashed = cache(file_hash)  # several units may be made from one file
-
-    def of(unit: T) -> str:
+    def attempt(fn: Callable[[Any], R], item: Any) -> R | Exception:
         try:
-            return digest([(os.path.relpath(file, unit.path), hashed(file)) for file in files_of(unit)])
+            return fn(item)
         except Exception as error:
-            return digest(type(error).__name__, str(as_bad_input(error, unit.where)))
+            return error
 
-    def read(some: Iterable[T]) -> list[str]:
+    def of(unit: T, files: Sequence[Path] | Exception, hashes: Mapping[Path, str | Exception]) -> str:
+        faults = (
+            [files] if isinstance(files, Exception) else [e for f in files if isinstance(e := hashes[f], Exception)]
+        )
+        if isinstance(files, Exception) or faults:
+            return digest(type(faults[0]).__name__, str(as_bad_input(faults[0], unit.where)))
+        return digest([(os.path.relpath(file, unit.path), hashes[file]) for file in files])
+
+    def read(some: Iterable[int]) -> list[str]:
+        places = list(some)
+        known = dict.fromkeys(file for place in places for file in mine[place])  # several units may have one
         with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
-            return list(pool.map(of, some))
+            hashes = dict(zip(known, pool.map(partial(attempt, file_hash), known), strict=True))
+        return [of(units[place], found[place], hashes) for place in places]
 
-    def listed(unit: T) -> list[Path]:
-        try:
-            return list(files_of(unit))
-        except Exception:  # `of` says which
-            return []
-
-    mine = [listed(unit) for unit in units]
+    found = [attempt(lambda unit: list(files_of(unit)), unit) for unit in units]
+    mine = [[] if isinstance(files, Exception) else files for files in found]
     if sum(map(len, mine)) < MANY_FILES:
-        return read(units)
+        return read(range(len(units)))
     names = [f"{unit.path.absolute()} {getattr(unit, 'name', '')}" for unit in units]
     marks = {name: memo.mark(files) if files else "" for name, files in zip(names, mine, strict=True)}
     if len(marks) < len(units):
-        return read(units)
-    by_key = dict(zip(marks, units, strict=True))
+        return read(range(len(units)))
+    by_key = {key: place for place, key in enumerate(marks)}
     return list(memo.remembered("content", marks, lambda todo: read(by_key[key] for key in todo)).values())
 
 

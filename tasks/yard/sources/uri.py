@@ -17,15 +17,17 @@ from tasks.yard.step import BadInput
 
 SHARE_HOSTS = (".sharepoint.com", "onedrive.live.com", "1drv.ms")
 NAMED = re.compile(r"\$\{(\w+)\}")
-# What lets in whoever has the link: SharePoint's path holds /:u:/ and a token, Nextcloud's and Box's /s/ and 15 letters
-# or more, Seafile's /f/ or /d/, others /dl/.
+# What lets in whoever has the link: SharePoint's path holds /:u:/ and a token, Nextcloud's /s/ and 15 letters, Box's as
+# many or more with digits, as Seafile's after /f/ or /d/ and others' after /dl/.
 KEY_HOSTS = (*SHARE_HOSTS[1:], "dropbox.com", "drive.google.com", "docs.google.com", "we.tl", "wetransfer.com")
-KEY_PATH = re.compile(r"/:\w:/|/(s|f|d|dl)/\w{15,}(/|$)")
+KEY_PATH = re.compile(r"/:\w:/|/s/\w{15}(/|$)|/(s|f|d|dl)/(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9]{15,}(/|$)")
 SECRET_WORDS = ("secret", "token", "passw", "pwd", "sig", "cred", "auth", "apikey", "api_key", "session", "jwt")
 SECRET_KEYS = {"key", "rlkey", "code", "e", "pass", "pw", "access"}
 TOKEN = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w-]{24,}")
-# In a path a digest is a version, and words with a date are a name: there a token has both cases too.
-PATH_TOKEN = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w-]{24,}")
+# In a path a digest is a version, and words with a date are a name: there a token has a long piece of both cases too.
+PATH_TOKEN = re.compile(
+    r"(?=.{24})(?:[\w-]*[-_])?(?=[a-zA-Z]*\d)(?=[^-_]*[a-z])(?=[^-_]*[A-Z])[A-Za-z0-9]{16,}(?:[-_][\w-]*)?"
+)
 QUOTE = "in a password, write %2F for /, %23 for #, %3F for ?, %40 for @ and %25 for %"
 SHORTEST_SECRET = 4  # a shorter value is part of too many words to be taken out of a text
 

@@ -382,11 +382,13 @@ class Trainer:
         if judged_now:
             with torch.no_grad(), self.fabric.autocast():
                 scores = self.job.evaluate(judged)
-            if bad := [name for name, value in scores.items() if isinstance(value, float) and not isfinite(value)]:
-                raise Diverged(
-                    f"{self.job.name}, epoch {at.epoch + 1}: {', '.join(bad)} on validation are not finite: lower "
-                    "optimizer.learning_rate, or look for NaN in the data"
-                )
+            bad = [name for name, value in scores.items() if isinstance(value, float) and not isfinite(value)]
+            said = f"{self.job.name}, epoch {at.epoch + 1}: on validation {', '.join(bad)} not finite"
+            if "score" in bad:
+                raise Diverged(f"{said}: lower optimizer.learning_rate, or look for NaN in the data")
+            if bad:
+                log.warning("%s", said)
+                scores |= dict.fromkeys(bad)
         train = {name: self.mean_over_processes(value) for name, value in at.sums.items()}
         score = scores.get("score")
         better = judged_now and (at.best is None or (score is not None and score > at.best))  # None: nobody could judge

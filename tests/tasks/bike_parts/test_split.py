@@ -179,6 +179,17 @@ def test_photographs_that_turn_out_to_be_of_one_bike_are_all_learnt_from(tmp_pat
     assert {test, train} <= set(after["train"]) and "belongs together and was divided" in remarks(tmp_path)
 
 
+def test_a_bike_that_joins_all_that_is_tested_on_with_training_leaves_a_test(tmp_path):
+    alone = {name: name for name in rides(30)}
+    cleaned(tmp_path, alone)
+    before = divided(tmp_path)
+    one = dict.fromkeys([*before["test"], before["train"][0]], "one")
+    cleaned(tmp_path, alone | one | {"b999_0_a.jpg": "one"})
+    after = divided(tmp_path)
+    assert set(after["test"]) == set(before["test"]) and "b999_0_a.jpg" in after["train"]
+    assert "their photographs stay there, first city/one" in remarks(tmp_path)
+
+
 def test_a_copy_of_a_known_photograph_is_known_too(tmp_path):
     cleaned(tmp_path, {name: name for name in rides(30)})
     before = divided(tmp_path)
