@@ -20,7 +20,7 @@ from tqdm import tqdm
 from flows import deployments, environment, lock
 from tasks.yard import ending, imports, params, ray_address
 from tasks.yard import stage as stages
-from tasks.yard.step import BadInput, Context, suggestion
+from tasks.yard.step import BadInput, Context, plain, suggestion
 
 HELD = 3  # exit status: another run holds this checkout
 
@@ -137,10 +137,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         ending.leave()
-    except Exception:
+    except Exception as error:
         if ending.is_told():
             ending.leave()
-        raise
+        if (said := plain(error)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 1
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -182,9 +182,16 @@ def remote_fault(name: str, remote: dict) -> str | None:
 
 
 def _folders(config: Config) -> list[Path]:
-    """What a run writes into: the checkout, DVC's cache and the temporary folder."""
+    """What a run writes into: the checkout, DVC's cache and the temporary folder. Raises `BadInput` if there is none of
+    the last that takes a file."""
     cache = config["cache"].get("dir")
-    return [Path(), *([Path(cache)] if cache else []), Path(tempfile.gettempdir())]
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{error.strerror}: the disk is full, or TMPDIR names a folder that nobody may write to"
+        ) from None
+    return [Path(), *([Path(cache)] if cache else []), temporary]
 
 
 def room(folders: Sequence[Path], least_b: float = LEAST_B) -> Iterator[Finding]:

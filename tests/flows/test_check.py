@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from flows import check
@@ -51,6 +52,12 @@ def test_a_full_disk_is_named(tmp_path):
     (plenty,) = check.room([tmp_path], least_b=0)
     (little,) = check.room([tmp_path / "not/yet"], least_b=1e30)
     assert plenty.fault is None and str(tmp_path) in little.fault and "make room" in little.fault
+
+
+def test_a_disk_that_takes_no_file_is_said_before_there_is_a_run(finished_yard):
+    result = finished_yard.call("bash", "-c", f"ulimit -f 0; exec {sys.executable} -m flows run toy")
+    assert result.returncode and "Traceback" not in result.stderr, result.stderr
+    assert "error: No usable temporary directory found" in result.stderr and "the disk is full" in result.stderr
 
 
 def test_a_question_that_gets_no_answer_does_not_hold_up_the_others(monkeypatch):
