@@ -82,9 +82,7 @@ def make(pool: str) -> None:
         with contextlib.suppress(ObjectNotFound):
             there = server.read_work_pool(pool).base_job_template
             if fitted(there, kind(pool)) != there:
-                print(
-                    f"the work pool {pool} hands on other things than {__name__} would; delete it to have it made anew"
-                )
+                print(f"the work pool {pool} is not as it would be made now; delete it to have it made anew")
             return
         worker = BaseWorker.get_worker_class_from_type(kind(pool))
         if worker is None:

@@ -15,14 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from logging import Logger
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from tasks.yard import memo
 from tasks.yard.fanout import NOUNS, FanOut, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, natural, replacing
 from tasks.yard.sources import archives
 from tasks.yard.sources import uri as source_uri
-from tasks.yard.step import BadInput, Context
+from tasks.yard.step import BadInput, Context, attempt
 
 HASHERS = 8
 CHUNK_BYTES = 1 << 20
@@ -40,7 +40,6 @@ class Unit(Protocol):
 
 
 T = TypeVar("T", bound=Unit)
-R = TypeVar("R")
 
 
 def shown(uri: str, root: Path, path: Path) -> str:
@@ -54,29 +53,23 @@ def content_hashes(units: Sequence[T], files_of: Callable[[T], Sequence[Path]]) 
     A file that cannot be read must not stop the others: its unit has the hash of the fault, and making it says more.
     """
 
-    def attempt(fn: Callable[[Any], R], item: Any) -> R | Exception:
-        try:
-            return fn(item)
-        except Exception as error:
-            return error
-
-    def of(unit: T, files: Sequence[Path] | Exception, hashes: Mapping[Path, str | Exception]) -> str:
-        faults = (
-            [files] if isinstance(files, Exception) else [e for f in files if isinstance(e := hashes[f], Exception)]
-        )
-        if isinstance(files, Exception) or faults:
-            return digest(type(faults[0]).__name__, str(as_bad_input(faults[0], unit.where)))
-        return digest([(os.path.relpath(file, unit.path), hashes[file]) for file in files])
+    def of(place: int, hashes: Mapping[Path, str | Exception]) -> str:
+        unit, files = units[place], mine[place]
+        outcomes = [faults[place]] if place in faults else [hashes[file] for file in files]
+        if fault := next((one for one in outcomes if isinstance(one, Exception)), None):
+            return digest(type(fault).__name__, str(as_bad_input(fault, unit.where)))
+        return digest([(os.path.relpath(file, unit.path), one) for file, one in zip(files, outcomes, strict=True)])
 
     def read(some: Iterable[int]) -> list[str]:
         places = list(some)
         known = dict.fromkeys(file for place in places for file in mine[place])  # several units may have one
         with ThreadPoolExecutor(HASHERS) as pool:  # hashing frees the interpreter lock
             hashes = dict(zip(known, pool.map(partial(attempt, file_hash), known), strict=True))
-        return [of(units[place], found[place], hashes) for place in places]
+        return [of(place, hashes) for place in places]
 
     found = [attempt(lambda unit: list(files_of(unit)), unit) for unit in units]
-    mine = [[] if isinstance(files, Exception) else files for files in found]
+    faults = {place: files for place, files in enumerate(found) if isinstance(files, Exception)}
+    mine = [[] if place in faults else files for place, files in enumerate(found)]
     if sum(map(len, mine)) < MANY_FILES:
         return read(range(len(units)))
     names = [f"{unit.path.absolute()} {getattr(unit, 'name', '')}" for unit in units]

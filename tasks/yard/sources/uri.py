@@ -25,9 +25,7 @@ SECRET_WORDS = ("secret", "token", "passw", "pwd", "sig", "cred", "auth", "apike
 SECRET_KEYS = {"key", "rlkey", "code", "e", "pass", "pw", "access"}
 TOKEN = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w-]{24,}")
 # In a path a digest is a version, and words with a date are a name: there a token has a long piece of both cases too.
-PATH_TOKEN = re.compile(
-    r"(?=.{24})(?:[\w-]*[-_])?(?=[a-zA-Z]*\d)(?=[^-_]*[a-z])(?=[^-_]*[A-Z])[A-Za-z0-9]{16,}(?:[-_][\w-]*)?"
-)
+PATH_TOKEN_LENGTH, RANDOM_PIECE = 24, re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9]{16,}")
 QUOTE = "in a password, write %2F for /, %23 for #, %3F for ?, %40 for @ and %25 for %"
 SHORTEST_SECRET = 4  # a shorter value is part of too many words to be taken out of a text
 
@@ -90,7 +88,8 @@ def _is_key(parts: SplitResult) -> bool:
         return False
     if (parts.hostname or "").endswith(KEY_HOSTS) or KEY_PATH.search(parts.path):
         return True
-    return any(PATH_TOKEN.fullmatch(part) for part in unquote(parts.path).split("/"))
+    long = (part for part in unquote(parts.path).split("/") if len(part) >= PATH_TOKEN_LENGTH)
+    return any(RANDOM_PIECE.fullmatch(piece) for part in long for piece in re.split("[-_]", part))
 
 
 def secret_in(uri: str) -> str | None:

@@ -568,6 +568,8 @@ def test_a_password_in_params_is_refused_without_showing_it():
     names = (
         f"https://host/resolve/{'0123456789' * 4}/a.zip", "https://host/drives-from-2024-06-01-to-2024-06-30/a.zip",
         "https://host/s/drives/a.zip", "https://host/a.zip?bypass=1", "s3://bucket/f/Drives_Of_The_Summer_2024_Part_2/",
+        "https://host/datasets/Bench2Drive-Base-1000-Clips-Resolved/main/a.tar.gz", "https://host/d/highway_recordings_2024/",
+        "https://host/records/123/files/WILDTRACK-Seven-Camera-2018/content",
     )  # fmt: skip
     for uri in (*given, *names, "../shared/real", "synth://highway?seed=0", "s3://bucket/drives"):
         assert FromSource(source=uri).source == uri
