@@ -256,10 +256,11 @@ def _without(checkout: Path, probe: Path) -> Iterator[str]:
     for (address, reply), task in asked.items():
         try:
             said = ray.get(task)
-        except exceptions.NodeDiedError:
+        except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):  # it has ended since it was listed
             continue
-        except exceptions.RayTaskError as error:
-            raise BadInput(f"{VARIABLE}: the node {address} cannot run this yard: {error.cause!r:.300}") from None
+        except exceptions.RayError as error:
+            why = error.cause if isinstance(error, exceptions.RayTaskError) else error
+            raise BadInput(f"{VARIABLE}: the node {address} cannot run this yard: {why!r:.300}") from None
         if said is None or not reply.exists() or reply.read_text(encoding="utf-8") != said:
             yield address
         reply.unlink(missing_ok=True)

@@ -150,6 +150,15 @@ def test_a_node_and_a_worker_killed_half_way_a_node_that_joins_and_not_a_byte_di
     assert not list((yard.root / ".trainyard").glob("ray-*"))
 
 
+def test_a_node_that_has_just_ended_and_is_still_listed_is_done_without(ray_cluster, here, tmp_path):
+    yard = fresh(here, tmp_path / "yard")
+    ray_cluster.remove_node(ray_cluster.add_node(**NODE), allow_graceful=False)
+    run = on_ray(yard, ray_cluster.address)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    assert collected(yard) == collected(here)
+
+
 def test_who_always_kills_its_worker_is_named_as_it_is_without_ray_and_the_others_are_done(ray_cluster, here, tmp_path):
     said = {}
     for place in ("here", "ray"):
