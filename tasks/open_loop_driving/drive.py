@@ -5,9 +5,8 @@ Writes   drive/<network>/   see judging/drives.py
 Alone    python -m tasks open_loop_driving-drive@<network>
 
 Waypoints are followed by PID, controls taken from the Betas, both mixed as TCP's agent does (judging/pilot.py). Driving
-scores by the rule of CARLA's leaderboard, but for its deduction of the way outside the route's lanes: to leave the road
-is counted and costs nothing. Routes that were recorded elsewhere have no simulator: then this says so and judges
-nothing. A killed run keeps the routes that were driven.
+scores by the rule of CARLA's leaderboard 1.0. Routes that were recorded elsewhere have no simulator: then this says so
+and judges nothing. A killed run keeps the routes that were driven.
 """
 
 from __future__ import annotations

@@ -101,10 +101,11 @@ def drive(
 
 
 def judgement(sim: Simulation) -> dict[str, Any]:
-    """By the leaderboard's penalties (worlds/town/judge.py says which); `km` is what was driven of the route."""
+    """By the leaderboard's penalties (worlds/town/judge.py says which); `km` is what was driven of the route, `outside`
+    the share of it that was not on the route's lanes."""
     ended = [found.kind for found in sim.infractions if found.kind in judge.ENDS]
     return {
-        **judge.scores(sim.route_completion, sim.infractions), "completed": sim.route_completion >= 1,
+        **sim.scores, "outside": sim.outside, "completed": sim.route_completion >= 1,
         "ended_by": ended[0] if ended else None, "seconds": sim.time_s, "route_m": sim.route.length_m,
         "km": sim.route.length_m * sim.route_completion / 1000,
         "infractions": [asdict(found) for found in sim.infractions],

@@ -1,8 +1,8 @@
 """What drives are worth together: means over routes, infractions a kilometre. Pure.
 
-The driving score of a route is its completion in per cent times the penalties of its collisions and red lights (those
-of CARLA leaderboard 1.0, which also takes off the share of the way outside the route's lanes: here that costs nothing);
-that of an agent is the mean over routes.
+The driving score of a route is its completion in per cent times the penalties of CARLA leaderboard 1.0: of its
+collisions and red lights, and the share of the driven way that lay on the route's lanes. That of an agent is the mean
+over routes.
 """
 
 from __future__ import annotations

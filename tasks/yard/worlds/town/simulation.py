@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.yard.worlds.town import birdview, boxes, expert, lidar, routes, shapes, streets, things
+from tasks.yard.worlds.town import birdview, boxes, expert, judge, lidar, routes, shapes, streets, things
 from tasks.yard.worlds.town.birdview import HISTORY, Moment
 from tasks.yard.worlds.town.cars import Cars
 from tasks.yard.worlds.town.ego import SIZE_M, Control, Ego
@@ -109,6 +109,15 @@ class Simulation:
     @property
     def infractions(self) -> list[Infraction]:
         return list(self.judge.found)
+
+    @property
+    def outside(self) -> float:
+        """The share, 0 to 1, of what was driven of the route that was not on its lanes."""
+        return self.judge.outside_m / self.along_m if self.along_m else 0.0
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return judge.scores(self.route_completion, self.infractions, self.outside)
 
     @property
     def over(self) -> bool:
@@ -207,10 +216,12 @@ class Simulation:
                 was = self.checked
                 if np.linalg.norm(self.ego.xy - at) < np.linalg.norm(was.xy - at):  # not further into it
                     self.ego = Ego(was.x, was.y, was.yaw, 0.0, was.steer_rad, -was.speed / TICK_S, 0.0)
+            was_m = self.along_m
             self._progress()
-            apart = float(np.linalg.norm(self.route.points[self.row] - self.ego.xy))
+            apart_m = float(np.linalg.norm(self.route.points[self.row] - self.ego.xy))
+            route = apart_m, float(self.route.yaw[self.row]), self.along_m - was_m
             states = self.lights.states(self.time_s)
-            self.judge.watch(self.time_s, TRAFFIC_TICKS * TICK_S, self.checked, self.ego, states, apart)
+            self.judge.watch(self.time_s, TRAFFIC_TICKS * TICK_S, self.checked, self.ego, states, *route)
             self.checked = self.ego
 
     def _progress(self) -> None:

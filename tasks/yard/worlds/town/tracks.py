@@ -52,10 +52,15 @@ class Tracks:
         aside &= np.abs(self.points[:, 1] - at[1]) < reach_m
         return np.flatnonzero(aside)
 
-    def apart_m(self, at: np.ndarray) -> float:
-        """From the middle of the nearest lane; 8 m and more are infinite."""
+    def nearest(self, at: np.ndarray) -> tuple[float, float | None]:
+        """How far the middle of the nearest lane is, and its heading there, None on a crossing. 8 m and more are
+        infinite."""
         rows = self._near(at, 8.0)
-        return float(np.linalg.norm(self.points[rows] - at, axis=1).min(initial=np.inf))
+        if not len(rows):
+            return np.inf, None
+        apart = np.linalg.norm(self.points[rows] - at, axis=1)
+        row = rows[apart.argmin()]
+        return float(apart.min()), float(self.yaw[row]) if self.is_street[self.lane_of[row]] else None
 
     def beneath(self, points: np.ndarray, within_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lanes whose middle is within reach of any of `points` (n, 2): lane, where on it is nearest to the first of

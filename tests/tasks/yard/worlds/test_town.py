@@ -175,17 +175,30 @@ def test_who_drives_over_a_red_light_is_told_where_and_when():
     (found,) = sim.infractions
     assert found.kind == judge.RED_LIGHT
     assert np.linalg.norm([found.x, found.y] - sim.route.points[round(line)]) < 4
-    assert judge.scores(1.0, sim.infractions)["score_composed"] == pytest.approx(70)
+    assert judge.scores(1.0, sim.infractions, 0.0)["score_composed"] == pytest.approx(70)
 
 
 def test_who_does_not_steer_leaves_the_road_and_who_hits_a_thing_does_not_go_through_it():
     sim = town.begin(WORLD, "town02_r001")
     sim.step(0.7, 0.4, 0.0, 30.0)
     kinds = {found.kind for found in sim.infractions}
-    assert kinds & {judge.OFF_ROAD, judge.LAYOUT, judge.VEHICLE}
+    assert kinds & {judge.OUTSIDE, judge.LAYOUT, judge.VEHICLE}
     assert all(0 < found.time_s <= 30 for found in sim.infractions)
     solid = sim.place.things.houses
     assert not boxes.overlap(sim.ego.box, replace(solid, size=solid.size - [1, 1, 0])).any()
+
+
+@pytest.mark.parametrize(("left_m", "outside"), [(0.0, 0), (1.5, 0), (3.5, 1), (-5.5, 1)])
+def test_the_way_among_those_who_come_towards_it_or_off_the_road_is_taken_off(left_m, outside):
+    sim = empty(town.begin(WORLD, "town05_r000"))  # it begins straight on a street with one lane each way
+    yaw = float(sim.route.yaw[0])
+    x, y = sim.route.points[0] + left_m * np.array([-np.sin(yaw), np.cos(yaw)])
+    sim.ego = sim.checked = Ego(float(x), float(y), yaw)
+    sim.vehicles, sim._solid = sim.vehicles[:0], sim._solid[:0]
+    sim.step(0.5, 0.0, 0.0, 5.0)
+    assert sim.along_m > 5 and sim.outside == outside
+    assert [found.kind for found in sim.infractions] == [judge.OUTSIDE] * outside
+    assert sim.scores["score_composed"] == 100 * sim.route_completion * (1 - outside)
 
 
 def test_who_stands_on_a_zebra_crossing_is_not_to_blame_and_who_drives_on_is():
