@@ -94,9 +94,11 @@ def learnt(photos: Photos, pairs: Sequence[tuple[int, int]]) -> Rides:
     joint[OCCLUDED, :OCCLUDED] = (1 - covered) * covered * below.sum(0)
     joint[OCCLUDED, OCCLUDED] = covered**2
     parts = len(photos.parts)
-    rides = np.bincount((is_worse(states) == 1).sum(1), minlength=parts + 1)
+    told = is_worse(states)
+    told = told[labelled(told)]
+    rides = np.bincount((told == 1).sum(1), minlength=parts + 1)
     alike = how_many(np.full(parts, sum(joint[a, b] for a, b in WORSE)))
-    return Rides(share, joint, (rides + ALIKE * alike) / ((len(pairs) + ALIKE) * alike))
+    return Rides(share, joint, (rides + ALIKE * alike) / ((len(told) + ALIKE) * alike))
 
 
 def how_many(p: np.ndarray) -> np.ndarray:
@@ -147,10 +149,16 @@ def is_worse(states: np.ndarray) -> np.ndarray:
     return np.where(known, found, -1)
 
 
+def labelled(true: np.ndarray) -> np.ndarray:
+    """(pairs, K), -1 where nobody knows -> (pairs) rides of which anything is known: of the others nobody can say how
+    often a claim is wrong."""
+    return (true >= 0).any(1)
+
+
 def claim_from(p: np.ndarray, true: np.ndarray, allowed: float = FALSE_CLAIMS) -> float:
     """The lowest probability (of (pairs, K)) from which on claims are wrong at most so often a pair."""
     wrong = np.sort(p[(true == 0) & (p >= FLOOR)])[::-1]
-    most = int(allowed * len(p))
+    most = int(allowed * labelled(true).sum())
     if len(wrong) <= most:
         return FLOOR
     return float(np.nextafter(wrong[most], 1))
@@ -158,7 +166,7 @@ def claim_from(p: np.ndarray, true: np.ndarray, allowed: float = FALSE_CLAIMS) -
 
 def judged(p: np.ndarray, true: np.ndarray, claim: float) -> dict[str, Any]:
     """Claims against truth, over pairs and parts whose truth is known."""
-    pairs, real, claimed = len(p), true == 1, (p >= claim) & (true >= 0)
+    pairs, real, claimed = int(labelled(true).sum()), true == 1, (p >= claim) & (true >= 0)
     hits, wrong = int((claimed & real).sum()), int((claimed & (true == 0)).sum())
     return {
         "pairs": pairs, "changes": int(real.sum()), "found": hits, "false_claims": wrong,

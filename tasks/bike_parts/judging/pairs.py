@@ -123,6 +123,8 @@ def judged(
             "pairs": len(p), **dict.fromkeys(("recall", "false_a_pair", "precision", "ece", "intervals")),
             "null_because": why or "no threshold: no pair on validation whose states are labelled",
         }  # fmt: skip
+    rows = changes.labelled(true)
+    p, true, groups = p[rows], true[rows], np.array(groups)[rows]
     told = changes.judged(p, true, claim)
     names, number = np.unique(groups, return_inverse=True)
     draws = bootstrap.resamples(len(names), reporting.bootstrap_replicates, reporting.bootstrap_seed)

@@ -123,6 +123,14 @@ def test_a_part_that_is_surely_broken_speaks_for_the_others_only_where_rides_bre
         assert any_worse(before, doubtful, other) == pytest.approx(1 - (1 - first[0]) ** 8)
 
 
+def test_rides_that_nobody_has_labelled_say_nothing_of_how_many_parts_a_ride_breaks():
+    true, of, pairs = one_a_ride(200, 0)
+    states = true.swapaxes(1, 2).reshape(400, -1).tolist()
+    more = photos(states + [[None] * 8] * 400, of.parts)
+    unknown = [(401 + 2 * i, 402 + 2 * i) for i in range(200)]
+    assert learnt(more, pairs + unknown).number == pytest.approx(learnt(of, pairs).number)
+
+
 def test_what_is_known_of_rides_is_kept_and_older_weights_know_no_number():
     _, *of = one_a_ride(100, 0)
     known = learnt(*of)
@@ -167,5 +175,8 @@ def test_a_claim_is_allowed_one_false_one_in_ten_pairs():
     }  # fmt: skip
     strict = claim_from(p, true, allowed=0.05)
     assert judged(p, true, strict)["false_claims"] == 1 and judged(p, true, strict)["found"] == 2
+    more = np.concatenate([p, p]), np.concatenate([true, 0 * true - 1])  # as many rides that nobody has labelled
+    assert claim_from(*more) == claim_from(p, true)
+    assert judged(*more, claim_from(p, true)) == judged(p, true, claim_from(p, true))
     unknown = np.where(true == 0, -1, true)
     assert judged(p, unknown, 0.4)["false_claims"] == 0
