@@ -22,10 +22,12 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import cloudpickle
+import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import hydrated_context, serialize_context
+from prefect.exceptions import PrefectException
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
@@ -229,12 +231,13 @@ def progress_bars(stage: str) -> Callable[..., tqdm]:
                 return
             self._reported = now
             percent = round(100 * min(1.0, self.n / self.total), 1)
-            if self._artifact is None:
-                key = stage.replace("_", "-").replace("@", "-").lower()
-                self._artifact = create_progress_artifact(
-                    percent, key=key, description=f"{stage}: {self.desc or 'progress'}"
-                )
-            else:
-                update_progress_artifact(self._artifact, percent)
+            with contextlib.suppress(httpx.HTTPError, PrefectException):  # the work does not hang on who watches it
+                if self._artifact is None:
+                    key = stage.replace("_", "-").replace("@", "-").lower()
+                    self._artifact = create_progress_artifact(
+                        percent, key=key, description=f"{stage}: {self.desc or 'progress'}"
+                    )
+                else:
+                    update_progress_artifact(self._artifact, percent)
 
     return Bar
