@@ -2,7 +2,8 @@
 
 Reads    download/<route>/ (formats/routes.py), download/quarantine.json
 Writes   check_data/check.json     {verdict, usable: [routes], rendered, towns: {town: counts}, routes: {route: {town,
-                                   frames, used: [frames], cut, unusable: {frame: why}, findings, usable, why, ...}}}
+                                   frames, used: [frames], cut, unusable: {frame: [why]}, faults: [of files that
+                                   download could not use, and gaps], findings, usable, why, ...}}}
          check_data/<route>.png    what each camera sees with boxes and lidar drawn into it, and both from above, of
                                    `pictures` routes
          check_data/check.html     the same for people
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from tasks.yard.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).parent / "page" / "check_data.html.j2"
-NAMED = 5  # frames of one fault that are named
+NAMED = 5  # faults of frames that are named
 TOLD = 10  # findings on the console
 SIDEWAYS_RAD, SPEED_OFF = math.radians(30), 0.25
 LIDAR_OFF_M, STEER_AGREES, BOXES_HIT = 0.6, 0.5, 0.3
@@ -68,29 +69,31 @@ def file_fault(kind: str, path: Path, route: Route) -> str | None:
     return None
 
 
-def unusable(route: Route, wanted: np.ndarray) -> dict[int, str]:
-    """{frame: why} of the frames that are to be used and cannot be."""
-    found: dict[int, str] = {}
+def unusable(route: Route, wanted: np.ndarray) -> dict[int, list[str]]:
+    """{frame: every reason} of the frames that are to be used and cannot be."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    unread = route.about.get("unread", {})
     kinds = sorted(path.name for path in route.folder.iterdir() if path.is_dir())
     for kind in kinds:
         files = route.files(kind)
         for frame in (int(frame) for frame in wanted):
-            why = file_fault(kind, files[frame], route) if frame in files else f"{kind}/{frame:04d}: is missing"
-            if why:
-                found.setdefault(frame, why)
+            name = f"{kind}/{frame:04d}"
+            absent = unread.get(name, f"{name}: is missing")
+            if why := file_fault(kind, files[frame], route) if frame in files else absent:
+                found[frame].append(why)
     for key, values in route.columns.items():
         for frame, value in zip(route.frames, values, strict=True):
             if not np.isfinite(value):
-                found.setdefault(int(frame), f"{routes.FRAMES}: {key} of frame {frame} is no number; none is invented")
+                found[int(frame)].append(f"{routes.FRAMES}: {key} of frame {frame} is no number; none is invented")
     for frame, command in zip(route.frames, route.columns.get("command", ()), strict=False):
         if command not in routes.COMMANDS:
-            found.setdefault(int(frame), f"{routes.FRAMES}: command of frame {frame} is {command:g}, which is unknown")
+            found[int(frame)].append(f"{routes.FRAMES}: command of frame {frame} is {command:g}, which is unknown")
     if "supervision" in route.sensors:
         there = set(route.supervision["frame"].tolist())
         for frame in (int(frame) for frame in wanted):
             if frame not in there:
-                found.setdefault(frame, f"{routes.SUPERVISION}: has no frame {frame}")
-    return {frame: why for frame, why in sorted(found.items()) if frame in wanted}
+                found[frame].append(f"{routes.SUPERVISION}: has no frame {frame}")
+    return {frame: whys for frame, whys in sorted(found.items()) if frame in wanted}
 
 
 def looked_at(used: list[int]) -> list[int]:
@@ -152,11 +155,10 @@ def actions(route: Route, rows: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def findings_of(route: Route, said: Mapping[str, Any], lost: Mapping[int, str]) -> list[str]:
+def findings_of(route: Route, said: Mapping[str, Any], lost: Mapping[int, list[str]]) -> list[str]:
     """What a person should look at, though it ends nothing."""
-    found = list(lost.values())[:NAMED] + (
-        [f"{len(lost) - NAMED} more frames are left out"] if len(lost) > NAMED else []
-    )
+    whys = [why for of in lost.values() for why in of]
+    found = whys[:NAMED] + ([f"{len(whys) - NAMED} more cost frames"] if len(whys) > NAMED else [])
     for name, away in said["lidar_off_m"].items():
         if away is not None and away > LIDAR_OFF_M:
             found.append(
@@ -174,10 +176,10 @@ def findings_of(route: Route, said: Mapping[str, Any], lost: Mapping[int, str]) 
 
 
 def why_not(
-    used: list[int], wanted: int, lost: Mapping[int, str], said: Mapping[str, Any], params: CheckData
+    used: list[int], wanted: int, lost: Mapping[int, list[str]], said: Mapping[str, Any], params: CheckData
 ) -> str | None:
     """Why a whole route cannot be used."""
-    first = next(iter(lost.values()), "it is cut to nothing")
+    first = next((whys[0] for whys in lost.values()), "it is cut to nothing")
     if not used or len(lost) > params.max_missing_share * wanted:
         return f"{len(lost)} of {wanted} frames cannot be used, the first: {first}"
     if said["heading_off_rad"] is not None and said["heading_off_rad"] > SIDEWAYS_RAD:
@@ -212,7 +214,7 @@ def examined(work: tuple[str, bool], *, download: Path, params: CheckData, out: 
     return {
         "town": route.about["town"], "layout": route.about["layout"], "rendered": route.about["rendered"],
         "frames": len(route.frames), "used": used, "cut": route.about["cut"],
-        "unusable": {str(frame): fault for frame, fault in lost.items()},
+        "unusable": {str(frame): whys for frame, whys in lost.items()}, "faults": route.about.get("faults", []),
         "cameras": list(route.cameras), "sensors": list(route.sensors), "weather": route.about.get("weather"),
         "commands": fits.counts_of(route.columns.get("command", np.empty(0))[rows], routes.COMMANDS)
         if "command" in route.columns else {},
@@ -225,7 +227,7 @@ def refused(reason: str) -> dict[str, Any]:
     """The same of a route that cannot be read."""
     return {
         "town": None, "layout": None, "rendered": False, "frames": 0, "used": [], "cut": None, "unusable": {},
-        "cameras": [], "sensors": [], "weather": None, "commands": {}, "actions": {}, "boxes": {},
+        "faults": [], "cameras": [], "sensors": [], "weather": None, "commands": {}, "actions": {}, "boxes": {},
         "heading_off_rad": None, "speed_ratio": None, "steer_agrees": None, "lidar_off_m": {}, "boxes_near": 0,
         "boxes_with_points": 0, "turned": {}, "findings": [reason], "usable": False, "why": reason,
     }  # fmt: skip

@@ -1,7 +1,9 @@
 """One recorded route as `download` leaves it, whatever it came from: download/<route>/.
 
     route.json            {layout, town, source, origin, rendered, rate_hz, cameras: {name: see calibration.py},
-                          sensors, usable, cut, weather, remarks}
+                          sensors, usable, cut, weather, remarks} and of what was not whole faults: [every file that
+                          is missing or bad, also of frames that are not here], unread: {file of ours, as lidar/0004:
+                          why it is not there}
     frames.csv            frame, time_s, x, y, yaw, speed_ms, and as far as the source has them throttle, steer, brake,
                           command, target_x, target_y, should_brake
     rgb_<camera>/%04d.*   pictures, whatever kind they are

@@ -162,15 +162,17 @@ def laz(file: Path) -> np.ndarray:
         raise BadInput(f"{file}: cannot be read as .laz ({type(error).__name__}: {error}); bring it anew") from None
 
 
-def _lidar(path: Path, kept: Mapping[int, int], folder: Path, said: Mapping[str, Any], where: str) -> list[str]:
-    """Remarks: what was left out."""
+def _lidar(
+    path: Path, kept: Mapping[int, int], folder: Path, said: Mapping[str, Any], where: str
+) -> tuple[dict[str, str], list[str]]:
+    """{file of ours: why it is not written}; remarks: what was left out."""
     files = moments.numbered(path / "lidar")
     if not files:
-        return []
+        return {}, []
     sensor = (said.get("sensors") or {}).get("LIDAR_TOP")
     if sensor is None:
-        return ["lidar is left out: the annotations have no sensors: LIDAR_TOP, so nothing says where it is"]
-    place, faults = frames.carla_matrix(matrix(sensor, "lidar2ego", f"{where}: LIDAR_TOP")), []
+        return {}, ["lidar is left out: the annotations have no sensors: LIDAR_TOP, so nothing says where it is"]
+    place, unread = frames.carla_matrix(matrix(sensor, "lidar2ego", f"{where}: LIDAR_TOP")), {}
     for old, new in kept.items():
         try:
             if old not in files:
@@ -178,8 +180,8 @@ def _lidar(path: Path, kept: Mapping[int, int], folder: Path, said: Mapping[str,
             points = frames.moved(frames.carla_points(laz(files[old])), place)
             routes.write_lidar(folder / "lidar" / f"{new:04d}.npy", points)
         except BadInput as error:
-            faults.append(str(error).replace(f"{path}/", ""))
-    return moments.said_of("sweeps of the lidar cannot be used", faults)
+            unread[f"lidar/{new:04d}"] = str(error).replace(f"{path}/", "")
+    return unread, moments.said_of("sweeps of the lidar cannot be used", unread.values())
 
 
 def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
@@ -214,8 +216,13 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
     for key in rows[first]:
         if all(key in row for row in rows.values()):
             table[key] = np.array([rows[old][key] * (factor if key == "speed_ms" else 1) for old in kept])
-    remarks = [*moments.said_of("annotations are left out", faults + bad), *notes]
     cameras = cameras_of(told[first], files[first])
+    pictures = {number for name in cameras for number in moments.numbered(path / "camera" / f"rgb_{name}")}
+    gaps = moments.gaps(files, pictures, "anno", 5)
+    remarks = [
+        *moments.said_of("annotations are left out", faults + bad), *notes,
+        *moments.said_of("gaps among the annotations", gaps),
+    ]  # fmt: skip
     for name in list(cameras):
         pictures = path / "camera" / f"rgb_{name}"
         if not pictures.is_dir():
@@ -223,11 +230,12 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
             continue
         absent = moments.copy(moments.numbered(pictures), kept, folder / f"rgb_{name}")
         remarks += moments.said_of(f"files of {pictures.name} are missing", absent)
-    remarks += _lidar(path, kept, folder, told[first], str(files[first]))
+    unread, more = _lidar(path, kept, folder, told[first], str(files[first]))
+    remarks += more
     routes.write_frames(folder, table)
     about = {
         "layout": "bench2drive", "town": moments.town_of(path), "source": "Bench2Drive", "origin": ORIGIN,
         "rendered": True, "rate_hz": moments.RATE_HZ, "usable": int(table["frame"][-1]) + 1, "cut": None,
-        "weather": None, "remarks": remarks,
+        "weather": None, "remarks": remarks, "faults": [*faults, *bad, *gaps, *unread.values()], "unread": unread,
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

@@ -215,10 +215,10 @@ def depth_m(file: Path) -> np.ndarray:
     return (red + 256 * green + 65536 * blue) / (2**24 - 1) * DEPTH_M
 
 
-def _converted(path: Path, kept: Mapping[int, int], folder: Path, behind_m: Mapping[str, float]) -> list[str]:
-    """Depth, lidar and masks in our formats; returns the faults. A file that is bad is not written. `behind_m`: of a
-    camera, by how much what tells its depth lies behind it."""
-    faults = []
+def _converted(path: Path, kept: Mapping[int, int], folder: Path, behind_m: Mapping[str, float]) -> dict[str, str]:
+    """Depth, lidar and masks in our formats; returns {file of ours: why it is not written}. `behind_m`: of a camera, by
+    how much what tells its depth lies behind it."""
+    unread = {}
     for kind in sorted(one.name for one in path.iterdir() if one.is_dir()):
         files = moments.numbered(path / kind)
         for old, new in kept.items():
@@ -238,8 +238,9 @@ def _converted(path: Path, kept: Mapping[int, int], folder: Path, behind_m: Mapp
                     whole = np.round(shares.clip(0, 1) * 255).astype(np.uint8)
                     routes.write_png(folder / "bev" / f"{new:04d}.png", whole.reshape(-1, whole.shape[2]))
             except BadInput as error:
-                faults.append(str(error).replace(f"{path}/", ""))
-    return faults
+                ours = "bev" if kind == "bev_seg_label" else kind
+                unread[f"{ours}/{new:04d}"] = str(error).replace(f"{path}/", "")
+    return unread
 
 
 def _boxes(path: Path, kept: dict[int, int], folder: Path) -> list[str]:
@@ -306,7 +307,12 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     usable. Raises `BadInput`."""
     rows, told, faults = measured(path, layout)
     cameras, remarked = cameras_of(path, layout)
-    remarks = [*remarked, *moments.said_of("measurements are left out", faults)]
+    pictures = {number for theirs in FOLDERS[layout] for number in moments.numbered(path / theirs)}
+    gaps = moments.gaps(moments.numbered(path / "measurements"), pictures, "measurements")
+    remarks = [
+        *remarked, *moments.said_of("measurements are left out", faults),
+        *moments.said_of("gaps among the measurements", gaps),
+    ]  # fmt: skip
     as_published = layout == "thinktwice" and bool(remarked)  # no calibration.json, so as the recorder has them
     if as_published:  # a run that was killed may have made some of them straight
         for half in [one for kind in ("rgb", "seg", "depth") for one in folder.glob(f"{kind}_*")]:
@@ -333,7 +339,7 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     for name in cameras:
         if (path / f"seg_{name}").is_dir():
             moments.copy(moments.numbered(path / f"seg_{name}"), kept, folder / f"seg_{name}")
-    bad += _converted(path, kept, folder, BEHIND_M if as_published else {})
+    unread = _converted(path, kept, folder, BEHIND_M if as_published else {})
     if (path / "supervision").is_dir():
         bad += _supervision(path, kept, folder, columns)
     if as_published:
@@ -343,6 +349,7 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
         fits = all(lens.known(camera.size) for camera in cameras.values())
         cameras = lens.straighten(folder, cameras) if fits else cameras
         remarks.append(STRAIGHTENED if fits else BENT)
+    bad += unread.values()
     remarks += [*notes, *moments.said_of("files cannot be read", bad)]
     table = {key: np.array(values) for key, values in columns.items()}
     usable, cut = cuts.usable(_record(path), table["frame"], table["speed_ms"], moments.RATE_HZ)
@@ -352,7 +359,8 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     routes.write_frames(folder, table)
     about = {
         "layout": layout, "town": moments.town_of(path), "source": SOURCES[layout], "origin": ORIGIN, "rendered": True,
-        "rate_hz": moments.RATE_HZ, "usable": usable, "cut": cut, "remarks": remarks,
+        "rate_hz": moments.RATE_HZ, "usable": usable, "cut": cut, "remarks": remarks, "faults": faults + gaps + bad,
+        "unread": unread,
         "weather": weather if isinstance(weather, str) else _sky(weather) if isinstance(weather, dict) else None,
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

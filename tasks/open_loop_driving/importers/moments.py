@@ -7,6 +7,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ def number(said: Mapping[str, Any], key: str, path: Path) -> float:
     if isinstance(value, bool | int | float) and np.isfinite(value):
         return float(value)
     raise BadInput(f"{path}: {key!r} is {'missing' if key not in said else value}; expected a number")
+
+
+def gaps(there: Iterable[int], beside: Iterable[int], kind: str, digits: int = 4) -> list[str]:
+    """Files of `kind` that are missing among the numbers `there`, by name, those in a row at once; where pictures
+    `beside` go on before the first or after the last one, theirs too."""
+    numbers, others = sorted(there), sorted(beside)
+    step = max(1, int(np.median(np.diff(numbers)))) if len(numbers) > 1 else 1
+    runs = [(a + step, b - step) for a, b in pairwise(numbers) if b - a >= 2 * step]
+    for outside in ([n for n in others if n <= numbers[0] - step], [n for n in others if n >= numbers[-1] + step]):
+        runs += [(outside[0], outside[-1])] if outside else []
+    names = [[f"{n:0{digits}d}" for n in run] for run in sorted(runs)]
+    return [f"{kind}/{a} is missing" if a == b else f"{kind}/{a} to {b} are missing" for a, b in names]
 
 
 def command(said: Mapping[str, Any], key: str, path: Path) -> int:

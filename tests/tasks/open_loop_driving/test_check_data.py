@@ -13,7 +13,7 @@ from tasks.open_loop_driving.judging import fits
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving import tiny_routes
-from tests.tasks.open_loop_driving.sources import fetched, picture
+from tests.tasks.open_loop_driving.sources import fetched, lbc, picture
 from tests.tasks.open_loop_driving.tiny_routes import columns, section
 
 TINY = "synth://town?routes=1&seconds=8&cameras=2&height=32&width=48&seed=0"
@@ -44,6 +44,7 @@ def test_all_that_is_missing_is_named_and_costs_its_frame_alone(tmp_path):
     folder = tiny_routes.write(tmp_path / "download" / "one")
     (folder / "rgb_front/0002.png").write_bytes(b"")
     (folder / "rgb_front/0003.png").unlink()
+    (folder / "lidar/0003.npy").unlink()
     picture(folder / "rgb_front/0004.png", size=(8, 8))
     (folder / "lidar/0005.npy").write_bytes((folder / "lidar/0005.npy").read_bytes()[:-4])
     whole = (folder / "rgb_front/0006.png").read_bytes()
@@ -51,10 +52,12 @@ def test_all_that_is_missing_is_named_and_costs_its_frame_alone(tmp_path):
     (route,) = checked(tmp_path, max_missing_share=0.5)["routes"].values()
     assert route["used"] == [0, 1, 7, 8, 9, 10, 11] and route["usable"]
     lost = route["unusable"]
-    assert lost["2"] == "rgb_front/0002.png: is empty" and lost["3"] == "rgb_front/0003: is missing"
-    assert lost["4"] == "rgb_front/0004.png: has 8 x 8 px, its camera 40 x 24"
-    assert "lidar/0005.npy: cannot be read" in lost["5"] and "rgb_front/0006.png" in lost["6"]
-    assert route["findings"][:5] == list(lost.values())
+    assert lost["2"] == ["rgb_front/0002.png: is empty"]
+    assert lost["3"] == ["lidar/0003: is missing", "rgb_front/0003: is missing"]
+    assert lost["4"] == ["rgb_front/0004.png: has 8 x 8 px, its camera 40 x 24"]
+    assert "lidar/0005.npy: cannot be read" in lost["5"][0] and "rgb_front/0006.png" in lost["6"][0]
+    whys = [why for of in lost.values() for why in of]
+    assert route["findings"][:6] == [*whys[:5], "1 more cost frames"]
 
 
 def test_numbers_that_are_none_and_commands_that_nobody_knows(tmp_path):
@@ -63,8 +66,22 @@ def test_numbers_that_are_none_and_commands_that_nobody_knows(tmp_path):
     tiny_routes.write(tmp_path / "download" / "one", yaw=yaw, command=command)
     (route,) = checked(tmp_path)["routes"].values()
     assert set(route["unusable"]) == {"4", "7"}
-    assert route["unusable"]["4"] == "frames.csv: yaw of frame 4 is no number; none is invented"
-    assert route["unusable"]["7"] == "frames.csv: command of frame 7 is 11, which is unknown"
+    assert route["unusable"]["4"] == ["frames.csv: yaw of frame 4 is no number; none is invented"]
+    assert route["unusable"]["7"] == ["frames.csv: command of frame 7 is 11, which is unknown"]
+
+
+def test_all_that_download_could_not_use_is_named_too(tmp_path):
+    folder = lbc(tmp_path / "source", n=40)
+    for number in (20, 23, 26, 29, 33):
+        (folder / f"measurements/{number:04d}.json").write_text("{}")
+    for number in (5, 35, 36, 39):
+        (folder / f"measurements/{number:04d}.json").unlink()
+    fetched(tmp_path, tmp_path / "source")
+    (route,) = checked(tmp_path)["routes"].values()
+    bad = [f"measurements/{number:04d}.json: 'x' is missing; expected a number" for number in (20, 23, 26, 29, 33)]
+    gaps = ["measurements/0005 is missing", "measurements/0035 to 0036 are missing", "measurements/0039 is missing"]
+    assert route["faults"] == bad + gaps
+    assert any(line == f"3 gaps among the measurements: {', '.join(gaps)}" for line in route["findings"])
 
 
 def test_too_much_missing_costs_the_route_and_not_the_others(tmp_path):

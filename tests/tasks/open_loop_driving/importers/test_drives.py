@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tasks.open_loop_driving import check_data
 from tasks.open_loop_driving.formats import frames, routes
 from tasks.open_loop_driving.importers import recorded
 from tasks.open_loop_driving.importers import town as thinktwice_files
@@ -16,6 +17,7 @@ from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import town
 from tests.tasks.open_loop_driving.sources import REAL, SPEED_MS, brought, fetched, lbc, write
+from tests.tasks.open_loop_driving.tiny_routes import section
 
 WORLD = town.parse("synth://town?seconds=8&cameras=2&height=32&width=48&seed=0")
 NAME, SHORT = "town04_r000", 16
@@ -140,6 +142,11 @@ def test_files_that_cannot_be_read_are_named_and_not_written(source, tmp_path):
     assert 1 not in found.files("lidar") and 2 not in found.files("depth_front")
     (line,) = report["remarks"]
     assert line.startswith("2 files cannot be read: depth_front/0002.png: ") and "lidar/0001.npy" in line
+    bad = read_json(found.folder / "route.json")["unread"]
+    assert list(bad) == ["depth_front/0002", "lidar/0001"]
+    check_data.run(section("check_data", pictures=0), tmp_path / "check_data", download=tmp_path / "download")
+    (said,) = read_json(tmp_path / "check_data/check.json")["routes"].values()
+    assert said["unusable"] == {"1": [bad["lidar/0001"]], "2": [bad["depth_front/0002"]]}
 
 
 @pytest.mark.parametrize("above", ["..", ".", "town04_00"])
