@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import pickle
 
@@ -34,10 +35,10 @@ def info(i, scene="night", yaw=0.05, **changes):
     }  # fmt: skip
 
 
-def source(tmp_path, infos):
+def source(tmp_path, infos, protocol=pickle.DEFAULT_PROTOCOL):
     folder = tmp_path / "source"
     folder.mkdir()
-    (folder / "infos.pkl").write_bytes(pickle.dumps({"infos": infos, "metadata": {}}))
+    (folder / "infos.pkl").write_bytes(pickle.dumps({"infos": infos, "metadata": {}}, protocol))
     for i in range(8):
         picture(folder / "blobs" / "CAM_F0" / f"{i}.jpg", i)
     return folder
@@ -58,6 +59,30 @@ def test_a_scene_is_a_route_and_copies_are_one(tmp_path):
     pixels, depth = route.cameras["f0"].project(box[:, 1:4])
     assert depth[0] == pytest.approx(8.5) and pixels[0] == pytest.approx([25 - 40 / 8.5, 15 + 40 * 1.1 / 8.5])
     assert route.cameras["f0"].size == SIZE
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_infos_are_read_whatever_protocol_they_were_written_by(tmp_path, protocol):
+    """mmcv.dump takes the second."""
+    nobody = {"gt_boxes": np.empty((0, 7)), "gt_names": np.empty(0, "<U7"), "gt_velocity": np.empty((0, 2))}
+    source(tmp_path, [info(0, **nobody), *(info(i) for i in range(1, 4))], protocol)
+    fetched(tmp_path, tmp_path / "source")
+    assert brought(tmp_path, "infos").boxes[3][0][0] == pytest.approx([0, 10, 1, 0.5, 4.6, 1.9, 1.7, 0, 5])
+
+
+class Encoded:
+    def __init__(self, *given):
+        self.given = given
+
+    def __reduce__(self):
+        return codecs.encode, self.given
+
+
+@pytest.mark.parametrize("given", [("eval", "rot13"), (b"eval", "latin1")])
+def test_what_encodes_anything_else_is_not_run(tmp_path, given):
+    source(tmp_path, [info(0, token=Encoded(*given))])
+    with pytest.raises(BadInput, match=r"infos.pkl: cannot be taken: it holds _codecs.encode"):
+        fetched(tmp_path, tmp_path / "source")
 
 
 def test_another_scenes_new_picture_leaves_a_route_as_it_is(tmp_path):
