@@ -13,6 +13,7 @@ at the top or up to five folders below. A route is called as its folders on the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
 from tasks.yard.step import BadInput
 
+log = logging.getLogger(__name__)
 DEPTH = 5
 OWN = "routes"
 SCENE_LETTERS = 8
@@ -79,10 +81,22 @@ def _lengths(root: Path, found_in: Iterable[Path]) -> dict[str, int]:
     inside = {one for path in found_in for one in path.parents if one.is_relative_to(root)}
     for path in (folder / drives.INDEX for folder in sorted({root.parent, root} | inside)):
         if path.is_file():
-            said = pickles.load(path)
-            for routes_of in said.values() if isinstance(said, dict) else ():
-                for name, length in routes_of.items() if isinstance(routes_of, dict) else ():
-                    found[Path(str(name)).name] = int(length)
+            try:
+                found |= _index(path)
+            except BadInput as error:
+                log.warning("the index is passed over, and cuts no route: %s", error)
+    return found
+
+
+def _index(path: Path) -> dict[str, int]:
+    """{last folder of a route: how many of its frames are usable}. Raises `BadInput`."""
+    found, said = {}, pickles.load(path)
+    for routes_of in said.values() if isinstance(said, dict) else ():
+        for name, length in routes_of.items() if isinstance(routes_of, dict) else ():
+            try:
+                found[Path(str(name)).name] = int(length)
+            except (TypeError, ValueError, OverflowError):
+                raise BadInput(f"{path}: the length of {name!r} is {length!r}; expected a number") from None
     return found
 
 

@@ -162,6 +162,19 @@ def test_the_data_sets_own_index_and_the_leaderboards_record_cut_a_route(source,
     assert found.about["usable"] == 6 and found.about["cut"] == "red_light at 7.6 s: used up to 10 frames before"
 
 
+@pytest.mark.parametrize(
+    "length, said",
+    [(Harmful(), "cannot be taken: it holds builtins.print"), (None, "the length of 'r0' is None; expected a number")],
+)
+def test_an_index_that_cannot_be_read_is_passed_over_by_name(tmp_path, caplog, capsys, length, said):
+    """Also one that only lies beside the source."""
+    lbc(tmp_path / "source" / "r0")
+    (tmp_path / "dataset_metadata.pkl").write_bytes(pickle.dumps({4: {"r0": length}}))
+    found, _ = route_of(tmp_path, tmp_path / "source")
+    assert found.about["usable"] == 20 and "run" not in capsys.readouterr().out
+    assert f"{tmp_path}/dataset_metadata.pkl: {said}" in caplog.text and "the index is passed over" in caplog.text
+
+
 def test_a_calibration_of_other_pictures_is_refused(source, tmp_path):
     file = next(source.rglob("calibration.json"))
     said = read_json(file)
