@@ -236,6 +236,7 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
     about = {
         "layout": "bench2drive", "town": moments.town_of(path), "source": "Bench2Drive", "origin": ORIGIN,
         "rendered": True, "rate_hz": moments.RATE_HZ, "usable": int(table["frame"][-1]) + 1, "cut": None,
-        "weather": None, "remarks": remarks, "faults": [*faults, *bad, *gaps, *unread.values()], "unread": unread,
+        "weather": moments.sky(told[first].get("weather")), "remarks": remarks,
+        "faults": [*faults, *bad, *gaps, *unread.values()], "unread": unread,
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

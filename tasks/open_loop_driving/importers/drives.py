@@ -12,7 +12,6 @@ as a whole, a frame's file that is missing is named, and check_data leaves the f
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
@@ -355,24 +354,10 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     usable, cut = cuts.usable(_record(path), table["frame"], table["speed_ms"], moments.RATE_HZ)
     if length is not None and length < usable:
         usable, cut = length, f"{INDEX} says so"
-    weather = next(iter(told.values())).get("weather")
     routes.write_frames(folder, table)
     about = {
         "layout": layout, "town": moments.town_of(path), "source": SOURCES[layout], "origin": ORIGIN, "rendered": True,
         "rate_hz": moments.RATE_HZ, "usable": usable, "cut": cut, "remarks": remarks, "faults": faults + gaps + bad,
-        "unread": unread,
-        "weather": weather if isinstance(weather, str) else _sky(weather) if isinstance(weather, dict) else None,
+        "unread": unread, "weather": moments.sky(next(iter(told.values())).get("weather")),
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)
-
-
-def _sky(values: Mapping[str, Any]) -> str:
-    """One word for CARLA's ten numbers."""
-    numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
-    sun = numbers.get("sun_altitude_angle", 45.0)
-    words = ["night" if sun < 0 else "evening" if sun < 20 else ""]
-    words.append(
-        "rain" if numbers.get("precipitation", 0) > 30 else "fog" if numbers.get("fog_density", 0) > 40 else ""
-    )
-    words.append("overcast" if numbers.get("cloudiness", 0) > 60 else "")
-    return re.sub(" +", " ", " ".join(words)).strip() or "day"

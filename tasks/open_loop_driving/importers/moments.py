@@ -80,6 +80,20 @@ def command(said: Mapping[str, Any], key: str, path: Path) -> int:
     return int(value)
 
 
+def sky(weather: Any) -> str | None:
+    """One word for CARLA's ten numbers; a word stays as it is."""
+    if not isinstance(weather, dict):
+        return weather if isinstance(weather, str) else None
+    numbers = {key: float(value) for key, value in weather.items() if isinstance(value, int | float)}
+    sun = numbers.get("sun_altitude_angle", 45.0)
+    words = ["night" if sun < 0 else "evening" if sun < 20 else ""]
+    words.append(
+        "rain" if numbers.get("precipitation", 0) > 30 else "fog" if numbers.get("fog_density", 0) > 40 else ""
+    )
+    words.append("overcast" if numbers.get("cloudiness", 0) > 60 else "")
+    return re.sub(" +", " ", " ".join(words)).strip() or "day"
+
+
 def town_of(path: Path) -> str:
     """By the names of its folders, the innermost first."""
     for name in reversed(path.parts):

@@ -48,6 +48,13 @@ def test_a_clip_of_ten_frames_a_second(tmp_path, packed):
     assert depth == pytest.approx(11.2, abs=1e-3) and pixels[0, 0] == pytest.approx(25 + 40 * 5 / 11.2, abs=1e-2)
 
 
+def test_its_weather_is_told_in_a_word(tmp_path):
+    sky = {"cloudiness": 90.0, "precipitation": 50.0, "sun_altitude_angle": -30.0, "fog_density": 0.0}
+    changed(clip(tmp_path, packed=False), 0, lambda one: one.update(weather=sky))
+    (name,) = fetched(tmp_path, tmp_path / "source")["routes"]
+    assert brought(tmp_path, name).about["weather"] == "night rain overcast"
+
+
 @pytest.mark.parametrize("n, frames", [(30, 6), (9, 2)])
 def test_a_clip_in_which_nothing_moves_has_the_published_rate(tmp_path, n, frames):
     clip(tmp_path, n=n, speed=0.0)
