@@ -20,6 +20,7 @@ from tasks.open_loop_driving.judging import moments as reading
 from tasks.open_loop_driving.learning.batches import TOLD, Rows
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network, plans_of
+from tasks.open_loop_driving.learning.suited import suited
 from tasks.open_loop_driving.params import Line
 from tasks.yard.files import read_json
 from tasks.yard.params import Reporting
@@ -75,9 +76,9 @@ def _minus(value: float | None) -> float | None:
 
 
 def compare(challenger: Path, champion: Path, data: Path, section: Line, reporting: Reporting) -> Comparison:
-    """Both on the test routes that neither has learnt from, over the same draws of routes.
+    """Both on the test routes that neither has learnt from and that have what both need, over the same draws of routes.
 
-    Raises `BadInput` if one cannot take what the routes have, or nothing is left to judge by.
+    Raises `BadInput` if nothing is left to judge by.
     """
     pack = data / "pack"
     configs = {"the champion": load_network(champion)[1], "the challenger": load_network(challenger)[1]}
@@ -117,12 +118,15 @@ def _by_driving(
 def _by_distance(
     challenger: Path, champion: Path, pack: Path, section: Line, reporting: Reporting, configs
 ) -> Comparison:
-    there = reading.read(pack, "test")
-    routes = sorted(set(there.route))
+    usable = Drives(pack, ("test",))
+    for config in configs.values():
+        usable = suited(usable, config["network"]["name"], list(config["cameras"]))
+    there, routes = reading.read(pack, "test"), sorted(usable.routes)
     new = unseen([Item((route,)) for route in routes], configs, "test routes")
-    keep = np.isin(there.route, [route for route, kept in zip(routes, new.kept, strict=True) if kept])
+    judged_on = [route for route, kept in zip(routes, new.kept, strict=True) if kept]
+    keep = np.isin(there.route, judged_on)
     if not keep.any():
-        raise BadInput(f"{pack}: no moment in the test routes; add routes")
+        raise BadInput(f"{pack}: no moment in the test routes that have what both networks need; add routes")
     steps = min(config["network"]["steps"] for config in configs.values())
     there = reading.up_to(there, steps)[keep]
     rate_hz = float(packs.manifest(pack)["rate_hz"])
@@ -130,12 +134,12 @@ def _by_distance(
 
     def score(checkpoint: Path) -> Score:
         network, config, _ = load_network(checkpoint, accelerator())
-        of, drawn = config["network"], Drives(pack, ("test",))
+        of, drawn = config["network"], Drives(pack, ("test",), keep=judged_on)
         rows = Rows(
             drawn, of["name"], list(config["cameras"]), of["steps"], device=accelerator(), told=config.get("told", TOLD)
         )
         planned = plans_of(network, rows, section.plan.batch)
-        errors = runs.layer(planned, reading.up_to(reading.read(pack, "test"), of["steps"]), -1)[keep]
+        errors = runs.layer(planned, reading.up_to(reading.read(pack, "test")[keep], of["steps"]), -1)
         judged = scores.judged(scores.up_to(errors, steps), there.route, rate_hz, reporting)
         return Score(DISTANCE.format(name), -judged.value[name], -judged.replicates[name], sorted(set(there.route)))
 

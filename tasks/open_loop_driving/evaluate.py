@@ -29,7 +29,7 @@ from tasks.open_loop_driving.judging import moments as reading
 from tasks.open_loop_driving.judging import scores
 from tasks.open_loop_driving.judging.remarks import remarks
 from tasks.open_loop_driving.judging.runs import judged_baselines, judged_controls, judged_network, planned
-from tasks.open_loop_driving.learning import untrained
+from tasks.open_loop_driving.learning import suited, untrained
 from tasks.yard.files import write_json, write_table
 from tasks.yard.metrics.leader import leader
 from tasks.yard.metrics.rounding import as_metrics, rounded
@@ -88,28 +88,35 @@ def run(
         stale.unlink()  # of runs that are no longer there
     there = {split: reading.read(pack, split) for split in ("train", *SPLITS)}
     absent = untrained.all_of(plan)
-    found = {name: planned(plan[name], there) for name in sorted(plan) if name not in absent}
+    without = {name: of for name in sorted(plan) if (of := suited.left_out(plan[name])) and name not in absent}
+    theirs = {
+        name: {split: reading.without(of, without.get(name, {}).get(split, ())) for split, of in there.items()}
+        for name in sorted(plan)
+        if name not in absent
+    }
+    found = {name: planned(plan[name], of) for name, of in theirs.items()}
     longest = there["test"].waypoints.shape[1]
     steps = min([longest, *(of.splits["test"].waypoints.shape[2] for of in found.values())])
     rate_hz = float(packs.manifest(pack)["rate_hz"])
-    there = {split: reading.up_to(of, steps) for split, of in there.items()}
+    there, *cut = ({split: reading.up_to(of, steps) for split, of in one.items()} for one in (there, *theirs.values()))
+    theirs = dict(zip(theirs, cut, strict=True))
     times = scores.times(steps, rate_hz)
     headline = f"l2_mean_to_{scores.label(times[-1])}"
 
-    runs = {name: judged_network(of, there, reporting_params) for name, of in found.items()}
+    runs = {name: judged_network(of, theirs[name], reporting_params) for name, of in found.items()}
     blind = [name for name in runs if not needs(name)]
     for name in blind:
         runs[name] |= {"kind": "baseline", "what": "trained, and sees nothing: speed, command and target point"}
     on_val = {name: of["validation"][headline] for name, of in runs.items() if name not in blind}
     nearest = {name: None if value is None else -value for name, value in on_val.items()}
     best, how = leader(nearest, f"best {scores.words(headline)} on the validation routes") if nearest else (None, None)
-    controlled = judged_controls(found[best], there["test"], reporting_params) if best else {}
+    controlled = judged_controls(found[best], theirs[best]["test"], reporting_params) if best else {}
     baselines = judged_baselines(there, rate_hz, reporting_params)
     runs |= controlled | baselines
 
     test = there["test"]
     details: dict[str, Any] = {
-        "leader": best, "leader_from": how, "untrained": absent,
+        "leader": best, "leader_from": how, "untrained": absent, "left_out": without,
         "leader_null_because": None if best else unled(on_val, absent),
         "headline": headline, "by_step_s": times, "rate_hz": rate_hz, "networks": list(on_val),
         "controls": list(controlled), "baselines": [*blind, *baselines], "runs": runs,

@@ -28,6 +28,7 @@ from tasks.open_loop_driving.learning import untrained
 from tasks.open_loop_driving.learning.batches import TOLD, Rows, assembled
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network
+from tasks.open_loop_driving.learning.suited import suited
 from tasks.open_loop_driving.params import Export
 from tasks.yard.files import replacing, write_json
 from tasks.yard.metrics.rounding import rounded
@@ -73,7 +74,7 @@ def write_onnx(model: Exported, inputs: dict[str, Tensor], about: dict, path: Pa
 def moments(pack: Path, name: str, config: dict) -> dict[str, Tensor]:
     """Some of test, or of validation where test has none, as the network takes them."""
     for split in ("test", "val"):
-        drives = Drives(pack, (split,))
+        drives = suited(Drives(pack, (split,)), name, list(config["cameras"]))
         if drives.routes:
             told = config.get("told", TOLD)
             rows = Rows(drives, name, list(config["cameras"]), config["network"]["steps"], told=told)

@@ -4,6 +4,7 @@ Reads    pack/, train/<network>/best.pt
 Writes   plan/<network>/plans.h5   see formats/plans.py; beside val and test groups of test moments from which
                                    something is taken (learning/controls.py); untrained.json in its place of a network
                                    that this source cannot train
+         plan/<network>/left_out.json   {split: {route: why}} of the routes that lack what the network needs
 Alone    python -m tasks open_loop_driving-plan@<network>
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from models.open_loop_driving.factory import layers_of
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import FILE, SPLITS, Planned
-from tasks.open_loop_driving.learning import untrained
+from tasks.open_loop_driving.learning import suited, untrained
 from tasks.open_loop_driving.learning.batches import TOLD, Rows
 from tasks.open_loop_driving.learning.controls import controls_of
 from tasks.open_loop_driving.learning.drives import Drives
@@ -33,18 +34,17 @@ def run(
         return {}
     device = accelerator()
     model, config, _ = load_network(train[network] / "best.pt", device)
-    of, found, controls = config["network"], {}, {}
+    of, found, controls, cameras = config["network"], {}, {}, list(config["cameras"])
+    suited.write(out, suited.say(Drives(pack, suited.EVERY), network, cameras))
     for split in SPLITS:
-        drives = Drives(pack, (split,))
+        drives = suited.suited(Drives(pack, (split,)), network, cameras)
         if drives.routes:
             if drives.rate_hz != config["rate_hz"]:
                 raise BadInput(
                     f"{pack}: {drives.rate_hz:g} frames a second for a network that was trained on "
                     f"{config['rate_hz']:g}; train it again"
                 )
-            rows = Rows(
-                drives, network, list(config["cameras"]), of["steps"], device=device, told=config.get("told", TOLD)
-            )
+            rows = Rows(drives, network, cameras, of["steps"], device=device, told=config.get("told", TOLD))
             found[split] = plans_of(model, rows, params.batch)
             if split == "test":
                 controls = controls_of(model, rows, params.batch)

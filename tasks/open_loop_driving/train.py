@@ -6,7 +6,8 @@ Alone    python -m tasks open_loop_driving-train@<network>
 
 A killed run goes on where it stopped. best.pt is the epoch with the best score on validation: minus TCP's, L1 of
 waypoints + throttle + 5 x steer + brake, of the last layer. Every term of the loss is a curve of its own. Where the
-source lacks what the network needs, untrained.json says so, and nothing else is written.
+source lacks what the network needs, untrained.json says so, and nothing else is written; where some routes lack it,
+the network does without them.
 
 Every term is a mean over moments, and the small networks' norms know one moment: micro-batches and processes take the
 steps of one. The batch norms of ResNets are of all rows of all processes, but of one micro-batch.
@@ -29,7 +30,7 @@ from models.open_loop_driving import losses, variants
 from models.open_loop_driving.factory import build
 from tasks.open_loop_driving.formats.plans import BRAKE, Plans, control
 from tasks.open_loop_driving.learning import network as trained
-from tasks.open_loop_driving.learning import served, untrained
+from tasks.open_loop_driving.learning import served, suited, untrained
 from tasks.open_loop_driving.learning.augment import light
 from tasks.open_loop_driving.learning.batches import MEAN, STD, TOLD, Rows, assembled, told_of
 from tasks.open_loop_driving.learning.drives import Drives
@@ -146,19 +147,16 @@ def section_of(params: Train, name: str) -> Train:
     )
 
 
-def ahead_first(cameras: dict[str, dict]) -> list[str]:
-    """Names, in the order of how far their axes turn from straight ahead."""
-    return sorted(cameras, key=lambda name: (-round(cameras[name]["camera_from_ego"][2][0], 6), name))
-
-
 def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: Fabric) -> tuple[Rows, Rows | None]:
-    """Of training and of validation. Raises `BadInput` where no batch can be made of them."""
-    drives, held = Drives(pack, ("train",)), Drives(pack, ("val",))
+    """Of training and of validation, as far as they have what the network needs. Raises `BadInput` where no batch can
+    be made of them."""
+    whole = Drives(pack, suited.EVERY)
+    cameras = suited.eyes(whole, name, params.cameras)
+    drives, held = (suited.suited(Drives(pack, (split,)), name, cameras) for split in ("train", "val"))
     batch = params.engine.batch
     if not drives.routes:
         raise BadInput(f"{pack / 'manifest.json'}: no route to train on; check_data says which were left out, and why")
-    cameras = params.cameras or ahead_first(drives.attrs[0]["cameras"])
-    told = told_of(Drives(pack, ("train", "val", "test")))
+    told = told_of(suited.suited(whole, name, cameras))
     rows = Rows(drives, name, cameras, params.steps, teacher, True, fabric.device, told)
     if len(rows) < batch:
         raise BadInput(
@@ -237,11 +235,13 @@ def run(
     """Returns the validation scores of the kept epoch, and which one that is; nothing where the source lacks what the
     network needs (learning/untrained.py)."""
     out.mkdir(parents=True, exist_ok=True)
-    if why := untrained.reason(pack, network):
+    if why := untrained.reason(pack, network, params.cameras):
         untrained.clear(out, MADE)
         untrained.say(out, network, why, "is not trained")
         return {}
     untrained.clear(out, [untrained.FILE])
+    whole = Drives(pack, suited.EVERY)
+    suited.say(whole, network, suited.eyes(whole, network, params.cameras))
     section = section_of(params, network)
     job_for = partial(prepare, section, machine_params, network, pack, teacher, ctx.code)
     model, rows = engine.fit(job_for, section.engine, machine_params, section.optimizer, out, ctx)

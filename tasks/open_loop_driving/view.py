@@ -18,6 +18,7 @@ from tasks.open_loop_driving.formats import pack as packs
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.pack import Packed
 from tasks.open_loop_driving.formats.plans import Planned, Plans
+from tasks.open_loop_driving.learning import suited
 from tasks.open_loop_driving.page import above, drawing, inks, moments
 from tasks.open_loop_driving.page.moment import Moment
 from tasks.open_loop_driving.params import Line
@@ -64,6 +65,9 @@ def planned(route: Packed, data: Path) -> tuple[Planned, Plans, list[str]]:
         if len(mine.t):
             note = {"test": "which has not learnt from it.", "val": "whose epoch it helped to choose."}[route.split]
             return of, mine, [f"A route of the {route.split} split, planned on by {leader}, {note}"]
+        lacks = suited.left_out(data / "plan" / leader).get(route.split, {})
+        if route.name in lacks:
+            return *nothing(route), [f"No plans: {leader} does without this route, which {lacks[route.name]}."]
         why = f"No plans: this route came after the last run of plan@{leader}."
     return *nothing(route), [why]
 

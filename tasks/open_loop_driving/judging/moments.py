@@ -5,6 +5,7 @@ Reads pack/: of each route of a split its windows. Frames: metres ahead and to t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def up_to(of: Moments, steps: int) -> Moments:
     """The same moments, looked so many steps ahead."""
     near = of.agents_of[:, 1] < steps
     return replace(of, waypoints=of.waypoints[:, :steps], agents=of.agents[near], agents_of=of.agents_of[near])
+
+
+def without(of: Moments, routes: Collection[str]) -> Moments:
+    """All but those of some routes."""
+    return of[~np.isin(of.route.astype(str), list(routes))] if routes else of
 
 
 def moved(boxes: np.ndarray, pose: np.ndarray, onto: np.ndarray) -> np.ndarray:

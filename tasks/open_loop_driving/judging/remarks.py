@@ -18,6 +18,12 @@ def of_data(details: Mapping[str, Any]) -> list[str]:
     if not many:
         return ["There is no moment to test on: nothing could be judged."]
     told = [f"{name} is not trained: {why}." for name, why in details["untrained"].items()]
+    for name, of in details["left_out"].items():
+        lacks = [f"{route} {why}" for mine in of.values() for route, why in mine.items()]
+        told.append(
+            f"{name} does without {counted(len(lacks), 'route', 'routes')}, as {lacks[0]}{', ...' * (len(lacks) > 1)}: "
+            f"it is judged on {details['runs'][name]['moments']} of {many} test moments."
+        )
     if routes < FEW_ROUTES:
         text = "there is no interval" if routes == 1 else "the intervals are rather too narrow"
         told.append(f"All test moments are of {counted(routes, 'route', 'routes')}: {text}.")

@@ -1,5 +1,5 @@
-"""Networks that a source cannot train: it lacks a sensor, or no route of it trains. The line goes on with those that
-need less, and every step that has nothing to do with such a network says so.
+"""Networks that a source cannot train: it lacks a sensor, or no route of a split is for them. The line goes on with
+those that need less, and every step that has nothing to do with such a network says so.
 
 train/<network>/untrained.json, and so in plan/ and export/: {network, why}
 """
@@ -7,18 +7,17 @@ train/<network>/untrained.json, and so in plan/ and export/: {network, why}
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from models.open_loop_driving import variants
 from tasks.open_loop_driving.formats import pack as packed
-from tasks.open_loop_driving.formats.plans import SPLITS
 from tasks.open_loop_driving.learning.drives import Drives
+from tasks.open_loop_driving.learning.suited import EVERY, unsuited
 from tasks.yard.files import read_if_there, write_json
 
 log = logging.getLogger(__name__)
 FILE = "untrained.json"
-EVERY = ("train", *SPLITS)
 COLUMNS = {"rgb": "images/", "lidar": "lidar/points"}  # how the columns begin that a sensor has
 WORDS = {"rgb": "camera", "lidar": "lidar"}
 
@@ -32,15 +31,16 @@ def lacks(drives: Drives, name: str) -> str | None:
     return None
 
 
-def reason(pack: Path, name: str) -> str | None:
-    """Why the routes of a pack cannot train this network; None: they can, or somebody can mend it."""
+def reason(pack: Path, name: str, cameras: Sequence[str] | None) -> str | None:
+    """Why the routes of a pack cannot train this network, which sees through `cameras`; None: they can, or somebody can
+    mend it."""
     drives = Drives(pack, EVERY)
     if (sensor := lacks(drives, name)) is not None:
         less = f"; {name}-lidar does without" if sensor == "lidar" and name in variants.SIZES else ""
         return f"no route of the source has a {WORDS[sensor]}, which it needs{less}"
     said = packed.manifest(pack)
     if any(of["split"] == "train" and of["windows"] for of in said["routes"].values()) or said.get("left_out"):
-        return None
+        return unsuited(drives, name, cameras)
     remarks = "; ".join(said.get("remarks", ()))
     return "no route of the source trains" + (f" ({remarks})" if remarks else "")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.open_loop_driving import export, plan, teacher, train
+from tasks.open_loop_driving import evaluate, export, plan, teacher, train
 from tasks.open_loop_driving.formats import pack as packed
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Observation
@@ -22,7 +22,8 @@ from tasks.open_loop_driving.learning.features import NAMES, Features
 from tasks.open_loop_driving.learning.planner import Planner
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
-from tests.tasks.open_loop_driving.packs import write_packs
+from tests.tasks.open_loop_driving.packs import TINY, write_packs
+from tests.tasks.open_loop_driving.roads import REPORTING
 from tests.tasks.open_loop_driving.shared import section
 from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
@@ -289,12 +290,45 @@ def test_what_a_network_needs_and_a_route_lacks_is_named(pack, tmp_path):
     bare = shutil.copytree(pack, tmp_path / "pack")
     with h5py.File(packed.path(bare, "town03_r000"), "a") as file:
         del file["lidar"]
-    with pytest.raises(BadInput, match="town03_r000 has no lidar, which thinktwice_small needs"):
-        fit(TRAIN, tmp_path / "out", network=NAME, pack=bare, teacher=tmp_path)
+    with h5py.File(packed.path(bare, "town01_r000"), "a") as file:
+        del file["lidar"]
+    fit(TRAIN, tmp_path / "out", network=NAME, pack=bare, teacher=tmp_path)
+    why = read_json(tmp_path / "out/untrained.json")["why"]
+    assert why == "no route of train has all that it needs: town01_r000 has no lidar"
     with pytest.raises(BadInput, match=r"steps = 6; raise open_loop_driving\.pack\.horizon"):
         fit(short("train", steps=6), tmp_path / "out", network="blind", pack=pack, teacher=tmp_path)
-    with pytest.raises(BadInput, match="town01_r000 has no camera 'left', but back, front"):
+    with pytest.raises(BadInput, match="no route has a camera 'left', but back, front"):
         fit(short("train", cameras=["left"]), tmp_path / "out", network="tcp_small", pack=pack, teacher=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_network_does_without_the_routes_that_lack_its_sensor(tmp_path, caplog):
+    """One to train on and one of test have no lidar: nothing stops, and every step says which they are."""
+    splits = SPLITS | {"town04_r000": "train", "town05_r001": "test"}
+    pack = write_packs(tmp_path / "pack", splits, uri=TINY.replace("routes=6", "routes=12"))
+    for name in ("town01_r000", "town05_r000"):
+        with h5py.File(packed.path(pack, name), "a") as file:
+            del file["lidar"]
+    train_folders = {name: tmp_path / "train" / name for name in (NAME, "blind")}
+    planned = {name: tmp_path / "plan" / name for name in train_folders}
+    for name, out in train_folders.items():
+        fit(short("train"), out, network=name, pack=pack, teacher=tmp_path)
+        plan.run(section("plan"), planned[name], network=name, pack=pack, train=train_folders)
+    assert "thinktwice_small does without 2 of 6 routes, which lack what it needs: town01_r000 has no" in caplog.text
+    learnt = Planner.load(train_folders[NAME] / "best.pt").config["learnt"]
+    assert "town01_r000" not in str(learnt) and "town04_r000" in str(learnt)
+    assert set(plans.read(planned[NAME] / plans.FILE).splits["test"].route) == {"town05_r001"}
+    lacks = {"train": {"town01_r000": "has no lidar"}, "test": {"town05_r000": "has no lidar"}}
+    assert read_json(planned[NAME] / "left_out.json") == lacks
+    assert not (planned["blind"] / "left_out.json").exists()
+    evaluate.run(None, tmp_path / "evaluate", pack=pack, plan=planned, reporting_params=REPORTING)
+    said = read_json(tmp_path / "evaluate/details.json")
+    assert said["runs"][NAME]["moments"] * 2 == said["runs"]["blind"]["moments"] == said["moments"]["test"]
+    assert said["remarks"][0].startswith("thinktwice_small does without 2 routes, as town05_r000 has no lidar, ...: it")
+    found = export.run(
+        section("export", network=NAME), tmp_path / "export", pack=pack, train=train_folders
+    )  # on the other route of test
+    assert found["max_difference"] < 1e-3
 
 
 @pytest.mark.slow
