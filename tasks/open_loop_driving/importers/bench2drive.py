@@ -8,7 +8,7 @@ frame by its own box's `world2ego`, cameras by `cam2ego`, whose axes are Unreal'
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,14 @@ def _lidar(
     return unread, moments.said_of("sweeps of the lidar cannot be used", unread.values())
 
 
+def not_read(path: Path, cameras: Iterable[str]) -> list[str]:
+    """A remark on folders of a clip that nobody reads here: depths, classes, the expert's features."""
+    read = {"anno", "camera", "lidar", *(f"camera/rgb_{name}" for name in cameras)}
+    there = [one for place in (path, path / "camera") if place.is_dir() for one in place.iterdir() if one.is_dir()]
+    names = sorted(str(one.relative_to(path)) for one in there if one.name[0] != ".")
+    return moments.said_of("folders are not read", [name for name in names if name not in read])
+
+
 def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
     """One clip into `folder`; returns route.json. Raises `BadInput`."""
     files = moments.numbered(path / "anno")
@@ -196,6 +204,8 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
             rows[number], told[number] = row_of(said, file), said
         except BadInput as error:
             faults.append(str(error).replace(f"{path}/", ""))
+    more, uneven = moments.evened(rows, told, files)
+    faults += more
     moments.refuse_mostly(faults, len(files), path)
     first = next(iter(told))
     stamps = np.array([carla_rate.stamp_of(said) for said in told.values()])
@@ -203,6 +213,7 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
     speed = np.array([row["speed_ms"] for row in rows.values()])
     step_s, factor, notes = carla_rate.seconds_a_frame(list(rows), stamps, places, speed, hz, path, PUBLISHED)
     kept = moments.halved(list(rows), step_s, path)
+    after = moments.parted(kept, carla_rate.leaps(list(rows), stamps, places, speed * factor, step_s), "anno", 5)
     boxes, bad = {}, []
     for old in list(kept):
         try:
@@ -210,18 +221,18 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
         except BadInput as error:  # a moment without its boxes would read as one with nobody around
             bad.append(str(error).replace(f"{path}/", ""))
             del kept[old]
-    moments.refuse_mostly(bad, len(kept) + len(bad), path)
+    moments.refuse_mostly([*after, *bad], len(kept) + len(after) + len(bad), path)
     routes.write_boxes(folder, boxes)
     table = {"frame": np.array(list(kept.values())), "time_s": np.array(list(kept.values())) / moments.RATE_HZ}
     for key in rows[first]:
-        if all(key in row for row in rows.values()):
-            table[key] = np.array([rows[old][key] * (factor if key == "speed_ms" else 1) for old in kept])
+        table[key] = np.array([rows[old][key] * (factor if key == "speed_ms" else 1) for old in kept])
     cameras = cameras_of(told[first], files[first])
     pictures = {number for name in cameras for number in moments.numbered(path / "camera" / f"rgb_{name}")}
     gaps = moments.gaps(files, pictures, "anno", 5)
     remarks = [
         *moments.said_of("annotations are left out", faults + bad), *notes,
-        *moments.said_of("gaps among the annotations", gaps),
+        *moments.said_of("gaps among the annotations", gaps), *uneven, *moments.said_of(moments.LEAPS, after),
+        *not_read(path, cameras),
     ]  # fmt: skip
     for name in list(cameras):
         pictures = path / "camera" / f"rgb_{name}"
@@ -237,6 +248,6 @@ def bring(path: Path, folder: Path, hz: float | None) -> dict[str, Any]:
         "layout": "bench2drive", "town": moments.town_of(path), "source": "Bench2Drive", "origin": ORIGIN,
         "rendered": True, "rate_hz": moments.RATE_HZ, "usable": int(table["frame"][-1]) + 1, "cut": None,
         "weather": moments.sky(told[first].get("weather")), "remarks": remarks,
-        "faults": [*faults, *bad, *gaps, *unread.values()], "unread": unread,
+        "faults": [*faults, *gaps, *after, *bad, *unread.values()], "unread": unread,
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ NAMES = {
     "traffic_light": "traffic_light",
 }
 RESULTS, CALIBRATION, INDEX = "results.json", "calibration.json", "dataset_metadata.pkl"
+UNCUT = f"nothing tells where its driver went wrong, by {RESULTS} or {INDEX}: it is used to its end"
 ABOVE = 3  # folders above a route in which calibration.json is looked for
 BENT = "the pictures are as the recorder's lens bent them, the calibration is a pinhole's: its lens is known for 16:9"
 STRAIGHTENED = "the pictures are undistorted, by the lens that ThinkTwice measured"
@@ -126,8 +127,8 @@ def cameras_of(path: Path, layout: str) -> tuple[dict[str, Camera], list[str]]:
     return found, []
 
 
-def measured(path: Path, layout: str) -> tuple[dict[int, dict[str, float]], dict[int, dict], list[str]]:
-    """{number: row} and {number: what the file says} of the measurements that can be used; why others cannot."""
+def measured(path: Path, layout: str) -> tuple[dict[int, dict[str, float]], dict[int, dict], list[str], list[str]]:
+    """{number: row} and {number: what the file says} of the usable measurements, why others cannot, remarks."""
     rows, told, faults = {}, {}, []
     files = moments.numbered(path / "measurements")
     if not files:
@@ -139,8 +140,9 @@ def measured(path: Path, layout: str) -> tuple[dict[int, dict[str, float]], dict
             told[number] = said
         except BadInput as error:
             faults.append(str(error).replace(f"{path}/", ""))
-    moments.refuse_mostly(faults, len(files), path)
-    return rows, told, faults
+    more, remarks = moments.evened(rows, told, files)
+    moments.refuse_mostly(faults + more, len(files), path)
+    return rows, told, faults + more, remarks
 
 
 def row_of(said: Mapping[str, Any], layout: str, file: Path) -> dict[str, float]:
@@ -301,16 +303,24 @@ def _record(path: Path) -> Mapping[str, Any] | None:
         raise BadInput(f"{path / RESULTS}: cannot be read as JSON ({error}); mend it, or take it away") from None
 
 
+def not_read(path: Path, layout: str, cameras: Iterable[str]) -> list[str]:
+    """A remark on folders of a drive that nobody reads here; bev/ shows what bev_seg_label/ holds."""
+    read = {"measurements", "supervision", "3d_bbs", "lidar", "bev_seg_label", "bev", *FOLDERS[layout]}
+    read |= {f"{kind}_{name}" for kind in ("depth", "seg") for name in cameras}
+    there = sorted(one.name for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
+    return moments.said_of("folders are not read", [name for name in there if name not in read])
+
+
 def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int | None = None) -> dict[str, Any]:
     """One drive into `folder`; returns route.json. `length`: how many of its frames the data set's own index calls
     usable. Raises `BadInput`."""
-    rows, told, faults = measured(path, layout)
+    rows, told, faults, uneven = measured(path, layout)
     cameras, remarked = cameras_of(path, layout)
     pictures = {number for theirs in FOLDERS[layout] for number in moments.numbered(path / theirs)}
     gaps = moments.gaps(moments.numbered(path / "measurements"), pictures, "measurements")
     remarks = [
         *remarked, *moments.said_of("measurements are left out", faults),
-        *moments.said_of("gaps among the measurements", gaps),
+        *moments.said_of("gaps among the measurements", gaps), *uneven, *not_read(path, layout, cameras),
     ]  # fmt: skip
     as_published = layout == "thinktwice" and bool(remarked)  # no calibration.json, so as the recorder has them
     if as_published:  # a run that was killed may have made some of them straight
@@ -320,17 +330,20 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     places = np.array([[row["x"], row["y"]] for row in rows.values()])
     stamps = np.array([carla_rate.stamp_of(said) for said in told.values()])
     speed = np.array([row["speed_ms"] for row in rows.values()])
-    step_s, factor, notes = carla_rate.seconds_a_frame(numbers, stamps, places, speed, hz, path)
+    published = moments.RATE_HZ, SOURCES[layout]
+    step_s, factor, notes = carla_rate.seconds_a_frame(numbers, stamps, places, speed, hz, path, published)
     kept = moments.halved(numbers, step_s, path)
+    leaps = carla_rate.leaps(numbers, stamps, places, speed * factor, step_s)
+    after = moments.parted(kept, leaps, "measurements")
+    moments.refuse_mostly(after, len(kept) + len(after), path)
+    remarks += moments.said_of(moments.LEAPS, after)
     bad = _boxes(path, kept, folder)
     columns: dict[str, list] = {
         "frame": list(kept.values()),
         "time_s": [new / moments.RATE_HZ for new in kept.values()],
     }
-    shared = set.intersection(*(set(row) for row in rows.values()))
     for key in next(iter(rows.values())):
-        if key in shared:
-            columns[key] = [rows[old][key] * (factor if key == "speed_ms" else 1) for old in kept]
+        columns[key] = [rows[old][key] * (factor if key == "speed_ms" else 1) for old in kept]
     for theirs, ours in FOLDERS[layout].items():
         if (path / theirs).is_dir():
             absent = moments.copy(moments.numbered(path / theirs), kept, folder / ours)
@@ -351,13 +364,17 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
     bad += unread.values()
     remarks += [*notes, *moments.said_of("files cannot be read", bad)]
     table = {key: np.array(values) for key, values in columns.items()}
-    usable, cut = cuts.usable(_record(path), table["frame"], table["speed_ms"], moments.RATE_HZ)
+    record = _record(path)
+    usable, cut = cuts.usable(record, table["frame"], table["speed_ms"], moments.RATE_HZ)
+    if record is None and length is None and layout != "lbc":
+        remarks.append(UNCUT)
     if length is not None and length < usable:
         usable, cut = length, f"{INDEX} says so"
     routes.write_frames(folder, table)
     about = {
         "layout": layout, "town": moments.town_of(path), "source": SOURCES[layout], "origin": ORIGIN, "rendered": True,
-        "rate_hz": moments.RATE_HZ, "usable": usable, "cut": cut, "remarks": remarks, "faults": faults + gaps + bad,
-        "unread": unread, "weather": moments.sky(next(iter(told.values())).get("weather")),
+        "rate_hz": moments.RATE_HZ, "usable": usable, "cut": cut, "remarks": remarks,
+        "faults": faults + gaps + after + bad, "unread": unread,
+        "weather": moments.sky(next(iter(told.values())).get("weather")),
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

@@ -21,6 +21,8 @@ from tasks.yard.step import BadInput
 RATE_HZ = 2.0
 NEAR = 0.05  # of a step: how far a multiple of the rate may be from 2 Hz
 NAMED = 3
+LEAPS = "leaps in time: the frame after each is left out, so that nothing is learnt over it"
+FEW = 0.1  # of the moments: where so many lack what the others have, they are left out, and not what they lack
 NUMBERED = re.compile(r"(\d+)\.(json|json\.gz|npy|png|jpe?g|laz)", re.IGNORECASE)
 TOWN = re.compile(r"town[_-]?(\d{2})(hd)?", re.IGNORECASE)
 VOID, FOLLOW = -1, 4  # a command that says nothing is to follow the lane
@@ -67,6 +69,40 @@ def gaps(there: Iterable[int], beside: Iterable[int], kind: str, digits: int = 4
         runs += [(outside[0], outside[-1])] if outside else []
     names = [[f"{n:0{digits}d}" for n in run] for run in sorted(runs)]
     return [f"{kind}/{a} is missing" if a == b else f"{kind}/{a} to {b} are missing" for a, b in names]
+
+
+def evened(
+    rows: dict[int, dict[str, float]], told: dict[int, dict[str, Any]], files: Mapping[int, Path]
+) -> tuple[list[str], list[str]]:
+    """Takes moments out of `rows` and `told`, or columns out of `rows`, so that all moments or none have pedals, and so
+    of whether to brake. The files that are left out, remarks."""
+    faults, remarks = [], []
+    for word, keys in (("control", routes.CONTROL), ("should_brake", ("should_brake",))):
+        bare = [number for number, row in rows.items() if keys[0] not in row]
+        if not bare or len(bare) == len(rows):
+            continue
+        if len(bare) > FEW * len(rows):
+            told_by = f"{len(rows) - len(bare)} of {len(rows)} moments tell it"
+            remarks.append(f"{routes.WORDS[word]}: left out, as only {told_by}")
+            for row in rows.values():
+                for key in keys:
+                    row.pop(key, None)
+            continue
+        for number in bare:
+            key, file = next(key for key in keys if key not in told[number]), files[number]
+            faults.append(f"{file.parent.name}/{file.name}: {key!r} is missing, which the others have")
+            del rows[number], told[number]
+    return faults, remarks
+
+
+def parted(kept: dict[int, int], leaps: Mapping[int, str], kind: str, digits: int = 4) -> list[str]:
+    """Takes out of `kept` the first frame after each leap {number: words}, so that no window lies over it."""
+    left_out = []
+    for number, words in leaps.items():
+        if (after := next((old for old in kept if old >= number), None)) is not None:
+            left_out.append(f"{kind}/{number:0{digits}d} {words}")
+            del kept[after]
+    return left_out
 
 
 def command(said: Mapping[str, Any], key: str, path: Path) -> int:

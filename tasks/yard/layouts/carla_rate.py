@@ -17,6 +17,7 @@ LBC = LBC_HZ, "Learning by cheating"
 RATES_HZ = (1.0, 2.0, 2.5, 4.0, 5.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 100.0)
 NEAR_RATE, AGREE = 0.05, 0.15  # how far a measured rate may be from a usual one; two findings from one another
 MOVING_MPS, FEWEST = 1.0, 10  # pairs of measurements in motion that tell a rate
+LEAP, LEAP_M = 3.0, 5.0  # times what is due, of seconds and of metres; metres that no speed has to explain
 STAMPS = ("timestamp", "game_time", "sim_time", "elapsed_seconds", "time")
 
 
@@ -71,6 +72,23 @@ def _by_stamps(frames: np.ndarray, stamps: np.ndarray) -> float | None:
     row, frame = np.diff(stamps[known]), np.diff(frames[known])
     units = [unit for unit in (1.0, 1e-3, 1e-6, 1e-9) if 0.004 <= unit * np.median(row) <= 5]
     return units[0] * float(np.median(row / frame)) if units else None
+
+
+def leaps(
+    frames: Sequence[int], stamps: np.ndarray, places: np.ndarray, speed_mps: np.ndarray, step_s: float
+) -> dict[int, str]:
+    """{number: in words} of the measurements that come far later, or far more away, than their numbers say. `step_s`:
+    from one number to the next."""
+    due_s, came = np.diff(np.asarray(frames, float)) * step_s, np.diff(stamps)
+    usual = np.median((came / due_s)[np.isfinite(came)]) if np.isfinite(came).any() else np.nan
+    took_s = came / usual if usual > 0 else np.full(len(due_s), np.nan)
+    way = np.hypot(*np.diff(places, axis=0).T)
+    far = way > LEAP * np.maximum(speed_mps[1:], speed_mps[:-1]) * due_s + LEAP_M
+    found = {}
+    for i in np.flatnonzero((took_s > LEAP * due_s) | far):
+        later = f"{took_s[i]:.1f} s and " if np.isfinite(took_s[i]) else ""
+        found[int(frames[i + 1])] = f"comes {later}{way[i]:.1f} m after the one before"
+    return found
 
 
 def seconds_a_frame(

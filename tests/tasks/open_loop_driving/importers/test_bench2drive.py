@@ -55,6 +55,24 @@ def test_its_weather_is_told_in_a_word(tmp_path):
     assert brought(tmp_path, name).about["weather"] == "night rain overcast"
 
 
+def test_folders_that_nobody_reads_are_named(tmp_path):
+    folder = clip(tmp_path)
+    for name in ("camera/depth_front", "camera/semantic_front", "expert_assets", "radar"):
+        (folder / name).mkdir(parents=True)
+    (said,) = fetched(tmp_path, tmp_path / "source")["routes"].values()
+    named = "camera/depth_front, camera/semantic_front, expert_assets and 1 more"
+    assert f"4 folders are not read: {named}" in said["remarks"]
+
+
+def test_an_annotation_without_the_others_pedals_costs_its_frame(tmp_path):
+    folder = clip(tmp_path, packed=False)
+    changed(folder, 10, lambda one: [one.pop(key) for key in ("throttle", "steer", "brake")])
+    (name,) = fetched(tmp_path, tmp_path / "source")["routes"]
+    route = brought(tmp_path, name)
+    assert "control" in route.sensors and route.frames.tolist() == [0, 1, 3, 4, 5]
+    assert route.about["faults"] == ["anno/00010.json: 'throttle' is missing, which the others have"]
+
+
 @pytest.mark.parametrize("n, frames", [(30, 6), (9, 2)])
 def test_a_clip_in_which_nothing_moves_has_the_published_rate(tmp_path, n, frames):
     clip(tmp_path, n=n, speed=0.0)

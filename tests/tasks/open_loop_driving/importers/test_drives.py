@@ -175,6 +175,58 @@ def test_an_index_that_cannot_be_read_is_passed_over_by_name(tmp_path, caplog, c
     assert f"{tmp_path}/dataset_metadata.pkl: {said}" in caplog.text and "the index is passed over" in caplog.text
 
 
+def unlike(folder, numbers, **changes):
+    """Measurements changed; None takes a key away."""
+    for number in numbers:
+        file = folder / "measurements" / f"{number:04d}.json"
+        said = read_json(file) | changes
+        write(file, {key: value for key, value in said.items() if value is not None})
+
+
+@pytest.mark.parametrize("numbers, frames", [([7], 19), (range(5), 20)])
+def test_a_key_that_few_lack_costs_their_frames_and_one_that_many_lack_is_said(tmp_path, numbers, frames):
+    folder = lbc(tmp_path / "source", should_brake=False)
+    unlike(folder, numbers, throttle=None)
+    found, report = route_of(tmp_path, folder)
+    assert len(found.frames) == frames and "should_brake" in found.sensors
+    told = " ".join(report["remarks"])
+    if frames == 20:
+        assert "pedals and wheel: left out, as only 15 of 20 moments tell it" in told and "control" not in found.sensors
+    else:
+        assert found.about["faults"] == ["measurements/0007.json: 'throttle' is missing, which the others have"]
+        assert "1 measurements are left out: measurements/0007.json" in told and "control" in found.sensors
+
+
+@pytest.mark.parametrize("stamps", [True, False])
+def test_nothing_is_learnt_over_a_leap_in_time(tmp_path, stamps):
+    """A recorder that paused goes on with the next number, half a minute and 120 m farther on."""
+    folder = lbc(tmp_path / "source", n=24)
+    for number in range(24):
+        file = folder / "measurements" / f"{number:04d}.json"
+        said, late = read_json(file), number >= 12
+        stamp = {"timestamp": number / 2 + 29.5 * late} if stamps else {}
+        write(file, said | {"y": said["y"] + 117.5 * late} | stamp)
+    found, report = route_of(tmp_path, folder)
+    assert 12 not in found.frames and len(found.frames) == 23
+    (line,) = found.about["faults"]
+    assert line.startswith("measurements/0012 comes " + ("30.0 s and 12" if stamps else "12"))
+    assert any("1 leaps in time" in line for line in report["remarks"])
+
+
+def test_what_is_not_read_and_what_nobody_cut_is_said(tmp_path):
+    folder = lbc(tmp_path / "source", n=12, x_target=0.0, y_target=0.0, target_command=4)
+    for number in range(12):  # it stands: nothing tells the rate
+        unlike(folder, [number], x=0.0, y=0.0, speed=0.0)
+    for kind in ("radar", "topdown"):
+        (folder / kind).mkdir()
+    found, report = route_of(tmp_path, folder)
+    assert report["layout"] == "tcp" and found.about["cut"] is None
+    told = report["remarks"]
+    assert "2 folders are not read: radar, topdown" in told
+    assert any("nothing tells where its driver went wrong, by results.json" in one for one in told)
+    assert any("nothing in it tells its rate: 2 Hz, as in TCP, is taken" in one for one in told)
+
+
 def test_a_calibration_of_other_pictures_is_refused(source, tmp_path):
     file = next(source.rglob("calibration.json"))
     said = read_json(file)
@@ -227,6 +279,7 @@ def test_lbc_turns_left_as_it_did(tmp_path):
 def test_the_real_drive_of_lbc(tmp_path):
     found, report = route_of(tmp_path, REAL / "carla_route")
     assert len(found.frames) == 472 and report["remarks"] == [
-        "no calibration.json: its cameras are taken as Learning by Cheating publishes them"
+        "no calibration.json: its cameras are taken as Learning by Cheating publishes them",
+        "1 folders are not read: topdown",
     ]
     assert (found.columns["brake"] > 0).sum() == 197
