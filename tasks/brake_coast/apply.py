@@ -5,6 +5,7 @@ Writes  recordings/<name>/probabilities.csv   Time, t_ms, <task>, <task>_alarm: 
                                               the model came without a threshold for the task
         recordings/<name>/drive.mp4           the whole drive: camera, boxes, telemetry, probabilities, alarms
         steps/{download,annotate,label}       what those steps make of the drives: nothing is done twice
+        steps/foretell                        the tables, until the films are drawn beside them
 Alone   python -m flows apply brake_coast <source>
 
 The steps are the stages' own, and so are the features and the probabilities: of a test drive they are those that
@@ -14,14 +15,17 @@ The steps are the stages' own, and so are the features and the probabilities: of
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from models.brake_coast.factory import Network
 from models.brake_coast.variants import parse
 from tasks.brake_coast import annotate, download, label
 from tasks.brake_coast.formats import predictions, recording, windows
@@ -35,7 +39,7 @@ from tasks.brake_coast.page import video
 from tasks.brake_coast.params import Line, Roi
 from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.detector.network import weights_file
-from tasks.yard.fanout import as_bad_input, fan_out
+from tasks.yard.fanout import DONE, as_bad_input, fan_out
 from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json, write_table
 from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
@@ -53,6 +57,7 @@ OTHER_CAR = (
     "{}: the pedal is not seen to rest where that of a car of the model's drives does; what counts as released, and "
     "with that when an alarm of coasting is raised, is told by the drives at hand alone"
 )
+TABLE = "probabilities.csv"
 SAME_SHAPE = 0.01  # of the ratio of width to height
 
 
@@ -140,35 +145,57 @@ def alarms(frames: windows.Frames, task: str, p: np.ndarray, threshold: float, r
 
 
 def foretell(
-    item: tuple[windows.Frames, dict[str, np.ndarray]],
+    name: str,
     out: Path,
     *,
+    network: Network,
+    tasks: list[str],
     steps: Path,
-    title: str,
+    line: Line,
     thresholds: dict[str, float | None],
-    refractory_s: float,
-    fps: int | None,
 ) -> dict:
-    """Write the table of one drive, and with `fps` its film. Returns how many windows, and alarms of each task."""
-    frames, probabilities = item
-    name = frames.recordings[0]
+    """Write the table of one drive, of the frames that `pack` makes of it. Returns how many windows, and alarms of each
+    task."""
+    try:
+        drive = read_drive(name, *(steps / step for step in ("download", "annotate", "label")), line.pack)
+    except Exception as fault:
+        raise BadInput(str(as_bad_input(fault, name)).replace(f"{steps}/", "")) from None
+    frames = joined([drive], line.pack)
     starts = windows.window_starts(frames.segment, frames.window_frames)
     ends = starts + frames.window_frames - 1
+    probabilities = predictions.rounded(predict(network, frames, starts, line.evaluate.batch))
     columns: dict[str, np.ndarray] = {}
     counts: dict[str, int | None] = {}
-    for task, p in probabilities.items():
+    for task, p in zip(tasks, probabilities.T, strict=True):
         columns[task], counts[task] = p, None
         columns[f"{task}_alarm"] = np.full(len(ends), "", object)
         if (threshold := thresholds.get(task)) is not None:
             score = np.full(len(frames.t_ms), np.nan)
             score[ends] = p
-            columns[f"{task}_alarm"] = alarms(frames, task, score, threshold, refractory_s)[ends]
+            columns[f"{task}_alarm"] = alarms(frames, task, score, threshold, line.evaluate.refractory_s)[ends]
             counts[task] = int(columns[f"{task}_alarm"].sum())
-    write_table(out / "probabilities.csv", table := predictions.table_of(frames, ends, columns))
-    if fps is not None:
-        write_film(out / "drive.mp4", name, steps, title, table, list(probabilities), thresholds, fps)
+    write_table(out / TABLE, predictions.table_of(frames, ends, columns))
     last = frames.t_ms[ends]
     return {"windows": len(ends), "first_ms": int(last[0]), "last_ms": int(last[-1]), "alarms": counts}
+
+
+def finished(
+    item: tuple[str, dict],
+    out: Path,
+    *,
+    steps: Path,
+    title: str,
+    tasks: list[str],
+    thresholds: dict[str, float | None],
+    fps: int | None,
+) -> dict:
+    """The table of one drive, and with `fps` its film beside it. Returns what `foretell` did."""
+    name, summary = item
+    shutil.copyfile(steps / "foretell" / name / TABLE, out / TABLE)
+    if fps is not None:
+        table = pd.read_csv(out / TABLE, dtype={"Time": str}, float_precision="round_trip")
+        write_film(out / "drive.mp4", name, steps, title, table, tasks, thresholds, fps)
+    return summary
 
 
 def write_film(
@@ -258,16 +285,6 @@ def without_pictures(variant: str, found: Iterable[str], download: Path) -> tupl
     ]
 
 
-def drives(usable: list[str], quarantined: dict[str, str], steps: Path, line: Line) -> Iterator[windows.Frames]:
-    """The frames of each drive, as `pack` makes them; one that cannot be used is noted in `quarantined`."""
-    for name in usable:
-        try:
-            yield joined([read_drive(name, *(steps / step for step in ("download", "annotate", "label")), line.pack)],
-                         line.pack)  # fmt: skip
-        except Exception as fault:
-            quarantined[name] = str(as_bad_input(fault, name)).replace(f"{steps}/", "")
-
-
 def run(
     source: str,
     model: Model,
@@ -292,24 +309,29 @@ def run(
     quarantined, said = {**brought.quarantined, **blind, **mute}, [*brought.said, *remarks]
     if not thresholds:
         said.append(f"{model.name} comes without thresholds: probabilities, and no alarms")
-    items, fingerprints = {}, {}
     usable = [name for name in brought.results if name not in quarantined]
-    for frames in drives(usable, quarantined, steps, line):
-        starts = windows.window_starts(frames.segment, frames.window_frames)
-        p = predictions.rounded(predict(network, frames, starts, line.evaluate.batch))
-        name = frames.recordings[0]
-        items[name] = frames, {task: p[:, i] for i, task in enumerate(config["tasks"])}
-        made = [steps / step / name / ".done.json" for step in ("download", "annotate", "label")]
-        settings = [thresholds, line.evaluate.refractory_s, None if no_film else line.report.video_fps]
-        fingerprints[name] = digest(model.fingerprint, *settings, *map(file_hash, made), ctx.code)
-    if not items:
-        raise BadInput(next(iter(quarantined.values())))
-    work = partial(
-        foretell, steps=steps, title=model.name, thresholds=thresholds, refractory_s=line.evaluate.refractory_s,
-        fps=None if no_film else line.report.video_fps,
+    settings = digest(
+        model.fingerprint, line.pack.model_dump(mode="json"), line.evaluate.batch, line.evaluate.refractory_s, ctx.code
+    )
+    made = {name: [steps / step / name / DONE for step in ("download", "annotate", "label")] for name in usable}
+    fingerprints = {name: digest(settings, *map(file_hash, made[name])) for name in usable}
+    asked: dict[str, Any] = {"steps": steps, "tasks": list(config["tasks"]), "thresholds": thresholds}
+    told = fan_out(
+        partial(foretell, network=network, line=line, **asked), {name: name for name in usable}, fingerprints,
+        steps / "foretell", ctx, parallel=False,
     )  # fmt: skip
-    done = fan_out(work, items, fingerprints, out / "recordings", ctx)
-    files = ("probabilities.csv", *(() if no_film else ("drive.mp4",)))
+    quarantined |= told.quarantined
+    if not told.summaries:
+        raise BadInput(next(iter(quarantined.values())))
+    fps = None if no_film else line.report.video_fps
+    done = fan_out(
+        partial(finished, title=model.name, fps=fps, **asked),
+        {name: (name, summary) for name, summary in told.summaries.items()},
+        {name: digest(fingerprints[name], model.name, fps) for name in told.summaries},
+        out / "recordings",
+        ctx,
+    )
+    files = (TABLE, *(() if no_film else ("drive.mp4",)))
     results = {
         name: {**summary, "files": [f"recordings/{name}/{file}" for file in files]}
         for name, summary in done.summaries.items()

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from models.brake_coast.factory import Network
 from tasks.brake_coast import annotate, apply, download, evaluate, label, pack
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.learning import scaling
@@ -283,6 +285,27 @@ def test_what_is_done_is_not_done_again(project, model, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("annotations.csv")}
     shutil.copytree(project[1], tmp_path / "in")
     write_source(tmp_path / "in", "2025-06-01_10-00-00", seed=7)
-    done = applied(tmp_path / "in", model, tmp_path)
+    looked = []
+
+    def note(module, _inputs):
+        looked.extend([module] if isinstance(module, Network) else [])
+
+    with register_module_forward_pre_hook(note):
+        done = applied(tmp_path / "in", model, tmp_path)
     assert len(made) == 3 and len(done.results) == 4
     assert all(path.stat().st_mtime_ns == at for path, at in made.items())
+    assert len(looked) == 1, "of four drives one is new, and its windows are one batch"
+
+
+def test_other_params_of_the_windows_are_not_answered_with_what_lies_there(project, model, tmp_path):
+    name = "2025-04-03_19-33-31"
+    table = pd.read_csv(project[1] / name / "telemetry.csv")
+    table.loc[30:33, "RPM"] = np.nan
+    shutil.copytree(project[1] / name, tmp_path / "in" / name)
+    table.to_csv(tmp_path / "in" / name / "telemetry.csv", index=False)
+    counts = []
+    for changes in ({"pack.fill_limit_s": 0.0}, {"pack.fill_limit_s": 5.0}):
+        line = made_with(LINE, model, changes)
+        done = apply.run(str(tmp_path / "in"), model, tmp_path / "out", line, no_film=True)
+        counts.append(done.results[name]["windows"])
+    assert counts[0] < counts[1]
