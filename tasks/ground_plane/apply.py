@@ -9,13 +9,14 @@ Writes  sequences/<name>/model_evaluation.hdf5  as `detect` does, of every frame
 Alone   python -m flows apply ground_plane <source>
 
 The steps are the stages' own: of a sequence that is all test the detections are those that `evaluate` judged. What a
-network was trained on (size of the images, cells, radius of a person, threshold) stands in its checkpoint.
+network was trained on (size of the images, cells, radius of a person, threshold) stands in its checkpoint. Images of
+another size, or shape, are brought to that one aloud, and their calibration with them: places on the ground stay right.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import pandas as pd
 from PIL import Image
 
 from tasks.ground_plane import detect, download, pack
-from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats import scenes, sequence
 from tasks.ground_plane.formats.detections import FILE, TEST, Detected, read_detections
 from tasks.ground_plane.formats.scenes import Scene
 from tasks.ground_plane.learning.network import fits, load_network
@@ -34,18 +35,27 @@ from tasks.ground_plane.visualize import film_size
 from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json, write_table
+from tasks.yard.geometry.lens import Calibration
 from tasks.yard.reporting import film
 from tasks.yard.reporting.words import counted
 from tasks.yard.sources.units import passed_over_words
 from tasks.yard.step import BadInput, Context
 
+CAMERAS = "cameras.json"
+SAME_SHAPE = 0.01  # of the ratio of width to height
 STEPS = ("pack", "detect")  # whose params belong to a model
 READS = ("download", *STEPS, "visualize")
 COLUMNS = ["frame", "x_m", "y_m", "world_x_m", "world_y_m", "confidence"]
 
 
 def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
-    """All that it needs stands in the checkpoint, but for the params of the steps."""
+    """The sizes of the images that it learnt from, and the params of the steps; the rest stands in the checkpoint."""
+    sizes = set()
+    for scene in scenes.load(data / "pack"):
+        if "train" in scene.split and (data / "download" / scene.name / sequence.SCENE).exists():
+            cameras = sequence.read(data / "download" / scene.name).calibrations
+            sizes |= {cameras[view.name].size[::-1] for view in scene.views if view.name in cameras}
+    write_json(folder / CAMERAS, {"sizes_px": sorted(map(list, sizes))})
     write_json(folder / MADE_WITH, {step: getattr(line, step).model_dump(mode="json") for step in STEPS})
 
 
@@ -110,6 +120,26 @@ def usable(
     return found
 
 
+def resized(scene: Scene, filmed: Mapping[str, Calibration], known: list[list[int]], to: tuple[int, int]) -> list[str]:
+    """What is said of the cameras whose images the model did not learn from in this size. `known`: width, height in px
+    of those that it did; `to`: that of the images that the network is shown."""
+    cameras: dict[tuple[int, int], list[str]] = {}
+    for view in scene.views:
+        cameras.setdefault(filmed[view.name].size[::-1], []).append(view.name)
+    said = []
+    for (width, height), names in cameras.items():
+        if [width, height] in (known or [list(to)]):
+            continue
+        text = f"{scene.name}: {', '.join(names)}: {width} x {height} px, brought to {to[0]} x {to[1]}"
+        if known:
+            of, over = min(known, key=lambda one: abs(one[0] / one[1] * height / width - 1))
+            text += f"; the model was trained on {of} x {over}"
+            if abs((wider := of / over * height / width) - 1) > SAME_SHAPE:
+                text += f", and people look {wider:.2f} times as wide as there"
+        said.append(text)
+    return said
+
+
 def table(scene: Scene, frames: list[Detected], threshold: float) -> pd.DataFrame:
     rows = []
     for one in frames:
@@ -161,6 +191,10 @@ def run(
     held = usable(scenes.load(steps / "pack"), config, trained, quarantined, said)
     if not held:
         raise BadInput("; ".join(quarantined.values()))
+    known = read_if_there(model.belongings / CAMERAS).get("sizes_px", [])
+    for scene in held:
+        filmed_by = sequence.read(steps / "download" / scene.name).calibrations
+        said += resized(scene, filmed_by, known, (config["width_px"], config["height_px"]))
     threshold = scores["threshold"]
     if threshold is None:
         said.append(f"{model.name} comes without a threshold: all from confidence {line.detect.floor:g} on is written")

@@ -6,18 +6,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from tasks.ground_plane import apply, detect
-from tasks.ground_plane.formats import scenes
+from tasks.ground_plane.formats import calibration, scenes
 from tasks.ground_plane.formats.detections import FILE, TEST, read_detections
+from tasks.ground_plane.formats.sequence import ANNOTATION, CALIBS
 from tasks.ground_plane.learning import served
 from tasks.ground_plane.learning.network import load_network, maps
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
 from tasks.yard.files import file_hash, read_json, write_json
+from tasks.yard.geometry.camera import Camera
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.tiny_project import REPO, section, write_network, write_pack
 from tests.tasks.ground_plane.tiny_scene import write_unit
@@ -140,6 +143,40 @@ def test_a_sequence_without_calibration_is_named_and_the_others_go_on(model, tmp
     shutil.rmtree(tmp_path / "in/bad/0-calibration")
     done = applied(tmp_path / "in", model, tmp_path / "out")
     assert list(done.results) == ["good"] and "calib" in done.quarantined["bad"]
+
+
+def filmed_at(unit: Path, to: Path, size: tuple[int, int]) -> Path:
+    """The same sequence by cameras with so many pixels, height and width."""
+    shutil.copytree(unit, to)
+    for file in (to / CALIBS).iterdir():
+        of = calibration.read(file)
+        as_filmed, flat = (Camera(K, of.R, of.T, of.size, of.roi).resized(*size) for K in (of.K, of.K_new))
+        more = replace(of, K=as_filmed.K, K_new=flat.K, size=size, roi=flat.roi)
+        write_json(file, calibration.document(more))
+    for file in (to / ANNOTATION).glob("*/cam*/*.png"):
+        cv2.imwrite(str(file), cv2.resize(cv2.imread(str(file)), size[::-1]))
+    return to
+
+
+def test_another_resolution_is_brought_to_the_models_aloud_and_places_stay_right(root, model, tmp_path):
+    """Also of another shape: a calibration is scaled along both axes as its image is."""
+    apply.belongings(root, "one", LINE, model.belongings)
+    shutil.copytree(root / "download/tested", tmp_path / "in/same")
+    larger, taller = (128, 192), (128, 96)
+    filmed_at(root / "download/tested", tmp_path / "in/larger", larger)
+    filmed_at(root / "download/tested", tmp_path / "in/taller", taller)
+    done = applied(tmp_path / "in", model, tmp_path / "out")
+    assert sorted(done.results) == ["larger", "same", "taller"]
+    assert [text for text in done.said if "brought to" in text] == [
+        "larger: cam1, cam2, cam3: 192 x 128 px, brought to 48 x 32; the model was trained on 96 x 64",
+        "taller: cam1, cam2, cam3: 96 x 128 px, brought to 48 x 32; the model was trained on 96 x 64, and people look "
+        "2.00 times as wide as there",
+    ]
+    held = {scene.name: scene for scene in scenes.load(tmp_path / "out/steps/pack")}
+    for name in ("larger", "taller"):
+        for ours, theirs in zip(held[name].views, held["same"].views, strict=True):
+            np.testing.assert_allclose(ours.camera.K, theirs.camera.K, atol=1e-6)
+            np.testing.assert_allclose(ours.camera.roi, theirs.camera.roi, atol=1e-6)
 
 
 def test_an_empty_folder_and_weights_of_another_network_are_refused(model, tmp_path):
