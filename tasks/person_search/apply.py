@@ -23,7 +23,7 @@ who are in one frame.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,20 @@ from tasks.person_search.params import Line
 from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.detector.network import weights_file
 from tasks.yard.files import file_hash, read_if_there, read_json, replacing, write_json, write_text
+from tasks.yard.layouts.images import image_size
 from tasks.yard.step import BadInput, Context
 from tasks.yard.training import checkpoint
 
-DETECTOR, THRESHOLD, STRANGERS = "detector.pt", "threshold.json", "errors.csv"
+DETECTOR, THRESHOLD, STRANGERS, CAMERAS = "detector.pt", "threshold.json", "errors.csv", "cameras.json"
+FAR = 2  # times larger, smaller, faster, slower is said
+LARGER = (
+    "the longer side of its pictures is {} px, that of the model's cameras {}: people have other sizes in it, and how "
+    "often a search errs is not known for them"
+)
+FASTER = (
+    "{:.4g} frames a second, of the model's cameras {}: whoever passes is seen in more or fewer of them, and the "
+    "threshold, which goes by the number of detections, is that much too high or too low"
+)
 OTHER_DETECTOR = (
     "how often a search errs was calibrated with another detector: the thresholds are those of the model's own"
 )
@@ -63,7 +73,8 @@ SIGHTINGS = [
 
 
 def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
-    """The detector whose boxes it was searched by, how often its searches err, its threshold, and params."""
+    """The detector whose boxes it was searched by, how often its searches err, its threshold, what the cameras are like
+    for which that holds, and params."""
     own = data / "train_detector" / "best.pt"
     if line.index.weights or own.exists():
         (folder / DETECTOR).write_bytes(weights_file(line.index.weights or own).read_bytes())
@@ -74,9 +85,36 @@ def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
             shutil.copyfile(errors, folder / STRANGERS)
         if (known := data / "calibrate" / calibration.FILE).exists():
             shutil.copyfile(known, folder / calibration.FILE)
+    looked = {path.parent.name for step in ("index", "calibrate") for path in (data / step).glob("*/camera.json")}
+    held = [cameras.camera_of(unit) for name in sorted(looked) if (unit := data / "download" / name).is_dir()]
+    write_json(folder / CAMERAS, {
+        "longer_px": spanned(map(longer_px, held)), "fps": spanned(camera.fps for camera in held),
+    })  # fmt: skip
     kept = {step: getattr(line, step).model_dump(mode="json") for step in STEPS}
     kept["index"]["weights"] = kept["search"]["queries"] = None  # one comes as a file, the others are of today
     write_json(folder / MADE_WITH, kept)
+
+
+def longer_px(camera: cameras.Camera) -> int | None:
+    """The longer side of its pictures, by the first that can be read."""
+    sizes = (image_size(path) for path in camera.files.values())
+    return next((max(size) for size in sizes if size), None)
+
+
+def spanned(values: Iterable[float | None]) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return [min(known), max(known)] if known else None
+
+
+def unlike(camera: cameras.Camera, known: Mapping[str, list[float] | None]) -> list[str]:
+    """What is said of a camera that is far from those for which it is known how often a search errs."""
+    told = {"longer_px": (longer_px(camera), LARGER), "fps": (camera.fps, FASTER)}
+    said = []
+    for key, (value, text) in told.items():
+        if value is not None and (span := known.get(key)) and not span[0] / FAR <= value <= span[1] * FAR:
+            low, high = (f"{number:.4g}" for number in span)
+            said.append(f"{camera.unit}: {text.format(value, low if low == high else f'{low} to {high}')}")
+    return said
 
 
 def network_of(model: Model, steps: Path) -> dict[str, Path]:
@@ -255,6 +293,8 @@ def run(
     ]
     rows = [row for one in answers for row in lines_of(one)]
     write_text(out / "sightings.csv", table(SIGHTINGS, rows))
+    usual = read_if_there(model.belongings / CAMERAS)
+    said += [text for one in held for text in unlike(one.camera, usual)]
     if known.detector not in (None, file_hash(file)):
         said.append(OTHER_DETECTOR)
     results = {one["query"]: result_of(one, out / "search" / one["query"], out) for one in answers}

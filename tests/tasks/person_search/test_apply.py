@@ -196,6 +196,22 @@ def test_what_is_done_is_not_done_again(model, tmp_path):
     assert (tmp_path / "out/steps/index/gate/detections.h5").exists()
 
 
+def test_cameras_of_far_other_sizes_and_rates_than_the_models_are_said(model, tmp_path):
+    """Those were of 128 x 64 px at 2 frames a second."""
+    write_film(tmp_path / "in" / "door.mp4")
+    for number, (name, width, fps) in enumerate((("gate", 320, 2.0), ("hall", 256, 10.0)), 7):
+        folder = tmp_path / "in/cameras" / name
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "000000.png"), np.full((64, width, 3), 99, np.uint8))
+        write_json(folder / "camera.json", {"camera": number, "fps": fps, "name": name})
+    shutil.move(tmp_path / "in/door.mp4", tmp_path / "in/cameras")
+    done = applied(tmp_path / "in", model, tmp_path / "out", query=[write_query(tmp_path / "ann.png", ANN)])
+    told = [text for text in done.said if "the model's cameras" in text]
+    assert len(told) == 2, done.said
+    assert "gate: the longer side of its pictures is 320 px, that of the model's cameras 128" in told[0]
+    assert "hall: 10 frames a second, of the model's cameras 2" in told[1]
+
+
 def test_one_bad_photograph_or_film_is_named_and_the_others_go_on(model, tmp_path):
     write_film(tmp_path / "in" / "door.mp4")
     (tmp_path / "in" / "gate.mp4").write_bytes(b"no film")
