@@ -41,6 +41,13 @@ def _driven(data: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     return {name: of["splits"] for name, of in found.items() if of["simulator"]}
 
 
+def also(data: Path) -> dict[str, dict[str, float]]:
+    """{network: what it reached on test by driving, which evaluate does not know}"""
+    networks = [path.parent.name for path in sorted((data / "drive").glob(f"*/{drives.FILE}"))]
+    reached = {name: splits["test"].get("driving_score") for name, splits in _driven(data, networks).items()}
+    return {name: {"driving_score": score} for name, score in reached.items() if score is not None}
+
+
 def challenger(data: Path) -> Leader | None:
     """The network that drives best on validation, or whose plans are nearest there; the baselines see nothing."""
     path = data / "evaluate" / "details.json"

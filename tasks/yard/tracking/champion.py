@@ -7,9 +7,10 @@ A line takes part with a module tasks/<line>/champion.py:
     compare(challenger: Path, champion: Path, data: Path, section) -> Comparison      of two checkpoints: `compared`
                                                                                       with how the line scores one
 
-The first of a line becomes champion if its numbers are meaningful and better than those of its baselines, on validation
-and on test. From then on the alias `champion` moves when the lead of a challenger, on test data that neither has learnt
-from (training/learnt.py), is surely not below zero, however many have tried before (challenges.py).
+The leader becomes a version of the line's registered model when it challenges, which only one does that beats its
+baselines: its numbers have to be meaningful and better than theirs, on validation and on test. The first of a line
+becomes champion. From then on the alias `champion` moves when the lead of a challenger, on test data that neither has
+learnt from (training/learnt.py), is surely not below zero, however many have tried before (challenges.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 
 from tasks.yard import params
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import challenges, fetched, registry
+from tasks.yard.tracking import challenges, fetched, judged, registry, store
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +148,14 @@ def settle(line: str) -> str | None:
     leader = module.challenger(data)
     if leader is None:
         return None
+    judged.tell(store.client(), line, judged.of_line(line, ended=True))
     item, folder = leader.item, data / "train" / leader.item
-    versions = registry.enter(line, f"{line}-train@{item}", folder)
+    entered = registry.versions_of if leader.unfit else registry.enter
+    versions = entered(line, f"{line}-train@{item}", folder)
+    if not versions and leader.unfit:
+        reigning = registry.champion_version(line)
+        stands = f"version {reigning} stays champion" if reigning else "none yet"
+        return f"{stands}: {item} is no challenger: {leader.unfit}"
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
     before = [reigning] if (reigning := registry.champion_version(line)) else []

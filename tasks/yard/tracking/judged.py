@@ -1,8 +1,9 @@
 """What `evaluate` says of networks that other runs have trained: their numbers on test, and which of them leads.
 
 A training's own run gets the numbers of data/<line>/evaluate/metrics/<network>.json as `test/<number>`, so that it
-stands beside its curves what it is worth. The leader becomes a version of the line's registered model: it is who
-challenges the champion (tasks/<line>/champion.py).
+stands beside its curves what it is worth. It is told once `evaluate` is done, and again before the leader challenges
+the champion (tracking/champion.py): who leads may depend on stages that come after `evaluate`, whose numbers
+`also(data)` of tasks/<line>/champion.py, {network: its further numbers on test}, adds then.
 """
 
 from __future__ import annotations
@@ -28,20 +29,23 @@ PREFIX = "test/"
 
 
 def described(stage: Stage) -> dict[str, Any]:
-    """Of a stage that has judged: {train stage: {"out", "hash", "metrics", "leads", "note"}}; empty for any other."""
+    """Of a stage that has judged: {train stage: {"out", "hash", "metrics", "note"}}; empty for any other."""
     return of_line(stage.line) if stage.step == JUDGE else {}
 
 
-def of_line(line: str) -> dict[str, Any]:
+def of_line(line: str, ended: bool = False) -> dict[str, Any]:
+    """`ended`: all stages of the line have been brought up to date, those after `evaluate` too."""
     data = Path("data", line)
     leads = leader(line)
+    also = getattr(importlib.import_module(f"tasks.{line}.champion"), "also", None) if ended else None
+    further = also(data) if also else {}
     found: dict[str, Any] = {}
     for path in sorted((data / JUDGE / "metrics").glob("*.json")):
         out = data / "train" / path.stem
         if (out / "best.pt").exists():  # else a baseline
-            metrics = dict(numbers(read_json(path)))
+            metrics = dict(numbers({**read_json(path), **further.get(path.stem, {})}))
             found[f"{line}-train@{path.stem}"] = {
-                "out": str(out), "hash": dvc_hash(out), "metrics": metrics, "leads": path.stem == leads,
+                "out": str(out), "hash": dvc_hash(out), "metrics": metrics,
                 "note": notes.network(line, path.stem, path.stem == leads),
             }  # fmt: skip
     return found
@@ -75,6 +79,3 @@ def tell(client: MlflowClient, line: str, judged: Mapping[str, Any]) -> None:
             for start in range(0, len(values), 1000):  # MLflow's limit
                 client.log_batch(run.info.run_id, metrics=values[start : start + 1000])
             client.log_batch(run.info.run_id, tags=[RunTag(notes.NOTE, of["note"])])
-        if of["leads"]:
-            for version in registry.enter(line, stage, Path(of["out"]), of["hash"])[:1]:
-                registry.describe(line, version)

@@ -7,7 +7,7 @@ Steps never log. A run is filled from the inputs and outputs of the step:
     pictures, pages     and videos, as artifacts
     dependencies        of the stage, with their DVC hashes, the git commit and what differs from it
     model               kept with the run, if the step's module has `served_model(out, item, data)`
-    evaluate/metrics    go to the runs of the networks that were judged, and the leader becomes a version
+    evaluate/metrics    go to the runs of the networks that were judged
 
 A folder `runs/<name>` with a params.json is a child run, with what it has of metrics.json, history.jsonl and pictures.
 

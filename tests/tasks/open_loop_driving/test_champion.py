@@ -1,5 +1,9 @@
 """Who is served: who drives best where the town can be driven, else whose plans are nearest."""
 
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +14,16 @@ from tasks.open_loop_driving.formats.plans import Planned, Plans
 from tasks.open_loop_driving.judging import moments
 from tasks.yard import params
 from tasks.yard.files import write_json
+from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
+from tasks.yard.tracking import champion as serving
+from tasks.yard.tracking import registry, runs, store
+from tasks.yard.tracking.lineage import dvc_hash
 from tasks.yard.worlds import town
 from tasks.yard.worlds.town import judge
 from tests.tasks.open_loop_driving.networks import write_checkpoint
 from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
+from tests.tasks.open_loop_driving.sources import REPO
 
 WORLD = town.parse("synth://town?routes=12&seconds=8&cameras=1&height=32&width=56")
 SPLITS = {"town01_r000": "train", "town02_r000": "val", "town05_r000": "test", "town05_r001": "test"}
@@ -70,6 +79,62 @@ def test_without_a_simulator_the_nearest_plans_challenge(tmp_path):
 
 def test_nothing_judged_is_no_challenge(tmp_path):
     assert champion.challenger(tmp_path) is None
+
+
+def trained(line, network):
+    """As a training leaves it: weights, and a run of MLflow with a model."""
+    out = Path("data", line, "train", network)
+    out.mkdir(parents=True)
+    (out / "best.pt").write_bytes(network.encode())
+    client, stage = store.client(), f"{line}-train@{network}"
+    experiment = store.experiment_id(line)
+    run = client.create_run(experiment, tags={"stage": stage, f"dvc.out.{out}": dvc_hash(out)}).info.run_id
+    logged = client.create_logged_model(experiment, source_run_id=run)
+    client.finalize_logged_model(logged.model_id, "READY")
+
+
+@pytest.fixture
+def own_store(tmp_path, monkeypatch):
+    shutil.copy(REPO / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    yield
+    sys.modules["mlflow"].set_tracking_uri(None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_store")
+def test_who_leads_is_told_of_the_drives_of_this_run_and_only_who_challenges_becomes_a_version():
+    line, data = "open_loop_driving", Path("data/open_loop_driving")
+    write_data(data, town.uri(WORLD))
+    for network in OFF:
+        trained(line, network)
+    rest = {"blind": (0.0, 0.0), "constant_velocity": (0.0, 0.0), "expert": (100.0, 100.0)}
+    write_drives(data, {"thinktwice_small": (40.0, 40.0), "tcp_small": (30.0, 0.0), **rest})  # of the run before
+    with runs.stage_run(Stage(f"{line}-evaluate", line, "evaluate", None, {"deps": []}), {}, None, {}) as log:
+        log({"done": 1})
+    client = store.client()
+
+    def told() -> dict:
+        found = client.search_runs([store.experiment_id(line)], "tags.stage LIKE '%train@%'")
+        return {run.data.tags["stage"].partition("@")[2]: run.data for run in found}
+
+    def versions() -> list[str]:
+        return [version.network for version in registry.versions(line)]
+
+    assert told()["tcp_small"].metrics["test/l2_mean_to_2s"] == pytest.approx(0.4, abs=1e-5) and not versions()
+    write_drives(data, {"thinktwice_small": (20.0, 60.0)})
+    said = serving.settle(line)
+    assert said.startswith("none yet: tcp_small is no challenger: its driving score on test is 0.000")
+    assert not versions()
+    write_drives(data, {"tcp_small": (30.0, 25.0)})
+    assert "tcp_small (version 1) is champion" in serving.settle(line) and versions() == ["tcp_small"]
+    of = told()
+    assert {name: data.metrics["test/driving_score"] for name, data in of.items()} == {
+        "tcp_small": 25.0, "thinktwice_small": 60.0, "blind": 0.0,
+    }  # fmt: skip
+    leads = [name for name, data in of.items() if "the leader:" in data.tags["mlflow.note.content"]]
+    assert leads == ["tcp_small"]
 
 
 def compared(data, **other):

@@ -142,7 +142,9 @@ def test_a_champion_of_brake_coast_answers_with_what_evaluate_judged_and_its_pag
     evaluate.run(drives.section("evaluate"), data / "evaluate", pack=pack, train=train, reporting_params=told)
     tracked("brake_coast", "evaluate", None)
     client = store.client()
-    (version,) = client.search_model_versions("name = 'brake_coast'")  # the leader of those that were judged
+    assert not client.search_model_versions("name = 'brake_coast'"), "to be judged is no challenge yet"
+    registry.enter("brake_coast", f"brake_coast-train@{item}", data / "train" / item)
+    (version,) = client.search_model_versions("name = 'brake_coast'")
     registry.crown("brake_coast", version.version, "the only one")
     of_training = client.get_run(version.run_id).data
     assert of_training.tags["stage"] == f"brake_coast-train@{item}"
