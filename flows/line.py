@@ -296,6 +296,13 @@ def _ended(run: LineRun) -> Outcome | State:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
+        evaluated = states.get(f"{line}-evaluate")
+        if run.whole and evaluated and evaluated.is_completed() and (verdict := _challenge(run)):
+            lines.append(f"Champion: {verdict}")
+        try:
+            run.graph.push()  # a stage that fails every night must not keep what the others make from the remote
+        except BadInput as error:
+            lines.append(str(error))
         return Failed(message="\n".join(lines))
     if not run.whole:  # nobody is judged by half a run: evaluate may speak of other networks than train has made
         run.graph.push()

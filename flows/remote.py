@@ -60,12 +60,15 @@ def fetch(repo: Repo, stages: Iterable[PipelineStage]) -> None:
 
 
 def send(repo: Repo, stages: Collection[PipelineStage], memory: Path) -> None:
-    """Send what the remote lacks of the stages' outs, and DVC's run cache. Raises `BadInput` if that fails.
+    """Send what the remote lacks of the stages' outs, and DVC's run cache. Raises `BadInput` if that fails. An out that
+    the cache lacks, as after a run of a part in a fresh clone, is left out, and said.
 
     `memory` is a file of what was sent last. If that is all there is, the remote is only looked through for what has
     vanished from it, and one that cannot be reached is no fault.
     """
-    outs = [out for stage in stages for out in stage.outs if out.hash_info]
+    recorded = [out for stage in stages for out in stage.outs if out.hash_info]
+    lacking = [out for out in recorded if out.changed_cache()]
+    outs = [out for out in recorded if out not in lacking]
     url = _url(repo)
     wanted = {"remote": url, "sent": digest(sorted(_listings(outs)))}
     known = read_if_there(memory)
@@ -75,9 +78,12 @@ def send(repo: Repo, stages: Collection[PipelineStage], memory: Path) -> None:
         with _plainly(repo, kept):
             remote = _answering(repo, may_be_new=known.get("remote") != url)
             if _keeps_versions(remote):
-                repo.push(targets=[stage.name for stage in stages])
+                apart = {out.stage.name for out in lacking}
+                repo.push(targets=[stage.name for stage in stages if stage.name not in apart])
             else:
                 _send(repo, outs, remote, with_run_cache=owed)
+        if lacking:
+            log.warning("not sent to the DVC remote, because it is not here: %s", ", ".join(map(str, lacking)))
     except BadInput as error:
         if owed:
             raise

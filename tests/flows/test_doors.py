@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import textwrap
 
 import yaml
 
@@ -38,6 +40,24 @@ def test_both_doors_write_the_same_bytes_and_the_same_lock_and_who_leads_by_eith
     assert "0 of 5 stages ran" in flow.stdout
     assert "Champion: a network is not registered in this MLflow store" in flow.stdout, flow.stderr
     assert "Champion" not in again.stdout
+
+
+def test_a_stage_that_fails_keeps_no_leader_unjudged_and_nothing_else_from_the_remote(new_yard, tmp_path):
+    (tmp_path / "store").mkdir()
+    new_yard.send_to(tmp_path / "store")
+    (new_yard.root / "tasks/toy/champion.py").write_text(LEADING)
+    shutil.copy(new_yard.root / "tasks/toy/square.py", new_yard.root / "tasks/toy/evaluate.py")
+    new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    evaluate: Square\n")
+    new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  evaluate: {offset: 1}\n")
+    new_yard.edit("params.yaml", "weights: null", "weights: numbers/bad.txt")
+    stages = yaml.safe_load((new_yard.root / "dvc.yaml").read_text())["stages"]
+    evaluate = yaml.safe_dump({"toy-evaluate": stages["toy-square"]}).replace("toy-square", "toy-evaluate")
+    evaluate = evaluate.replace("toy.square", "toy.evaluate").replace("data/toy/square", "data/toy/evaluate")
+    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{textwrap.indent(evaluate, '  ')}  toy-judge:\n")
+    failed = new_yard.flow("run", "toy")
+    assert failed.returncode != 0 and "toy-judge@1: " in failed.stderr
+    assert "Champion: a network is not registered in this MLflow store" in failed.stderr
+    assert b"15" in [path.read_bytes() for path in (tmp_path / "store/files").rglob("*") if path.is_file()]
 
 
 def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):

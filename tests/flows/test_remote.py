@@ -135,6 +135,23 @@ def test_what_vanished_from_the_remote_is_made_anew_by_a_clone_and_sent_again_by
     assert gone.read_bytes() == lost
 
 
+def test_what_neither_a_clone_nor_the_remote_has_keeps_nothing_else_from_being_sent(
+    yard, clone, tmp_path, caplog, monkeypatch
+):
+    """As after a run of a part."""
+    stored(tmp_path, b"4").unlink()
+    graph(clone).pull()
+    write_text(clone.root / "numbers" / "five.txt", "5")
+    write_text(clone.root / OUTS["toy-collect"] / "five" / "number.txt", "5")
+    monkeypatch.chdir(clone.root)
+    graph(clone).record("toy-collect")
+    graph(clone).push()
+    assert stored(tmp_path, b"5") and "not here: data/toy/square" in caplog.text
+    assert list((clone.root / ".trainyard/sent").iterdir())  # known: there is nothing more to send
+    graph(yard).push()
+    assert stored(tmp_path, b"4")
+
+
 def offline(yard: Yard, tmp_path: Path, how: str) -> None:
     if how == "a dead host":
         set_remote(yard, "http://127.0.0.1:9/store")
