@@ -135,20 +135,22 @@ class LineRun:
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
-            with self._turn(stage), self.graph.aside(name):
-                if stage.needs_no_process:
-                    self.made[name] = worker.run_here(name)
-                else:
-                    parent = self.parent if stage.tracked else None
-                    # Not one that others may wait for: what has the device is done with it the sooner the better.
-                    yields = not stage.uses_device and self.graph.can_wait(name, self._unfinished())
-                    self.made[name] = worker.run_in_process(name, parent and parent.id, self.tags, yields=yields)
-            try:
-                self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
-            except NotCached:  # made from scratch it is: the next run records it
+            with self._turn(stage), contextlib.ExitStack() as telling:
+                with self.graph.aside(name):
+                    if stage.needs_no_process:
+                        self.made[name] = worker.run_here(name)
+                    else:
+                        parent = self.parent if stage.tracked else None
+                        # Not one that others may wait for: what has the device is done with it the sooner the better.
+                        yields = not stage.uses_device and self.graph.can_wait(name, self._unfinished())
+                        step = worker.in_process(name, parent and parent.id, self.tags, yields=yields)
+                        self.made[name] = telling.enter_context(step)
+                try:
+                    self.graph.record(name)  # still claimed: a `dvc repro` between the two would run the stage again
+                except NotCached:  # made from scratch it is: the next run records it
+                    forcing.done(name)
+                    raise
                 forcing.done(name)
-                raise
-            forcing.done(name)
         return Completed(message="; ".join(reasons))
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -89,10 +89,14 @@ class Made:
     ended: float
 
 
-def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yields: bool = False) -> Made:
+@contextlib.contextmanager
+def in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yields: bool = False) -> Iterator[Made]:
     """Run a stage's step in a new process. Called inside a Prefect task run. One that yields leaves the cores to the
-    stages beside it, as far as they want them."""
-    ours, theirs = fork_server.Pipe(duplex=False)
+    stages beside it, as far as they want them.
+
+    Inside the block what it made lies there, to be recorded: MLflow, which may hang, is told of it when the block ends.
+    """
+    ours, theirs = fork_server.Pipe()
     job = (stage, parent_run, tags, dict(os.environ), yields)
     process = fork_server.Process(target=_work, args=(theirs, cloudpickle.dumps(serialize_context()), job))
     process.start()
@@ -101,13 +105,16 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, 
     if stopping.is_set():  # since before `stop` could see this one
         process.kill()
     try:
-        kind, value = ours.recv()
-    except EOFError:
-        kind, value = "died", None
+        kind, value = _said(ours)
+        if kind == "ok":
+            yield value
     finally:
+        ours.close()  # which the step waits for
         process.join()
         _running.discard(process)
-    if stopping.is_set() and kind != "ok":
+    if kind == "ok":
+        return
+    if stopping.is_set():
         raise Stopped(stage)
     if kind == "died":
         raise StepBroken(f"its process {cause(process.exitcode)}; what was finished is kept, run again to go on")
@@ -117,7 +124,13 @@ def run_in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, 
         raise StepBroken(f"{stage} failed:\n{value}")
     if kind == "error":
         raise StepFailed(f"{stage} failed:\n{value}")
-    return value
+
+
+def _said(step: Connection) -> tuple[str, Any]:
+    try:
+        return step.recv()
+    except EOFError:
+        return "died", None
 
 
 def stop() -> None:
@@ -142,6 +155,12 @@ def run_here(stage: str) -> Made:
 
 def _work(result: Connection, context: bytes, job: tuple) -> None:
     stage, parent_run, tags, environment, yields = job
+
+    def has_made(metrics: dict[str, Any]) -> None:
+        result.send(("ok", Made(metrics, began, time.time())))
+        with contextlib.suppress(EOFError):
+            result.recv()
+
     end_with_parent()
     if yields:
         os.nice(YIELDS)
@@ -153,13 +172,13 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
         try:
             ctx = Context(map=task_runs(stage), progress=progress_bars(stage))
             began = time.time()
-            metrics = runner.run(stage, ctx, parent_run, tags)
-            result.send(("ok", Made(metrics, began, time.time())))
+            runner.run(stage, ctx, parent_run, tags, has_made)
         except BaseException as error:
-            if (said := plain(error)) is not None:
-                result.send(("bad input", said))
-            else:
-                result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
+            with contextlib.suppress(BrokenPipeError):  # nobody waits any more once it has made all
+                if (said := plain(error)) is not None:
+                    result.send(("bad input", said))
+                else:
+                    result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
 
 
 def interrupt(*_) -> None:

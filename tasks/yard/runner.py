@@ -11,6 +11,7 @@ them. It writes `data/<line>/<step>[/<item>]`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,15 @@ def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: p
     return own | yard.model_dump(mode="json", include={name.removesuffix(BORROWED) for name in inputs})
 
 
-def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, str] | None = None) -> dict[str, Any]:
+def run(
+    name: str,
+    ctx: Context,
+    parent_run: str | None = None,
+    tags: dict[str, str] | None = None,
+    has_made: Callable[[dict[str, Any]], None] = lambda metrics: None,
+) -> dict[str, Any]:
     """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is
-    one."""
+    one; `has_made` is called with the metrics once all its outs lie there, before MLflow is told."""
     this = stage(name)
     params = params_file.load()
     section = getattr(getattr(params, this.line), this.step, None) if this.line else None
@@ -73,6 +80,10 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
     ctx = replace(ctx, code=_code_hash(this))
 
     def made() -> dict[str, Any]:
+        with watch.remembered(this):
+            return work()
+
+    def work() -> dict[str, Any]:
         if (nodes := afar.nodes_for(this, params.yard.machine)) is not None:
             metrics = afar.run(nodes, this, section, ctx.code, inputs)
         else:
@@ -83,11 +94,12 @@ def run(name: str, ctx: Context, parent_run: str | None = None, tags: dict[str, 
         sweep(this.out)  # before MLflow is told the hash of what was made, which DVC is to find again
         return metrics or {}  # of a step that has none to tell
 
-    with watch.remembered(this):
-        if not (this.tracked and ranked_first()):
+    if not (this.tracked and ranked_first()):
+        metrics = made()
+        has_made(metrics)
+    else:
+        with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
             metrics = made()
-        else:
-            with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
-                metrics = made()
-                log(metrics)
+            log(metrics)
+            has_made(metrics)
     return metrics

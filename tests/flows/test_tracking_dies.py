@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from flows.environment import answers, free_port
@@ -63,14 +65,14 @@ class Server:
         processes.set_forkserver_preload(["uvicorn", "mlflow.server.fastapi_app"])
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[BaseProcess]:
         """Killed at the end of the block."""
         process = processes.Process(target=serve, args=(self.folder, self.port))
         process.start()
         try:
             wait_until(lambda: answers(f"{self.uri}/health") or not process.is_alive(), "the MLflow server")
             assert process.is_alive(), (self.folder / "log").read_text()
-            yield
+            yield process
         finally:
             process.kill()
             process.join()
@@ -134,3 +136,26 @@ def test_a_server_that_dies_while_stages_work_costs_nothing_and_the_next_run_pay
     ((_, parent, _),) = runs["toy"]
     assert [above for _, _, above in runs["judge@2"]] == [parent]
     assert sorted(above is None for _, _, above in runs["judge@1"]) == [False, True]  # DVC's door has no parent
+
+
+def test_what_is_made_while_a_server_hangs_is_recorded_first_and_stays_when_the_run_is_told_to_end(
+    yard_copy, empty_store, tmp_path
+):
+    server = Server(tmp_path / "server", empty_store)
+    judge, lock = yard_copy.root / "tasks/toy/judge.py", yard_copy.root / "dvc.lock"
+    judge.write_text(judge.read_text().replace("-> dict:\n", "-> dict:\n    wait_for_go(scale)\n") + WAITING)
+    with server.running() as process:
+        flow = yard_copy.begin("python", "-m", "flows", "run", "toy", MLFLOW_TRACKING_URI=server.uri)
+        marks = [yard_copy.root / f"began-{scale}" for scale in ("1", "2")]
+        wait_until(lambda: all(m.exists() for m in marks) or flow.poll() is not None, "the stages", PATIENCE_S * 2)
+        os.kill(process.pid, signal.SIGSTOP)
+        before = lock.read_text()
+        (yard_copy.root / "go").touch()
+        wait_until(lambda: lock.read_text() != before or flow.poll() is not None, "a stage in dvc.lock")
+        assert flow.poll() is None and not list((yard_copy.root / ".trainyard/owed").glob("[!.]*"))
+        flow.send_signal(signal.SIGINT)
+        flow.communicate(timeout=PATIENCE_S)
+        os.kill(process.pid, signal.SIGCONT)
+    told = yard_copy.status()
+    assert "up to date" in {told["toy-judge@1"], told["toy-judge@2"]}
+    assert "owed to MLflow" in yard_copy.flow("status").stdout

@@ -15,6 +15,7 @@ from tasks.yard.tracking import described, sending, store
 from tasks.yard.tracking.described import Run
 
 log = logging.getLogger(__name__)
+TOLD = "the run was told to end"
 SENT = ".sent."  # begins the name of an entry that is being removed
 
 
@@ -27,19 +28,27 @@ def entries() -> list[Path]:
 
 
 def deliver(run: Run) -> None:
-    """Tell MLflow of a run that has ended, or keep it. Never raises: the result is made, whatever MLflow thinks."""
+    """Tell MLflow of a run that has ended, or keep it. Never raises, unless told to end: the result is made, whatever
+    MLflow thinks."""
     try:
         sending.send(run)
     except Exception as error:
-        reason = _plain(error)
-        try:
-            _keep(run)
-            log.warning("%s is not in MLflow: %s. It is kept, and the next run sends it", run.name, reason)
-        except Exception as fault:  # a full disk
-            log.warning(
-                "%s is not in MLflow (%s) and could not be kept for it (%s); the result itself is in its folder",
-                run.name, reason, _plain(fault),
-            )  # fmt: skip
+        keep(run, _plain(error))
+    except BaseException:
+        keep(run, TOLD)
+        raise
+
+
+def keep(run: Run, reason: str) -> None:
+    """For the next run to send it. Never raises."""
+    try:
+        _keep(run)
+        log.warning("%s is not in MLflow: %s. It is kept, and the next run sends it", run.name, reason)
+    except Exception as fault:  # a full disk
+        log.warning(
+            "%s is not in MLflow (%s) and could not be kept for it (%s); the result itself is in its folder",
+            run.name, reason, _plain(fault),
+        )  # fmt: skip
 
 
 def _plain(error: Exception) -> str:

@@ -142,6 +142,9 @@ def stage_run(
         yield lambda metrics: made.update(metrics, wall_s=time.monotonic() - began)
     except BaseException as error:
         curves.end()
+        if made and isinstance(error, KeyboardInterrupt):  # its result stands, and MLflow may hang
+            owed.keep(replace(_finished(run, stage, params, made, curves), ended_ms=described.now_ms()), owed.TOLD)
+            raise
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         _end(replace(run, status=status, tags={**tags, "error": f"{type(error).__name__}: {error}"[:5000]}))
         raise
