@@ -131,6 +131,7 @@ class LineRun:
             if (begun := forcing.owed().get(name)) is not None:
                 if not begun:
                     self.graph.discard(name)  # first: killed in the middle of it, the next run has to do it again
+                    watch.forget(stage)
                     forcing.begin(name)
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")

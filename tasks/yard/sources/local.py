@@ -26,7 +26,7 @@ import fsspec
 from tqdm import tqdm
 
 from tasks.yard import memo
-from tasks.yard.files import digest, file_hash, read_if_there, read_json, write_json
+from tasks.yard.files import digest, file_hash, is_at_work, owner, read_if_there, read_json, write_json
 from tasks.yard.sources import archives, dates, fetch
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.turn import turn
@@ -38,9 +38,12 @@ CACHE = Path("data/.cache/sources")
 LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory:// is for trying that out
 CONNECTIONS = 8
 UNDATED = (
-    "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that it has changed cannot be "
-    "seen; `python -m flows run <line> --force STEP` fetches it anew"
+    "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that a change of the same "
+    "length cannot be seen; `python -m flows run <line> --force STEP` fetches it anew"
 )
+MEMORY = "source.json"
+ANEW = "anew"  # in it: somebody wants it fetched, though nothing tells whether it has changed
+READER = ".reader"  # ends the name of a note of a process that reads what was unpacked
 SMALL_BYTES, SMALL_FILES = 64 << 20, 1000  # read and hashed in about a tenth of a second
 
 
@@ -65,13 +68,23 @@ def local(
     if kind in ("https", "http"):
         home = cache / digest(_link(uri))
         with turn(home, shown):
-            return archives.without_single_top(_web(uri, home, progress, waits_s))
+            return archives.without_single_top(_read_by_this(_web(uri, home, progress, waits_s)))
     if kind in LISTED:
         whole, of_days = cache / digest(uri), cache / digest(uri, "days")  # whoever asks for all may run beside
         home, other = (whole, of_days) if days is None else (of_days, whole)
         with turn(home, shown):
             return _listed(uri, home, other, progress, days)
     raise BadInput(f"source {shown}: {kind}:// is not known; use a folder, https://, s3:// or this line's synth://")
+
+
+def forget(uri: str, cache: Path = CACHE) -> None:
+    """Whoever reads it next fetches it anew, if it is a link of which nothing tells whether it has changed."""
+    shown, uri = source_uri.redacted(uri), source_uri.expanded(uri)
+    if source_uri.scheme(uri) in ("https", "http"):
+        home = cache / digest(_link(uri))
+        with turn(home, shown):
+            if (known := read_if_there(home / MEMORY)) and not fetch.is_dated(known):
+                write_json(home / MEMORY, {**known, ANEW: True})
 
 
 def fingerprint(uri: str) -> str:
@@ -113,10 +126,12 @@ def _unpacked(archive: Path, cache: Path, progress: Callable[..., Any], shown: s
 
 def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[float]) -> Path:
     url, sha256, shown = _link(uri), source_uri.checksum(uri), source_uri.redacted(uri)
-    files, memory = home / "files", home / "source.json"
+    memory = home / MEMORY
     # The archive, and what is known of it, stay until it is unpacked: a killed extraction does not cost the download.
     archive, fetched = home / "archive.zip", home / "archive.json"
-    unpacked = read_json(memory) if memory.exists() and files.exists() else {}
+    unpacked = read_if_there(memory)
+    files = _of_content(home, unpacked.get("sha256", ""))
+    unpacked = unpacked if files.exists() else {}
     known = read_json(fetched) if archive.exists() and fetched.exists() else {}
     now: dict = {}
     if not sha256 and (unpacked or known):  # one that is pinned by its hash needs no question
@@ -131,14 +146,15 @@ def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[f
     def is_current(one: dict) -> bool:
         if sha256:
             return one.get("sha256") == sha256
-        return bool(one) and fetch.is_dated(now) and now.items() <= one.items()
+        return bool(one) and ANEW not in one and now.items() <= one.items()
 
     if is_current(unpacked):
         return files
     if not is_current(known):
         known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
         write_json(fetched, known)
-    if known["sha256"] != unpacked.get("sha256"):
+    files = _of_content(home, known["sha256"])
+    if not files.exists():
         try:
             archives.extract(archive, files, shown, progress)
         except archives.Damaged:
@@ -148,6 +164,32 @@ def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[f
     archive.unlink()
     fetched.unlink()
     return files
+
+
+def _of_content(home: Path, sha256: str) -> Path:
+    """Where an archive is unpacked: another one that comes meanwhile takes nothing away from who reads this one."""
+    return home / sha256[:16] / "files"
+
+
+def _read_by_this(files: Path) -> Path:
+    """Note beside what was unpacked that this process reads it, and remove what was at this link before and nobody
+    reads any more."""
+    of_content = files.parent
+    _readers(of_content)
+    (of_content / f"{owner()}{READER}").touch()
+    for other in of_content.parent.iterdir():
+        if other.is_dir() and other != of_content and not _readers(other):
+            shutil.rmtree(other)
+    return files
+
+
+def _readers(of_content: Path) -> list[Path]:
+    """The notes of the processes that are at work. Those of others are removed."""
+    notes = list(of_content.glob(f"*{READER}"))
+    left = [note for note in notes if is_at_work(note.name.removesuffix(READER), note.stat().st_mtime)]
+    for note in set(notes) - set(left):
+        note.unlink()
+    return left
 
 
 @contextmanager
@@ -215,7 +257,7 @@ def _listed(uri: str, home: Path, other: Path, progress: Callable[..., Any], day
     system, listing, prefix, changed = _listing(uri)
     if days is not None:
         listing = _of_days(listing, days, source_uri.redacted(uri))
-    files, memory = home / "files", home / "source.json"
+    files, memory = home / "files", home / MEMORY
     known, elsewhere = read_if_there(memory), read_if_there(other / memory.name)
     for gone in set(known) - set(listing):
         (files / gone).unlink(missing_ok=True)

@@ -68,6 +68,12 @@ def is_open(stage: Stage) -> bool:
     return bool(_outside(stage))
 
 
+def forget(stage: Stage) -> None:
+    """Its step, which is to begin from scratch, fetches anew also what nothing tells the version of."""
+    for uri in _outside(stage):
+        sources.forget(uri)
+
+
 def look(stage: Stage) -> dict[str, str | None]:
     """{uri: fingerprint of what it holds now; None if it cannot be asked}"""
     seen: dict[str, str | None] = {}

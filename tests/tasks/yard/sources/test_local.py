@@ -378,14 +378,18 @@ def test_a_copy_of_a_small_folder_is_no_news_and_a_large_one_is_told_by_its_date
     assert sources.fingerprint(str(copy)) != before
 
 
-def test_a_file_without_a_version_is_fetched_anew_each_time_its_stage_runs_and_that_is_said(site, tmp_path, caplog):
+def test_a_file_without_a_version_is_fetched_anew_when_that_is_asked_for_and_that_is_said(site, tmp_path, caplog):
     site.etag, site.content = None, packed({"telemetry.csv": b"1"})
     folder = get(site.url, tmp_path)
     os.utime(folder / "telemetry.csv", ns=(1, 1))
-    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"1"}
+    sources.forget(site.url, tmp_path)
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"1"} and len(gets(site)) == 2
     assert (folder / "telemetry.csv").stat().st_mtime_ns == 1  # the same bytes came: what is unpacked stays
     site.content = packed({"telemetry.csv": b"2"})
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"1"} and len(gets(site)) == 2
+    sources.forget(site.url, tmp_path)
     assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"2"}
+    assert held(folder) == {"telemetry.csv": b"1"}  # whoever reads it goes on
     assert "--force" not in caplog.text
     sources.fingerprint(site.url)
     assert "neither a version nor a date" in caplog.text and "--force" in caplog.text
@@ -393,6 +397,14 @@ def test_a_file_without_a_version_is_fetched_anew_each_time_its_stage_runs_and_t
 
 GET = "import sys; from pathlib import Path; from tasks.yard.sources import local; "
 GET += "local.local(sys.argv[1], Path(sys.argv[2]))"
+
+
+def test_what_a_link_held_before_goes_once_nobody_reads_it(site, tmp_path):
+    site.content = packed({"telemetry.csv": b"1"})
+    subprocess.run([sys.executable, "-c", GET, site.url, str(tmp_path)], cwd=REPO, check=True)
+    (before,) = tmp_path.rglob("telemetry.csv")
+    site.content, site.etag = packed({"telemetry.csv": b"2"}), '"v2"'
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"2"} and not before.exists()
 
 
 @pytest.fixture
