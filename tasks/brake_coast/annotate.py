@@ -20,7 +20,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +28,7 @@ import numpy as np
 from tasks.brake_coast.formats import recording
 from tasks.brake_coast.params import Annotate
 from tasks.yard.detector.look import Detector, Frame, ahead, threads
-from tasks.yard.detector.network import device_of, weights_file
+from tasks.yard.detector.network import weights_file
 from tasks.yard.fanout import fan_out
 from tasks.yard.files import digest, file_hash, read_json, write_json
 from tasks.yard.layouts import seen
@@ -102,7 +101,6 @@ def annotate_recording(
     params: Annotate,
     model: Detector,
     weights_sha256: str,
-    pool: ThreadPoolExecutor,
     ctx: Context,
 ) -> dict:
     """Annotate one drive; the summary is what annotations.json holds."""
@@ -115,14 +113,14 @@ def annotate_recording(
     written = read_json(mark) if mark.exists() else {"frames": 0, "bytes": 0, "counts": {}}
     counts, start = Counter(written["counts"]), written["frames"]
     batches = [images[first : first + params.batch] for first in range(start, len(images), params.batch)]
-    seen = ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool)
     flush_batches = -(-FLUSH_FRAMES // params.batch)
     bar = ctx.progress(total=len(images), initial=start, desc=folder.name, unit="image", leave=False)
-    with bar, table.open("a", newline="", encoding="utf-8") as file:
+    with threads(params.threads) as pool, bar, table.open("a", newline="", encoding="utf-8") as file:
         file.truncate(written["bytes"])
         writer = csv.writer(file, lineterminator="\n")
         if not written["bytes"]:
             writer.writerow(COLUMNS)
+        seen = ahead(partial(see, model=model, size_px=size_px, roi_px=roi_px), batches, pool)
         for number, (batch, results) in enumerate(zip(batches, seen, strict=True), 1):
             for path, found in zip(batch, results, strict=True):
                 kept = None
@@ -171,17 +169,16 @@ def run(
 ) -> dict[str, float]:
     """Returns counts of frames by status and of boxes."""
     weights = weights_file(params.weights or train_detector / "best.pt")
-    device = device_of(params.device)
-    model = Detector(weights, params.classes, params.confidence, imgsz=params.imgsz, iou=params.iou, device=device)
+    how = {"imgsz": params.imgsz, "iou": params.iou, "device": params.device}
+    model = Detector(weights, params.classes, params.confidence, **how)
     sha256 = file_hash(weights)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), sha256, ctx.code)
     folders = recording.recordings(download)
     fingerprints = {}
     for name, folder in folders.items():
         fingerprints[name] = digest(settings, recording.description(folder), recording.pictures_digest(folder))
-    with threads(params.threads) as pool:
-        work = partial(annotate_recording, params=params, model=model, weights_sha256=sha256, pool=pool, ctx=ctx)
-        done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
+    work = partial(annotate_recording, params=params, model=model, weights_sha256=sha256, ctx=ctx)
+    done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
     saw = seen_before(folders, train_detector if params.weights is None else Path(params.weights).parent)

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from tasks.person_search.formats import cameras
@@ -37,11 +38,12 @@ from tasks.person_search.learning.embed import embed, load_network
 from tasks.person_search.params import Index
 from tasks.yard import saying
 from tasks.yard.detector.look import Detector, ahead, threads
-from tasks.yard.detector.network import device_of, trained_size, weights_file
+from tasks.yard.detector.network import trained_size, weights_file
 from tasks.yard.fanout import FanOut, fan_out
 from tasks.yard.files import digest, file_hash, read_if_there, read_json, replacing, write_json
 from tasks.yard.layouts.images import decoded
 from tasks.yard.step import BadInput, Context
+from tasks.yard.training.accelerator import Carried
 
 log = logging.getLogger(__name__)
 BLOCK_FRAMES = 100  # a kill loses about so many at most
@@ -55,13 +57,16 @@ NO_CAMERAS = "the sources hold no camera to search in (cameras/<name>/*.jpg or c
 
 
 @dataclass(frozen=True)
-class Eyes:
+class Eyes(Carried):
     """Detector and network, ready to look; several threads may use them at once."""
 
     detector: Detector
     network: nn.Module
     config: dict
     max_detections: int
+
+    def chosen(self) -> torch.device:
+        return self.detector.chosen()
 
     @property
     def length(self) -> int:
@@ -191,12 +196,15 @@ def look_through(
     return files
 
 
-def index_camera(folder: Path, out: Path, *, params: Index, eyes: Eyes, pool: ThreadPoolExecutor, ctx: Context) -> dict:
+def index_camera(folder: Path, out: Path, *, params: Index, eyes: Eyes, ctx: Context) -> dict:
     """Index one camera; the summary is what camera.json holds."""
     camera = cameras.camera_of(folder)
     frames = camera.frames()
     truth = cameras.truth_of(folder, frames)
-    with ctx.progress(total=len(frames), desc=folder.name, unit="frame", leave=False) as bar:
+    with (
+        threads(params.threads) as pool,
+        ctx.progress(total=len(frames), desc=folder.name, unit="frame", leave=False) as bar,
+    ):
         files = look_through(
             frames, truth or {}, out / ".blocks", eyes=eyes, batch=params.batch, pool=pool, bar=bar
         )  # fmt: skip
@@ -247,7 +255,7 @@ def opened_detector(params: Index, train_detector: Path, confidence: float) -> t
     weights = weights_file(params.weights or own)
     return weights, Detector(
         weights, dict.fromkeys(params.classes, "person"), {"person": confidence},
-        imgsz=params.imgsz or trained_size(weights), iou=params.iou, device=device_of(params.device),
+        imgsz=params.imgsz or trained_size(weights), iou=params.iou, device=params.device,
     )  # fmt: skip
 
 
@@ -257,7 +265,7 @@ def opened_eyes(
     """Detector and network, and what index.json says of them."""
     checkpoint = leader.checkpoint(train)
     weights, model = opened_detector(params, train_detector, confidence)
-    network, config = load_network(checkpoint, device_of(params.device))
+    network, config = load_network(checkpoint, model.chosen())
     about = {
         "network": leader.network, "network_sha256": file_hash(checkpoint), "embedding": network.feature_dim,
         "weights_sha256": file_hash(weights), "lowest_confidence": confidence,
@@ -280,9 +288,8 @@ def index_all(
     settings = digest(params.model_dump(exclude={"weights", "threads", "confidence"}), about, ctx.code)
     names = list(folders)
     fingerprints = {name: fingerprint_of(folders[name], settings) for name in ctx.progress(names, desc="frames read")}
-    with threads(params.threads) as pool:
-        work = partial(index_camera, params=params, eyes=eyes, pool=pool, ctx=ctx)
-        return fan_out(work, folders, fingerprints, out, ctx, parallel=False)
+    work = partial(index_camera, params=params, eyes=eyes, ctx=ctx)
+    return fan_out(work, folders, fingerprints, out, ctx, parallel=False)
 
 
 def run(

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -119,3 +120,7 @@ class Context:
     progress: Callable[..., tqdm] = field(default=lambda *args, **kwargs: tqdm(*args, **{**kwargs, "disable": True}))
     # Hash of the code that the stage depends on: part of every fingerprint, so that kept work never outlives its code.
     code: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[], Context], tuple[()]]:
+        """Sent to another process, it is that of a step there: serial, and without bars."""
+        return partial(Context, code=self.code), ()

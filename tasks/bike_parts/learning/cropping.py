@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.bike_parts.params import Crop
 from tasks.yard.detector.look import Detector
-from tasks.yard.detector.network import device_of, weights_file
+from tasks.yard.detector.network import weights_file
 
 BICYCLE = "bicycle"
 IOU = 0.6
@@ -20,7 +20,7 @@ def bicycles(weights: str, params: Crop) -> tuple[Detector, Path]:
     file = weights_file(weights)
     classes = dict.fromkeys(params.classes, BICYCLE)
     confidence = {BICYCLE: params.confidence}
-    return Detector(file, classes, confidence, imgsz=params.imgsz, iou=IOU, device=device_of("auto")), file
+    return Detector(file, classes, confidence, imgsz=params.imgsz, iou=IOU, device="auto"), file
 
 
 def window(found: np.ndarray, size_px: tuple[int, int], params: Crop) -> list[int] | None:

@@ -27,11 +27,11 @@ from tasks.yard.files import digest, file_hash
 from tasks.yard.layouts.images import Unusable, pixels
 from tasks.yard.reporting.words import counted
 from tasks.yard.step import BadInput, Context
-from tasks.yard.training.accelerator import accelerator
+from tasks.yard.training.accelerator import Carried, accelerator
 
 
 @dataclass(frozen=True)
-class Eyes:
+class Eyes(Carried):
     network: nn.Module
     config: dict
     detector: Detector | None

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
-from tasks.yard.detector.network import load_network
+from tasks.yard.detector.network import device_of, load_network
 from tasks.yard.step import BadInput, cores
+from tasks.yard.training.accelerator import Carried
 
 AHEAD = 16  # batches under way or waiting to be written
 GREY = 114  # what YOLO is trained to see around an image
@@ -66,11 +67,12 @@ class Frame:
     corner_px: tuple[int, int]  # left, top of the image on the canvas
 
 
-class Detector:
+class Detector(Carried):
     """Weights ready to run, by several threads at once if they like.
 
     `classes` maps the network's class names to ours, `confidence` holds the threshold of each of ours; a class that is
     not mapped is dropped. Overlaps are suppressed among our classes: what it calls a car and a truck is one vehicle.
+    `device` is a name that `device_of` takes.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Detector:
         *,
         imgsz: int,
         iou: float,
-        device: str,
+        device: str | list[int],
     ):
         network = load_network(weights)
         named = {index: classes.get(name) for index, name in network.names.items()}
@@ -90,13 +92,16 @@ class Detector:
         if not any(theirs.values()):
             names = ", ".join(list(network.names.values())[:8])
             raise BadInput(f"{weights}: none of its classes ({names}) is a key of classes ({', '.join(classes)})")
-        self.device = torch.device(device)
+        self.named = device
         self.parameters = sum(weight.numel() for weight in network.parameters())
-        self.network = network.fuse().to(self.device, memory_format=torch.channels_last)  # as CPUs want it
+        self.network = network.fuse().to(self.chosen(), memory_format=torch.channels_last)  # as CPUs want it
         self.end2end = bool(getattr(network, "end2end", False))
         self.imgsz, self.iou, self.stride = imgsz, iou, int(network.stride.max())
         self.ours = torch.tensor([self.classes.index(name) if name in theirs else -1 for name in named.values()])
         self.threshold = torch.tensor([confidence[name] for name in self.classes])
+
+    def chosen(self) -> torch.device:
+        return torch.device(device_of(self.named))
 
     def canvas(self, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height of the network's input: the longer side `imgsz`, both multiples of the stride."""
@@ -119,7 +124,8 @@ class Detector:
         """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in its own pixels, confidence, class."""
         if not frames:
             return []
-        batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(self.device)
+        device = next(self.network.parameters()).device
+        batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(device)
         output = self.network(batch.permute(0, 3, 1, 2).float() / 255)
         output = (output[0] if isinstance(output, (list, tuple)) else output).float().cpu()
         if self.end2end:  # (images, boxes, x1 y1 x2 y2 confidence class)
