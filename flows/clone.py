@@ -34,7 +34,7 @@ LIMIT_S = 600
 HANDED_ON = (
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
     "TRAINYARD_LOGIN", "TRAINYARD_NIGHTS", "TRAINYARD_PROPOSE", "TRAINYARD_NOTIFY", "TRAINYARD_NOTIFY_ON",
-    "TRAINYARD_DEVICE_SLOTS", "TRAINYARD_RAY",
+    "TRAINYARD_DEVICE_SLOTS", "TRAINYARD_RAY", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "GH_TOKEN",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
     "AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION",
 )  # fmt: skip
@@ -47,9 +47,13 @@ def handed_on() -> list[str]:
 
 
 def enter(directory: str = "", line: str = "") -> dict[str, str]:
-    """The pull step of prefect.yaml: go to the clone and bring it to where the night begins. Raises `BadInput`."""
+    """The pull step of prefect.yaml: go to the clone and bring it to where the night begins. Raises `BadInput`.
+
+    `directory` is what a deployment says for all workers, and `prefect deploy` takes variables in it from its own
+    environment: the worker's TRAINYARD_CHECKOUT goes before it.
+    """
     told = "" if directory.startswith("{{") else directory  # an unset variable stays as it is written
-    folder = Path(told or os.environ.get("TRAINYARD_CHECKOUT") or HERE).expanduser()
+    folder = Path(os.environ.get("TRAINYARD_CHECKOUT") or told or HERE).expanduser()
     if not (folder / "dvc.yaml").is_file():
         raise BadInput(f"TRAINYARD_CHECKOUT: {folder} is no clone of this yard; set it to one where this worker starts")
     if folder.resolve() != HERE:

@@ -35,7 +35,7 @@ GRACE_S = 20.0  # a flow run ends in seconds when it is told to
 
 
 def kind(pool: str) -> str:
-    """By its name: trainyard-docker and trainyard-kubernetes, process otherwise."""
+    """Of a pool to be made, by its name: trainyard-docker and trainyard-kubernetes, process otherwise."""
     return next((known for known in PACKAGES if pool.endswith(f"-{known}")), "process")
 
 
@@ -70,9 +70,9 @@ def fitted(template: dict[str, Any], kind: str) -> dict[str, Any]:
     return made
 
 
-def make(pool: str) -> None:
+def make(pool: str) -> str:
     """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing. One that is there
-    stays as it is: somebody may have fitted it to a cluster by hand."""
+    stays as it is: somebody may have fitted it to a cluster by hand. Returns its type."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -80,10 +80,12 @@ def make(pool: str) -> None:
 
     with get_client(sync_client=True) as server:
         with contextlib.suppress(ObjectNotFound):
-            there = server.read_work_pool(pool).base_job_template
-            if fitted(there, kind(pool)) != there:
+            there = server.read_work_pool(pool)
+            if there.type != kind(pool):
+                print(f"the work pool {pool} is of type {there.type} on the server, not {kind(pool)} as its name says")
+            if not _is_fitted(there.base_job_template, there.type):
                 print(f"the work pool {pool} is not as it would be made now; delete it to have it made anew")
-            return
+            return there.type
         worker = BaseWorker.get_worker_class_from_type(kind(pool))
         if worker is None:
             raise BadInput(f"the pool {pool} wants {PACKAGES[kind(pool)]}, which is not installed: pip install it here")
@@ -91,6 +93,14 @@ def make(pool: str) -> None:
         with contextlib.suppress(ObjectAlreadyExists):  # another machine was faster
             server.create_work_pool(WorkPoolCreate(name=pool, type=kind(pool), base_job_template=template))
             print(f"made the work pool {pool} ({kind(pool)})")
+        return kind(pool)
+
+
+def _is_fitted(template: dict[str, Any], kind: str) -> bool:
+    try:
+        return fitted(template, kind) == template
+    except (KeyError, IndexError, TypeError):  # written by hand, in another shape than Prefect's own
+        return False
 
 
 def refuse_unset(found: Sequence[deployments.Deployment]) -> None:
@@ -121,10 +131,10 @@ def work(pool: str, limit: int) -> int:
     _refuse_without_server()
     clone.start()  # says what is wrong with it before the first night does
     os.environ.setdefault("TRAINYARD_CHECKOUT", str(Path.cwd()))
-    if kind(pool) == "process" and not Path(os.environ["TRAINYARD_CHECKOUT"], "dvc.yaml").is_file():
+    of = make(pool)
+    if of == "process" and not Path(os.environ["TRAINYARD_CHECKOUT"], "dvc.yaml").is_file():
         raise BadInput(f"TRAINYARD_CHECKOUT={os.environ['TRAINYARD_CHECKOUT']} is no clone of this yard")
-    make(pool)
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", kind(pool)]
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", of]
     worker = subprocess.Popen([*command, "--limit", str(limit)])
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

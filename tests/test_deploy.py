@@ -49,7 +49,7 @@ def test_compose_is_as_its_schema_wants_it_and_small_by_default():
     for name, one in services.items():
         assert set(one.get("depends_on", {})) <= services.keys()
         assert all(at.startswith(("127.0.0.1:", "${YARD_BIND:-127.0.0.1}:")) for at in one.get("ports", [])), name
-        assert "healthcheck" in one or name in ("worker", "front"), name
+        assert "healthcheck" in one or name == "worker", name
         for words in flows_commands(one.get("command") or []):
             parser().parse_args(words)
         for variable in one.get("environment", {}):
@@ -68,6 +68,14 @@ def test_each_service_is_handed_what_it_reads():
     # float("") would end whoever reads it.
     assert all(one["environment"]["TRAINYARD_LATE_MIN"] == "${TRAINYARD_LATE_MIN:-15}" for one in ours.values())
     assert {name for name, one in ours.items() if "env_file" in one} == {"yard", "worker"}  # ${NAME} in a source
+
+
+def test_what_docs_say_of_the_bucket_is_so_in_compose():
+    docs = (ROOT / "docs/team.md").read_text()
+    (host,) = re.findall(r"dvc remote modify team endpointurl http://(\w+):8333", docs)
+    assert COMPOSE["services"]["s3"]["networks"]["default"]["aliases"] == [f"${{YARD_HEAD:-{host}}}"]
+    made = set(re.findall(rf"rclone config create (\w+) s3 .*endpoint=http://{host}:8333", docs))
+    assert set(re.findall(r"rclone sync .*?(\w+):yard", docs)) == made
 
 
 def test_no_password_stands_in_what_git_keeps_and_the_example_names_what_compose_asks_for():

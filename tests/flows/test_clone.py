@@ -12,6 +12,8 @@ import yaml
 from flows import clone, pools
 from tasks.yard.step import BadInput
 
+ROOT = Path(__file__).parents[2]
+
 
 def git(root: Path, *words: str) -> str:
     who = ["-c", "user.name=t", "-c", "user.email=t@t"]
@@ -145,6 +147,21 @@ def test_a_name_that_a_container_was_handed_empty_is_as_if_it_were_not_set(night
     clone.enter()
     assert [name for name in empty if name in os.environ] == ["OF_SOMEBODY_ELSE"]
     assert os.environ["TRAINYARD_NOTIFY"] == "json://localhost"
+
+
+def test_a_worker_goes_to_its_own_clone_whatever_the_deployer_had_set(nights, monkeypatch):
+    from prefect.utilities.templating import apply_values
+
+    Path("dvc.yaml").write_text("stages: {}\n")
+    Path("params.yaml").write_text("{}\n")
+    monkeypatch.setattr(clone, "HERE", Path.cwd())
+    monkeypatch.setattr(clone.environment, "prepare", lambda: None)
+    monkeypatch.setenv("TRAINYARD_CHECKOUT", str(Path.cwd()))
+    monkeypatch.delenv("TRAINYARD_NIGHTS", raising=False)
+    ours = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
+    for pull in (ours, [{"flows.clone.enter": {"directory": "{{ $TRAINYARD_CHECKOUT }}"}}]):
+        deployed = apply_values(pull, {"TRAINYARD_CHECKOUT": "/of/the/deployer"}, remove_notset=False)
+        assert clone.enter(**deployed[0]["flows.clone.enter"])["directory"] == str(Path.cwd())
 
 
 def test_a_worker_without_a_clone_says_so(tmp_path, monkeypatch):

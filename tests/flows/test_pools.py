@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,19 @@ def test_a_pod_has_the_claim_and_the_secret_of_the_worker_in_the_cluster(monkeyp
     mounted = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
     assert mounted["clone"] == container["workingDir"] == values["env"]["TRAINYARD_CHECKOUT"]
     assert mounted.keys() == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_a_pool_of_another_type_than_its_name_says_is_what_the_server_says(api, monkeypatch, capsys):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.chdir(ROOT)
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as server:
+        name = f"{uuid.uuid4().hex}-kubernetes"
+        server.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=default_template()))
+        assert pools.make(name) == "process"
+    assert "is of type process on the server, not kubernetes as its name says" in capsys.readouterr().out
 
 
 def test_a_pool_whose_variable_is_not_set_is_named_before_it_is_deployed(tmp_path, monkeypatch):

@@ -93,8 +93,9 @@ class Detector(Carried):
             names = ", ".join(list(network.names.values())[:8])
             raise BadInput(f"{weights}: none of its classes ({names}) is a key of classes ({', '.join(classes)})")
         self.named = device
+        self.device = self.chosen()
         self.parameters = sum(weight.numel() for weight in network.parameters())
-        self.network = network.fuse().to(self.chosen(), memory_format=torch.channels_last)  # as CPUs want it
+        self.network = network.fuse().to(self.device, memory_format=torch.channels_last)  # as CPUs want it
         self.end2end = bool(getattr(network, "end2end", False))
         self.imgsz, self.iou, self.stride = imgsz, iou, int(network.stride.max())
         self.ours = torch.tensor([self.classes.index(name) if name in theirs else -1 for name in named.values()])
@@ -102,6 +103,10 @@ class Detector(Carried):
 
     def chosen(self) -> torch.device:
         return torch.device(device_of(self.named))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.device = self.chosen()
 
     def canvas(self, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height of the network's input: the longer side `imgsz`, both multiples of the stride."""
@@ -124,8 +129,7 @@ class Detector(Carried):
         """For each frame of one canvas size (n, 6) float32: x1, y1, x2, y2 in its own pixels, confidence, class."""
         if not frames:
             return []
-        device = next(self.network.parameters()).device
-        batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(device)
+        batch = torch.from_numpy(np.stack([frame.pixels for frame in frames])).to(self.device)
         output = self.network(batch.permute(0, 3, 1, 2).float() / 255)
         output = (output[0] if isinstance(output, (list, tuple)) else output).float().cpu()
         if self.end2end:  # (images, boxes, x1 y1 x2 y2 confidence class)
