@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import sqlite3
@@ -47,7 +48,7 @@ from flows.environment import STATE
 from flows.looked import Looked
 from tasks.yard import code
 from tasks.yard import stage as stages
-from tasks.yard.files import FULL_DISK, digest, read_json, replacing
+from tasks.yard.files import FULL_DISK, digest, read_json, replacing, write_json
 from tasks.yard.sources import watch
 from tasks.yard.stage import CODE
 from tasks.yard.step import BadInput, plain
@@ -215,6 +216,23 @@ class Graph:
                 with self._lock:
                     self._looked.forget()
                     claims.close()
+
+    def take_over(self) -> None:
+        """For who holds the checkout: drop the claims of the last run here, should it have been killed. DVC believes
+        them as long as any process of this machine has that pid, and it may have been another host's or a
+        container's."""
+        note, path = self.root / STATE / "claimant.json", Path(self.repo.tmp_dir, RWLOCK_FILE)
+        with self._lock, _plainly(), make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=self.repo.tmp_dir):
+            if note.exists() and path.exists():
+                last, claims = read_json(note), read_json(path)
+                left = {
+                    "read": {at: [one for one in who if one != last] for at, who in claims.get("read", {}).items()},
+                    "write": {at: who for at, who in claims.get("write", {}).items() if who != last},
+                }
+                left["read"] = {at: who for at, who in left["read"].items() if who}
+                if left != claims:
+                    write_json(path, left)
+            write_json(note, {"pid": os.getpid(), "cmd": " ".join(sys.argv)})
 
     def _mend_claims(self) -> None:
         """Put a file of claims aside that cannot be read: DVC, killed while it wrote it, leaves it empty, and then

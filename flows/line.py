@@ -237,6 +237,7 @@ def run_line(
             changes = params_file.set_values(assignments) if assignments else {}
             params_file.load()
             graph = Graph(line)
+            graph.take_over()
             with standing() as server:
                 names = stages.chosen(line, graph.stages, until, only)
                 forcing.ask(stages.asked_for(line, force or [], names))

@@ -4,7 +4,8 @@ together. The one module that imports ray.
 The driver is the step's own process. It hands out one Ray task a recording, or a block of many small ones, and keeps
 the retries to itself, because Ray's own cannot tell what it must not repeat: a worker that dies counts against the
 recording in its hands; a lost node counts against none. Whoever dies twice is tried at home, by `Workers`, whose word
-is the same as without Ray: it knows the exit code, which Ray does not tell.
+is the same as without Ray: it knows the exit code, which Ray does not tell. From a GPU nothing comes home: what died
+there twice counts as crashed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from tasks.yard import parcels
 from tasks.yard.ray_address import VARIABLE, told
-from tasks.yard.step import BadInput, attempt, cores
+from tasks.yard.step import BadInput, WorkerCrashed, WorkerKilled, attempt, cores
 from tasks.yard.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class Nodes:
                 if deaths < DEATHS:
                     continue
                 if self._gpus:
-                    return RuntimeError(f"{name}: its worker on a GPU died {DEATHS} times; its node's logs say why")
+                    return _dead(name, error)
                 return self._home(name, fn, item)
             except exceptions.RayTaskError as error:  # of what runs before the item's own work: imports, pickles
                 return error.cause if isinstance(error.cause, Exception) else RuntimeError(str(error))
@@ -196,6 +197,16 @@ class Nodes:
         """To be called when no thread asks any more."""
         self._home.end()
         Path(self._probe).unlink(missing_ok=True)
+
+
+def _dead(name: str, error: Exception) -> Exception:
+    """Of an item that is not tried at home, where no GPU is. Ray tells a crash from a kill only where the kill is its
+    own."""
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return WorkerKilled(
+            f"{name}: Ray ended its worker on a GPU twice, because its node's memory ran out; free some"
+        )
+    return WorkerCrashed(f"{name}: its worker process on a GPU ended twice; the logs of its node say why")
 
 
 def nodes(fn: Callable[[Any], Any], parallel: bool, device: bool) -> Nodes | None:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from flows.graph import Graph
+from tasks.yard.files import write_json
+from tasks.yard.step import BadInput
 from tests.flows.conftest import ROOT
 
 
@@ -65,6 +67,24 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
     assert result.returncode == 0, result.stderr
     nice = {name: int((new_yard.root / f"data/toy/{name}/nice").read_text()) for name in ("square", "aside")}
     assert nice["aside"] > nice["square"]
+
+
+def test_what_a_killed_run_of_another_host_has_claimed_is_free_and_what_dvc_has_is_not(bare_yard, monkeypatch):
+    killed, other = {"pid": 1, "cmd": "python -m flows run toy"}, {"pid": 1, "cmd": "dvc repro"}
+    out, claims = bare_yard.root / "data/toy/square", bare_yard.root / ".dvc/tmp/rwlock"
+    with monkeypatch.context() as there:
+        there.setattr("os.getpid", lambda: killed["pid"])
+        there.setattr("sys.argv", killed["cmd"].split())
+        Graph("toy", bare_yard.root).take_over()
+    write_json(claims, {"read": {str(out.with_name("collect")): [killed, other]}, "write": {str(out): killed}})
+    graph = Graph("toy", bare_yard.root)
+    with pytest.raises(BadInput, match=r"DVC is running in this checkout"), graph.claimed("toy-square"):
+        pass
+    graph.take_over()
+    with graph.claimed("toy-square"):
+        pass
+    with pytest.raises(BadInput, match=r"dvc repro"), graph.claimed("toy-collect"):
+        pass
 
 
 def test_a_dvc_lock_that_was_cut_is_told_with_the_way_out(yard_copy):

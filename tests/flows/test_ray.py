@@ -16,12 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import environment
+from flows import environment, slots
 from tasks.yard.files import folder_hash
+from tasks.yard.stage import Stage
 from tests.flows.conftest import ROOT, Yard, copied, make_yard
 from tests.flows.waiting import wait_until
 from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.forked import in_two_processes
+from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import test_devices
 
 NUMBERS = {f"n{number:02}": str(number) for number in range(12)}
@@ -225,6 +227,19 @@ def test_by_a_ray_address_the_recordings_of_a_stage_that_wants_the_device_go_to_
     assert made_of(yard) == made_of(here)
 
 
+def test_who_kills_its_worker_on_a_gpu_twice_costs_itself_alone(ray_cluster, here, tmp_path):
+    yard = fresh(here, tmp_path / "yard")
+    yard.edit("tasks/toy/collect.py", "accept=accept)", "accept=accept, parallel=False)")
+    yard.edit("dvc.yaml", "meta: {network: true}", "meta: {network: true, device: true}")
+    (yard.root / "tasks/toy/reading.py").write_text(DIES)
+    yard.add_number("n05", "crashed")
+    run = on_ray(yard, ray_cluster.address)
+    _, err = run.communicate(timeout=240)
+    assert run.returncode == 0, err
+    assert "quarantined n05: n05: its worker process on a GPU ended twice" in err
+    assert done(yard) == done(here) - 1
+
+
 def test_without_a_common_disk_recordings_are_sent_and_what_is_made_of_them_comes_back(ray_cluster, here, tmp_path):
     """The driver's checkout is on a disk that it alone has mounted. Whoever does not say what it needs stays there, and
     so does what went wrong elsewhere: its files may not all have been sent."""
@@ -290,7 +305,10 @@ def searching(out: Path, seed: int, address: str) -> subprocess.Popen:
     return run
 
 
-def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(ray_cluster, tmp_path):
+def test_the_trials_of_a_search_go_to_nodes_also_from_a_driver_that_was_killed(ray_cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINYARD_RAY", ray_cluster.address)
+    tune = Stage("l-tune", "l", "tune", None, {"params": ["l.tune", "yard.machine"]})
+    assert slots.wanted(tune, {"tune": {"trials": 9, "at_once": 3}}, machine(accelerator="cpu")) == 1
     found = {}
     for place in ("", ray_cluster.address):
         out = tmp_path / (place and "ray")

@@ -73,6 +73,14 @@ def trained(piece: Piece, *, train: Train) -> list[dict]:
         raise
 
 
+def go_away(gpu: bool) -> bool:
+    """Would trials, more than one at once, go to a cluster now?"""
+    if (nodes := crew(trained, gpu)) is None:
+        return False
+    nodes.end()
+    return True
+
+
 @contextmanager
 def hired(train: Train, at_once: int, gpu: bool) -> Iterator[Ask]:
     """Hands for so many pieces at once, or for fewer, if this machine has fewer slots; nobody is left at work after the
