@@ -53,7 +53,7 @@ def save(path: Path, draw: Callable[[], Figure]) -> None:
 
 
 def drawn(path: Path, draw: Callable[[], Figure]) -> str:
-    """Write `path` (png) and return the same figure as svg markup for inlining."""
+    """Write `path` (png) and return the same figure as svg markup for inlining, which says how wide it is drawn."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
         figure = draw()
         save_png(path, figure)
@@ -70,7 +70,7 @@ def drawn(path: Path, draw: Callable[[], Figure]) -> str:
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{path.stem}-", svg)  # all figures of a page share one space of ids
     for colour, variable in CSS.items():
         svg = svg.replace(colour, variable)
-    return svg
+    return f'<div class="chart" style="--drawn: {figure.get_figwidth():g}in">{svg}</div>'
 
 
 def side_by_side(size: tuple[float, float], names: int, title: str | None = None) -> tuple[Figure, list[Axes]]:

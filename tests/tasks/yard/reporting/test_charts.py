@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tasks.yard.reporting import charts
 from tasks.yard.training import history
+from tests.browser import CHROMIUM, PHONE_PX, told
 
 
 @pytest.mark.parametrize("losses", [(0.9, 0.2), (3e-5, 1e-5), (40.0, 0.01)])
@@ -40,3 +43,21 @@ def test_the_svg_of_a_page_is_the_picture_without_a_ground(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
     assert "var(--ink)" in svg and charts.INK not in svg and "fill: #ffffff" not in svg
     assert svg == charts.drawn(tmp_path / "a.png", draw)
+
+
+def test_a_chart_keeps_its_type_legible_on_a_phone(tmp_path):
+    """It scrolls within the page, and the page is no wider for it."""
+    wide, narrow = (
+        charts.drawn(tmp_path / "a.png", lambda width=width: Figure(figsize=(width, 1))) for width in (11, 4.5)
+    )
+    assert wide.startswith('<div class="chart" style="--drawn: 11in"><svg') and "--drawn: 4.5in" in narrow
+    style = (Path(charts.__file__).parent / "page.css").read_text()
+    phone = style.partition("@media (max-width: 640px) { .chart svg {")[2].partition("}")[0]
+    share = float(re.search(r"min-width: calc\(([.\d]+) \* var\(--drawn\)\)", phone)[1])
+    assert ".chart { overflow-x: auto; }" in style and charts.STYLE["font.size"] * 96 / 72 * share > 9  # px
+    body = f"<style>{style}</style><body><main><section><figure>{wide}</figure></section></main></body>"
+    (tmp_path / "page.html").write_text(body)
+    if CHROMIUM:
+        tell = "document.body.dataset.chart = document.querySelector('svg').clientWidth"
+        found = told(tmp_path / "page.html", tmp_path, script=tell)
+        assert int(found["wide"]) <= PHONE_PX < int(found["chart"])
