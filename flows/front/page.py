@@ -128,8 +128,8 @@ def title_of(path: str) -> str:
     words = step.replace("_", " ")
     if file.suffix == ".mp4":
         return f"film: {file.with_suffix('')}"
-    if file.as_posix() == "report.html":
-        return "report" if step == "report" else words
+    if file.name == "report.html":
+        return ": ".join([words, *file.parts[:-1]])
     return f"{words}: {file.with_suffix('')}"
 
 

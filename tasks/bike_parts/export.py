@@ -6,9 +6,10 @@ Writes   model.onnx      photo (H, W, 3) uint8 RGB, a canvas as learning/batches
                          overlaps are suppressed within; its metadata names parts, states, canvas and licence
          export.json     differences from torch
          latency.json    one photograph at a time, on each runtime
+         report.html     all of these numbers on one page
 Alone    python -m tasks bike_parts-export
 
-Latencies differ from run to run, so latency.json alone is not the same bytes again.
+Latencies differ from run to run, so latency.json and the page alone are not the same bytes again.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ from tasks.bike_parts.learning import batches
 from tasks.bike_parts.learning.network import canvas_of, load_network
 from tasks.bike_parts.params import Export
 from tasks.yard.detector.network import LICENCE
-from tasks.yard.files import replacing, write_json
+from tasks.yard.files import read_json, replacing, write_json
 from tasks.yard.metrics.boxes import ious
 from tasks.yard.metrics.rounding import rounded
+from tasks.yard.params import Reporting
+from tasks.yard.reporting import sheet
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -145,6 +149,7 @@ def run(
     download: Path,
     split: Path,
     train: dict[str, Path],
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the largest difference from torch, and latencies."""
     name = leader(train)
@@ -191,4 +196,9 @@ def run(
     }  # fmt: skip
     write_json(out / "latency.json", rounded({"measured_on": machine, "ms": took}))
     speeds = {f"{key}_ms_{q}": value for key, of in took.items() for q, value in of.items()}
-    return {key: round(float(value), 8) for key, value in {"max_difference": worst, **speeds}.items()}
+    numbers = {key: round(float(value), 8) for key, value in {"max_difference": worst, **speeds}.items()}
+    lead = f"{name}, the best network on validation, for onnxruntime: how alike it is to torch, and how fast."
+    units = [read_json(file) for file in sorted(download.glob("*/unit.json"))]
+    world = rendered(("bikes" if unit["rendered"] else "photographs" for unit in units), "batches")
+    sheet.write(out, "bike_parts-export", "bike_parts: export", lead, numbers, reporting_params.source_url, world)
+    return numbers

@@ -8,9 +8,10 @@ Writes   model.onnx         telemetry (N, T, F), detections (N, T, S, 6), detect
          detector.onnx      images (N, 3, height, width) in 0..1 -> what Detector.detect reads; if there are pictures
          export.json        differences from torch, PR-AUC, sizes
          latency.json, latency.png    one frame at a time, through the detector and the network, on each runtime
+         report.html        the picture and all numbers on one page
 Alone    python -m tasks brake_coast-export
 
-Latencies differ from run to run, so of these the last two alone are not the same bytes again. Int8 PR-AUC on the test
+Latencies differ from run to run, so of these the last three alone are not the same bytes again. Int8 PR-AUC on the test
 drives is told; what decides is validation.
 """
 
@@ -42,6 +43,7 @@ from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
 from tasks.brake_coast.learning.inference import Windows, load_model
+from tasks.brake_coast.page import data_card
 from tasks.brake_coast.params import Annotate, Export
 from tasks.yard.detector.look import Detector, Frame
 from tasks.yard.detector.network import LICENCE, weights_file
@@ -49,7 +51,9 @@ from tasks.yard.files import file_hash, replacing, write_json
 from tasks.yard.layouts.images import decoded
 from tasks.yard.metrics import binary
 from tasks.yard.metrics.rounding import rounded
-from tasks.yard.reporting import charts
+from tasks.yard.params import Reporting
+from tasks.yard.reporting import charts, sheet
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -394,6 +398,12 @@ def picture(found: dict[str, dict]) -> Figure:
     return figure
 
 
+def write_page(out: Path, numbers: dict[str, float], download: Path, reporting: Reporting) -> None:
+    lead = "The best network, and the detector before it, for runtimes other than torch: how alike they are, how fast."
+    world = rendered(data_card.layouts(download), "recordings")
+    sheet.write(out, "brake_coast-export", "brake_coast: export", lead, numbers, reporting.source_url, world)
+
+
 def run(
     params: Export,
     out: Path,
@@ -406,6 +416,7 @@ def run(
     train: dict[str, Path],
     evaluate: Path,
     train_detector: Path,
+    reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the differences from torch, PR-AUC of float and int8, and the median latencies."""
     inputs = Inputs(download, annotate, pack, train, evaluate)
@@ -417,6 +428,7 @@ def run(
         write_json(
             out / "export.json", {"null_because": f"{evaluate}: every network that was judged is blind, and no product"}
         )
+        write_page(out, {}, download, reporting_params)
         return {}
     found, networks = export_network(params, inputs, out)
 
@@ -457,4 +469,6 @@ def run(
     }  # fmt: skip
     worst = max(found["max_difference_from_torch"].values())
     numbers = {"max_difference": worst, "int8_kept": int(found["int8"]["kept"]), **areas, **speeds}
-    return {name: round(float(value), 8) for name, value in numbers.items() if value is not None}
+    told = {name: round(float(value), 8) for name, value in numbers.items() if value is not None}
+    write_page(out, told, download, reporting_params)
+    return told

@@ -17,7 +17,7 @@ from tasks.brake_coast.formats import predictions, recording
 from tasks.brake_coast.judging.runs import BASELINES, DOUBTFUL_SHARE, SUBSETS, doubt, leader, ranked_runs, split_name
 from tasks.brake_coast.label import NOMINAL_MS
 from tasks.brake_coast.page import charts, data_card, video
-from tasks.brake_coast.params import Report
+from tasks.brake_coast.params import ANALYSES, Report
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
 from tasks.yard.params import Reporting
 from tasks.yard.reporting.headline import write_headline
@@ -201,6 +201,7 @@ def run(
         "detector": {k: v for k, v in read_if_there(train_detector / "metrics.json").items() if isinstance(v, dict)},
         "detector_pictures": [{"name": p.stem.replace("_", " "), "uri": data_uri(p)} for p in pictures],
         "figures": figures,
+        "analyses": ANALYSES,
         "film": {
             "src": data_uri(film) if embedded else film.name,
             "poster": data_uri(out / "drive.png"),

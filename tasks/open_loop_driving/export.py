@@ -4,6 +4,7 @@ Reads    train/<network>/best.pt, pack/
 Writes   export/model.onnx    the tensors that models/open_loop_driving/factory.py names in, of one or more moments;
                               waypoints (layers, n, steps, 2), alpha and beta (layers, n, steps, 2) out
          export/export.json   its inputs, its size, and the largest difference from torch
+         export/report.html   these numbers on one page
 Alone    python -m tasks open_loop_driving-export
 
 Voxels are an input: points of two sweeps have no fixed number. `learning/batches.assembled` makes all of them.
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from models.open_loop_driving.decoders import beta_of
 from models.open_loop_driving.factory import layers_of
+from tasks.open_loop_driving.formats import pack as packs
 from tasks.open_loop_driving.learning import untrained
 from tasks.open_loop_driving.learning.batches import TOLD, Rows, assembled
 from tasks.open_loop_driving.learning.drives import Drives
@@ -32,6 +34,9 @@ from tasks.open_loop_driving.learning.suited import suited
 from tasks.open_loop_driving.params import Export
 from tasks.yard.files import replacing, write_json
 from tasks.yard.metrics.rounding import rounded
+from tasks.yard.params import Reporting
+from tasks.yard.reporting import sheet
+from tasks.yard.reporting.words import rendered
 from tasks.yard.step import BadInput, Context
 
 log = logging.getLogger(__name__)
@@ -95,7 +100,22 @@ def largest(model: Exported, inputs: dict[str, Tensor], path: Path) -> float:
     return worst
 
 
-def run(params: Export, out: Path, ctx: Context = Context(), *, pack: Path, train: dict[str, Path]) -> dict[str, float]:
+def write_page(out: Path, name: str, numbers: dict[str, float], pack: Path, reporting: Reporting) -> None:
+    lead = f"{name} as ONNX: how alike it is to torch, on moments of test."
+    world = rendered(["town"] if packs.manifest(pack).get("rendered") else [], "routes")
+    title = "open_loop_driving: export"
+    sheet.write(out, "open_loop_driving-export", title, lead, numbers, reporting.source_url, world)
+
+
+def run(
+    params: Export,
+    out: Path,
+    ctx: Context = Context(),
+    *,
+    pack: Path,
+    train: dict[str, Path],
+    reporting_params: Reporting,
+) -> dict[str, float]:
     """Returns the largest difference from torch."""
     if params.network not in train:
         raise BadInput(
@@ -103,6 +123,7 @@ def run(params: Export, out: Path, ctx: Context = Context(), *, pack: Path, trai
         )
     if why := untrained.why_not(train[params.network]):
         untrained.say(out, params.network, why, "is not exported")
+        write_page(out, params.network, {}, pack, reporting_params)
         return {}
     network, config, scores = load_network(train[params.network] / "best.pt")
     inputs = moments(pack, params.network, config)
@@ -119,4 +140,6 @@ def run(params: Export, out: Path, ctx: Context = Context(), *, pack: Path, trai
         "inputs": {name: ["n", *value.shape[1:]] for name, value in inputs.items()}, "outputs": list(OUTPUTS),
     }  # fmt: skip
     write_json(out / "export.json", rounded(told))
-    return {"max_difference": round(worst, 8)}
+    numbers = {"max_difference": round(worst, 8)}
+    write_page(out, params.network, numbers, pack, reporting_params)
+    return numbers

@@ -60,6 +60,7 @@ def shown_yard(yard_copy: Yard) -> Yard:
     """With a page, a film and their like."""
     data = yard_copy.root / "data/toy"
     (data / "square/report.html").write_text("<title>a page of the toy line</title>")
+    write_text(data / "square/misses/report.html", "<title>an analysis</title>")
     (data / "square/films").mkdir()
     (data / "square/films/drive.mp4").write_bytes(bytes(range(200)))
     (data / "square/chart.png").write_bytes(b"png")
@@ -99,6 +100,7 @@ def test_the_page_shows_state_runs_and_data_and_answers_at_once(shown_yard):
     assert "four" in next(iter(collected["reasons"].values()))
     assert 'href="/data/toy/square/report.html"' in text and "film: films/drive" in text
     assert "<b>night</b>" in text and "1 done, 1 left out" in text and "/films/night, by models:/toy/3" in text
+    assert re.search('href="/data/toy/square/misses/report.html"[^>]*>square: misses</a>', text)
     links = re.findall('href="/data/toy/apply/night/([^"]+)"', text)
     assert links == ["report.html", "films/night%201.mp4", "ranked.jpg"]
     assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1:(4200|5000)|example\.org/yard")', text)

@@ -10,6 +10,7 @@ from tasks.bike_parts import export
 from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 from tests.tasks.bike_parts.tiny_photos import CLOSER, HEIGHT, PARTS, WIDTH, section, write_network, write_split
+from tests.tasks.yard.shared import reporting
 
 pytestmark = pytest.mark.slow
 
@@ -28,13 +29,14 @@ def exported(root, out, networks=("small", "small_points"), **params):
     train = {name: root / "train" / name for name in networks}
     told = {"compared_photos": 3, "timed_photos": 2, **params}
     folders = {"download": root / "download", "split": root / "split"}
-    return export.run(section("export", **told), out, train=train, **folders)
+    return export.run(section("export", **told), out, train=train, reporting_params=reporting(), **folders)
 
 
 @pytest.mark.parametrize("names", [["small"], ["small", "small_points"]])
 def test_the_graph_finds_what_torch_finds(root, tmp_path, names):
     found = exported(root, tmp_path, names)
     assert found["max_difference"] < 1e-3 and found["onnxruntime_ms_median"] > 0
+    assert "<td>onnxruntime_ms_median</td>" in (tmp_path / "report.html").read_text()
     about = read_json(tmp_path / "export.json")
     assert about["network"] == names[-1]  # the better one on validation
     assert about["compared_boxes"] > 10

@@ -78,7 +78,7 @@ def test_pictures_are_of_the_page_and_nothing_is_fetched(root):
     links = set(re.findall(r'(?:src|href)="([^"]*)"', text))
     outside = {link for link in links if not link.startswith(("data:", "#"))}
     assert {link for link in outside if not link.startswith("http")} == {
-        "../inspect/report.html", "../check_data/report.html",
+        "../inspect/report.html", "../check_data/report.html", "../export/report.html",
     }  # fmt: skip
 
 

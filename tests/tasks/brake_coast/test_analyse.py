@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 
@@ -17,9 +18,11 @@ from models.brake_coast.factory import Config, build
 from models.brake_coast.layers import Attention
 from models.brake_coast.variants import VARIANTS
 from tasks.brake_coast import analyse, evaluate
+from tasks.brake_coast.analyse import QUESTIONS
 from tasks.brake_coast.judging.analyses import attention, calibration, cost, horizons
 from tasks.brake_coast.params import ANALYSES, Line
 from tasks.yard.files import folder_hash, read_json
+from tasks.yard.reporting.stamp import PLACE
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_evaluate import cells, train_tiny
@@ -97,6 +100,16 @@ def test_every_analysis_has_its_picture(seen):
     }
     assert always <= pictures(root)
     assert all(answer(root, name) for name in ANALYSES)
+
+
+def test_every_analysis_is_a_page(seen):
+    root, found = seen
+    for name in ANALYSES:
+        text = (root / "analyse" / name / "report.html").read_text()
+        assert QUESTIONS[name] in html.unescape(text) and PLACE in text
+        for picture in (root / "analyse" / name).glob("*.png"):
+            assert f'alt="{picture.stem}" src="data:image/png;base64,' in text
+        assert f"<summary>{name}.json</summary>" in text and all(f"<td>{key}</td>" in text for key in found[name])
 
 
 @pytest.mark.parametrize("project", ["unseen", "quiet"])

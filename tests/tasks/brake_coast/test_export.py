@@ -18,6 +18,7 @@ from tasks.brake_coast.formats import windows
 from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.yard.detector.look import Detector
 from tasks.yard.files import read_json
+from tasks.yard.reporting.stamp import PLACE
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.brake_coast.test_evaluate import cells
 from tests.tasks.brake_coast.test_report import finished
@@ -38,6 +39,7 @@ def run(root, out, params=PARAMS, download="download"):
         annotate_params=drives.section("annotate", **sight),
         train=cells(root / "train"),
         download=root / download,
+        reporting_params=reporting(),
         **inputs,
     )
 
@@ -141,6 +143,9 @@ def test_it_tells_how_fast_each_runtime_is(exported):
         assert all(0 < of["p50"] <= of["p95"] for of in parts.values())
         assert parts["frame"]["p50"] > max(parts["detector"]["p50"], parts["network"]["p50"])
     assert found["onnxruntime/frame_ms_p50"] > 0 and (root / "export" / "latency.png").stat().st_size > 5000
+    page = (root / "export" / "report.html").read_text()
+    assert 'alt="latency" src="data:image/png' in page and "<td>onnxruntime/frame_ms_p50</td>" in page
+    assert "latency.json" in page and "max_difference_from_torch" in page and PLACE in page
 
 
 def test_without_pictures_or_with_an_int8_that_loses_these_are_left_out(exported, tmp_path):
@@ -153,6 +158,7 @@ def test_without_pictures_or_with_an_int8_that_loses_these_are_left_out(exported
         "export.json",
         "latency.json",
         "latency.png",
+        "report.html",
     }
     assert "no picture" in told["detector"]["null_because"] and not told["int8"]["kept"]
     assert "above int8_max_loss" in told["int8"]["because"]

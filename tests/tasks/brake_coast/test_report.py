@@ -16,6 +16,7 @@ import pytest
 
 from tasks.brake_coast import evaluate, label, pack, report
 from tasks.brake_coast.page import charts, video
+from tasks.brake_coast.params import ANALYSES
 from tasks.yard.files import folder_hash, read_json, write_json
 from tasks.yard.reporting.charts import INK
 from tests.tasks.brake_coast import drives
@@ -131,6 +132,8 @@ def test_the_page_is_whole_and_fetches_nothing(project, request):
     assert all(url.startswith("data:") for url in page.fetched)
     assert not re.search(r"url\((?!#)|@import|<script|<link", text)
     assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+    for other in ("export", *(f"analyse/{name}" for name in ANALYSES)):
+        assert f'href="../{other}/report.html"' in text
 
 
 def test_the_page_says_what_was_recorded_split_and_refused(seen):

@@ -14,7 +14,7 @@ from tasks.open_loop_driving.params import Drive
 from tasks.yard.files import read_json, write_json
 from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
 from tests.tasks.open_loop_driving.shared import section
-from tests.tasks.yard.shared import machine
+from tests.tasks.yard.shared import machine, reporting
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,9 @@ def test_a_network_without_its_sensor_is_said_by_every_step_and_the_blind_one_go
     assert details["untrained"] == {SEES: why} and details["leader"] is None
     assert {BLIND, "constant_velocity", "mean_path"} == set(details["runs"])
     assert f"{SEES} is not trained: {why}." in text and "Nothing was driven" in text
-    assert export.run(section("export"), root / "export", pack=root / "pack", train={SEES: root / "train" / SEES}) == {}
+    held = {"pack": root / "pack", "train": {SEES: root / "train" / SEES}, "reporting_params": reporting()}
+    assert export.run(section("export"), root / "export", **held) == {}
+    assert why in (root / "export/report.html").read_text()
     assert read_json(root / "export/untrained.json")["why"] == why
 
 

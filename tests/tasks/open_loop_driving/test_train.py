@@ -26,7 +26,7 @@ from tests.tasks.open_loop_driving.packs import TINY, write_packs
 from tests.tasks.open_loop_driving.roads import REPORTING
 from tests.tasks.open_loop_driving.shared import section
 from tests.tasks.yard.forked import in_two_processes
-from tests.tasks.yard.shared import machine
+from tests.tasks.yard.shared import machine, reporting
 from tests.tasks.yard.training import child
 
 SPLITS = {"town01_r000": "train", "town03_r000": "train", "town02_r000": "val", "town05_r000": "test"}
@@ -219,10 +219,12 @@ def test_plans_are_what_the_planner_says_behind_the_wheel(pack, trained, tmp_pat
 
 @pytest.mark.slow
 def test_the_exported_network_plans_as_torch(pack, trained, tmp_path):
-    found = export.run(section("export"), tmp_path, pack=pack, train={NAME: trained / NAME})
+    said = reporting()
+    found = export.run(section("export"), tmp_path, pack=pack, train={NAME: trained / NAME}, reporting_params=said)
     assert found["max_difference"] < 1e-4 and (tmp_path / "model.onnx").stat().st_size > 1e6
+    assert "<td>max_difference</td>" in (tmp_path / "report.html").read_text()
     with pytest.raises(BadInput, match="was not trained; there are: blind"):
-        export.run(section("export"), tmp_path, pack=pack, train={"blind": trained})
+        export.run(section("export"), tmp_path, pack=pack, train={"blind": trained}, reporting_params=said)
 
 
 def test_the_blind_network_needs_no_sensor(pack, taught, tmp_path):
