@@ -85,7 +85,7 @@ def leaps(
     way = np.hypot(*np.diff(places, axis=0).T)
     far = way > LEAP * np.maximum(speed_mps[1:], speed_mps[:-1]) * due_s + LEAP_M
     found = {}
-    for i in np.flatnonzero((took_s > LEAP * due_s) | far):
+    for i in np.flatnonzero((took_s > LEAP * due_s) | far).tolist():
         later = f"{took_s[i]:.1f} s and " if np.isfinite(took_s[i]) else ""
         found[int(frames[i + 1])] = f"comes {later}{way[i]:.1f} m after the one before"
     return found
