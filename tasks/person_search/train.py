@@ -244,4 +244,4 @@ def run(
 
 def served_model(out: Path, item: str, data: Path) -> tuple[str, Path, dict[str, np.ndarray]]:
     """For MLflow: the module that loads the network, its file, and an example of its inputs from `data`."""
-    return served.__name__, out / "best.pt", served.example(data / "pack")
+    return served.__name__, out / "best.pt", served.example(out / "best.pt", data / "pack")

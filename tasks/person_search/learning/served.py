@@ -26,9 +26,13 @@ class Served:
         return {"vectors": embed(self.network, images, self.config)}
 
 
-def example(pack: Path) -> dict[str, np.ndarray]:
-    """Two crops of validation."""
-    return {"images": np.array([serving.text_of(image) for image in crops.load(pack / "val.h5").images[:2]])}
+def example(checkpoint: Path, pack: Path) -> dict[str, np.ndarray]:
+    """Two crops of validation; a grey one as large as the network wants where there is none, as with cameras alone."""
+    images = crops.load(pack / "val.h5").images[:2]
+    if not len(images):
+        config = load_network(checkpoint)[1]
+        images = np.full((1, config["height_px"], config["width_px"], 3), 128, np.uint8)
+    return {"images": np.array([serving.text_of(image) for image in images])}
 
 
 def _load_pyfunc(path: str) -> Served:

@@ -23,7 +23,9 @@ from tasks.person_search.judging.leader import leader_of
 from tasks.person_search.learning.embed import load_network
 from tasks.yard import params
 from tasks.yard.files import read_if_there, read_json
+from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
+from tasks.yard.tracking import models
 from tests.tasks.person_search import tiny_yard
 from tests.tasks.person_search.tiny_pack import People, write_pack
 from tests.tasks.person_search.tiny_yard import LIGHT, NETWORK, write_detector, write_network
@@ -59,6 +61,16 @@ def begun(tmp_path_factory) -> Path:
     write_network(root / "given")
     write_detector(root / "detector")
     return root
+
+
+def test_its_network_is_described_for_mlflow(begun, tmp_path, monkeypatch):
+    """Without a crop of validation to show, which once cost the whole description of its run."""
+    data = tmp_path / "data/person_search"
+    hand_over(data / "train", begun / "pack", begun / "given" / NETWORK / "best.pt")
+    (data / "pack").symlink_to(begun / "pack")
+    monkeypatch.chdir(tmp_path)
+    model = models.described(Stage(f"person_search-train@{NETWORK}", "person_search", "train", NETWORK, {}))
+    assert len(model.example["images"]) == 1 and "vectors" in str(model.signature["outputs"])
 
 
 def test_it_goes_through_from_download_to_report(begun, tmp_path):

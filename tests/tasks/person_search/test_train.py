@@ -85,7 +85,7 @@ def test_best_pt_alone_and_the_served_model_give_the_vectors_that_were_judged(tr
     assert ranking.map == pytest.approx(scores["val/mAP"], abs=1e-6)
     of = served._load_pyfunc(str(out / "best.pt"))
     np.testing.assert_allclose(
-        of.predict(served.example(pack))["vectors"], vectors[:2], atol=1e-5
+        of.predict(served.example(out / "best.pt", pack))["vectors"], vectors[:2], atol=1e-5
     )  # as text, which loses nothing
     np.testing.assert_allclose(of.predict({"images": val.images[:5]})["vectors"], vectors[:5], atol=1e-5)
     with pytest.raises(BadInput, match=rf"images\[0\] is .* the network was trained on {WIDTH} x {HEIGHT}; resize it"):
