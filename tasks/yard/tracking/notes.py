@@ -10,6 +10,7 @@ from tasks.yard.files import read_json
 
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 COLUMNS = 6
+ON_TEST = "on test"  # begins a table
 FIRST = ("pr_auc", "map", "moda", "ap50")  # of the numbers in a file, which are sorted by name, what people ask first
 LIMIT = 4500  # characters; a tag of MLflow holds 5,000
 
@@ -37,12 +38,18 @@ def table(folder: Path, mine: str) -> str:
     told = {path.stem: dict(main_numbers(read_json(path))) for path in sorted(folder.glob("*.json"))}
     columns = list(told[mine])[:COLUMNS]
     rows = [mine, *(name for name in told if name != mine)]
-    cells = [["on test", *columns]]
+    cells = [[ON_TEST, *columns]]
     for name in rows:
         values = [told[name].get(column) for column in columns]
         shown = [f"{value:.3f}" if isinstance(value, (int, float)) else "\N{EN DASH}" for value in values]
         cells.append([f"**{name}**" if name == mine else name, *shown])
     return markdown(cells)
+
+
+def table_in(text: str) -> str:
+    """The table that a page of a version ends with, as `version` wrote it; empty if it has none."""
+    at = text.find(f"| {ON_TEST} ")
+    return text[at:] if at >= 0 else ""
 
 
 def network(line: str, item: str, leads: bool) -> str:
@@ -78,5 +85,5 @@ def version(
     made += [f"weights `{md5}`" for key, md5 in of_run.items() if key.startswith("dvc.out.")]
     parts.append(f"made from {', '.join(made)}")
     if report:
-        parts.append(f"[report of the run that judged it]({report})")
+        parts.append(f"[newest report of the line]({report})")
     return "\n\n".join([first, *parts, *([results] if results else [])])

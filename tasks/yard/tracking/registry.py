@@ -73,9 +73,10 @@ def describe(line: str, version: str) -> None:
         return
     tags = client.get_run(of.run_id).data.tags
     item = tags.get("stage", "").partition("@")[2]
-    results = Path("data", line, "evaluate", "metrics")
-    known = (results / f"{item}.json").exists()
-    told = notes.table(results, item) if known else ""
+    results, out = Path("data", line, "evaluate", "metrics"), Path("data", line, "train", item)
+    told = notes.table_in(of.description or "")
+    if (results / f"{item}.json").exists() and tags.get(f"dvc.out.{out}") == dvc_hash(out):
+        told = notes.table(results, item)
     text = notes.version(item, of.tags, tags, CHAMPION in of.aliases, report_url(client, line), told)
     client.update_model_version(line, version, text)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tasks.yard.files import write_json, write_text
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import by_hand, registry, store
+from tasks.yard.tracking.lineage import dvc_hash
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,6 +49,26 @@ def test_a_version_is_promoted_and_the_one_before_comes_back():
         by_hand.roll_back("hand", "")
     by_hand.promote("hand", "3", "")  # by name it comes back, and may be challenged and challenge again
     assert registry.champion_version("hand") == "3" and registry.WITHDRAWN not in registry.tags("hand")["3"]
+
+
+def test_the_page_of_a_version_keeps_the_numbers_of_its_own_training():
+    """data/ holds those of the last one, whose network may have the same name."""
+    out = Path("data/hand/train/net")
+    client = store.client()
+    client.create_registered_model("hand")
+    for number, area in enumerate((0.25, 0.75)):
+        write_text(out / "best.pt", str(number))
+        write_json(Path("data/hand/evaluate/metrics/net.json"), {"ap": area})
+        tags = {"stage": "hand-train@net", f"dvc.out.{out}": dvc_hash(out)}
+        run = client.create_run(store.experiment(client, "hand"), tags=tags).info.run_id
+        client.create_model_version("hand", "somewhere", run_id=run)
+        for version in range(number + 1):
+            registry.describe("hand", str(version + 1))
+    registry.crown("hand", "1", "by hand")
+    registry.describe("hand", "1")
+    said = {str(of.version): of.description for of in client.search_model_versions("name = 'hand'")}
+    assert "0.250" in said["1"] and "0.750" not in said["1"] and "champion: by hand" in said["1"]
+    assert "0.750" in said["2"] and "0.250" not in said["2"]
 
 
 def test_what_is_not_there_is_named():
