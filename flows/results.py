@@ -30,8 +30,9 @@ def pages(line: str) -> list[Path]:
 
 def best(made: Mapping[str, Made]) -> dict[str, float]:
     """What stands at the run of a flow of those below it: how many stages ran, their time, and the best of the numbers
-    by which networks are chosen on validation."""
-    scores = [m.metrics.get("val/score") for m in made.values()]
+    by which its networks are chosen on validation. What else trains, a teacher or a detector, has a score of its own
+    kind."""
+    scores = [m.metrics.get("val/score") for name, m in made.items() if name.partition("-")[2].startswith("train@")]
     known = [score for score in scores if isinstance(score, (int, float))]
     found = {"stages": float(len(made)), "seconds_in_steps": round(inside_steps_s(made), 1)}
     return found | ({"best/val_score": max(known)} if known else {})

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from flows import pages, results, serve
 from flows.environment import free_port
+from flows.worker import Made
 from tasks.yard.step import BadInput
 from tests.flows.serving import Served, asked, serving
 from tests.flows.waiting import wait_until
@@ -55,6 +56,12 @@ def check_pages(served: Served) -> None:
     assert asked(search, {"max_results": 1}, Host="evil.example.com")[0] == 403
     assert asked(search, {"max_results": 1}, **foreign)[0] == 403
     assert b"MLflow" in asked(served.mlflow)[2]
+
+
+def test_the_best_score_of_a_run_is_that_of_a_network():
+    scores = {"toy-teacher": 9.0, "toy-train@a": 0.25, "toy-train@b": 0.5, "toy-train_detector": 0.75}
+    made = {name: Made({"val/score": score}, 0.0, 1.0) for name, score in scores.items()}
+    assert results.best(made) == {"stages": 4, "seconds_in_steps": 1, "best/val_score": 0.5}
 
 
 def scheduled_run(served: Served, deployment: str) -> dict:
