@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tasks.yard.files import read_json
 from tasks.yard.tracking import described, sending, store
 from tasks.yard.tracking.described import Run
 
@@ -24,13 +25,23 @@ def _folder() -> Path:
 
 
 def entries() -> list[Path]:
-    return sorted(_folder().glob("[!.]*")) if _folder().is_dir() else []
+    """In the order in which their runs began: who judged a network is told of after its training."""
+    return sorted(_folder().glob("[!.]*"), key=_began) if _folder().is_dir() else []
+
+
+def _began(path: Path) -> tuple[int, str]:
+    try:
+        return int(read_json(path / described.FILE)["began_ms"]), path.name
+    except (OSError, ValueError, TypeError, KeyError):  # somebody has been at it: whoever sends it says so
+        return 0, path.name
 
 
 def deliver(run: Run) -> None:
     """Tell MLflow of a run that has ended, or keep it. Never raises, unless told to end: the result is made, whatever
     MLflow thinks."""
     try:
+        if run.judged:  # what it says of trainings finds no run of one that is still owed
+            pay()
         sending.send(run)
     except Exception as error:
         keep(run, _plain(error))

@@ -14,7 +14,8 @@ import pytest
 
 from tasks.yard.files import write_json, write_text
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import owed, runs, store
+from tasks.yard.tracking import described, lineage, owed, runs, store
+from tasks.yard.tracking.described import Run
 from tests.tasks.yard.tracking import adder, others
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_store")]
@@ -94,6 +95,22 @@ def test_a_finished_step_whose_mlflow_is_dead_is_sent_by_the_next_run(monkeypatc
     assert 0 < ended - began < 600_000  # of the step, not of the sending
     owed.pay()
     assert_whole(number=2)
+
+
+@pytest.mark.parametrize("judged_at", [DEAD, None])
+def test_a_training_that_is_owed_gets_its_numbers_on_test(monkeypatch, judged_at):
+    """Whether its judge is owed too, and by whatever names they are kept, or MLflow is back when it is told."""
+    names = iter(("toy.b", "toy.a"))
+    monkeypatch.setattr(described, "new_id", lambda line: next(names))
+    track(monkeypatch, DEAD)
+    said = {"out": str(stage().out), "hash": lineage.dvc_hash(stage().out), "metrics": {"test/score": 0.5}}
+    judges = {stage().name: {**said, "leads": False, "note": "judged"}}
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", judged_at or os.environ["MLFLOW_TRACKING_URI"])
+        owed.deliver(Run("toy", "evaluate", described.new_id("toy"), {}, status="FINISHED", judged=judges))
+    owed.pay()
+    (run,) = told()["train@a"]
+    assert run.data.metrics["test/score"] == 0.5 and owed.said() is None
 
 
 def pay_and_be_killed(moment: str) -> None:
