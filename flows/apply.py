@@ -24,7 +24,7 @@ from tasks.yard.params import Section
 from tasks.yard.reporting.stamp import stamp
 from tasks.yard.runner import BORROWED
 from tasks.yard.step import BadInput, Context
-from tasks.yard.tracking import fetched, lineage, origin
+from tasks.yard.tracking import fetched, lineage, origin, registry
 from tasks.yard.workers import processes
 
 TOLD = ("download", "check_data", "label", "pack")  # steps of a line whose remarks come with the outcome, and not twice
@@ -115,17 +115,22 @@ def local(module: Any, line: str, section: Section, weights: str, folder: Path) 
     path, data = Path(weights), Path("data", line)
     if not path.is_file():
         raise BadInput(f"--weights {weights}: no such file; give another, or a registered model by --model")
-    beside, item = path.parent / fetched.BELONGINGS, None
+    beside, item, version, commit = path.parent / fetched.BELONGINGS, None, None, None
     trained = [own for own in data.glob("train/*/best.pt") if own.samefile(path)]
     if trained:
         item = trained[0].parent.name
         module.belongings(data, item, section, folder)
         beside = folder
+        version, commit = registry.made_by(line, f"{line}-train@{item}", trained[0].parent)
+    if commit is None:
+        print("The commit that made these weights is not known: no run in this MLflow store made them", flush=True)
     return applying.Model(
         name=weights,
         weights=path,
         belongings=beside,
         item=item,
+        version=version,
+        git_commit=commit,
         dvc_hash=lineage.dvc_hash(path.parent if trained else path),
         sha256=file_hash(path),
     )
@@ -137,6 +142,8 @@ def say(folder: Path, told: Mapping[str, Any]) -> int:
         print(f"  {text}")
     for reason in told["quarantined"].values():
         print(f"  left out: {reason}")
+    if told["kept"]:
+        print(f"  what an earlier call made stays: {told['kept']}")
     done, bad = len(told["results"]), len(told["quarantined"])
     print(f"{told['input']}: {done} done, {bad} left out: {folder}", flush=True)
     return NOTHING if not done else PARTS if bad else 0

@@ -69,7 +69,7 @@ def allowed(below: PurePosixPath, data: Path) -> Path | None:
 
 def applied(line: str, data: Path) -> list[dict[str, Any]]:
     """What `flows apply` has made, the newest first: [{"name": of the folder, "at", "input", "model", "done": how many,
-    "left_out", "files": pages, films and pictures below data/}]."""
+    "left_out", "failed": why a later call made nothing, or None, "files": pages, films and pictures below data/}]."""
     made = {path: path.stat().st_mtime for path in (data / line / APPLY).glob(f"*/{RESULT}")}
     found = []
     for path in sorted(made, key=lambda path: -made[path])[:APPLIED]:
@@ -91,6 +91,7 @@ def _read(path: Path, _changed_ns: int) -> dict[str, Any]:
     return {
         "input": told["input"], "model": told["model"]["name"], "done": len(told["results"]),
         "left_out": len(told["quarantined"]),
+        "failed": next(iter(told.get("failed", {}).get("quarantined", {}).values()), None),
         "files": [file for file in files if PurePosixPath(file).suffix in (*PAGES, *FILMS, *PICTURES)],
     }  # fmt: skip
 

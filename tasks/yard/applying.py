@@ -129,7 +129,8 @@ def to_all(
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Apply to one input after the other, each with a folder below `out` that has an `apply.json` of its own. One that
     cannot be used is named, and does not stop the others; a fault of the machine does. Yields each folder, and what
-    stands in its `apply.json`."""
+    came of it now: that stands in its `apply.json`. Where nothing came of it, what an earlier call made stays there,
+    with this as `failed`, and `kept` says how many results that are."""
     for name, source in names_of(sources, out).items():
         shown = source_uri.redacted(source)
         try:
@@ -141,8 +142,10 @@ def to_all(
                 error = as_bad_input(fault, shown)
             done = {"results": {}, "quarantined": {name: str(error)}, "said": []}
         told = {"input": shown, "mark": mark_of(source), **done, **about}
-        write_json(out / name / RESULT, told)
-        yield out / name, told
+        before = read_if_there(out / name / RESULT)
+        kept = 0 if done["results"] else len(before.get("results", ()))
+        write_json(out / name / RESULT, {**before, "failed": told} if kept else told)
+        yield out / name, {**told, "kept": kept}
 
 
 def reason_of(out: Path, error: BadInput) -> BadInput:

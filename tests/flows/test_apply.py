@@ -122,7 +122,8 @@ def test_weights_of_this_checkout_and_of_the_registry_say_the_same(here, tmp_pat
     theirs = verdicts(tmp_path / "registry")
     assert theirs["pairs"] and verdicts(tmp_path / "file") == verdicts(tmp_path / "moved") == theirs
     model = told(tmp_path / "file")["model"]
-    assert model["item"] == NETWORK and model["dvc_hash"] == lineage.dvc_hash(FOLDER) and model["version"] is None
+    assert model["item"] == NETWORK and model["dvc_hash"] == lineage.dvc_hash(FOLDER)
+    assert model["version"] in registry.tags("bike_parts") and model["git_commit"] == COMMIT
 
 
 def test_a_version_that_brought_nothing_takes_what_lies_beside_the_same_weights_here(here, tmp_path):
@@ -162,7 +163,7 @@ def test_a_model_that_is_not_there_is_named_with_the_way_out(here):
         apply.main("bike_parts", ["photos"], "models:/bike_parts/1", "best.pt", None, [], {})
 
 
-def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here, tmp_path, monkeypatch):
+def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here, tmp_path, monkeypatch, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -171,6 +172,8 @@ def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here,
         applied(tmp_path, "photos")
     assert address in str(error.value) and "\n" not in str(error.value)
     assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0
+    assert "The commit that made these weights is not known" in capsys.readouterr().out
+    assert told(tmp_path)["model"]["git_commit"] is None
 
 
 def test_weights_of_another_network_or_none_are_named_and_nothing_is_written_of_them(here, tmp_path):
@@ -180,6 +183,18 @@ def test_weights_of_another_network_or_none_are_named_and_nothing_is_written_of_
     with pytest.raises(BadInput, match=r"--weights .*gone\.pt: no such file"):  # once, and not of every input
         applied(tmp_path, "photos", "again", "--weights", str(tmp_path / "gone.pt"))
     assert not (tmp_path / "out/again").exists()
+
+
+def test_a_call_that_makes_nothing_leaves_what_an_earlier_one_made(here, tmp_path, capsys):
+    assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0
+    made = told(tmp_path)
+    (tmp_path / "other.pt").write_bytes(b"of somebody else")
+    assert applied(tmp_path, "photos", "--weights", str(tmp_path / "other.pt")) == apply.NOTHING
+    assert "what an earlier call made stays: 2" in capsys.readouterr().out
+    failed = told(tmp_path).pop("failed")
+    assert told(tmp_path) == {**made, "failed": failed} and failed["model"]["name"].endswith("other.pt")
+    assert "not a checkpoint" in failed["quarantined"]["photos"]
+    assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0 and "failed" not in told(tmp_path)
 
 
 def test_one_input_that_cannot_be_used_does_not_stop_the_others(here, tmp_path, capsys):

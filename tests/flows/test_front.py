@@ -70,6 +70,7 @@ def shown_yard(yard_copy: Yard) -> Yard:
     new = data / "apply/night"
     write_json(new / "apply.json", {
         "input": "/films/night", "model": {"name": "models:/toy/3"}, "results": made, "quarantined": {"2": "dark"},
+        "failed": {"quarantined": {"night": "the disk was away"}},
     })  # fmt: skip
     for name in ("report.html", "films/night 1.mp4", "ranked.jpg", "asked.jpg", "all.csv", "steps/other.mp4"):
         write_text(new / name, name)
@@ -99,8 +100,9 @@ def test_the_page_shows_state_runs_and_data_and_answers_at_once(shown_yard):
     assert collected["usable"] == 3 and collected["quarantined"] == 1 and "1 quarantined" in text
     assert "four" in next(iter(collected["reasons"].values()))
     assert 'href="/data/toy/square/report.html"' in text and "film: films/drive" in text
-    assert "<b>night</b>" in text and "1 done, 1 left out" in text and "/films/night, by models:/toy/3" in text
     assert re.search('href="/data/toy/square/misses/report.html"[^>]*>square: misses</a>', text)
+    assert "<b>night</b>" in text and "1 done, 1 left out" in text and "/films/night, by models:/toy/3" in text
+    assert "A later call made nothing of it: the disk was away" in text
     links = re.findall('href="/data/toy/apply/night/([^"]+)"', text)
     assert links == ["report.html", "films/night%201.mp4", "ranked.jpg"]
     assert not re.search(r'(src|href)="(https?:)?//(?!127\.0\.0\.1:(4200|5000)|example\.org/yard")', text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.yard.tracking import models, notes, store, views
+from tasks.yard.tracking import models, notes, sqlite_file, store, views
 from tasks.yard.tracking.lineage import dvc_hash
 
 if TYPE_CHECKING:  # mlflow takes 4 s to import
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # mlflow takes 4 s to import
     from mlflow.entities import Run
     from mlflow.entities.model_registry import RegisteredModel
 
+log = logging.getLogger(__name__)
 CHAMPION = "champion"
 REPORT = "report.html"
 KEPT = ("line", "stage", "network", "data", "commit")  # tags of a run that its version has too
@@ -33,6 +35,22 @@ def versions_of(line: str, stage: str, out: Path, here: str | None = None) -> li
         if tags.get("stage") == stage and tags.get(f"dvc.out.{out}") == here:
             versions.append(str(version.version))
     return versions
+
+
+def made_by(line: str, stage: str, out: Path) -> tuple[str | None, str | None]:
+    """(version, git commit) of what a stage made as it lies in `out` now, as far as MLflow tells. Never raises, and
+    makes no store where there is none."""
+    file = sqlite_file.of(store.uri())
+    if file is not None and not file.exists():
+        return None, None
+    try:
+        here = dvc_hash(out)
+        versions = versions_of(line, stage, out, here)
+        runs = runs_of(store.client(), line, stage, out, here)
+    except Exception as error:  # of MLflow: the weights lie there, whatever it says of them
+        log.debug("%s: MLflow does not say who made it: %s", out, error)
+        return None, None
+    return next(iter(versions), None), next((of.data.tags.get("git.commit") for of in runs), None)
 
 
 def enter(line: str, stage: str, out: Path, here: str | None = None) -> list[str]:
@@ -66,7 +84,8 @@ def _introduce(client: MlflowClient, line: str, about: str) -> None:
 
 
 def describe(line: str, version: str) -> None:
-    """Bring what the page of a version says up to date."""
+    """Bring what the page of a version says up to date. The table of results is that of the network in data/: of a
+    version that another training made, the page keeps the one it has."""
     client = store.client()
     of = client.get_model_version(line, version)
     if not of.run_id:
