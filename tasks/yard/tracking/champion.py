@@ -172,6 +172,7 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
     version, champion = versions[0], registry.champion(line)
     if champion is None:
         if leader.unfit:
+            _say_alone(line, version, module, leader, folder / "best.pt", data)
             return f"none yet: {item} (version {version}) is not served: {leader.unfit}"
         if registry.champion_version(line) is not None:  # another checkout was quicker
             return _challenge(line, module, leader, versions, data)
@@ -186,11 +187,13 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
     if why := next((taken_back[number] for number in versions if number in taken_back), None):
         return f"{stays}: {item} (version {version}) was taken back by hand: {why}"
     if leader.unfit:
+        _say_alone(line, version, module, leader, folder / "best.pt", data)
         return f"{stays}: {item} (version {version}) is no challenger: {leader.unfit}"
     try:
         values = params.load()
         comparison = module.compare(folder / "best.pt", checkpoint, data, getattr(values, line), values.yard.reporting)
     except BadInput as error:
+        _say_alone(line, version, module, leader, folder / "best.pt", data)
         return f"{stays}: it cannot be compared with {item} (version {version}): {error}"
     metric = comparison.metric.removesuffix(":")
     for of, value, span in zip(
@@ -212,7 +215,7 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
 
 
 def _say_alone(line: str, version: str, module: ModuleType, leader: Leader, checkpoint: Path, data: Path) -> None:
-    """Note the score of a champion that nobody has been compared with."""
+    """Note the score of a version that is compared with no other."""
     metric, value, span = leader.metric, leader.scores["test"][leader.item], None
     try:
         values = params.load()

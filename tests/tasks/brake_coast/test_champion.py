@@ -79,6 +79,8 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     said = champion.settle("brake_coast")
     assert "none yet" in said and "on test is not there, or not meaningful" in said
     assert registry.champion("brake_coast") is None
+    worth = registry.tags("brake_coast")["1"]  # who is not served has a number with its interval all the same
+    assert float(worth["test.low"]) <= float(worth["test.value"]) <= float(worth["test.high"])
     write_json(details, known)
     assert "first of its line" in champion.settle("brake_coast") and version() == "1"
     register(tmp_path)  # the same weights once more
@@ -112,6 +114,7 @@ def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monke
     torch.save(state, FOLDER / "best.pt")
     register(tmp_path)
     assert "cannot be compared" in champion.settle("brake_coast") and version() == "3"
+    assert registry.tags("brake_coast")["5"]["test.value"]
 
 
 @pytest.mark.parametrize("told", [False, True])
