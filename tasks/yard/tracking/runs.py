@@ -194,9 +194,15 @@ def _shown(out: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _child(run: Run, stage: Stage, folder: Path) -> Run:
-    """One of the runs that a step made itself, such as a trial of a search."""
+    """One of the runs that a step made itself, such as a trial of a search, which names its network in its params."""
+    tags: dict[str, str] = {
+        key: run.tags[key] for key in ("network", "data", "commit", "git.commit") if key in run.tags
+    }
+    for key in lineage.NETWORKS & run.params.keys():
+        tags["network"] = run.params[key]
     return Run(
-        run.line, folder.name, f"{run.id}.{folder.name}", {"stage": f"{stage.name}/{folder.name}"}, run.id, "FINISHED",
+        run.line, folder.name, f"{run.id}.{folder.name}", {**tags, "stage": f"{stage.name}/{folder.name}"}, run.id,
+        "FINISHED",
         run.began_ms, described.now_ms(),
         params=dict(live.flatten(read_json(folder / "params.json"))),
         metrics=[*_values(read_if_there(folder / "metrics.json")), *live.points(folder / live.FILE)],

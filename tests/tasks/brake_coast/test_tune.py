@@ -105,6 +105,8 @@ def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch):
     assert set(runs) == {"tune", *(f"trial-{number:03d}" for number in range(3))}
     parent = runs.pop("tune").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+    assert {run.data.tags["network"] for run in runs.values()} == {TUNE.variant}
+    assert all("commit" in run.data.tags for run in runs.values())
     best = runs[f"trial-{found['best_trial']:03d}"]
     assert best.data.metrics["score"] == found["best_score"] and set(best.data.params) == set(SPACE)
     assert len(client.get_metric_history(best.info.run_id, "curve/val.score")) == best.data.metrics["epochs"] == 3
