@@ -123,7 +123,7 @@ def local(module: Any, line: str, section: Section, weights: str, folder: Path) 
         beside = folder
         version, commit = registry.made_by(line, f"{line}-train@{item}", trained[0].parent)
     if commit is None:
-        print("The commit that made these weights is not known: no run in this MLflow store made them", flush=True)
+        print("The commit that made these weights is not known.", flush=True)
     return applying.Model(
         name=weights,
         weights=path,

@@ -172,7 +172,7 @@ def test_a_registry_that_is_down_costs_a_sentence_and_no_weights_of_a_file(here,
         applied(tmp_path, "photos")
     assert address in str(error.value) and "\n" not in str(error.value)
     assert applied(tmp_path, "photos", "--weights", str(WEIGHTS)) == 0
-    assert "The commit that made these weights is not known" in capsys.readouterr().out
+    assert "The commit that made these weights is not known." in capsys.readouterr().out
     assert told(tmp_path)["model"]["git_commit"] is None
 
 
