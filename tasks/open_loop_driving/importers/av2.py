@@ -2,7 +2,7 @@
 
 Poses come about 170 times a second, with stamps: they are interpolated to two a second, from the first one on. Its
 cameras' pictures are not read (their lenses are distorted); its lidar sweeps, ten a second, count where one lies within
-50 ms. Frame: x ahead, y left, z up, on the ground below the middle of the rear axle, z of the axle; no pedals, no
+50 ms. Where there are annotations, a frame that has none within 50 ms is left out. Frame: x ahead, y left, z up, on the ground below the middle of the rear axle, z of the axle; no pedals, no
 command, no target: constant velocity and plans by the pose alone can be judged on it.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.feather as feather
 from pyarrow import ArrowInvalid
 
 from tasks.open_loop_driving.formats import frames, routes
-from tasks.open_loop_driving.importers.moments import RATE_HZ
+from tasks.open_loop_driving.importers import moments
 from tasks.yard.step import BadInput
 
 POSES, ANNOTATIONS, LIDAR = "city_SE3_egovehicle.feather", "annotations.feather", Path("sensors/lidar")
@@ -50,13 +50,13 @@ def poses(path: Path) -> tuple[np.ndarray, np.ndarray]:
     said = table(path, ("timestamp_ns", *QUATERNION, "tx_m", "ty_m"))
     order = np.argsort(said["timestamp_ns"], kind="stable")
     stamps = (said["timestamp_ns"][order] - said["timestamp_ns"].min()) / 1e9
-    if len(stamps) < 2 or stamps[-1] < 1 / RATE_HZ:
+    if len(stamps) < 2 or stamps[-1] < 1 / moments.RATE_HZ:
         raise BadInput(f"{path}: holds {len(stamps)} poses, {stamps[-1]:.2f} s; a log takes seconds")
-    if (gap := float(np.diff(stamps).max())) > 1 / RATE_HZ:
+    if (gap := float(np.diff(stamps).max())) > 1 / moments.RATE_HZ:
         raise BadInput(
             f"{path}: {gap:.2f} s between two poses are too many to tell where the car was; cut the log there"
         )
-    times = np.arange(0, stamps[-1] + 1e-9, 1 / RATE_HZ)
+    times = np.arange(0, stamps[-1] + 1e-9, 1 / moments.RATE_HZ)
     yaw = np.unwrap(frames.quaternion_yaw(*(said[key][order] for key in QUATERNION)))
     values = (said["tx_m"][order], said["ty_m"][order], yaw)
     return times, np.column_stack([np.interp(times, stamps, value) for value in values])
@@ -98,7 +98,7 @@ def with_speeds(boxes: dict[int, list[tuple]], poses: np.ndarray) -> dict[int, l
             here, other = places[frame][one[-1]], None
             for beside in (frame - 1, frame + 1):
                 other = places.get(beside, {}).get(one[-1]) if other is None else other
-            speed = 0.0 if other is None else float(np.hypot(*(here - other)) * RATE_HZ)
+            speed = 0.0 if other is None else float(np.hypot(*(here - other)) * moments.RATE_HZ)
             found[frame].append((*one[:8], speed, one[-1]))
     return found
 
@@ -107,30 +107,39 @@ def bring(path: Path, folder: Path) -> dict[str, Any]:
     """One log into `folder`; returns route.json. Raises `BadInput`."""
     times, where = poses(path / POSES)
     first = int(table(path / POSES, ("timestamp_ns",))["timestamp_ns"].min())
-    step = np.linalg.norm(np.diff(where[:, :2], axis=0), axis=1) * RATE_HZ
+    step = np.linalg.norm(np.diff(where[:, :2], axis=0), axis=1) * moments.RATE_HZ
     speed = np.concatenate([step[:1], step])
     columns = {
         "frame": np.arange(len(times)), "time_s": times, "x": where[:, 0], "y": where[:, 1],
         "yaw": frames.wrapped(where[:, 2]), "speed_ms": speed,
     }  # fmt: skip
-    routes.write_frames(folder, columns)
-    remarks = ["speed is the way of the last half second"]
+    remarks, lost = ["speed is the way of the last half second"], []
     if (path / ANNOTATIONS).exists():
-        routes.write_boxes(folder, with_speeds(_boxes(path / ANNOTATIONS, first, times), where))
+        boxes = _boxes(path / ANNOTATIONS, first, times)
+        routes.write_boxes(folder, with_speeds(boxes, where))
+        there = np.isin(columns["frame"], list(boxes))  # one without labels would read as one with nobody around
+        lost = [f"{second:.1f} s" for second in times[~there]]
+        moments.refuse_mostly(lost, len(times), path / ANNOTATIONS)
+        remarks += moments.said_of("frames have no label within 50 ms and are left out", lost)
+        columns = {key: values[there] for key, values in columns.items()}
+    kept = columns["frame"].tolist()
+    routes.write_frames(folder, columns)
     sweeps = {int(sweep.stem): sweep for sweep in (path / LIDAR).glob("*.feather") if sweep.stem.isdecimal()}
     stamps = np.array(sorted(sweeps), np.int64)
     held = nearest((stamps - first) / 1e9, times)
-    if len(held) == len(times):
+    held = {frame: held[frame] for frame in kept if frame in held}
+    if len(held) == len(kept):
         for frame, place in held.items():
             said = table(sweeps[int(stamps[place])], ("x", "y", "z", "intensity"))
             points = np.column_stack([said[key].astype(np.float32) for key in said]) / [1, 1, 1, 255]
             routes.write_lidar(folder / "lidar" / f"{frame:04d}.npy", points)
     elif sweeps:
-        remarks.append(f"lidar is left out: {len(held)} of {len(times)} frames have a sweep")
+        remarks.append(f"lidar is left out: {len(held)} of {len(kept)} frames have a sweep")
     maps = sorted((path / "map").glob("*.json"))
     city = next((match[1] for one in maps if (match := CITY.search(one.name))), "unknown")
     about = {
         "layout": "av2", "town": city.lower(), "source": "Argoverse 2", "origin": ORIGIN, "rendered": False,
-        "rate_hz": RATE_HZ, "usable": len(times), "cut": None, "weather": None, "remarks": remarks,
+        "rate_hz": moments.RATE_HZ, "usable": kept[-1] + 1, "cut": None, "weather": None, "remarks": remarks,
+        "faults": [f"{ANNOTATIONS}: no label within 50 ms of {second}" for second in lost],
     }  # fmt: skip
     return routes.write_about(folder, about, {}, columns)

@@ -156,12 +156,16 @@ def bring(path: Path, folder: Path, scene: str) -> dict[str, Any]:
     if all(len(one) == len(COMMANDS) for one in commands):
         table["command"] = np.array([COMMANDS[int(one.argmax())] for one in commands])
         remarks.append("its command is told by where the car goes next, not by a map")
+    elif told_by := sum(len(one) == len(COMMANDS) for one in commands):
+        remarks.append(f"its command is left out: {told_by} of {len(found)} moments tell it")
     routes.write_frames(folder, table)
     cameras, more = _cameras(path, found, numbers, folder)
     remarks += [*more, "the pictures are not undistorted"] if cameras else more
     if all("gt_boxes" in one for one in found):
         shown = {int(n): boxes_of(one, f"{path}: {one.get('token')}") for n, one in zip(numbers, found, strict=True)}
         routes.write_boxes(folder, shown)
+    elif told_by := sum("gt_boxes" in one for one in found):
+        remarks.append(f"boxes are left out: {told_by} of {len(found)} moments have them")
     about = {
         "layout": "nuplan", "town": str(found[0].get("map_location", "unknown")), "source": "nuPlan", "origin": ORIGIN,
         "rendered": False, "rate_hz": moments.RATE_HZ, "usable": int(numbers[-1]) + 1, "cut": None, "weather": None,

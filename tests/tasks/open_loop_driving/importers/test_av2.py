@@ -17,7 +17,7 @@ LOGS = REAL / "av2_logs"
 START_NS = 315966253660357000
 
 
-def log(folder, stamps, boxes=False):
+def log(folder, stamps, boxes=False, until_s=np.inf):
     """A car that turns left at 6 m/s, by 0.1 rad/s, and somebody who stands at (20, 5) in the city."""
     folder.mkdir(parents=True)
     yaw = 0.1 * stamps
@@ -29,7 +29,7 @@ def log(folder, stamps, boxes=False):
     }  # fmt: skip
     feather.write_feather(pa.table(table), folder / av2.POSES, compression="uncompressed")
     if boxes:
-        tenth = np.arange(0, stamps[-1], 0.1)
+        tenth = np.arange(0, min(until_s, stamps[-1]), 0.1)
         pose = np.column_stack([60 * np.sin(0.1 * tenth), 60 * (1 - np.cos(0.1 * tenth)), 0.1 * tenth])
         at = frames.ego_from_world(np.array([20.0, 5.0]), pose)
         ones, none = np.ones(len(tenth)), np.zeros(len(tenth))
@@ -57,6 +57,16 @@ def test_a_bend_to_the_left_at_two_a_second(tmp_path):
     still = [frames.world_from_ego(box[1:3], pose) for box, pose in zip(boxes, route.pose, strict=False)]
     assert np.array(still) == pytest.approx(np.tile([20.0, 5.0], (16, 1)), abs=5e-3)
     assert max(box[8] for box in boxes) < 0.02 and boxes[0][0] == 1
+
+
+def test_frames_that_nobody_labelled_are_left_out_and_are_not_empty_streets(tmp_path):
+    log(tmp_path / "source", np.arange(0, 8.2, 0.01), boxes=True, until_s=6.3)
+    (name,) = fetched(tmp_path, tmp_path / "source")["routes"]
+    route = brought(tmp_path, name)
+    assert route.frames.tolist() == list(range(13)) == sorted(route.boxes) and route.about["usable"] == 13
+    lines = [line for line in route.about["remarks"] if "label" in line]
+    assert lines == ["4 frames have no label within 50 ms and are left out: 6.5 s, 7.0 s, 7.5 s and 1 more"]
+    assert route.about["faults"][-1] == "annotations.feather: no label within 50 ms of 8.0 s"
 
 
 def test_a_gap_among_the_poses_is_named(tmp_path):

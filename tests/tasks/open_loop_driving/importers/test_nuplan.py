@@ -107,6 +107,14 @@ def test_a_moment_that_is_missing_is_missing(tmp_path):
     assert brought(tmp_path, "infos").frames.tolist() == [0, 1, 2, 5, 6]
 
 
+def test_boxes_and_commands_that_some_moments_lack_are_left_out_aloud(tmp_path):
+    some = [{key: value for key, value in info(i).items() if key not in ("gt_boxes", "gt_ego_fut_cmd")} for i in (4, 5)]
+    source(tmp_path, [*(info(i) for i in range(4)), *some])
+    (said,) = fetched(tmp_path, tmp_path / "source")["routes"].values()
+    assert "boxes are left out: 4 of 6 moments have them" in said["remarks"] and "boxes" not in said["sensors"]
+    assert "its command is left out: 4 of 6 moments tell it" in said["remarks"] and "command" not in said["sensors"]
+
+
 @pytest.mark.parametrize(
     "infos, said",
     [
