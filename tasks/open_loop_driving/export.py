@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from models.open_loop_driving.decoders import beta_of
 from models.open_loop_driving.factory import layers_of
+from models.open_loop_driving.variants import needs
 from tasks.open_loop_driving.formats import pack as packs
 from tasks.open_loop_driving.learning import untrained
 from tasks.open_loop_driving.learning.batches import TOLD, Rows, assembled
@@ -107,6 +109,12 @@ def write_page(out: Path, name: str, numbers: dict[str, float], pack: Path, repo
     sheet.write(out, "open_loop_driving-export", title, lead, numbers, reporting.source_url, world)
 
 
+def first(train: Mapping[str, Path]) -> str:
+    """Of the networks that could be trained, in the order of train.networks, the first that sees; else the first."""
+    there = [name for name, folder in train.items() if untrained.why_not(folder) is None] or list(train)
+    return next((name for name in there if needs(name)), there[0])
+
+
 def run(
     params: Export,
     out: Path,
@@ -117,29 +125,28 @@ def run(
     reporting_params: Reporting,
 ) -> dict[str, float]:
     """Returns the largest difference from torch."""
-    if params.network not in train:
-        raise BadInput(
-            f"open_loop_driving.export.network = {params.network}: it was not trained; there are: {', '.join(train)}"
-        )
-    if why := untrained.why_not(train[params.network]):
-        untrained.say(out, params.network, why, "is not exported")
-        write_page(out, params.network, {}, pack, reporting_params)
+    name = params.network or first(train)
+    if name not in train:
+        raise BadInput(f"open_loop_driving.export.network = {name}: it was not trained; there are: {', '.join(train)}")
+    if why := untrained.why_not(train[name]):
+        untrained.say(out, name, why, "is not exported")
+        write_page(out, name, {}, pack, reporting_params)
         return {}
-    network, config, scores = load_network(train[params.network] / "best.pt")
-    inputs = moments(pack, params.network, config)
+    network, config, scores = load_network(train[name] / "best.pt")
+    inputs = moments(pack, name, config)
     model = Exported(network, list(inputs)).eval()
-    about = {"network": config["network"], "layers": layers_of(params.network), "cameras": config["cameras"]}
+    about = {"network": config["network"], "layers": layers_of(name), "cameras": config["cameras"]}
     # What is traced must not hold a single moment: a shape of 1 would be spread where others are not.
     write_onnx(model, inputs, about, out / "model.onnx")
     worst = largest(model, inputs, out / "model.onnx")
     if not worst <= MOST:
         raise RuntimeError(f"{out / 'model.onnx'}: onnxruntime differs from torch by {worst:.2g}, more than {MOST:g}")
     told = {
-        "network": params.network, "scores_on_validation": scores, "opset": OPSET, "max_difference_from_torch": worst,
+        "network": name, "scores_on_validation": scores, "opset": OPSET, "max_difference_from_torch": worst,
         "compared_moments": len(inputs["state"]), "bytes": (out / "model.onnx").stat().st_size,
         "inputs": {name: ["n", *value.shape[1:]] for name, value in inputs.items()}, "outputs": list(OUTPUTS),
     }  # fmt: skip
     write_json(out / "export.json", rounded(told))
     numbers = {"max_difference": round(worst, 8)}
-    write_page(out, params.network, numbers, pack, reporting_params)
+    write_page(out, name, numbers, pack, reporting_params)
     return numbers

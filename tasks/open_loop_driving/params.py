@@ -171,8 +171,8 @@ class Tune(Tuning):
 
 
 class Export(Section):
-    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] = Field(
-        description="the network that is written as ONNX; one of train.networks"
+    network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] | None = Field(
+        description="the network that is written as ONNX, one of train.networks; null: the first of them that sees"
     )
 
 

@@ -2,8 +2,9 @@
 
 Poses come about 170 times a second, with stamps: they are interpolated to two a second, from the first one on. Its
 cameras' pictures are not read (their lenses are distorted); its lidar sweeps, ten a second, count where one lies within
-50 ms. Where there are annotations, a frame that has none within 50 ms is left out. Frame: x ahead, y left, z up, on the ground below the middle of the rear axle, z of the axle; no pedals, no
-command, no target: constant velocity and plans by the pose alone can be judged on it.
+50 ms. Where there are annotations, a frame that has none within 50 ms is left out. Frame: x ahead, y left, z up, on the
+ground below the middle of the rear axle, z of the axle; no pedals, no command, no target: constant velocity and plans
+by the pose alone can be judged on it.
 """
 
 from __future__ import annotations
