@@ -31,6 +31,7 @@ from tasks.yard.step import BadInput
 log = logging.getLogger(__name__)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 TOLD = ("command", "target")  # beside the speed, where the source has them
+SIDES = {"depth": "depths", "seg": "classes"}
 SWAPPED = (0, 2, 1, 3, 4, 6, 5)  # a command in the mirror
 
 
@@ -215,7 +216,14 @@ class Rows:
     def side(self, kind: str) -> Reader | None:
         """Depths or classes, if every route has them for every camera: a mean over some would be of others' weight."""
         names = [f"{kind}/{camera}" for camera in self.cameras]
-        return self.drives.rows(names) if all(self.drives.has(name).all() for name in names) else None
+        whole = np.all([self.drives.has(name) for name in names], axis=0)
+        if whole.any() and not whole.all():
+            lack = [route for route, has in zip(self.drives.routes, whole, strict=True) if not has]
+            log.warning(
+                "%s learns no %s: of every camera %d of %d routes have them, and not %s%s", self.name, SIDES[kind],
+                whole.sum(), len(whole), ", ".join(lack[:3]), f" and {len(lack) - 3} more" if len(lack) > 3 else "",
+            )  # fmt: skip
+        return self.drives.rows(names) if whole.all() else None
 
     def expert(self, teacher: Path) -> Features | None:
         """The expert's maps of every frame that has some of this network's sizes. Raises `BadInput` if the stage
