@@ -22,6 +22,7 @@ from tasks.yard.step import BadInput
 SIZE = 900, 1600  # height, width that the numbers are for; others of this shape are scaled
 BENT = np.array([[214.35935394, 0, 800], [0, 214.35935394, 450], [0, 0, 1]])
 STRAIGHT = np.array([[304.14395142, 0, 788.25758876], [0, 221.49429321, 449.78972161], [0, 0, 1]])
+FOV_DEG = 150.0  # of CARLA's camera whose pictures are bent so
 LENS = np.array([0.00888296, -0.00130899, 0.00012061, -0.00338673, 0.00028834])  # k1, k2, p1, p2, k3 of OpenCV
 
 
@@ -40,11 +41,20 @@ def known(size: tuple[int, int]) -> bool:
     return abs(size[1] / size[0] * SIZE[0] / SIZE[1] - 1) < 0.01
 
 
-def maps(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the bent picture each pixel of the straight one lies."""
+def maps(size: tuple[int, int], onto: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the bent picture, of this size, each pixel of the straight one lies, which is as large or of size
+    `onto`."""
+    height, width = onto or size
     return cv2.initUndistortRectifyMap(
-        opencv(scaled(BENT, size)), LENS, None, opencv(scaled(STRAIGHT, size)), (size[1], size[0]), cv2.CV_32FC1
+        opencv(scaled(BENT, size)), LENS, None, opencv(scaled(STRAIGHT, (height, width))), (width, height), cv2.CV_32FC1
     )
+
+
+def bent_size(camera: Camera) -> tuple[int, int] | None:
+    """Height and width of what ThinkTwice's recorder takes, if this is its camera made straight; None of others."""
+    if not np.allclose(camera.K, scaled(STRAIGHT, camera.size), rtol=0.01):
+        return None
+    return round(camera.size[1] * SIZE[0] / SIZE[1]), camera.size[1]
 
 
 def straight(picture: np.ndarray, onto: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -3,8 +3,9 @@
     python leaderboard/leaderboard_evaluator.py --agent=tasks/open_loop_driving/judging/carla_agent.py \
         --agent-config=data/open_loop_driving/train/thinktwice_small/best.pt --routes=... --track=SENSORS
 
-Reads the checkpoint alone: the cameras that it was trained with are those that are asked for. CARLA's frames are
-left-handed and become ours at this door. Its lidar gives half a turn a tick: the half before is moved to now and kept.
+Reads the checkpoint alone: the cameras that it was trained with are those that are asked for, and pictures that were
+made straight for training (importers/lens.py) are here too. CARLA's frames are left-handed and become ours at this
+door. Its lidar gives half a turn a tick: the half before is moved to now and kept.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from tasks.open_loop_driving.formats import frames
 from tasks.open_loop_driving.formats.calibration import Camera
 from tasks.open_loop_driving.formats.plans import Observation
+from tasks.open_loop_driving.importers import lens
 from tasks.open_loop_driving.judging.navigator import Navigator, planar
 from tasks.open_loop_driving.judging.pid import LOCK_RAD
 from tasks.open_loop_driving.judging.pilot import Pilot
@@ -43,11 +45,12 @@ def get_entry_point() -> str:
 
 
 def camera_spec(camera: Camera) -> dict[str, Any]:
-    """What CARLA is asked for. Raises `BadInput` if its cameras cannot see so: they have square pixels, their axis in
-    the middle, and here they are level."""
-    height, width = camera.size
+    """What CARLA is asked for; of ThinkTwice's cameras the pictures before they were made straight. Raises `BadInput`
+    if its cameras cannot see so: they have square pixels, their axis in the middle, and here they are level."""
+    bent = lens.bent_size(camera)
+    height, width = bent or camera.size
     fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
-    if not np.allclose([fx / fy, 2 * cx / width, 2 * cy / height], 1, atol=0.01):
+    if bent is None and not np.allclose([fx / fy, 2 * cx / width, 2 * cy / height], 1, atol=0.01):
         raise BadInput(
             f"camera {camera.name}: CARLA has no camera of {width} x {height} px with fx {fx:.1f}, fy {fy:.1f}, cx "
             f"{cx:.1f}, cy {cy:.1f}; train with pack.height_px and pack.width_px in the shape of the recorded pictures"
@@ -59,7 +62,7 @@ def camera_spec(camera: Camera) -> dict[str, Any]:
     return {
         "type": "sensor.camera.rgb", "id": f"rgb_{camera.name}", "x": float(place[0]), "y": -float(place[1]),
         "z": float(place[2]), "roll": 0.0, "pitch": 0.0, "yaw": yaw, "width": width, "height": height,
-        "fov": math.degrees(2 * math.atan(width / (2 * fx))),
+        "fov": lens.FOV_DEG if bent else math.degrees(2 * math.atan(width / (2 * fx))),
     }  # fmt: skip
 
 
@@ -70,6 +73,8 @@ class OpenLoopAgent(AutonomousAgent):
         self.planner = Planner.load(Path(path_to_conf_file), accelerator())
         looks = self.planner.needs.cameras if "rgb" in self.planner.needs.sensors else ()
         self.cameras = [self.planner.calibration[name] for name in looks]
+        bent = {camera.name: (lens.bent_size(camera), camera.size) for camera in self.cameras}
+        self.straight = {name: lens.maps(size, onto) for name, (size, onto) in bent.items() if size is not None}
         self.pilot = Pilot(self.planner, every_s=PLAN_EVERY_S, lock_rad=LOCK_RAD)
         self.navigator: Navigator | None = None
         self.heading = 0.0
@@ -105,6 +110,11 @@ class OpenLoopAgent(AutonomousAgent):
             return half
         return np.concatenate([half, frames.moved(before[0], frames.now_from_then(pose, before[1]))]).astype(np.float32)
 
+    def picture(self, name: str, input_data: dict) -> np.ndarray:
+        """(h, w, 3) RGB of one camera, as the network was trained to see through it."""
+        seen = np.ascontiguousarray(input_data[f"rgb_{name}"][1][:, :, 2::-1])
+        return lens.straight(seen, self.straight[name]) if name in self.straight else seen
+
     def run_step(self, input_data: dict, timestamp: float) -> Any:
         """{id: (frame, data)} of every sensor -> carla.VehicleControl."""
         if self.navigator is None:
@@ -113,10 +123,7 @@ class OpenLoopAgent(AutonomousAgent):
         lidar = self.points(input_data, pose) if "lidar" in input_data else None
         target, command = self.navigator.next(pose)
         if self.pilot.wants(timestamp):
-            images = {
-                camera.name: np.ascontiguousarray(input_data[f"rgb_{camera.name}"][1][:, :, 2::-1])
-                for camera in self.cameras
-            }
+            images = {camera.name: self.picture(camera.name, input_data) for camera in self.cameras}
             seen = Observation(tuple(map(float, pose)), speed, command, tuple(map(float, target)), images, lidar)
             self.pilot.look(timestamp, seen)
         done = self.pilot.drive(timestamp, tuple(map(float, pose)), speed, target)

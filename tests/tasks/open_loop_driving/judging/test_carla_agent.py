@@ -4,10 +4,13 @@ import math
 import sys
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
+from tasks.open_loop_driving.formats import calibration
 from tasks.open_loop_driving.formats.calibration import Camera
+from tasks.open_loop_driving.importers import drives, lens
 from tasks.open_loop_driving.judging.navigator import METRES
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import town
@@ -89,6 +92,24 @@ def test_a_camera_that_carla_does_not_have_is_refused_by_name(carla_agent):
     pose = np.array([[0.0, -1, 0, 0], [0, 0, -1, 2], [1, 0, 0, 0], [0, 0, 0, 1]])
     with pytest.raises(BadInput, match="camera wide: CARLA has no camera of 60 x 32 px with fx 40"):
         carla_agent.camera_spec(Camera("wide", (32, 60), K, pose))
+
+
+def test_pictures_of_thinktwices_wide_camera_are_made_straight_as_in_training(carla_agent, tmp_path):
+    """Packed at another shape than 16:9 too."""
+    rig = {}
+    for name, size in (("front", (90, 160)), ("back", (64, 160))):
+        pose = drives.pinhole(name, drives.PUBLISHED["thinktwice"][name], size).camera_from_ego
+        rig[name] = Camera(name, size, lens.scaled(lens.STRAIGHT, size), pose)
+    path = write_checkpoint(tmp_path, "tcp_small", None, tuple(rig), rig=calibration.documents(rig))
+    agent = carla_agent.OpenLoopAgent(str(path))
+    asked = {spec["id"]: spec for spec in agent.sensors() if "camera" in spec["type"]}
+    assert {(one["height"], one["width"], one["fov"]) for one in asked.values()} == {(90, 160, 150.0)}
+    rng = np.random.default_rng(0)
+    bent = cv2.resize(rng.integers(0, 255, (9, 16, 4), np.uint8), (160, 90))
+    found = agent.picture("front", {"rgb_front": (0, bent)})
+    assert (found == lens.straight(np.ascontiguousarray(bent[:, :, 2::-1]), lens.maps((90, 160)))).all()
+    other = agent.picture("back", {"rgb_back": (0, bent)})
+    assert other.shape == (64, 160, 3) and np.abs(other.astype(int) - cv2.resize(found, (160, 64))).mean() < 3
 
 
 def test_it_drives_a_route_and_sees_it_in_our_frames(carla_agent, tmp_path):
