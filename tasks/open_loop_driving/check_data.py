@@ -158,7 +158,8 @@ def actions(route: Route, rows: np.ndarray) -> dict[str, Any]:
 def findings_of(route: Route, said: Mapping[str, Any], lost: Mapping[int, list[str]]) -> list[str]:
     """What a person should look at, though it ends nothing."""
     whys = [why for of in lost.values() for why in of]
-    found = whys[:NAMED] + ([f"{len(whys) - NAMED} more cost frames"] if len(whys) > NAMED else [])
+    more = len(whys) - NAMED
+    found = whys[:NAMED] + ([f"{more} more cost frames, all of them in check.json"] if more > 0 else [])
     for name, away in said["lidar_off_m"].items():
         if away is not None and away > LIDAR_OFF_M:
             found.append(

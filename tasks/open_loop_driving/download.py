@@ -37,7 +37,7 @@ def make(unit: Unit, folder: Path, *, params: Download, world: town.World | None
     frames = sum(1 for _ in (folder / "frames.csv").open()) - 1
     keys = ("layout", "town", "rendered", "sensors", "usable", "cut", "remarks")
     return {key: said[key] for key in keys} | {
-        "cameras": list(said["cameras"]), "frames": frames, "where": unit.where,
+        "cameras": list(said["cameras"]), "frames": frames, "where": unit.where, "faults": said.get("faults", []),
     }  # fmt: skip
 
 

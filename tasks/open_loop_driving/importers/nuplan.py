@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def boxes_of(one: Mapping[str, Any], where: str) -> list[tuple]:
     ]
 
 
+def gaps(numbers: Sequence[int]) -> list[str]:
+    """The moments that are missing between others, in seconds from the first."""
+    runs = [(a + 1, b - 1) for a, b in pairwise(numbers) if b - a > 1]
+    return [f"{a * STEP_S:.1f} s" + (f" to {b * STEP_S:.1f} s" if b > a else "") for a, b in runs]
+
+
 def _moments(path: Path, scene: str) -> tuple[list[Mapping[str, Any]], np.ndarray, list[str]]:
     """Infos of a scene at two a second, their frame numbers, remarks. Raises `BadInput`."""
     mine = by_scene(path).get(scene, [])
@@ -112,6 +119,7 @@ def _moments(path: Path, scene: str) -> tuple[list[Mapping[str, Any]], np.ndarra
         raise BadInput(f"{path}: scene {scene}: {len(kept)} moments half a second apart; a route takes several")
     remarks = [f"{len(mine) - len(by_time)} infos are copies of others"] if len(mine) > len(by_time) else []
     order, found = sorted(kept), [by_time[stamp] for stamp in sorted(by_time)]
+    remarks += moments.said_of("gaps among the infos", gaps(order))
     return [found[kept[frame]] for frame in order], np.array(order), remarks
 
 
@@ -169,6 +177,6 @@ def bring(path: Path, folder: Path, scene: str) -> dict[str, Any]:
     about = {
         "layout": "nuplan", "town": str(found[0].get("map_location", "unknown")), "source": "nuPlan", "origin": ORIGIN,
         "rendered": False, "rate_hz": moments.RATE_HZ, "usable": int(numbers[-1]) + 1, "cut": None, "weather": None,
-        "remarks": remarks,
+        "remarks": remarks, "faults": [f"no info at {second}" for second in gaps(numbers.tolist())],
     }  # fmt: skip
     return routes.write_about(folder, about, cameras, table)

@@ -57,7 +57,7 @@ def test_all_that_is_missing_is_named_and_costs_its_frame_alone(tmp_path):
     assert lost["4"] == ["rgb_front/0004.png: has 8 x 8 px, its camera 40 x 24"]
     assert "lidar/0005.npy: cannot be read" in lost["5"][0] and "rgb_front/0006.png" in lost["6"][0]
     whys = [why for of in lost.values() for why in of]
-    assert route["findings"][:6] == [*whys[:5], "1 more cost frames"]
+    assert route["findings"][:6] == [*whys[:5], "1 more cost frames, all of them in check.json"]
 
 
 def test_numbers_that_are_none_and_commands_that_nobody_knows(tmp_path):

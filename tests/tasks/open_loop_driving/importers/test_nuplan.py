@@ -103,8 +103,10 @@ def test_another_scenes_new_picture_leaves_a_route_as_it_is(tmp_path):
 
 def test_a_moment_that_is_missing_is_missing(tmp_path):
     source(tmp_path, [info(i) for i in (0, 1, 2, 5, 6)])
-    fetched(tmp_path, tmp_path / "source")
+    (said,) = fetched(tmp_path, tmp_path / "source")["routes"].values()
     assert brought(tmp_path, "infos").frames.tolist() == [0, 1, 2, 5, 6]
+    assert said["faults"] == ["no info at 1.5 s to 2.0 s"]
+    assert "1 gaps among the infos: 1.5 s to 2.0 s" in said["remarks"]
 
 
 def test_boxes_and_commands_that_some_moments_lack_are_left_out_aloud(tmp_path):
