@@ -26,10 +26,16 @@ KEY = "yard.machine.devices"
 SHARED = Path(".trainyard")  # in the checkout, which nodes share
 
 
+def started() -> int:
+    """How many processes share a training, as torchrun tells each of them, or srun in its step: outside of one
+    SLURM_NTASKS is that of the allocation, where nobody has started the others."""
+    in_step = "SLURM_STEP_NUM_TASKS" in os.environ
+    return int(os.environ.get("WORLD_SIZE") or (in_step and os.environ.get("SLURM_NTASKS")) or 1)
+
+
 def wants_company(machine: Machine) -> bool:
     """Are several processes wanted, and nobody has started them yet?"""
-    joined = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1
-    if machine.devices == 1 or joined or "WORLD_SIZE" in os.environ:
+    if machine.devices == 1 or started() > 1 or "WORLD_SIZE" in os.environ:
         return False
     if machine.accelerator == "mps":
         raise BadInput(f"{KEY} = {machine.devices}: a Mac has one device; set it to 1")

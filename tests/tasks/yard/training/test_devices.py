@@ -20,6 +20,7 @@ from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine
+from tests.tasks.yard.training.toy_job import fit
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[4]
@@ -114,6 +115,23 @@ def test_four_processes_go_where_each_has_a_device(monkeypatch, accelerator, gpu
             devices.kind_away(four)
     else:
         assert devices.kind_away(four) == goes_to
+
+
+def test_in_an_allocation_of_slurm_a_training_that_no_srun_has_started_is_alone(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    plain = fit(tmp_path / "plain")
+    for name, value in {
+        "SLURM_NTASKS": "4",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "2",
+        "SLURM_PROCID": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert fit(tmp_path / "allocated") == plain
+    assert "SLURM has allocated 4 tasks, and no srun has started this training as one" in caplog.text
+    assert devices.wants_company(machine(devices=3))
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert not devices.wants_company(machine(devices=3))
 
 
 def test_a_process_that_was_started_as_one_of_several_starts_no_others(monkeypatch):
