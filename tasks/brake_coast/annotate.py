@@ -164,6 +164,10 @@ def seen_before(folders: Mapping[str, Path], detector: Path) -> dict[str, dict]:
     return found
 
 
+def read_of(folder: Path) -> list[Path]:
+    return [folder]
+
+
 def run(
     params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
 ) -> dict[str, float]:
@@ -178,7 +182,7 @@ def run(
     for name, folder in folders.items():
         fingerprints[name] = digest(settings, recording.description(folder), recording.pictures_digest(folder))
     work = partial(annotate_recording, params=params, model=model, weights_sha256=sha256, ctx=ctx)
-    done = fan_out(work, folders, fingerprints, out, ctx, parallel=False)
+    done = fan_out(work, folders, fingerprints, out, ctx, parallel=False, needs=read_of)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
     saw = seen_before(folders, train_detector if params.weights is None else Path(params.weights).parent)

@@ -3,6 +3,7 @@ chooses the device itself and makes the same bytes."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from tasks.brake_coast import annotate
+from tasks.yard import parcels
 from tasks.yard.files import folder_hash
 from tasks.yard.step import Context
 from tests.tasks.bike_parts import tiny_rides
@@ -22,9 +24,11 @@ from tests.tasks.person_search import tiny_yard
 from tests.tasks.yard import killed
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 # A process that believes that it has a GPU asks for it: torch refuses where there is none.
 ELSEWHERE = """import sys, pickle, torch
+from tasks.yard import parcels
 sent, said, there = sys.stdin.buffer.read(), "", torch.cuda.is_available
 torch.cuda.is_available = lambda: True
 try:
@@ -32,8 +36,9 @@ try:
 except (AssertionError, RuntimeError) as error:
     said = str(error)
 torch.cuda.is_available = there
-fn, items = pickle.loads(sent)
-sys.stdout.buffer.write(pickle.dumps((said, [fn(item) for item in items])))
+fn, items, sent = pickle.loads(sent)
+made = [parcels.made_apart(fn, *one) for one in zip(items, sent)] if sent else list(map(fn, items))
+sys.stdout.buffer.write(pickle.dumps((said, made)))
 """
 
 
@@ -64,17 +69,26 @@ def inspection(root: Path, ctx: Context, out: str) -> None:
 
 
 @pytest.mark.parametrize("stage", [detection, index, inspection])
-def test_what_is_sent_chooses_its_device_where_it_arrives(tmp_path: Path, stage: Callable) -> None:
+def test_what_is_sent_chooses_its_device_where_it_arrives(tmp_path: Path, monkeypatch, stage: Callable) -> None:
     said = []
 
     def elsewhere(fn, items, *, names, parallel=True):
-        sent = cloudpickle.dumps((fn, list(items)))
-        run = subprocess.run([sys.executable, "-c", ELSEWHERE], input=sent, stdout=subprocess.PIPE, check=True)
+        """On a disk of its own, if the work says what it needs."""
+        apart = parcels.makings(fn, items[0])[0] is not None
+        parts = [parcels.sent(*parcels.makings(fn, item)) for item in items] if apart else []
+        (place := tmp_path / "apart").mkdir(exist_ok=True)
+        run = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE], input=cloudpickle.dumps((fn, list(items), parts)), check=True,
+            stdout=subprocess.PIPE, cwd=place if apart else None, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
         asked, found = pickle.loads(run.stdout)
         said.append(asked)
+        if apart:
+            found = [parcels.placed(fn, item, *outcome) for item, outcome in zip(items, found, strict=True)]
         return enumerate(found)
 
-    stage(tmp_path, Context(), "here")
-    stage(tmp_path, Context(elsewhere, killed.bar(10**9)), "there")
-    assert folder_hash(tmp_path / "here") == folder_hash(tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    stage(Path(), Context(), "here")
+    stage(Path(), Context(elsewhere, killed.bar(10**9)), "there")
+    assert folder_hash(Path("here")) == folder_hash(Path("there"))
     assert (said and all("CUDA" in one or "NVIDIA" in one for one in said)) or torch.cuda.is_available()
