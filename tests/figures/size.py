@@ -22,6 +22,10 @@ PAGE = Path("docs/size.md")
 SIZES = (100, 10_000, 1_000_000)
 PICTURES = 600  # of a recording: five minutes at 2 Hz
 NODE_CORES, HEAD_GB, NIGHT_H = 16, 16, 8
+PUSHED = {
+    "first run": "sending all of it to a DVC remote (a folder), the first time",
+    "one new recording": "sending one new recording there, a part of the run above",
+}
 DONE = {"nothing to do": "a run with nothing to do", "one new recording": "a run after one recording has come"}
 
 
@@ -34,10 +38,13 @@ def shown_s(seconds: float) -> str:
 def costs(found: Mapping[str, Any]) -> str:
     """What the yard costs around the steps, measured and beyond."""
     rows = {n: found["size"][str(n)] for n in sorted(map(int, found["size"]))}
-    named = {**DONE, "dvc status": "`dvc status` of two stages"}
+    took = {name: {n: told(row[what]) for n, row in rows.items()} for what, name in DONE.items()}
+    for what, name in PUSHED.items():
+        if all("push" in row.get(what, {}) for row in rows.values()):
+            took[name] = {n: row[what]["push"] for n, row in rows.items()}
+    took["`dvc status` of two stages"] = {n: told(row["dvc status"]) for n, row in rows.items()}
     cells = [["seconds of CPU", *(f"{n:,} recordings" for n in rows), "fit", *(f"then at {n:,}" for n in SIZES[1:])]]
-    for what, name in named.items():
-        values = {n: told(row[what]) for n, row in rows.items()}
+    for name, values in took.items():
         base, slope = fit(values)
         beyond = [shown_s(base + slope * n) for n in SIZES[1:]]
         cells.append([name, *(f"{v:.1f}" for v in values.values()), f"{base:.1f} + {1000 * slope:.1f} ms n", *beyond])
