@@ -19,7 +19,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from flows import notify
+from flows import lock, notify
+from flows.environment import STATE
 from tasks.yard import login
 
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception): ")
@@ -27,6 +28,8 @@ SHOWN = 200  # characters of a line of a log
 LOOK_EVERY_S, ASK_EVERY_S = 1, 30
 BUSY_S = (1, 3, 9)  # between two tries
 LONGEST_RUN = timedelta(days=1)  # what runs longer keeps the other nights from their turn, and is told of
+# Of no time Prefect gives more than its first 1,000 dates.
+LOOKED_BACK = (timedelta(minutes=10), timedelta(hours=10), 2 * LONGEST_RUN)
 
 
 def watch(
@@ -98,7 +101,7 @@ def ask(api_url: str, path: str, body: dict) -> Any:
 
 def missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -> dict[str, str]:
     """{deployment and time: a sentence} of the last scheduled time of each deployment after `since` that is over by
-    `patience` and has no run that began. One that waits for another run's end is not missed."""
+    `patience` and has no run that began. One that waits for another run of its runner or work pool is not missed."""
     try:
         return _missed(api_url, since, now, patience)
     except OSError as error:
@@ -108,14 +111,18 @@ def missed(api_url: str, since: datetime, now: datetime, patience: timedelta) ->
 def _missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -> dict[str, str]:
     deployments = ask(api_url, "deployments/filter", {})
     running = ask(api_url, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
-    starts = [datetime.fromisoformat(run["start_time"]) for run in running if run["start_time"]]
-    if any(now - start < LONGEST_RUN for start in starts):
-        return {}
+    pools = {deployment["id"]: deployment["work_pool_name"] for deployment in deployments}  # None: of a runner
+    taken = {
+        pools[run["deployment_id"]]
+        for run in running
+        if run["deployment_id"] in pools and run["start_time"] and not lock.was_killed(STATE, run["id"])
+        if now - datetime.fromisoformat(run["start_time"]) < LONGEST_RUN
+    }
     found = {}
     for deployment in deployments:
         schedules = [s["schedule"] for s in deployment["schedules"] if s["active"] and "cron" in s["schedule"]]
         due = max((d for schedule in schedules for d in due_times(schedule, since, now - patience)), default=None)
-        if deployment["paused"] or due is None:
+        if deployment["paused"] or due is None or deployment["work_pool_name"] in taken:
             continue
         at = {"after_": (due - timedelta(seconds=1)).isoformat(), "before_": (due + timedelta(seconds=1)).isoformat()}
         of = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"expected_start_time": at}}
@@ -131,7 +138,12 @@ def _missed(api_url: str, since: datetime, now: datetime, patience: timedelta) -
 
 
 def due_times(schedule: dict, since: datetime, until: datetime) -> list[datetime]:
-    """By the function that Prefect's own scheduler uses."""
+    """The last ones, by the function that Prefect's own scheduler uses."""
     from prefect.server.schemas.schedules import CronSchedule
 
-    return [d for d in asyncio.run(CronSchedule(**schedule).get_dates(start=since, end=until)) if since < d <= until]
+    for back in LOOKED_BACK:
+        begin = max(since, until - back)
+        dates = asyncio.run(CronSchedule(**schedule).get_dates(start=begin, end=until))
+        if found := [date for date in dates if begin < date <= until]:
+            return found
+    return []

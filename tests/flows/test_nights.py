@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from flows import environment, nights
-from tests.flows.conftest import start_server
+from tasks.yard.files import write_text
+from tests.flows.conftest import ROOT, start_server
 from tests.flows.receiving import receiver
 from tests.flows.waiting import wait_until
 
@@ -70,6 +71,39 @@ def test_a_night_that_waits_for_another_is_not_missed_and_a_dead_server_is_told(
     assert any(text.startswith("waits-nightly") for text in nights.missed(nights_api, since, now, PATIENCE).values())
     (text,) = nights.missed("http://127.0.0.1:9/api", since, now, PATIENCE).values()
     assert "http://127.0.0.1:9/api does not answer" in text and "no scheduled run starts" in text
+
+
+def test_only_a_run_that_is_alive_and_of_the_same_runner_keeps_others_waiting(nights_api, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nights.ask(nights_api, "work_pools/", {"name": "far", "type": "process"})
+    of = {kind: a_deployment(nights_api, f"late-{kind}", **more) for kind, more in
+          {"served": {}, "pooled": {"work_pool_name": "far"}}.items()}  # fmt: skip
+    now = datetime.now(UTC)
+
+    def late() -> set[str]:
+        said = nights.missed(nights_api, now - timedelta(days=1), now, PATIENCE).values()
+        return {kind for kind in of if any(text.startswith(f"late-{kind}") for text in said)}
+
+    by_hand = {"flow_id": of["served"]["flow_id"]}
+    runs = {
+        kind: nights.ask(nights_api, "flow_runs/", {**asked, "state": {"type": "RUNNING"}})["id"]
+        for kind, asked in {"by hand": by_hand, **of}.items()
+    }
+    assert late() == set()
+    nights.ask(nights_api, f"flow_runs/{runs['pooled']}/set_state", {"state": {"type": "FAILED"}, "force": True})
+    assert late() == {"pooled"}
+    code = "from tasks.yard.files import owner; print(owner(), end='')"
+    gone = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    write_text(tmp_path / ".trainyard/flow_runs" / runs["served"], gone)
+    assert late() == {"served", "pooled"}
+    for run in runs.values():
+        nights.ask(nights_api, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
+@pytest.mark.parametrize("cron", ["* * * * *", "0 * * * *", "0 3 * * *"])
+def test_a_yard_that_has_served_for_a_year_still_sees_what_was_due_last(cron):
+    until = DUE + timedelta(seconds=5)
+    assert nights.due_times({"cron": cron, "timezone": "UTC"}, until - timedelta(days=365), until)[-1] == DUE
 
 
 def test_an_error_that_comes_back_every_minute_is_said_once(tmp_path):
