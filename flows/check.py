@@ -31,7 +31,7 @@ from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
 from tasks.yard.sources.present import PATHS, PUBLISHED, URIS
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import health, store
+from tasks.yard.tracking import health, sqlite_file, store
 
 LIMIT_S = 10.0  # for all that is asked over a network, which is asked at once
 LEAST_B = 200e6  # of free room: databases, logs and temporary files want some
@@ -172,7 +172,9 @@ def remote_fault(name: str, remote: dict) -> str | None:
         with Repo() as repo:
             far = repo.cloud.get_remote(name)
             if far.fs.protocol == "local":  # the first push makes the folder, but not the disk that it lies on
-                return None if Path(far.path).parent.is_dir() else f"{shown}: no such folder; {way_out}"
+                if not Path(far.path).parent.is_dir():
+                    return f"{shown}: no such folder; {way_out}"
+                return next((f"{shown}: {found.fault}" for found in room([Path(far.path)]) if found.fault), None)
             bucket = far.path.lstrip("/").partition("/")[0]
             if not far.fs.exists(far.path) and far.fs.protocol in BUCKETS and not far.fs.exists(bucket):
                 return f"{shown}: there is no bucket {bucket}, or we may not look into it; make it, or mend the address"
@@ -182,25 +184,28 @@ def remote_fault(name: str, remote: dict) -> str | None:
 
 
 def _folders(config: Config) -> list[Path]:
-    """What a run writes into: the checkout, DVC's cache and the temporary folder. Raises `BadInput` if there is none of
-    the last that takes a file."""
-    cache = config["cache"].get("dir")
+    """What a run writes into: the checkout, DVC's cache, the folder of MLflow's file and the temporary one. Raises
+    `BadInput` if there is none of the last that takes a file."""
+    cache, file = config["cache"].get("dir"), sqlite_file.of(store.uri())
     try:
         temporary = Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise BadInput(
             f"{error.strerror}: the disk is full, or TMPDIR names a folder that nobody may write to"
         ) from None
-    return [Path(), *([Path(cache)] if cache else []), temporary]
+    stored = [file.parent] if file and not file.resolve().is_relative_to(Path.cwd()) else []
+    return [Path(), *([Path(cache)] if cache else []), *stored, temporary]
 
 
 def room(folders: Sequence[Path], least_b: float = LEAST_B) -> Iterator[Finding]:
-    """Whether there is room on the disk of each folder."""
+    """Whether each folder, or what it will be made in, takes files and has room for them."""
     for folder in folders:
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         free_b, what = shutil.disk_usage(place).free, f"{folder.absolute()}"
         fault = f"{what}: only {free_b / 1e6:.0f} MB are free; make room, `dvc gc -w` frees what dvc.lock does not name"
-        yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", fault if free_b < least_b else None)
+        closed = f"{what}: {place} takes no file (a read-only disk, or no permission); mend that, or name another folder"
+        told = closed if not os.access(place, os.W_OK) else fault if free_b < least_b else None
+        yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", told)
 
 
 def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from flows import check
 
+CLOSED = "/proc/sys"
 DEAD = "http://127.0.0.1:1"
 
 
@@ -52,6 +56,14 @@ def test_a_full_disk_is_named(tmp_path):
     (plenty,) = check.room([tmp_path], least_b=0)
     (little,) = check.room([tmp_path / "not/yet"], least_b=1e30)
     assert plenty.fault is None and str(tmp_path) in little.fault and "make room" in little.fault
+
+
+@pytest.mark.skipif(os.access(CLOSED, os.W_OK), reason="here it may be written to")
+def test_a_read_only_disk_under_the_remote_or_the_store_is_named(bare_yard):
+    bare_yard.send_to(f"{CLOSED}/store")
+    code, said, _ = told(bare_yard, "check", "toy", MLFLOW_TRACKING_URI=f"sqlite:///{CLOSED}/mlflow.db")
+    faults = [line for line in said if f"{CLOSED} takes no file" in line]
+    assert code == 2 and [line.split(":")[1] for line in faults] == [f" {CLOSED}", f" DVC remote store ({CLOSED}/store)"]
 
 
 def test_a_disk_that_takes_no_file_is_said_before_there_is_a_run(finished_yard):
