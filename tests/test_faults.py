@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tasks.yard import params
+from tests.faults.yards import LINES
+
 ROOT = Path(__file__).parents[1]
+
+
+def test_every_line_has_a_small_world_to_be_struck():
+    assert LINES.keys() == {"toy", *params.lines()}
 
 
 @pytest.mark.slow

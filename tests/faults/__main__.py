@@ -1,7 +1,8 @@
 """Let the world around a flow run fail at random moments, and see that nothing is lost.
 
     python -m tests.faults                              # the toy line, each fault at 20 moments: two hours on 2 cores
-    python -m tests.faults toy ground_plane --moments 3 --faults mlflow SIGTERM
+    python -m tests.faults toy ground_plane             # and a small real line, whose runs take minutes: a day
+    python -m tests.faults toy bike_parts --moments 3 --faults mlflow SIGTERM
     python -m tests.faults --team 20                    # the toy line beside a team's stores, struck 20 times
 
 A trial is a yard of its own: a run that a fault meets, then the fault is mended, then a second run. It must hold that
@@ -74,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("lines", nargs="*", default=["toy"], help=f"of {', '.join(LINES)}; toy by default")
+    parser.add_argument("lines", nargs="*", default=["toy"], help=f"of {', '.join(LINES)}; toy by default, give a real one beside it")
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS), help="all by default")
     parser.add_argument("--moments", type=int, default=20, help="trials of each fault")
     parser.add_argument("--limit", type=float, default=10, metavar="S", help="from a signal to the end of the run")

@@ -30,6 +30,13 @@ SMALL = {
         "brake_coast.train.engine.epochs=2",
         "brake_coast.report.video_frames=8",
     ],
+    "bike_parts": [
+        "bike_parts.download.source=synth://bikes?bikes=40&rides=1&width=96&height=80&seed=0",
+        "bike_parts.train.canvas={height_px: 160, width_px: 192}",
+        "bike_parts.train.evaluate_every=1",
+        "bike_parts.train.engine.epochs=1",
+        "bike_parts.export.timed_photos=4",
+    ],
     "open_loop_driving": [
         "open_loop_driving.download.source=synth://town?routes=5&seconds=8&cameras=1&height=32&width=48&seed=0",
         "open_loop_driving.check_data.pictures=1",
