@@ -18,15 +18,20 @@ from statistics import median
 
 import numpy as np
 
+from tasks.bike_parts.learning import stratified
+from tasks.bike_parts.params import Split as Bikes
 from tasks.brake_coast.importers import drives as brake_coast
 from tasks.brake_coast.learning import pedal, splits
 from tasks.brake_coast.learning.belonging import same_frames
 from tasks.brake_coast.learning.features import Drive
 from tasks.ground_plane.importers import units as ground_plane
+from tasks.open_loop_driving.learning import splits as routes
+from tasks.open_loop_driving.params import Pack as Routes
 from tasks.person_search.importers import units as person_search
 from tasks.yard.applying import quiet
 from tasks.yard.layouts import groups as names
 from tasks.yard.sources import units
+from tests import sections
 from tests.tasks.brake_coast import drives
 
 GROUPS = (16, 129, 1_000, 10_000)
@@ -183,6 +188,30 @@ def of_pedals(count: int) -> float:
     return time.process_time() - begin
 
 
+STATES = (0.7, 0.06, 0.15, 0.09)  # of a part: intact, damaged, missing, covered
+
+
+def of_rides(count: int) -> float:
+    """Two photographs of each bike, with 22 parts in four states."""
+    params = Bikes.model_validate(sections.values("bike_parts", "split"))
+    states = np.random.default_rng(0).multinomial(2, STATES, (count, 22)).reshape(count, -1)
+    shares = np.array([1 - params.shares.val - params.shares.test, params.shares.val, params.shares.test])
+    begin = time.process_time()
+    stratified.deal(states, np.full(count, 2), np.full(count, -1), shares, params.seed, params.swaps)
+    return time.process_time() - begin
+
+
+def of_routes(count: int) -> float:
+    """Of 60 frames in eight towns."""
+    params = Routes.model_validate(sections.values("open_loop_driving", "pack"))
+    names = [f"r{number:05}" for number in range(count)]
+    begin = time.process_time()
+    parts, _ = routes.parts_of({name: range(60) for name in names}, params)
+    of, _ = routes.split_routes({name: f"Town{n % 8:02}" for n, name in enumerate(names)}, parts, {}, params)
+    routes.chosen({name: (f"Town{n % 8:02}", 60) for n, name in enumerate(names)}, of, params)
+    return time.process_time() - begin
+
+
 def passed_over(root: Path) -> object:
     return units.passed_over(root, ground_plane.known_in(ground_plane.plan(root, str(root))))
 
@@ -197,6 +226,8 @@ LOOKS: dict[str, Callable[[int], float]] = {
     "person_search: data sets of a source": of_folder(yolo, lambda root: person_search.plan(root, str(root), set())),
     "person_search: cameras of a source": of_folder(cameras, lambda root: person_search.plan(root, str(root), set())),
     "ground_plane: sequences, files passed over": of_folder(marmot, passed_over),
+    "bike_parts: bikes dealt out to splits": of_rides,
+    "open_loop_driving: routes of towns": of_routes,
     "all lines: groups and runs by name": of_names,
 }
 
