@@ -203,7 +203,7 @@ def room(folders: Sequence[Path], least_b: float = LEAST_B) -> Iterator[Finding]
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         free_b, what = shutil.disk_usage(place).free, f"{folder.absolute()}"
         fault = f"{what}: only {free_b / 1e6:.0f} MB are free; make room, `dvc gc -w` frees what dvc.lock does not name"
-        closed = f"{what}: {place} takes no file (a read-only disk, or no permission); mend that, or name another folder"
+        closed = f"{what}: {place} takes no file (a read-only disk, or no permission); mend that, or name another"
         told = closed if not os.access(place, os.W_OK) else fault if free_b < least_b else None
         yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", told)
 

@@ -75,7 +75,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("lines", nargs="*", default=["toy"], help=f"of {', '.join(LINES)}; toy by default, give a real one beside it")
+    which = f"of {', '.join(LINES)}; toy by default, give a real one beside it"
+    parser.add_argument("lines", nargs="*", default=["toy"], help=which)
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS), help="all by default")
     parser.add_argument("--moments", type=int, default=20, help="trials of each fault")
     parser.add_argument("--limit", type=float, default=10, metavar="S", help="from a signal to the end of the run")
