@@ -213,7 +213,8 @@ def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]
     found = {}
     for name in stages.entries():
         step = name.removeprefix(f"{line}-")
-        section = getattr(getattr(values, line), step, None) if step != name else None
+        wanted = step != name and not params_file.not_needed(line, step, values)
+        section = getattr(getattr(values, line), step, None) if wanted else None
         for key in (*URIS, *PATHS):
             value = getattr(section, key, None)
             for uri in [value] if isinstance(value, str) else value or []:

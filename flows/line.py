@@ -44,6 +44,7 @@ RETRY_DELAYS_S = [10, 60]  # before each further try of a stage that needs the n
 BAD_INPUT, BROKEN = "Bad input", "Broken"
 STOPPED = "Stopped"  # somebody wanted the run to end: no failure to tell anybody of
 IN_VAIN = "In vain"
+NOT_NEEDED = "Not needed"  # nobody reads what it would make
 PUT_BACK_S = 2.0  # for stages that were stopped to put back what they had set aside
 
 
@@ -71,13 +72,15 @@ class LineRun:
         self.names = names  # of the stages that it is about
         params = params_file.load()  # as they are now
         self.params, self._machine = getattr(params, graph.line).model_dump(mode="json"), params.yard.machine
+        whys = {name: params_file.not_needed(graph.line, stages.stage(name).step, params) for name in names}
+        self.not_needed = {name: why for name, why in whys.items() if why}
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
         self.tracker = Tracker()
         self._slots = slots.Slots()
         self._parent: Future[Run | None] | None = None
-        heavy = [name for name in names if not stages.stage(name).needs_no_process]
+        heavy = [name for name in names if not stages.stage(name).needs_no_process and name not in self.not_needed]
         if any(graph.why(name) for name in heavy):
             write_text(unjudged(graph.line), "")
             worker.warm_up(any(stages.stage(name).uses_device for name in names))
@@ -114,14 +117,16 @@ class LineRun:
         return set(self.names) - self._over().keys()
 
     def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
-        if not stage.uses_device:
+        if not stage.uses_device or stage.name in self.not_needed:
             return contextlib.nullcontext()
         return self._slots.taken(slots.wanted(stage, self.params, self._machine))
 
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
-        reasons = self.graph.why(name)
+        reasons, idle = self.graph.why(name), self.not_needed.get(name)
+        if not reasons and idle:
+            return Completed(name=NOT_NEEDED, message=idle)
         if not reasons:
             return Completed(name="Up to date", message="nothing it depends on has changed")
         if self.graph.in_vain(name, self.failed()):
@@ -138,7 +143,9 @@ class LineRun:
             self.graph.refuse_if_missing(name)
             with self._turn(stage), contextlib.ExitStack() as telling:
                 with self.graph.aside(name):
-                    if stage.needs_no_process:
+                    if idle:
+                        worker.run_here(name)
+                    elif stage.needs_no_process:
                         self.made[name] = worker.run_here(name)
                     else:
                         parent = self.parent if stage.tracked else None
@@ -152,7 +159,7 @@ class LineRun:
                     forcing.done(name)
                     raise
                 forcing.done(name)
-        return Completed(message="; ".join(reasons))
+        return Completed(name=NOT_NEEDED, message=idle) if idle else Completed(message="; ".join(reasons))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -384,6 +384,8 @@ class Tune(Tuning):
 
 
 class Line(Section):
+    NOT_NEEDED: ClassVar = dict.fromkeys(("detector_data", "train_detector"), "annotate.weights")
+
     download: Download
     detector_data: DetectorData
     train_detector: TrainDetector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -233,6 +233,8 @@ class Search(Section):
 
 
 class Line(Section):
+    NOT_NEEDED: ClassVar = dict.fromkeys(("detector_data", "train_detector"), "index.weights")
+
     download: Download
     detector_data: DetectorData
     train_detector: TrainDetector

@@ -103,6 +103,16 @@ def lines() -> list[str]:
     return sorted(path.parent.name for path in here.parent.glob("*/params.py") if path.parent != here)
 
 
+def not_needed(line: str, step: str, params: Params) -> str | None:
+    """Why nobody reads what the step makes, with these params; None if somebody does. A line's `NOT_NEEDED` says so:
+    {step: a key of another step, such as the weights that take the place of those it trains}."""
+    section = getattr(params, line, None)
+    if (key := getattr(section, "NOT_NEEDED", {}).get(step)) is None:
+        return None
+    owner, name = key.split(".")
+    return f"{line}.{key} is set" if getattr(getattr(section, owner), name) else None
+
+
 def known(names: Any, there: Collection[str]) -> Any:
     """A list of networks as a validator wants it: each is there, and once."""
     for name in names if isinstance(names, list) else []:

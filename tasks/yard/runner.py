@@ -5,20 +5,23 @@ A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in 
 handed stands in its signature, and nowhere else: `data/<line>/<upstream>` for the name of an upstream step ({item:
 folder} where that is a matrix), its own item under the matrix's key, and for `<section>_params` the section of another
 step of its line, or one that all lines share (`yard.<section>`). A step without params of its own is handed None for
-them. It writes `data/<line>/<step>[/<item>]`.
+them. It writes `data/<line>/<step>[/<item>]`. A step that is not needed with these params is not run: its folder then
+holds `not_needed.txt`, which says why.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.yard import afar, code
+from tasks.yard import afar, code, splits
 from tasks.yard import params as params_file
-from tasks.yard.files import digest, file_hash, sweep
+from tasks.yard.files import digest, file_hash, sweep, write_text
 from tasks.yard.reporting.stamp import LICENCE, stamp
 from tasks.yard.sources import watch
 from tasks.yard.stage import Stage, entries, matrix_items, stage
@@ -26,7 +29,9 @@ from tasks.yard.step import BadInput, Context, suggestion
 from tasks.yard.tracking import origin
 from tasks.yard.tracking.runs import ranked_first, stage_run
 
+log = logging.getLogger(__name__)
 BORROWED = "_params"
+NOT_NEEDED = "not_needed.txt"
 
 
 def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] | params_file.Section | None:
@@ -61,6 +66,17 @@ def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: p
     return own | yard.model_dump(mode="json", include={name.removesuffix(BORROWED) for name in inputs})
 
 
+def _say_not_needed(out: Path, why: str) -> None:
+    """In place of what the step made before, but for who was in which split."""
+    for path in out.iterdir() if out.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != splits.FILE:
+            path.unlink()
+    write_text(out / NOT_NEEDED, f"{why}\n")
+    log.info("%s is not made: %s", out, why)
+
+
 def run(
     name: str,
     ctx: Context,
@@ -72,11 +88,17 @@ def run(
     one; `has_made` is called with the metrics once all its outs lie there, before MLflow is told."""
     this = stage(name)
     params = params_file.load()
+    if why := params_file.not_needed(this.line, this.step, params):
+        with watch.remembered(this):
+            _say_not_needed(this.out, why)
+        has_made({})
+        return {}
     section = getattr(getattr(params, this.line), this.step, None) if this.line else None
     module = this.module()
     wanted = inspect.signature(module.run).parameters.values()
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
     this.out.mkdir(parents=True, exist_ok=True)
+    (this.out / NOT_NEEDED).unlink(missing_ok=True)
     ctx = replace(ctx, code=_code_hash(this))
 
     def made() -> dict[str, Any]:

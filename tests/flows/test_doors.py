@@ -60,6 +60,33 @@ def test_a_stage_that_fails_keeps_no_leader_unjudged_and_nothing_else_from_the_r
     assert b"15" in [path.read_bytes() for path in (tmp_path / "store/files").rglob("*") if path.is_file()]
 
 
+def test_a_stage_that_nobody_needs_with_these_params_is_not_run_at_either_door(yard_copy):
+    yard_copy.edit(
+        "tasks/toy/params.py",
+        "    square: Square\n",
+        "    NOT_NEEDED = {'square': 'judge.weights'}\n    square: Square\n",
+    )
+    yard_copy.edit("tasks/toy/params.py", "    NOT_NEEDED =", "    NOT_NEEDED: ClassVar =")
+    yard_copy.edit("tasks/toy/params.py", "from pydantic", "from typing import ClassVar\n\nfrom pydantic")
+    yard_copy.edit("tasks/toy/judge.py", 'int((square / "sum.txt").read_text())', "0 if params.weights else 1")
+    yard_copy.edit("dvc.yaml", "    params: [toy.square]\n", "    params: [toy.square, toy.judge.weights]\n")
+    yard_copy.edit(
+        "dvc.yaml", "    outs: [data/toy/square]\n", "    outs: [data/toy/square, data/sources/toy-square.json]\n"
+    )
+    square, told = yard_copy.root / "data/toy/square", "'toy-square' - Finished in state Not needed"
+    set_weights = yard_copy.flow("run", "toy", "--set", "toy.judge.weights=numbers/one.txt")
+    assert set_weights.returncode == 0 and told in set_weights.stderr, set_weights.stderr
+    assert [path.name for path in square.iterdir()] == ["not_needed.txt"]
+    assert "toy.judge.weights is set" in (square / "not_needed.txt").read_text()
+    assert "3 of 5 stages ran" in set_weights.stdout and "up to date" in yard_copy.dvc("status").stdout
+    yard_copy.edit("params.yaml", "weights: numbers/one.txt", "weights: numbers/two.txt")
+    by_dvc = yard_copy.dvc("repro")
+    assert by_dvc.returncode == 0 and "toy.judge.weights is set" in by_dvc.stderr + by_dvc.stdout
+    assert told in yard_copy.flow("run", "toy").stderr
+    needed = yard_copy.flow("run", "toy", "--set", "toy.judge.weights=null")
+    assert needed.returncode == 0 and [path.name for path in square.iterdir()] == ["sum.txt"], needed.stderr
+
+
 def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):
     weights = tmp_path / "weights.txt"
     weights.write_text("100")

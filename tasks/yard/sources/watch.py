@@ -56,8 +56,10 @@ def watched(stage: Stage, params: Any) -> list[tuple[str, Any]]:
 
 def _outside(stage: Stage) -> list[str]:
     """The URIs and paths that the stage reads and DVC does not check, in the order of its params."""
-    found = []
-    for name, value in watched(stage, params_file.load()):
+    found, params = [], params_file.load()
+    if params_file.not_needed(stage.line, stage.step, params):
+        return []
+    for name, value in watched(stage, params):
         places = [value] if isinstance(value, str) else value or []
         found += [place for place in places if (_is_open(place) if name in URIS else _is_ours_to_watch(stage, place))]
     return found
