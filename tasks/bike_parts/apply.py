@@ -30,6 +30,7 @@ from tasks.yard.sources import uri as source_uri
 from tasks.yard.step import BadInput, Context
 
 READS = ("inspect",)
+SERVED = (knowing.FILE,)
 FILES = ["verdicts.json", "report.html"]
 RIDE = ("name", "damaged_in_ride", "claimed", "says")  # of a pair in verdicts.json
 OF_THE_READER = ("photos", "pairs", "detector")  # params of inspect that no model brings

@@ -7,6 +7,7 @@ A line takes part with a module tasks/<line>/apply.py:
     run(source, model, out, line, ctx, *, ...) -> Applied     `model` on what lies at `source`, by the functions that
                                                    the stages call; a keyword-only argument is an option of the command
     READS                                          the steps whose params it reads; those of others are refused
+    SERVED                                         the belongings that the model served by MLflow reads too; may lack
 
 The belongings go into the registry with the leader of a run (tracking/champion.py), and come back with its weights
 (tracking/fetched.py); those of weights in this checkout are written anew.

@@ -38,13 +38,18 @@ def repeated(train: Photos) -> set[int]:
     return set(pairs[counts > 1, 1].tolist())
 
 
-def believed(seen: Seen, threshold: float, several: set[int]) -> Seen:
-    """What is sure enough to be there, by part, the surest first."""
+def believed_rows(seen: Seen, threshold: float, several: set[int]) -> np.ndarray:
+    """Rows of what is sure enough to be there, by part, the surest first."""
     order = np.lexsort((-seen.score, seen.part))
     order = order[seen.score[order] >= threshold]
     again = np.concatenate([[False], np.diff(seen.part[order]) == 0]) if len(order) else np.zeros(0, bool)
     keep = [not more or int(part) in several for part, more in zip(seen.part[order], again, strict=True)]
-    return seen.chosen(order[np.array(keep, bool)])
+    return order[np.array(keep, bool)]
+
+
+def believed(seen: Seen, threshold: float, several: set[int]) -> Seen:
+    """What is sure enough to be there, by part, the surest first."""
+    return seen.chosen(believed_rows(seen, threshold, several))
 
 
 def words(names: Sequence[str]) -> str:

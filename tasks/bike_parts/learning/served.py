@@ -2,8 +2,14 @@
 
     {"inputs": {"images": (n)}}     base64 of a photograph each, of any size
 
-answers {"predictions": {"image": (found) place in n, "part": (found) 1..K, "box": (found, 4) x, y, width, height in px,
-"score": (found), "states": (found, 4) probabilities of intact, damaged, absent, occluded}}.
+answers {"predictions": {"image": (seen) place in n, "part": (seen) 1..K, "box": (seen, 4) x, y, width, height in px,
+"score": (seen) probability that it is this part, "states": (seen, 4) those of intact, damaged, absent and occluded,
+"found": (seen) 1 where the part is sure enough to be said, else 0}}.
+
+Of what is found these are the numbers that `apply` writes of a photograph by itself, calibrated on validation. With a
+version that has been judged its thresholds and calibration lie beside the weights, in known.json; without them a part
+is found from a score of one half on, and nothing is calibrated. States are NaN if the network has learnt none. Two
+photographs of a ride are not compared here: `python -m flows apply bike_parts` does that.
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ import numpy as np
 
 from tasks.bike_parts.formats import photos
 from tasks.bike_parts.formats.detections import gathered
+from tasks.bike_parts.judging import known as knowing
+from tasks.bike_parts.judging.verdicts import Seen, believed_rows
 from tasks.bike_parts.learning.network import load_network, looked
 from tasks.yard import serving
 
@@ -22,12 +30,22 @@ from tasks.yard import serving
 class Served:
     def __init__(self, path: str):
         self.network, self.config, _ = load_network(Path(path))
+        file = Path(path).with_name(knowing.FILE)
+        name, parts = self.config["network"]["name"], self.config["parts"]
+        self.judge = (knowing.read(file) if file.exists() else knowing.unknown(name, parts, {})).judge
 
     def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
         """Raises `BadInput` for what is no picture."""
         pictures = [picture[..., ::-1] for picture in serving.pictures(inputs["images"], "images")]
-        found = looked(self.network, self.config, pictures)
-        return vars(gathered(np.arange(len(found)), found))
+        seen = looked(self.network, self.config, pictures)
+        told = vars(gathered(np.arange(len(seen)), [self.judge.calibrated(Seen(**vars(of))) for of in seen]))
+        if not self.judge.learnt:
+            told["states"] = np.full_like(told["states"], np.nan)
+        found = [np.zeros(0, int)]
+        for of in seen:
+            found.append(np.zeros(len(of.part), int))
+            found[-1][believed_rows(Seen(**vars(of)), self.judge.believe, self.judge.several)] = 1
+        return {**told, "found": np.concatenate(found)}
 
 
 def example(download: Path, split: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
     {"inputs": {"images": (n)}}     base64 of a picture of one person each, as large as the network was trained on
 
-answers {"predictions": {"vectors": (n, D)}}, each of length 1: the product of two is the cosine that `search` ranks by.
+answers {"predictions": {"vectors": (n, D)}}, each of length 1: the inner product of a query's vector with a detection's
+is its similarity in the results of `apply` and `search`, but for the weight of a detection that is hardly a person.
 """
 
 from __future__ import annotations

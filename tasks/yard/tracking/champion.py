@@ -136,7 +136,7 @@ def equip(line: str, versions: Sequence[str], item: str, data: Path) -> None:
             log.warning("%s: what belongs to %s cannot be kept with it (%s)", line, item, error)
             return
         for version in versions:
-            fetched.keep(line, version, Path(folder))
+            fetched.keep(line, version, Path(folder), getattr(module, "SERVED", ()))
 
 
 def settle(line: str) -> str | None:

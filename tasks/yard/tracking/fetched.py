@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,11 +99,16 @@ def _belongings(client: MlflowClient, run_id: str, known: str | None, home: Path
     return here
 
 
-def keep(line: str, version: str, folder: Path) -> None:
+def keep(line: str, version: str, folder: Path, served: Sequence[str] = ()) -> None:
     """Put what belongs to a model beside it, anew when it has changed: thresholds may without a training. The version
-    says last which it is, so that what was killed on its way is never taken for all of it."""
+    says last which it is, so that what was killed on its way is never taken for all of it. `served`: the files of it
+    that MLflow's server reads too, which has no more than the model's own folder: they lie beside the weights there."""
     client = store.client()
     of, known = client.get_model_version(line, version), folder_hash(folder)
     if of.tags.get(BELONGINGS) != known:
         client.log_artifacts(str(of.run_id), str(folder), f"{BELONGINGS}-{known}")
+        logged = str(of.source).removeprefix("models:/")  # of an older yard it was a folder of the run
+        for name in served if "/" not in logged else ():
+            if (folder / name).exists():
+                client.log_model_artifact(logged, str(folder / name), "data")
         client.set_model_version_tag(line, version, BELONGINGS, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from tasks.bike_parts import apply
+from tasks.bike_parts.formats.photos import STATES
+from tasks.bike_parts.learning import served
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
 from tasks.yard.files import file_hash, read_json, write_json
@@ -80,6 +83,45 @@ def test_weights_that_come_alone_find_parts_and_compare_nothing_aloud(root, tmp_
     told = read_json(tmp_path / "out/verdicts.json")
     assert len(done.results) == 2 and not told["pairs"] and told["claim"] is None
     assert all(part["score"] >= 0.5 for of in told["photos"].values() for part in of["parts"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_served_model_says_of_a_photograph_what_apply_writes(root, model, tmp_path, judged):
+    """With what belongs to it beside its weights, as a version has it once it was judged, and alone."""
+    names = [f"bike{bike}_0_before.png" for bike in BIKES["test"]]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        shutil.copy(root / "download/unit/images" / name, tmp_path / "in")
+    texts = [base64.b64encode((tmp_path / "in" / name).read_bytes()).decode() for name in names]
+    if judged:
+        score = np.sort(served.Served(str(model.weights)).predict({"images": np.array(texts)})["score"])
+        between = float(score[(at := np.diff(score).argmax()) : at + 2].mean())
+        fitted = {"temperature": 2.0, "bias": [0.5, 0, 0, -1.0], "slope": 1.5, "offset": -0.2}
+        known = read_json(model.belongings / "known.json") | {"calibration": fitted, "believe": between}
+        write_json(model.belongings / "known.json", {**known, "several": [1, 2, 3, 4, 5]})
+        shutil.copy(model.belongings / "known.json", model.weights.parent)
+    else:
+        shutil.rmtree(model.belongings)
+        model.belongings.mkdir()
+    applied(tmp_path / "in", model, tmp_path / "out")
+    said = read_json(tmp_path / "out/verdicts.json")
+    of = served.Served(str(model.weights))
+    told = of.predict({"images": np.array(texts)})
+    found, count = told["found"] == 1, 0
+    for number, name in enumerate(names):
+        (theirs,) = [one for one in said["photos"].values() if one["file"] == name]
+        mine = np.flatnonzero(found & (told["image"] == number))
+        names_of = np.array([of.judge.parts[part - 1] for part in told["part"][mine]], object)
+        assert sorted(names_of) == sorted(one["part"] for one in theirs["parts"])
+        for one in theirs["parts"]:
+            of_part = mine[names_of == one["part"]]
+            row = of_part[np.abs(told["box"][of_part] - one["box"]).max(1).argmin()]
+            np.testing.assert_allclose(told["score"][row], one["score"], atol=2e-4)
+            np.testing.assert_allclose(told["states"][row], [one["states"][name] for name in STATES], atol=2e-4)
+            np.testing.assert_allclose(told["box"][row], one["box"], atol=0.06)
+            count += 1
+    assert (0 < count < len(found)) == judged, "nobody has trained it: no score is a half"
 
 
 def test_what_is_no_photograph_is_named_and_the_others_go_on(model, tmp_path):

@@ -16,9 +16,11 @@ from PIL import Image
 
 from models.person_search.factory import build
 from tasks.person_search import apply, download, index, search
+from tasks.person_search.formats.cameras import crops_of, shrunk
 from tasks.person_search.judging.search_metrics import ious
 from tasks.person_search.learning.embed import load_network
-from tasks.yard import params
+from tasks.person_search.learning.served import Served
+from tasks.yard import params, serving
 from tasks.yard.applying import Model, made_with
 from tasks.yard.files import file_hash, read_json, write_json, write_text
 from tasks.yard.step import BadInput
@@ -182,6 +184,21 @@ def test_a_film_a_folder_of_stills_films_in_folders_and_archives_of_them_are_cam
     applied(packed, model, tmp_path / "packed", query=[asked])
     cameras = read_json(tmp_path / "packed/search/ann/results.json")["cameras"]
     assert [one["unit"] for one in cameras] == ["monday-door", "yard"]
+
+
+def test_the_product_of_served_vectors_is_the_similarity_that_apply_writes(model, tmp_path):
+    folder = tmp_path / "in/yard"
+    folder.mkdir(parents=True)
+    picture = np.full((64, 128, 3), 100, np.uint8)
+    draw(picture, ANN, 20, 16)
+    cv2.imwrite(str(folder / "0.png"), picture)
+    done = applied(tmp_path / "in", model, tmp_path / "out", query=[write_query(tmp_path / "ann.png", ANN)])
+    (best,) = [one["best"] for one in done.results.values()]
+    of = Served(str(model.weights))
+    detected = crops_of(picture, np.array([best["box"]], np.float32), of.config)[0]
+    asked = shrunk(Image.open(tmp_path / "ann.png"), of.config)
+    vectors = of.predict({"images": np.array([serving.text_of(image) for image in (asked, detected)])})["vectors"]
+    assert vectors[0] @ vectors[1] == pytest.approx(best["similarity"], abs=1e-3)
 
 
 def test_what_is_done_is_not_done_again(model, tmp_path):

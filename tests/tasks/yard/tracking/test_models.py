@@ -26,9 +26,9 @@ from tasks.ground_plane.formats import scenes
 from tasks.ground_plane.learning import served as scenes_served
 from tasks.yard import params
 from tasks.yard.applying import Model, made_with
-from tasks.yard.files import file_hash
+from tasks.yard.files import file_hash, write_json
 from tasks.yard.stage import Stage
-from tasks.yard.tracking import models, registry, runs, store
+from tasks.yard.tracking import fetched, models, registry, runs, store
 from tests.flows.waiting import wait_until
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast import tiny_pack as tiny_drives
@@ -109,6 +109,8 @@ def loaded_alone(line: str, folder: Path) -> list[str]:
 
 
 def test_a_champion_of_ground_plane_answers_with_what_apply_writes(tmp_path):
+    import mlflow
+
     data = Path("data/ground_plane")
     write_pack(data, learnt={"splits": ["train"]}, tested={"splits": ["test"]})
     weights = write_network(data, "one", threshold=0.002) / "best.pt"
@@ -117,6 +119,11 @@ def test_a_champion_of_ground_plane_answers_with_what_apply_writes(tmp_path):
     registry.crown("ground_plane", version, "the only one")
 
     Path("belongings").mkdir()
+    write_json(Path("belongings/known.json"), {"threshold": 0.5})
+    fetched.keep("ground_plane", version, Path("belongings"), ("known.json",))
+    fetched_anew = mlflow.artifacts.download_artifacts("models:/ground_plane@champion", dst_path=str(tmp_path / "anew"))
+    assert sorted(path.name for path in Path(fetched_anew, "data").iterdir()) == ["best.pt", "known.json"]
+    Path("belongings/known.json").unlink()
     model = Model("mine", weights, Path("belongings"), sha256=file_hash(weights))
     apply.run(str(data / "download/tested"), model, Path("out"), made_with(LINE, model, {}), no_film=True)
     theirs = pd.read_csv("out/sequences/tested/detections.csv")
