@@ -125,11 +125,13 @@ def _by_driving(
 def _by_distance(
     challenger: Path, champion: Path, pack: Path, section: Line, reporting: Reporting, configs
 ) -> Comparison:
-    usable = Drives(pack, ("test",))
+    usable = every = Drives(pack, ("test",))
     for config in configs.values():
         usable = suited(usable, config["network"]["name"], list(config["cameras"]))
     there, routes = reading.read(pack, "test"), sorted(usable.routes)
     new = unseen([Item((route,)) for route in routes], configs, "test routes")
+    lacking = len(every.routes) - len(usable.routes)
+    told = new.words + f" ({lacking} more lack what one of both needs)" * bool(lacking)
     judged_on = [route for route, kept in zip(routes, new.kept, strict=True) if kept]
     keep = np.isin(there.route, judged_on)
     if not keep.any():
@@ -150,4 +152,4 @@ def _by_distance(
         judged = scores.judged(scores.up_to(errors, steps), there.route, rate_hz, reporting)
         return Score(DISTANCE.format(name), -judged.value[name], -judged.replicates[name], sorted(set(there.route)))
 
-    return compared(score, challenger, champion, new.words)
+    return compared(score, challenger, champion, told)

@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -170,6 +171,11 @@ def test_recorded_routes_are_compared_by_distance_and_not_on_what_was_learnt_fro
     assert found.metric == "minus l2_mean_to_2s in metres on 2 test routes:" and found.challenger < 0
     with pytest.raises(BadInput, match="no verdict"):
         compared(data, learnt=("town05_r000",))
+    with h5py.File(data / "pack/town05_r001/route.h5", "a") as file:
+        del file["images"]
+    found = compared(data)
+    assert found.metric.endswith("on 1 test routes (1 more lack what one of both needs):")
+    assert list(found.groups) == ["town05_r000"]
 
 
 def with_pictures(data):
