@@ -163,6 +163,18 @@ def counts(found: Mapping[str, Mapping[str, Any]], of: Mapping[str, str]) -> dic
     return said
 
 
+def uneven(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What of cameras and lidar some routes have and others lack: said before anything is trained."""
+    has = {name: {*(f"camera {camera!r}" for camera in one["cameras"]), *({"lidar"} & {*one["sensors"]})}
+           for name, one in found.items()}  # fmt: skip
+    said = []
+    for what in sorted(set().union(*has.values())):
+        if lack := [name for name, of in has.items() if what not in of]:
+            few = f"{len(lack)} of {len(has)} routes have no {what}, the first is {lack[0]}"
+            said.append(f"{few}: networks that see by it do without them")
+    return said
+
+
 def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, check_data: Path) -> dict[str, float]:
     """Returns routes, frames and windows, of each split and in all."""
     checked = read_json(check_data / "check.json")
@@ -203,7 +215,7 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     members = {part: [part] for part in of}
     manifest = splits.manifest(of.items(), known, members)
     splits.write(out, manifest)
-    remarks += splits.moved(known, of.items())
+    remarks += splits.moved(known, of.items()) + uneven(fan.summaries)
     for remark in remarks:
         log.warning("%s", remark)
     said = counts(fan.summaries, of)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tasks.open_loop_driving import check_data, pack
 from tasks.open_loop_driving.formats import pack as packed
 from tasks.open_loop_driving.formats import routes
-from tasks.yard.files import file_hash, read_json
+from tasks.yard.files import file_hash, read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving import tiny_routes
 from tests.tasks.open_loop_driving.tiny_routes import section
@@ -45,6 +47,15 @@ def test_whole_towns_are_held_out_and_counted(tmp_path):
     assert (one["frames"], one["windows"], one["cameras"]) == (9, 4, ["front"]) and said["horizon"] == 4
     assert one["sha256"] == file_hash(packed.path(tmp_path / "pack", "town05_r1"))
     assert [route.name for route in packed.load(tmp_path / "pack", "val")] == ["town02_r0", "town02_r1"]
+
+
+def test_a_sensor_that_some_routes_lack_is_said_before_anything_is_trained(tmp_path):
+    several(tmp_path)
+    shutil.rmtree(tmp_path / "download/town03_r1/lidar")
+    about = read_json(tmp_path / "download/town03_r1/route.json")
+    write_json(tmp_path / "download/town03_r1/route.json", about | {"sensors": ["rgb"]})
+    (line,) = run(tmp_path)["remarks"]
+    assert line == "1 of 8 routes have no lidar, the first is town03_r1: networks that see by it do without them"
 
 
 def test_what_is_packed_is_what_was_recorded(tmp_path):
