@@ -12,7 +12,8 @@ A data set keeps the splits that it comes with. One that lacks some gets them ou
 all are divided anew), whole groups at a time: a unit, a folder, or what names show (tasks/yard/layouts/groups.py),
 since neighbouring frames are all but equal. Where names show too few groups, runs of neighbouring names are taken, with
 a guard between those of two splits, and `how` says so. A group that was here before keeps its split. Left out is an
-image to learn from that is, byte by byte, one of a later split or a frame that is searched.
+image to learn from that is, byte by byte, one of a later split or a frame that is searched, or that by its name is a
+frame of a film that is searched: written anew it has other bytes.
 
 Where the sources hold no labelled images, dataset.json says why under `empty` (null otherwise), its counts are 0, and
 there is no dataset.yaml: a later step has to look.
@@ -52,6 +53,7 @@ class Example:
     split: str
     group: str  # what must not be divided between splits
     boxes: tuple[tuple[float, ...], ...]  # corners as shares of the image
+    film: str = ""  # that its own name says it is a frame of
 
 
 def person_numbers(file: Path, names: Mapping[int, str], patterns: list[str]) -> set[int]:
@@ -100,7 +102,8 @@ def read_unit(folder: Path, params: DetectorData, tally: Counter, left_out: dict
             stem = image.relative_to(root).with_suffix("").as_posix()
             name = f"{folder.name}__{stem.replace('/', '__')}"
             name = f"{name}__{split}" if name in found else name  # two splits may be made one
-            found[name] = Example(image, name, dataset, split, f"{folder.name}/{group[stem]}", tuple(boxes))
+            of = f"{folder.name}/{group[stem]}", tuple(boxes), groups.film_of_frame(stem)
+            found[name] = Example(image, name, dataset, split, *of)
     return list(found.values())
 
 
@@ -171,9 +174,13 @@ def copies(split_of: Mapping[Example, str], download: Path) -> dict[str, str]:
     lost = {name: f"the same bytes are in {split} too" for name, split in same.items()}
     mine = seen.Seen(pictures={pictures[e]: split for e, split in split_of.items() if split in seen.LEARNT})
     searched = {seen.picture(frame): frame for frame in sorted(download.glob("*/frames/*")) if mine.split_of(frame)}
+    abouts = [read_json(about) for about in sorted(download.glob(f"*/{checks.CAMERA}"))]
+    films = {Path(about["film"]).stem.lower(): about["film"] for about in abouts if about.get("film")}
     for example, split in split_of.items():
         if split in seen.LEARNT and (frame := searched.get(pictures[example])):
             lost[example.name] = f"the same bytes as {frame.relative_to(download).as_posix()}, which is searched"
+        elif split in seen.LEARNT and (film := films.get(example.film)):
+            lost[example.name] = f"by its name a frame of {film}, which is searched"
     return lost
 
 

@@ -85,6 +85,15 @@ def group_of(stem: str) -> str:
     return re.sub(r"[-_.]*[0-9]+$", "", picture)
 
 
+def film_of_frame(stem: str) -> str:
+    """The film that an image calls itself a frame of, without its suffix and in small letters; of folders on the way to
+    the image the last, if its own name is a number."""
+    picture = picture_of(stem)
+    film = FILM_FRAME.fullmatch(picture)
+    name = re.sub(r"[_.][^_.]+$", "", film[1]) if film else re.sub(r"[-_.]*[0-9]+$", "", picture)
+    return name.rstrip("/").rpartition("/")[2].lower()
+
+
 def groups(stems: Iterable[str]) -> dict[str, str]:
     """{name without suffix: what it belongs to}."""
     known = list(stems)

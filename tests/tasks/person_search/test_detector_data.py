@@ -6,6 +6,7 @@ import re
 import shutil
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ from tasks.yard.params import Machine
 from tasks.yard.step import BadInput
 from tests import sections
 from tests.tasks.person_search.real_layouts import coco, detector, fetched, market, yolo
+from tests.tasks.yard import films
 
 
 def images(out):
@@ -156,6 +158,17 @@ def test_an_image_that_is_judged_on_or_searched_is_not_learnt_from(tmp_path):
     assert images(tmp_path)["train"] == ["town-detect__c"]
     assert dataset["left_out"]["town-detect__a"] == "the same bytes are in test too"
     assert re.search(r"the same bytes as .*/frames/.*, which is searched", dataset["left_out"]["town-detect__b"])
+
+
+def test_a_frame_of_a_film_that_is_searched_is_not_learnt_from_when_it_was_written_anew(tmp_path):
+    frames = ["door_000010", "Door_mp4-0012_jpg.rf.b856d7", "gate_1"]
+    source = yolo(tmp_path / "town", {"train": frames, "val": ["d"], "test": ["door_000020"]})
+    films.write(tmp_path / "town/cameras/door.mp4", np.arange(30) / 10)
+    dataset = detector(tmp_path, source)
+    assert images(tmp_path)["train"] == ["town-detect__gate_1"]
+    assert images(tmp_path)["test"] == ["town-detect__door_000020"]
+    for name in frames[:2]:
+        assert dataset["left_out"][f"town-detect__{name}"] == "by its name a frame of door.mp4, which is searched"
 
 
 def test_why_there_are_no_images_reaches_who_trains(tmp_path):
