@@ -132,8 +132,9 @@ def _names(line: str, separator: str, known: dict[str, str], path: Path) -> dict
     return names
 
 
-def read_table(path: Path, known: Sequence[str], key: str) -> Table:
+def read_table(path: Path, known: Sequence[str], key: str, *, alone: bool = False) -> Table:
     """A CSV as text cells, blank ones included; names in `known` are found in any spelling of case, `key` is its clock.
+    `alone`: nothing is kept of other columns, which are most of what some loggers write.
 
     Raises `BadInput` naming the file if it is absent, empty or no table.
     """
@@ -163,7 +164,8 @@ def read_table(path: Path, known: Sequence[str], key: str) -> Table:
             names |= units
             notes.append("the units are read from the line below the header")
             del below[0]
-        return _rows(path, chain(below, lines), damaged, names, separator, spelt, key, notes)
+        kept = set(known) if alone else None
+        return _rows(path, chain(below, lines), damaged, names, separator, spelt, key, notes, kept)
     except csv.Error as error:
         raise BadInput(f"{path}: not a readable CSV ({error})") from None
 
@@ -177,6 +179,7 @@ def _rows(
     known: dict[str, str],
     key: str,
     notes: list[str],
+    kept: set[str] | None,
 ) -> Table:
     def readable() -> Iterator[Line]:
         for line in lines:
@@ -192,9 +195,14 @@ def _rows(
     units = dict(names)
     where = array("q")  # the number of each row's line
 
+    def places() -> list[int]:
+        return [place for place, name in enumerate(columns) if kept is None or name in kept]
+
     def close() -> None:
-        parts.append(pd.DataFrame(rows, columns=columns, dtype=str))
+        parts.append(pd.DataFrame(rows, columns=[columns[place] for place in mine], dtype=str))
         rows.clear()
+
+    mine = places()
 
     for (number, line, cut), cells in zip(told, split_rows, strict=True):
         read += 1
@@ -208,6 +216,7 @@ def _rows(
             close()
             new = _names(line, separator, known, path)
             columns, units = list(new), {**units, **new}
+            mine = places()
             continue
         surplus = [cell for cell in cells[len(columns) :] if cell]
         wide += bool(surplus)
@@ -215,7 +224,7 @@ def _rows(
             damaged.append(number)
             continue
         short += len(cells) < len(columns)
-        rows.append(cells[: len(columns)] + [""] * (len(columns) - len(cells)))
+        rows.append([cells[place] if place < len(cells) else "" for place in mine])
         where.append(number)
         if len(rows) == PART_ROWS:  # a column of text is smaller than lists of cells
             close()

@@ -71,7 +71,7 @@ def _time(time_s: float) -> str:
 
 
 def read(path: Path) -> Reading:
-    read = tables.read_table(path, [*CLOCK_NAMES, *VALUES.values()], CLOCK_COLUMN)
+    read = tables.read_table(path, [*CLOCK_NAMES, *VALUES.values()], CLOCK_COLUMN, alone=True)
     raw, notes = read.cells.rename(columns={CLOCK_NAMES[1]: CLOCK_COLUMN}), list(read.notes)
     missing = [name for name in (CLOCK_COLUMN, *VALUES.values()) if name not in raw]
     if missing:

@@ -31,6 +31,21 @@ def test_a_long_table_takes_little_memory_and_keeps_the_place_of_its_damaged_row
     assert read.cells.iloc[12_001].tolist() == lines[12_001].split(",")
 
 
+def test_of_columns_that_nobody_asks_for_nothing_is_kept(tmp_path):
+    path = tmp_path / "log.csv"
+    others = ",".join(f"SENSOR_{n}" for n in range(60))
+    lines = [f"{i},{i % 130},{','.join(f'{i * n % 997}.25' for n in range(60))},{i % 6000}" for i in range(1_500)]
+    path.write_text("\n".join([f"Time,Speed,{others},RPM", *lines, "1,2,3\0"]))
+    sizes = {}
+    for alone in (False, True):
+        tracemalloc.start()
+        read = tables.read_table(path, NAMES, "Time", alone=alone)
+        sizes[alone] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert list(read.cells) == NAMES and read.cells.iloc[1_000].tolist() == ["1000", "90", "1000"]
+    assert sizes[True] < sizes[False] / 5
+
+
 def test_a_table_that_is_too_large_is_named(tmp_path, monkeypatch):
     path = tmp_path / "telemetry.csv"
     path.write_text("Time,Speed,RPM\n" + "2025-04-03_12-00-00,1,2\n" * 100)
