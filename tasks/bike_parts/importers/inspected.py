@@ -68,7 +68,7 @@ def keyed(found: Sequence[tuple[str, Path]]) -> list[Asked]:
 
 def images_below(root: Path) -> list[tuple[str, Path]]:
     """(name below it, path) of every file whose name is that of an image, in the order of the numbers in the names."""
-    found = [folder / name for folder, names in walked(root) for name in names]
+    found = [folder / name for folder, _, names in walked(root) for name in names]
     found = [path for path in found if path.suffix.lower() in SUFFIXES]
     return [(path.relative_to(root).as_posix(), path) for path in sorted(found, key=natural)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
 from tasks.yard.layouts import groups
 from tasks.yard.sources.dates import head
+from tasks.yard.sources.units import walked
 from tasks.yard.step import BadInput
 
 log = logging.getLogger(__name__)
@@ -74,16 +74,10 @@ def _walk(root: Path, layouts: dict[str, ModuleType]) -> Iterator[tuple[str, Pat
         for name, layout in layouts.items():
             yield from ((name, path) for path in layout.drives(root.parent, [root.name]))
         return
-    for folder, below, names in os.walk(root, followlinks=True):
-        here = Path(folder)
-        above = {(whole := here.resolve()), *whole.parents}  # a link to one of these leads round in circles
-        below[:] = sorted(
-            name for name in below
-            if not name.startswith(".") and not name.endswith(".part") and (here / name).resolve() not in above
-        )  # fmt: skip
-        names = sorted(name for name in names if not name.startswith("."))
+    for here, below, names in walked(root):
+        below[:] = [name for name in below if not name.endswith(".part")]
         for name, layout in layouts.items():
-            found = layout.drives(here, names)
+            found = layout.drives(here, sorted(names))
             yield from ((name, path) for path in found)
             if here in found:
                 below.clear()

@@ -156,16 +156,21 @@ def among(files: Iterable[Path]) -> Callable[[Path], bool]:
     return lambda path: os.path.normpath(path) in known
 
 
-def walked(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, names of files) of `root` and all below but what is hidden; a folder that links reach too comes once."""
-    seen = {root.resolve()}
-    for folder, below, names in os.walk(root, followlinks=True):
-        there, below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX"))), []
-        for name in there:
-            if (real := Path(folder, name).resolve()) not in seen:
-                seen.add(real)
-                below.append(name)
-        yield Path(folder), [name for name in names if not name.startswith(".")]
+def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """(folder, names of folders, names of files) of `root` and all below but what is hidden. As with `os.walk`, a
+    folder whose name is taken away is not entered. One that links reach too comes once, by its own path if it has one
+    below `root`: links are followed when all that can be reached without them is done."""
+    seen, starts = set(), [root]
+    for start in starts:  # which grows meanwhile
+        for place, below, names in os.walk(start):
+            folder = Path(place)
+            if (real := folder.resolve()) in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
+            yield folder, below, [name for name in names if not name.startswith(".")]
+            starts += [folder / name for name in below if (folder / name).is_symlink()]
 
 
 def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
@@ -174,7 +179,7 @@ def passed_over(root: Path, used: Callable[[Path], bool]) -> dict:
     Hidden files, and those that systems leave in folders, do not count.
     """
     left: list[Path] = []
-    for folder, names in walked(root):
+    for folder, _, names in walked(root):
         shown = (folder / name for name in names if name.lower() not in LEFT_OVERS)
         left += [path for path in shown if not used(path)]
     kinds = Counter(path.suffix.lower() or "no suffix" for path in left)

@@ -436,6 +436,17 @@ def test_a_link_to_a_folder_above_it_makes_no_drive_twice(tmp_path):
     assert len(find(tmp_path, "auto")) == 1
 
 
+def test_folders_that_link_to_each_other_are_walked_once_by_their_own_paths(tmp_path):
+    native(tmp_path / "in" / "b", 1)
+    (tmp_path / "in" / "a").mkdir()
+    (tmp_path / "in" / "a" / "other").symlink_to(tmp_path / "in" / "b")
+    (tmp_path / "in" / "b" / "other").symlink_to(tmp_path / "in" / "a")
+    native(tmp_path / "elsewhere", 1)
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = [drive.path.parent.relative_to(tmp_path).as_posix() for drive in find(tmp_path / "in", "auto")]
+    assert found == ["in/b", "in/linked"]
+
+
 def test_a_video_gives_the_frames_of_every_half_second(tmp_path):
     (tmp_path / "cam").mkdir()
     video(tmp_path / "cam" / "dash.mp4", 12)
