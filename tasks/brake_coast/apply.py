@@ -309,7 +309,8 @@ def run(
     quarantined, said = {**brought.quarantined, **blind, **mute}, [*brought.said, *remarks]
     if not thresholds:
         said.append(f"{model.name} comes without thresholds: probabilities, and no alarms")
-    usable = [name for name in brought.results if name not in quarantined]
+    if not (usable := [name for name in brought.results if name not in quarantined]):
+        raise BadInput(next(iter(quarantined.values())))
     settings = digest(
         model.fingerprint, line.pack.model_dump(mode="json"), line.evaluate.batch, line.evaluate.refractory_s, ctx.code
     )

@@ -51,7 +51,7 @@ COLUMNS = ["frame", "x_m", "y_m", "world_x_m", "world_y_m", "confidence"]
 def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
     """The sizes of the images that it learnt from, and the params of the steps; the rest stands in the checkpoint."""
     sizes = set()
-    for scene in scenes.load(data / "pack"):
+    for scene in scenes.load(data / "pack") if (data / "pack/scenes.json").exists() else ():
         if "train" in scene.split and (data / "download" / scene.name / sequence.SCENE).exists():
             cameras = sequence.read(data / "download" / scene.name).calibrations
             sizes |= {cameras[view.name].size[::-1] for view in scene.views if view.name in cameras}
