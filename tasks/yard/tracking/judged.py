@@ -2,8 +2,8 @@
 
 A training's own run gets the numbers of data/<line>/evaluate/metrics/<network>.json as `test/<number>`, so that it
 stands beside its curves what it is worth. It is told once `evaluate` is done, and again before the leader challenges
-the champion (tracking/champion.py): who leads may depend on stages that come after `evaluate`, whose numbers
-`also(data)` of tasks/<line>/champion.py, {network: its further numbers on test}, adds then.
+the champion (tracking/champion.py). Where who leads depends on stages that come after `evaluate` too, `also(data)` of
+tasks/<line>/champion.py gives {network: its further numbers on test}: these, and who leads, are told only then.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tasks.yard.files import read_json
@@ -36,9 +37,9 @@ def described(stage: Stage) -> dict[str, Any]:
 def of_line(line: str, ended: bool = False) -> dict[str, Any]:
     """`ended`: all stages of the line have been brought up to date, those after `evaluate` too."""
     data = Path("data", line)
-    leads = leader(line)
-    also = getattr(importlib.import_module(f"tasks.{line}.champion"), "also", None) if ended else None
-    further = also(data) if also else {}
+    also = getattr(_champion(line), "also", None)
+    further = also(data) if also and ended else {}
+    leads = leader(line) if ended or not also else None
     found: dict[str, Any] = {}
     for path in sorted((data / JUDGE / "metrics").glob("*.json")):
         out = data / "train" / path.stem
@@ -46,17 +47,22 @@ def of_line(line: str, ended: bool = False) -> dict[str, Any]:
             metrics = dict(numbers({**read_json(path), **further.get(path.stem, {})}))
             found[f"{line}-train@{path.stem}"] = {
                 "out": str(out), "hash": dvc_hash(out), "metrics": metrics,
-                "note": notes.network(line, path.stem, path.stem == leads),
+                "note": notes.network(line, path.stem, None if leads is None else path.stem == leads),
             }  # fmt: skip
     return found
 
 
 def leader(line: str) -> str | None:
     """The network that validation likes best; None: nobody is, or the line names none."""
-    if importlib.util.find_spec(f"tasks.{line}.champion") is None:
+    if (module := _champion(line)) is None:
         return None
-    found = importlib.import_module(f"tasks.{line}.champion").challenger(Path("data", line))
+    found = module.challenger(Path("data", line))
     return found and found.item
+
+
+def _champion(line: str) -> ModuleType | None:
+    name = f"tasks.{line}.champion"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 def numbers(values: Mapping[str, Any], prefix: str = PREFIX) -> Iterator[tuple[str, float]]:

@@ -52,9 +52,10 @@ def table_in(text: str) -> str:
     return text[at:] if at >= 0 else ""
 
 
-def network(line: str, item: str, leads: bool) -> str:
-    """Of a training, once its network has been judged."""
-    what = "the leader: validation likes it best" if leads else "judged beside the others; another one leads"
+def network(line: str, item: str, leads: bool | None) -> str:
+    """Of a training, once its network has been judged. `leads` None: nobody does, or it is not known yet."""
+    what = "the leader: validation likes it best" if leads else "judged beside the others"
+    what += "; another one leads" if leads is False else ""
     return cut(f"**{item}** of {line}, {what}.\n\n{table(Path('data', line, 'evaluate', 'metrics'), item)}")
 
 

@@ -124,6 +124,7 @@ def test_who_leads_is_told_of_the_drives_of_this_run_and_only_who_challenges_bec
         return [version.network for version in registry.versions(line)]
 
     assert told()["tcp_small"].metrics["test/l2_mean_to_2s"] == pytest.approx(0.4, abs=1e-5) and not versions()
+    assert not any("lead" in data.tags["mlflow.note.content"] for data in told().values()), "that was another run"
     write_drives(data, {"thinktwice_small": (20.0, 60.0)})
     said = serving.settle(line)
     assert said.startswith("none yet: tcp_small is no challenger: its driving score on test is 0.000")
