@@ -7,6 +7,7 @@ plan/<network>/left_out.json: {split: {route: what it lacks}}, where there are s
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def ahead_first(cameras: Mapping[str, Mapping]) -> list[str]:
 
 
 def eyes(drives: Drives, name: str, cameras: Sequence[str] | None) -> list[str]:
-    """What this network sees through: `cameras`, or all of the first route to train on that has what it needs. Raises
-    `BadInput` if no route has one of `cameras`."""
+    """What this network sees through: `cameras`, or all that most of the routes to train on have, of those that have
+    what else it needs. Raises `BadInput` if no route has one of `cameras`."""
     if "rgb" not in variants.needs(name):
         return []
     if cameras:
@@ -44,7 +45,10 @@ def eyes(drives: Drives, name: str, cameras: Sequence[str] | None) -> list[str]:
     mine = [of for of, said in zip(drives.attrs, drives.said, strict=True) if said["split"] == "train"]
     seeing = [of for of in mine if of["cameras"]]
     whole = [of for of in seeing if "lidar" not in variants.needs(name) or "lidar/points" in of["has"]]
-    return ahead_first((whole or seeing)[0]["cameras"]) if seeing else []
+    if not seeing:
+        return []
+    (most, _), *_ = Counter(frozenset(of["cameras"]) for of in whole or seeing).most_common(1)  # of equals the first
+    return ahead_first(next(of["cameras"] for of in whole or seeing if most == set(of["cameras"])))
 
 
 def lacking(drives: Drives, name: str, cameras: Sequence[str]) -> dict[str, str]:
@@ -64,11 +68,21 @@ def suited(drives: Drives, name: str, cameras: Sequence[str]) -> Drives:
 
 def unsuited(drives: Drives, name: str, cameras: Sequence[str] | None) -> str | None:
     """Why a split has no route for this network, though it has routes; None: each has."""
-    without = lacking(drives, name, eyes(drives, name, cameras))
+    seen_through = eyes(drives, name, cameras)
+    without = lacking(drives, name, seen_through)
     for split in EVERY:
-        mine = [route for route, said in zip(drives.routes, drives.said, strict=True) if said["split"] == split]
+        mine = {
+            route: of["cameras"]
+            for route, said, of in zip(drives.routes, drives.said, drives.attrs, strict=True)
+            if said["split"] == split
+        }
+        if mine and split == "train" and "rgb" in variants.needs(name) and not seen_through:
+            return "no route of train has a camera"
         if mine and all(route in without for route in mine):
-            return f"no route of {split} has all that it needs: {mine[0]} {without[mine[0]]}"
+            first = next(iter(mine))
+            others = any(mine.values()) and "no camera" in without[first]
+            fix = "; add routes that have it, or name others in open_loop_driving.train.cameras" if others else ""
+            return f"no route of {split} has all that it needs: {first} {without[first]}{fix}"
     return None
 
 

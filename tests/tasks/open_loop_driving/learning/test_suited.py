@@ -1,0 +1,62 @@
+"""Routes of one source that have different sensors: what a network sees through, and why it cannot be trained."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import pytest
+
+from tasks.open_loop_driving import tune
+from tasks.open_loop_driving.learning import suited, untrained
+from tasks.open_loop_driving.learning.drives import Drives
+from tasks.yard.step import BadInput
+from tests.tasks.open_loop_driving import tiny_drives
+from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.yard.shared import machine
+
+TRAIN = ("a0", "a1", "a2")
+NAME = "tcp_small"  # needs cameras alone
+BOTH = ("front", "back")
+
+
+def written(folder, cameras):
+    """A pack of three routes to train on, one of validation and one of test; `cameras`: {route: those it has}."""
+    splits = dict.fromkeys(TRAIN, "train") | {"v": "val", "t": "test"}
+    for name in splits:
+        with h5py.File(tiny_drives.write_route(folder, name), "a") as file:
+            has = json.loads(file.attrs["cameras"])
+            for gone in set(has) - set(cameras.get(name, ("front",))):
+                del has[gone], file[f"images/{gone}"]
+            file.attrs["cameras"] = json.dumps(has)
+    tiny_drives.write_manifest(folder, splits)
+    return folder
+
+
+def test_a_network_sees_through_what_most_routes_have(tmp_path):
+    pack = written(tmp_path, {"a0": BOTH})
+    assert untrained.reason(pack, NAME, None) is None
+    whole = Drives(pack, suited.EVERY)
+    assert suited.eyes(whole, NAME, None) == ["front"] and suited.lacking(whole, NAME, ["front"]) == {}
+
+
+def test_a_split_without_the_camera_of_the_others_names_what_to_do(tmp_path):
+    pack = written(tmp_path, {"v": ("back",)})
+    why = untrained.reason(pack, NAME, None)
+    assert why.startswith("no route of val has all that it needs: v has no camera 'front'; add routes that have it, or")
+    assert why.endswith("or name others in open_loop_driving.train.cameras")
+
+
+def test_routes_to_train_on_without_any_camera_are_said_by_training_and_by_the_search(tmp_path):
+    pack = written(tmp_path / "pack", dict.fromkeys(TRAIN, ()))
+    assert untrained.reason(pack, NAME, None) == "no route of train has a camera"
+    once = section("tune").model_copy(update={"network": NAME, "trials": 1})
+    with pytest.raises(BadInput, match=r"manifest\.json: tcp_small cannot be trained: no route of train has a camera"):
+        tune.run(
+            once,
+            tmp_path / "tune",
+            train_params=section("train"),
+            machine_params=machine(),
+            pack=pack,
+            teacher=tmp_path,
+        )
