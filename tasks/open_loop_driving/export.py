@@ -1,4 +1,4 @@
-"""One network as ONNX, checked against torch on moments of test.
+"""One network as ONNX, checked against torch on moments of test, or of validation where test has none.
 
 Reads    train/<network>/best.pt, pack/
 Writes   export/model.onnx    the tensors that models/open_loop_driving/factory.py names in, of one or more moments;
@@ -32,7 +32,7 @@ from tasks.open_loop_driving.learning import untrained
 from tasks.open_loop_driving.learning.batches import TOLD, Rows, assembled
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.network import load_network
-from tasks.open_loop_driving.learning.suited import suited
+from tasks.open_loop_driving.learning.suited import EVERY, suited, unsuited
 from tasks.open_loop_driving.params import Export
 from tasks.yard.files import replacing, write_json
 from tasks.yard.metrics.rounding import rounded
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 OPSET = 18
 OUTPUTS = ("waypoints", "alpha", "beta")
 LICENCE = "AGPL-3.0"
-COMPARED = 8  # moments, evenly spread over test
+COMPARED = 8  # moments, evenly spread
 MOST = 1e-3  # difference, in metres or of a Beta's parameter, from which the two are not the same
 
 
@@ -87,7 +87,8 @@ def moments(pack: Path, name: str, config: dict) -> dict[str, Tensor]:
             rows = Rows(drives, name, list(config["cameras"]), config["network"]["steps"], told=told)
             some = np.linspace(0, len(rows) - 1, min(COMPARED, len(rows))).astype(int)
             return assembled(rows.raw(rows.windows[some]), name)
-    raise BadInput(f"{pack / 'manifest.json'}: no moment to compare torch and ONNX on; add routes for test")
+    why = unsuited(Drives(pack, EVERY), name, list(config["cameras"])) or "add routes for test"
+    raise BadInput(f"{pack / 'manifest.json'}: no moment to compare torch and ONNX on; {why}")
 
 
 def largest(model: Exported, inputs: dict[str, Tensor], path: Path) -> float:
@@ -103,7 +104,8 @@ def largest(model: Exported, inputs: dict[str, Tensor], path: Path) -> float:
 
 
 def write_page(out: Path, name: str, numbers: dict[str, float], pack: Path, reporting: Reporting) -> None:
-    lead = f"{name} as ONNX: how alike it is to torch, on moments of test."
+    exported = f"{name} as ONNX: how alike it is to torch, on moments that it has not learnt from."
+    lead = exported if numbers else f"{name} is not exported, for it is not trained."
     world = rendered(["town"] if packs.manifest(pack).get("rendered") else [], "routes")
     title = "open_loop_driving: export"
     sheet.write(out, "open_loop_driving-export", title, lead, numbers, reporting.source_url, world)

@@ -111,7 +111,7 @@ class Train(Section):
         description="networks to train, by their names in models/open_loop_driving/variants.py; blind is the baseline"
     )
     cameras: list[str] | None = Field(
-        description="that networks see, the one that looks ahead first; null: all of the first route"
+        description="that networks see, the one that looks ahead first; null: what most of the routes to train on have"
     )
     steps: int = Field(ge=1, le=12, description="that are planned, half a second each; at most pack.horizon")
     pretrained: bool = Field(description="ResNets start from ImageNet weights, which are downloaded once")
@@ -172,7 +172,8 @@ class Tune(Tuning):
 
 class Export(Section):
     network: Annotated[str, AfterValidator(lambda name: known([name], NETWORKS)[0])] | None = Field(
-        description="the network that is written as ONNX, one of train.networks; null: the first of them that sees"
+        description="the network that is written as ONNX, one of train.networks; null: the first trained one that "
+        "sees, else the first trained one"
     )
 
 
