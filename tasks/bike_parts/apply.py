@@ -19,6 +19,7 @@ from tasks.bike_parts import inspect
 from tasks.bike_parts.formats import photos
 from tasks.bike_parts.importers.inspected import Request, request
 from tasks.bike_parts.judging import known as knowing
+from tasks.bike_parts.judging.believed import BELIEVED
 from tasks.bike_parts.judging.known import Known
 from tasks.bike_parts.learning.network import load_network
 from tasks.bike_parts.page.distance import grounds
@@ -66,7 +67,7 @@ def compared(asked: Request, known: Known, model: Model) -> tuple[Request, list[
     if known.decided:
         return asked, []
     said = [
-        f"{model.name} comes without thresholds and calibration: parts are found from a score of {knowing.BELIEVED:g} "
+        f"{model.name} comes without thresholds and calibration: parts are found from a score of {BELIEVED:g} "
         "on, and their states are as sure as the network says, which is too sure"
     ]
     if asked.pairs:

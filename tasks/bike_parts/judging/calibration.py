@@ -8,46 +8,15 @@ score of a box becomes the probability that it is this part by Platt's line thro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from tasks.bike_parts.formats.photos import STATES
+from tasks.bike_parts.judging.believed import TINY, Calibration
 
-TINY = 1e-6
 FEW = 30  # labelled states; fewer fit nothing
 TIGHT = 5.0  # of the squares of what is changed, beside the sum over labels: a state that is rare is not ruled out
-
-
-@dataclass(frozen=True)
-class Calibration:
-    temperature: float = 1.0
-    bias: tuple[float, ...] = (0.0,) * len(STATES)
-    slope: float = 1.0  # of the logit of a score
-    offset: float = 0.0
-
-    def score(self, score: np.ndarray) -> np.ndarray:
-        """(n) -> (n) probability that the box is on this part."""
-        return expit(self.slope * logit(np.clip(score, TINY, 1 - TINY)) + self.offset)
-
-    def __call__(self, states: np.ndarray) -> np.ndarray:
-        """(n, 4) probabilities -> (n, 4) calibrated."""
-        scores = np.log(np.maximum(states, TINY)) / self.temperature + np.array(self.bias)
-        scores = np.exp(scores - scores.max(1, keepdims=True)) if len(scores) else scores
-        return scores / scores.sum(1, keepdims=True) if len(scores) else scores
-
-    def told(self) -> dict[str, Any]:
-        return {**asdict(self), "bias": list(self.bias)}
-
-
-def of(told: Mapping[str, Any]) -> Calibration:
-    """From what `told` made."""
-    bias = tuple(float(value) for value in told["bias"])
-    return Calibration(float(told["temperature"]), bias, float(told["slope"]), float(told["offset"]))
 
 
 def fitted(score: np.ndarray, hit: np.ndarray, states: np.ndarray, true: np.ndarray) -> Calibration:

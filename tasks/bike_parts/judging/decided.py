@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.bike_parts.formats.photos import Photos
 from tasks.bike_parts.judging import calibration, changes, pairs, presence, together
-from tasks.bike_parts.judging.calibration import Calibration
+from tasks.bike_parts.judging.believed import Calibration
 from tasks.bike_parts.judging.judge import Judge
 from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.judging.verdicts import repeated

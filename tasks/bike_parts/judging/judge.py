@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats.photos import STATES, Photos
-from tasks.bike_parts.judging import calibration, changes
-from tasks.bike_parts.judging.calibration import Calibration
+from tasks.bike_parts.judging import changes
+from tasks.bike_parts.judging.believed import Calibration, calibration_of
 from tasks.bike_parts.judging.changes import Rides
 from tasks.bike_parts.judging.together import Together, together_of
 from tasks.bike_parts.judging.verdicts import Again, Seen, believed, repeated, verdict, words
@@ -74,7 +74,7 @@ def judge_of(evaluate: Path, train: Photos) -> Judge:
             why = said["leader_null_because"] or "none could be judged"
             raise BadInput(f"{file}: no network leads ({why}); add labelled photographs to the source")
         return Judge(
-            said["leader"], float(said["believe"]), calibration.of(said["calibration"]),
+            said["leader"], float(said["believe"]), calibration_of(said["calibration"]),
             changes.rides_of(said["rides"]), said["claim"], train.parts, repeated(train),
             set(train.state[train.state >= 0].tolist()), together_of(said["together"]),
         )  # fmt: skip

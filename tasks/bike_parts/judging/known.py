@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats.photos import STATES
-from tasks.bike_parts.judging import calibration, changes
-from tasks.bike_parts.judging.calibration import Calibration
+from tasks.bike_parts.judging import believed, changes
+from tasks.bike_parts.judging.believed import FILE, Belief
 from tasks.bike_parts.judging.changes import Rides
 from tasks.bike_parts.judging.judge import Judge
 from tasks.bike_parts.judging.layout import Layout, layout_of
 from tasks.bike_parts.judging.together import together_of
 from tasks.yard.files import read_json, write_json
-from tasks.yard.step import BadInput
-
-FILE = "known.json"
-BELIEVED = 0.5  # a part of this score is found, where validation has not said from which on
 
 
 @dataclass(frozen=True)
@@ -48,20 +44,22 @@ def write(folder: Path, known: Known) -> None:
 
 def read(file: Path) -> Known:
     """Raises `BadInput` where it is another file."""
+    own = believed.read(file)
     try:
         said = read_json(file)
+        rides = changes.rides_of(said["rides"])
         judge = Judge(
-            said["network"], float(said["believe"]), calibration.of(said["calibration"]),
-            changes.rides_of(said["rides"]), said["claim"], list(said["parts"]), set(said["several"]),
-            set(said["learnt"]), together_of(said["together"]),
+            said["network"], own.believe, own.calibration, rides, said["claim"], list(said["parts"]), set(own.several),
+            set(own.learnt), together_of(said["together"]),
         )  # fmt: skip
         return Known(judge, said["usual"], said["world"], said["changes"], layout_of(said["layout"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{file}: not what bike_parts keeps beside its weights ({error!r})") from None
+        raise believed.another(file, error) from None
 
 
 def unknown(network: str, parts: Sequence[str], usual: Mapping[str, Any]) -> Known:
     """Of weights that come alone: what they say is taken as it is."""
     even = Rides(np.full(len(STATES), 0.25), np.full((len(STATES), len(STATES)), 1 / 16))
-    judge = Judge(network, BELIEVED, Calibration(), even, None, list(parts), set(), set(range(len(STATES))))
+    own = Belief()
+    judge = Judge(network, own.believe, own.calibration, even, None, list(parts), set(own.several), set(own.learnt))
     return Known(judge, usual, None, {}, decided=False)

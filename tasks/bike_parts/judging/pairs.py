@@ -11,7 +11,7 @@ from tasks.bike_parts.formats.detections import Detections, Oracle, Second
 from tasks.bike_parts.formats.photos import STATES, Photos
 from tasks.bike_parts.importers.inspected import turn_of
 from tasks.bike_parts.judging import changes
-from tasks.bike_parts.judging.calibration import Calibration
+from tasks.bike_parts.judging.believed import Calibration
 from tasks.bike_parts.judging.judge import Judge
 from tasks.bike_parts.judging.runs import Run
 from tasks.bike_parts.judging.verdicts import Again, Seen

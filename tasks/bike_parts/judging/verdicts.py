@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tasks.bike_parts.formats.photos import ABSENT, DAMAGED, OCCLUDED, STATES, Photos
+from tasks.bike_parts.judging.believed import believed_rows
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,9 @@ def repeated(train: Photos) -> set[int]:
     return set(pairs[counts > 1, 1].tolist())
 
 
-def believed_rows(seen: Seen, threshold: float, several: set[int]) -> np.ndarray:
-    """Rows of what is sure enough to be there, by part, the surest first."""
-    order = np.lexsort((-seen.score, seen.part))
-    order = order[seen.score[order] >= threshold]
-    again = np.concatenate([[False], np.diff(seen.part[order]) == 0]) if len(order) else np.zeros(0, bool)
-    keep = [not more or int(part) in several for part, more in zip(seen.part[order], again, strict=True)]
-    return order[np.array(keep, bool)]
-
-
 def believed(seen: Seen, threshold: float, several: set[int]) -> Seen:
     """What is sure enough to be there, by part, the surest first."""
-    return seen.chosen(believed_rows(seen, threshold, several))
+    return seen.chosen(believed_rows(seen.part, seen.score, threshold, several))
 
 
 def words(names: Sequence[str]) -> str:

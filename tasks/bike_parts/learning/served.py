@@ -8,7 +8,7 @@ answers {"predictions": {"image": (seen) place in n, "part": (seen) 1..K, "box":
 
 Of what is found these are the numbers that `apply` writes of a photograph by itself, calibrated on validation. With a
 version that has been judged its thresholds and calibration lie beside the weights, in known.json; without them a part
-is found from a score of one half on, and nothing is calibrated. States are NaN if the network has learnt none. Two
+is found from a score of one half on, and nothing is calibrated. States are all 0 if the network has learnt none. Two
 photographs of a ride are not compared here: `python -m flows apply bike_parts` does that.
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from tasks.bike_parts.formats import photos
 from tasks.bike_parts.formats.detections import gathered
-from tasks.bike_parts.judging import known as knowing
-from tasks.bike_parts.judging.verdicts import Seen, believed_rows
+from tasks.bike_parts.judging import believed
+from tasks.bike_parts.judging.believed import Belief, believed_rows
 from tasks.bike_parts.learning.network import load_network, looked
 from tasks.yard import serving
 
@@ -30,22 +30,20 @@ from tasks.yard import serving
 class Served:
     def __init__(self, path: str):
         self.network, self.config, _ = load_network(Path(path))
-        file = Path(path).with_name(knowing.FILE)
-        name, parts = self.config["network"]["name"], self.config["parts"]
-        self.judge = (knowing.read(file) if file.exists() else knowing.unknown(name, parts, {})).judge
+        file = Path(path).with_name(believed.FILE)
+        self.own = believed.read(file) if file.exists() else Belief()
 
     def predict(self, inputs: dict[str, np.ndarray], params: dict | None = None) -> dict[str, np.ndarray]:
         """Raises `BadInput` for what is no picture."""
         pictures = [picture[..., ::-1] for picture in serving.pictures(inputs["images"], "images")]
-        seen = looked(self.network, self.config, pictures)
-        told = vars(gathered(np.arange(len(seen)), [self.judge.calibrated(Seen(**vars(of))) for of in seen]))
-        if not self.judge.learnt:
-            told["states"] = np.full_like(told["states"], np.nan)
-        found = [np.zeros(0, int)]
-        for of in seen:
-            found.append(np.zeros(len(of.part), int))
-            found[-1][believed_rows(Seen(**vars(of)), self.judge.believe, self.judge.several)] = 1
-        return {**told, "found": np.concatenate(found)}
+        seen = gathered(np.arange(len(pictures)), looked(self.network, self.config, pictures))
+        found = np.zeros(len(seen.image), int)
+        for number in range(len(pictures)):
+            mine = np.flatnonzero(seen.image == number)
+            sure = believed_rows(seen.part[mine], seen.score[mine], self.own.believe, self.own.several)
+            found[mine[sure]] = 1
+        states = self.own.calibration(seen.states) if self.own.learnt else np.zeros(seen.states.shape)
+        return {**vars(seen), "score": self.own.calibration.score(seen.score), "states": states, "found": found}
 
 
 def example(download: Path, split: Path) -> dict[str, np.ndarray]:

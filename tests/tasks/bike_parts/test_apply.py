@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_the_served_model_says_of_a_photograph_what_apply_writes(root, model, tm
     for number, name in enumerate(names):
         (theirs,) = [one for one in said["photos"].values() if one["file"] == name]
         mine = np.flatnonzero(found & (told["image"] == number))
-        names_of = np.array([of.judge.parts[part - 1] for part in told["part"][mine]], object)
+        names_of = np.array([of.config["parts"][part - 1] for part in told["part"][mine]], object)
         assert sorted(names_of) == sorted(one["part"] for one in theirs["parts"])
         for one in theirs["parts"]:
             of_part = mine[names_of == one["part"]]
@@ -122,6 +123,14 @@ def test_the_served_model_says_of_a_photograph_what_apply_writes(root, model, tm
             np.testing.assert_allclose(told["box"][row], one["box"], atol=0.06)
             count += 1
     assert (0 < count < len(found)) == judged, "nobody has trained it: no score is a half"
+
+
+def test_the_served_model_answers_in_json_where_no_state_was_learnt(root, model):
+    write_json(model.weights.parent / "known.json", read_json(model.belongings / "known.json") | {"learnt": []})
+    picture = (root / "download/unit/images" / f"bike{BIKES['test'][0]}_0_before.png").read_bytes()
+    told = served.Served(str(model.weights)).predict({"images": np.array([base64.b64encode(picture).decode()])})
+    json.dumps({name: values.tolist() for name, values in told.items()}, allow_nan=False)
+    assert len(told["states"]) == len(told["part"]) > 0 and not told["states"].any()
 
 
 def test_what_is_no_photograph_is_named_and_the_others_go_on(model, tmp_path):

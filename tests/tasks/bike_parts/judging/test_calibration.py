@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.bike_parts.judging import calibration
-from tasks.bike_parts.judging.calibration import Calibration, fitted, of
+from tasks.bike_parts.judging.believed import Calibration, calibration_of
+from tasks.bike_parts.judging.calibration import fitted
 
 NO_BOXES = np.empty(0), np.empty(0, bool)
 
@@ -25,7 +25,7 @@ def test_a_head_that_is_too_sure_and_prefers_a_state_is_put_right():
     put_right = fitted(*NO_BOXES, said, true)
     assert np.abs(put_right(said) - p).mean() < 0.2 * np.abs(said - p).mean()
     assert put_right.temperature == pytest.approx(2.0, rel=0.2)
-    assert of(put_right.told()) == put_right
+    assert calibration_of(put_right.told()) == put_right
 
 
 def test_scores_of_boxes_mean_how_often_they_are_right():
@@ -42,4 +42,4 @@ def test_scores_of_boxes_mean_how_often_they_are_right():
 def test_too_few_labels_change_nothing():
     states = np.full((10, 4), 0.25)
     assert fitted(np.full(5, 0.5), np.ones(5, bool), states, np.full(10, -1)) == Calibration()
-    assert calibration.Calibration()(np.empty((0, 4))).shape == (0, 4)
+    assert Calibration()(np.empty((0, 4))).shape == (0, 4)
