@@ -5,7 +5,7 @@ Writes  recordings/<name>/probabilities.csv   Time, t_ms, <task>, <task>_alarm: 
                                               the model came without a threshold for the task
         recordings/<name>/drive.mp4           the whole drive: camera, boxes, telemetry, probabilities, alarms
         steps/{download,annotate,label}       what those steps make of the drives: nothing is done twice
-        steps/foretell                        the tables, until the films are drawn beside them
+        steps/foretell                        the tables, of which recordings/ has copies
 Alone   python -m flows apply brake_coast <source>
 
 The steps are the stages' own, and so are the features and the probabilities: of a test drive they are those that
