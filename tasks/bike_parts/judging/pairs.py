@@ -116,15 +116,16 @@ def with_true_states_after(run: Run, pairs: Pairs, judge: Judge) -> np.ndarray:
 def judged(
     p: np.ndarray, true: np.ndarray, claim: float | None, groups: Sequence[str], reporting: Reporting
 ) -> dict[str, Any]:
-    """Claims of (pairs, K) probabilities, from `claim` on, against the truth; groups (pairs): the bike of each."""
-    why = "no pair of photographs" if not len(p) else "no pair whose states are labelled" if (true < 0).all() else None
+    """Claims of (pairs, K) probabilities, from `claim` on, against the truth; groups (pairs): the bike of each.
+    Pairs of which nothing is labelled do not count."""
+    rows = changes.labelled(true)
+    why = None if rows.any() else "no pair whose states are labelled" if len(p) else "no pair of photographs"
+    p, true, groups = p[rows], true[rows], np.array(groups)[rows]
     if why or claim is None:
         return {
             "pairs": len(p), **dict.fromkeys(("recall", "false_a_pair", "precision", "ece", "intervals")),
             "null_because": why or "no threshold: no pair on validation whose states are labelled",
         }  # fmt: skip
-    rows = changes.labelled(true)
-    p, true, groups = p[rows], true[rows], np.array(groups)[rows]
     told = changes.judged(p, true, claim)
     names, number = np.unique(groups, return_inverse=True)
     draws = bootstrap.resamples(len(names), reporting.bootstrap_replicates, reporting.bootstrap_seed)

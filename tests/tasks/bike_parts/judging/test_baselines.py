@@ -100,7 +100,13 @@ def test_claims_are_counted_a_pair_and_what_is_covered_cannot_be_claimed():
     told = pairs.judged(p, true, 0.5, ["bike"], REPORTING)
     assert (told["pairs"], told["changes"], told["found"], told["false_claims"]) == (1, 1, 1, 1)
     assert told["intervals"] == {"recall": None, "false_a_pair": None}, "one bike"
-    assert pairs.judged(p, true, None, ["bike"], REPORTING)["recall"] is None
+    without = pairs.judged(p, true, None, ["bike"], REPORTING)
+    assert without["recall"] is None and without["pairs"] == 1
+    more, known = np.concatenate([p, p]), np.concatenate([true, 0 * true - 1])
+    for claim in (0.5, None):
+        assert pairs.judged(more, known, claim, ["bike", "other"], REPORTING) == pairs.judged(
+            p, true, claim, ["bike"], REPORTING
+        ), "a ride of which nothing is labelled is no ride to be judged on"
     assert pairs.judged(p, 0 * true - 1, 0.5, ["bike"], REPORTING)["null_because"].startswith("no pair whose states")
 
 
