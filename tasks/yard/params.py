@@ -105,12 +105,18 @@ def lines() -> list[str]:
 
 def not_needed(line: str, step: str, params: Params) -> str | None:
     """Why nobody reads what the step makes, with these params; None if somebody does. A line's `NOT_NEEDED` says so:
-    {step: a key of another step, such as the weights that take the place of those it trains}."""
+    {step: a key of another step, such as the weights that take the place of those it trains}. Weights that a step of
+    that key makes itself take nobody's place."""
     section = getattr(params, line, None)
-    if (key := getattr(section, "NOT_NEEDED", {}).get(step)) is None:
+    instead = getattr(section, "NOT_NEEDED", {})
+    if (key := instead.get(step)) is None:
         return None
     owner, name = key.split(".")
-    return f"{line}.{key} is set" if getattr(getattr(section, owner), name) else None
+    if not (value := getattr(getattr(section, owner), name)):
+        return None
+    place = Path(value).expanduser().parent.resolve()  # the file itself may be a link into DVC's cache
+    own = (Path("data", line, other).resolve() for other, of in instead.items() if of == key)
+    return None if any(place.is_relative_to(folder) for folder in own) else f"{line}.{key} is set"
 
 
 def known(names: Any, there: Collection[str]) -> Any:

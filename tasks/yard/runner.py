@@ -6,7 +6,8 @@ handed stands in its signature, and nowhere else: `data/<line>/<upstream>` for t
 folder} where that is a matrix), its own item under the matrix's key, and for `<section>_params` the section of another
 step of its line, or one that all lines share (`yard.<section>`). A step without params of its own is handed None for
 them. It writes `data/<line>/<step>[/<item>]`. A step that is not needed with these params is not run: its folder then
-holds `not_needed.txt`, which says why.
+holds `not_needed.txt`, which says why; what it made before waits in `data/.cache/not_needed`, and comes back when the
+step is needed again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import inspect
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tasks.yard.tracking.runs import ranked_first, stage_run
 log = logging.getLogger(__name__)
 BORROWED = "_params"
 NOT_NEEDED = "not_needed.txt"
+WAITING = Path("data/.cache/not_needed")  # as below data/; it may be the only copy: of a half training DVC has none
 
 
 def _input(this: Stage, name: str, params: Any) -> Path | str | dict[str, Path] | params_file.Section | None:
@@ -66,15 +68,33 @@ def _logged(section: params_file.Section | None, inputs: dict[str, Any], yard: p
     return own | yard.model_dump(mode="json", include={name.removesuffix(BORROWED) for name in inputs})
 
 
+def _waiting(out: Path) -> Path:
+    return WAITING / out.relative_to("data")
+
+
 def _say_not_needed(out: Path, why: str) -> None:
     """In place of what the step made before, but for who was in which split."""
-    for path in out.iterdir() if out.is_dir() else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != splits.FILE:
-            path.unlink()
+    if not (out / NOT_NEEDED).exists():
+        shutil.rmtree(_waiting(out), ignore_errors=True)  # older than what lies here
     write_text(out / NOT_NEEDED, f"{why}\n")
+    _move(out, _waiting(out), but=(NOT_NEEDED, splits.FILE))
     log.info("%s is not made: %s", out, why)
+
+
+def _needed_again(out: Path) -> None:
+    """Bring back what the step had made until it was not needed, finished or not; nothing to who begins anew."""
+    if (out / NOT_NEEDED).exists():
+        _move(_waiting(out), out)
+        (out / NOT_NEEDED).unlink()
+    shutil.rmtree(_waiting(out), ignore_errors=True)
+
+
+def _move(here: Path, there: Path, but: Collection[str] = ()) -> None:
+    for path in [path for path in here.iterdir() if path.name not in but] if here.is_dir() else []:
+        there.mkdir(parents=True, exist_ok=True)
+        if (cut := there / path.name).is_dir():  # to another disk, by a run that was killed
+            shutil.rmtree(cut)
+        shutil.move(path, cut)
 
 
 def run(
@@ -90,7 +110,8 @@ def run(
     params = params_file.load()
     if why := params_file.not_needed(this.line, this.step, params):
         with watch.remembered(this):
-            _say_not_needed(this.out, why)
+            if ranked_first():
+                _say_not_needed(this.out, why)
         has_made({})
         return {}
     section = getattr(getattr(params, this.line), this.step, None) if this.line else None
@@ -98,7 +119,8 @@ def run(
     wanted = inspect.signature(module.run).parameters.values()
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
     this.out.mkdir(parents=True, exist_ok=True)
-    (this.out / NOT_NEEDED).unlink(missing_ok=True)
+    if ranked_first():
+        _needed_again(this.out)
     ctx = replace(ctx, code=_code_hash(this))
 
     def made() -> dict[str, Any]:

@@ -71,8 +71,12 @@ def test_a_stage_that_nobody_needs_with_these_params_is_not_run_at_either_door(y
     yard_copy.edit("tasks/toy/judge.py", 'int((square / "sum.txt").read_text())', "0 if params.weights else 1")
     yard_copy.edit("dvc.yaml", "    params: [toy.square]\n", "    params: [toy.square, toy.judge.weights]\n")
     yard_copy.edit(
-        "dvc.yaml", "    outs: [data/toy/square]\n", "    outs: [data/toy/square, data/sources/toy-square.json]\n"
+        "dvc.yaml",
+        "    outs: [data/toy/square]\n",
+        "    outs: [{data/toy/square: {persist: true}}, data/sources/toy-square.json]\n",
     )
+    half = yard_copy.root / "data/toy/square/half.txt"  # of a training that was killed: DVC has no copy of it
+    half.write_text("unfinished")
     square, told = yard_copy.root / "data/toy/square", "'toy-square' - Finished in state Not needed"
     set_weights = yard_copy.flow("run", "toy", "--set", "toy.judge.weights=numbers/one.txt")
     assert set_weights.returncode == 0 and told in set_weights.stderr, set_weights.stderr
@@ -84,7 +88,10 @@ def test_a_stage_that_nobody_needs_with_these_params_is_not_run_at_either_door(y
     assert by_dvc.returncode == 0 and "toy.judge.weights is set" in by_dvc.stderr + by_dvc.stdout
     assert told in yard_copy.flow("run", "toy").stderr
     needed = yard_copy.flow("run", "toy", "--set", "toy.judge.weights=null")
-    assert needed.returncode == 0 and [path.name for path in square.iterdir()] == ["sum.txt"], needed.stderr
+    assert needed.returncode == 0 and half.read_text() == "unfinished", needed.stderr
+    assert sorted(path.name for path in square.iterdir()) == ["half.txt", "sum.txt"]
+    assert yard_copy.flow("run", "toy", "--set", "toy.judge.weights=data/toy/square/sum.txt").returncode == 0
+    assert (square / "sum.txt").read_text() == "15"  # its own result takes nobody's place
 
 
 def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):
