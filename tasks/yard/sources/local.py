@@ -38,10 +38,12 @@ CACHE = Path("data/.cache/sources")
 LISTED = ("s3", "memory")  # what is read as a listing through fsspec; memory:// is for trying that out
 CONNECTIONS = 8
 UNDATED = (
-    "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that a change of the same "
-    "length cannot be seen; `python -m flows run <line> --force STEP` fetches it anew"
+    "the server tells neither a version nor a date of the file (ETag, Last-Modified), so that a change that keeps its "
+    "length, or any if the length is not told either, cannot be seen; `python -m flows run <line> --force STEP` "
+    "fetches it anew"
 )
 MEMORY = "source.json"
+FETCHED = "archive.json"  # as source.json, of an archive that is here and not unpacked yet
 ANEW = "anew"  # in it: somebody wants it fetched, though nothing tells whether it has changed
 READER = ".reader"  # ends the name of a note of a process that reads what was unpacked
 SMALL_BYTES, SMALL_FILES = 64 << 20, 1000  # read and hashed in about a tenth of a second
@@ -85,6 +87,8 @@ def forget(uri: str, cache: Path = CACHE) -> None:
         with turn(home, shown):
             if (known := read_if_there(home / MEMORY)) and not fetch.is_dated(known):
                 write_json(home / MEMORY, {**known, ANEW: True})
+            if (known := read_if_there(home / FETCHED)) and not fetch.is_dated(known):
+                (home / FETCHED).unlink()
 
 
 def fingerprint(uri: str) -> str:
@@ -128,9 +132,13 @@ def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[f
     url, sha256, shown = _link(uri), source_uri.checksum(uri), source_uri.redacted(uri)
     memory = home / MEMORY
     # The archive, and what is known of it, stay until it is unpacked: a killed extraction does not cost the download.
-    archive, fetched = home / "archive.zip", home / "archive.json"
+    archive, fetched = home / "archive.zip", home / FETCHED
     unpacked = read_if_there(memory)
     files = _of_content(home, unpacked.get("sha256", ""))
+    before = home / "files"  # where it was unpacked while not each content had a folder of its own
+    if unpacked and before.exists() and not files.exists():
+        files.parent.mkdir(exist_ok=True)
+        before.rename(files)
     unpacked = unpacked if files.exists() else {}
     known = read_json(fetched) if archive.exists() and fetched.exists() else {}
     now: dict = {}
@@ -150,7 +158,8 @@ def _web(uri: str, home: Path, progress: Callable[..., Any], waits_s: Sequence[f
 
     if is_current(unpacked):
         return files
-    if not is_current(known):
+    told = sha256 or any(now.values())  # else whatever is at the link would pass for what has come
+    if not (told and is_current(known)):
         known = fetch.fetch(url, archive, sha256=sha256, progress=progress, waits_s=waits_s)
         write_json(fetched, known)
     files = _of_content(home, known["sha256"])

@@ -39,6 +39,7 @@ class Site:
 
     content: bytes = b""
     etag: str | None = '"v1"'
+    length: bool = True  # is it told?
     content_type: str = "application/zip"
     cuts: list[int] = field(default_factory=list)  # of the next answers: break off after so many bytes
     after_cut: bytes | None = None  # another version that replaces the file once a connection was cut
@@ -83,7 +84,8 @@ def site():
             self.send_response(206 if partial else 200)
             if partial:
                 self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{len(site.content)}")
-            self.send_header("Content-Length", str(len(data)))
+            if site.length:
+                self.send_header("Content-Length", str(len(data)))
             self.send_header("Content-Type", site.content_type)
             if site.etag:
                 self.send_header("ETag", site.etag)
@@ -393,6 +395,36 @@ def test_a_file_without_a_version_is_fetched_anew_when_that_is_asked_for_and_tha
     assert "--force" not in caplog.text
     sources.fingerprint(site.url)
     assert "neither a version nor a date" in caplog.text and "--force" in caplog.text
+
+
+def test_a_refused_archive_of_no_version_is_fetched_anew_when_that_is_asked_for_or_no_length_is_told(site, tmp_path):
+    refused, good = packed({"../bad.csv": b"1234567"}), packed({"telemetry.csv": b"1"})
+    assert len(refused) == len(good)
+    site.etag, site.content = None, refused
+    for _ in range(2):
+        with pytest.raises(BadInput, match="nothing was extracted"):
+            get(site.url, tmp_path)
+        site.content = good
+    assert len(gets(site)) == 1
+    sources.forget(site.url, tmp_path)
+    assert held(get(site.url, tmp_path)) == {"telemetry.csv": b"1"}
+    site.length, site.content = False, refused
+    with pytest.raises(BadInput, match="nothing was extracted"):
+        get(site.url, tmp_path / "other")
+    site.content = good
+    assert held(get(site.url, tmp_path / "other")) == {"telemetry.csv": b"1"}
+
+
+def test_what_was_unpacked_before_each_content_had_a_folder_is_not_fetched_again(site, tmp_path):
+    site.content = packed(DRIVES)
+    get(site.url, tmp_path)
+    (files,) = tmp_path.glob("*/*/files")
+    files.rename(files.parents[1] / "files")
+    shutil.rmtree(files.parent)
+    site.down = True
+    assert held(get(site.url, tmp_path)) == FLAT
+    site.down = False
+    assert held(get(site.url, tmp_path)) == FLAT and gets(site) == [None]
 
 
 GET = "import sys; from pathlib import Path; from tasks.yard.sources import local; "
