@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from dvc.config import Config
@@ -35,6 +36,7 @@ from tasks.yard.tracking import health, sqlite_file, store
 
 LIMIT_S = 10.0  # for all that is asked over a network, which is asked at once
 LEAST_B = 200e6  # of free room: databases, logs and temporary files want some
+FREES = ", `dvc gc -w` frees what dvc.lock does not name"  # of DVC's cache
 ARTIFACTS = "artifacts of MLflow,"
 BUCKETS = ("s3", "gs")
 PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}
@@ -68,7 +70,7 @@ def findings(
     except BadInput as error:
         yield Finding("TRAINYARD_NOTIFY_ON", str(error))
     yield Finding("params.yaml")
-    yield from room(_folders(config))
+    yield from room(folders(config))
     outside = _outside(line, values)
     if only is not None:
         outside = {what: (name, uri) for what, (name, uri) in outside.items() if name in only}
@@ -174,7 +176,8 @@ def remote_fault(name: str, remote: dict) -> str | None:
             if far.fs.protocol == "local":  # the first push makes the folder, but not the disk that it lies on
                 if not Path(far.path).parent.is_dir():
                     return f"{shown}: no such folder; {way_out}"
-                return next((f"{shown}: {found.fault}" for found in room([Path(far.path)]) if found.fault), None)
+                fault = lack(Path(far.path))
+                return fault and f"{shown}: {fault}"
             bucket = far.path.lstrip("/").partition("/")[0]
             if not far.fs.exists(far.path) and far.fs.protocol in BUCKETS and not far.fs.exists(bucket):
                 return f"{shown}: there is no bucket {bucket}, or we may not look into it; make it, or mend the address"
@@ -183,9 +186,9 @@ def remote_fault(name: str, remote: dict) -> str | None:
     return None
 
 
-def _folders(config: Config) -> list[Path]:
-    """What a run writes into: the checkout, DVC's cache, the folder of MLflow's file and the temporary one. Raises
-    `BadInput` if there is none of the last that takes a file."""
+def folders(config: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """What a run writes into, with what makes room there: the checkout, DVC's cache, the folder of MLflow's file and
+    the temporary one. Raises `BadInput` if there is none of the last that takes a file."""
     cache, file = config["cache"].get("dir"), sqlite_file.of(store.uri())
     try:
         temporary = Path(tempfile.gettempdir())
@@ -194,18 +197,29 @@ def _folders(config: Config) -> list[Path]:
             f"{error.strerror}: the disk is full, or TMPDIR names a folder that nobody may write to"
         ) from None
     stored = [file.parent] if file and not file.resolve().is_relative_to(Path.cwd()) else []
-    return [Path(), *([Path(cache)] if cache else []), *stored, temporary]
+    cached = [Path(), *([Path(cache)] if cache else [])]
+    return [*((folder, FREES) for folder in cached), *((folder, "") for folder in (*stored, temporary))]
 
 
-def room(folders: Sequence[Path], least_b: float = LEAST_B) -> Iterator[Finding]:
-    """Whether each folder, or what it will be made in, takes files and has room for them."""
-    for folder in folders:
-        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        free_b, what = shutil.disk_usage(place).free, f"{folder.absolute()}"
-        fault = f"{what}: only {free_b / 1e6:.0f} MB are free; make room, `dvc gc -w` frees what dvc.lock does not name"
-        closed = f"{what}: {place} takes no file (a read-only disk, or no permission); mend that, or name another"
-        told = closed if not os.access(place, os.W_OK) else fault if free_b < least_b else None
-        yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", told)
+def lack(folder: Path, frees: str = "", least_b: float = LEAST_B) -> str | None:
+    """Why the folder, or what it will be made in, takes no file or has no room for one. `frees`: what makes room."""
+    place = _standing(folder)
+    if not os.access(place, os.W_OK):
+        return f"{place} takes no file (a read-only disk, or no permission); mend that, or name another folder"
+    free_b = shutil.disk_usage(place).free
+    return f"only {free_b / 1e6:.0f} MB are free; make room{frees}" if free_b < least_b else None
+
+
+def _standing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def room(folders: Sequence[tuple[Path, str]], least_b: float = LEAST_B) -> Iterator[Finding]:
+    """Whether each folder takes files and has room for them; beside it stands what makes room there."""
+    for folder, frees in folders:
+        what, fault = f"{folder.absolute()}", lack(folder, frees, least_b)
+        free_b = shutil.disk_usage(_standing(folder)).free
+        yield Finding(f"{what}, {free_b / 1e9:.1f} GB are free", fault and f"{what}: {fault}")
 
 
 def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]]:

@@ -53,9 +53,17 @@ def test_a_run_that_could_not_be_tracked_deletes_nothing_and_says_why(yard_copy)
 
 
 def test_a_full_disk_is_named(tmp_path):
-    (plenty,) = check.room([tmp_path], least_b=0)
-    (little,) = check.room([tmp_path / "not/yet"], least_b=1e30)
+    (plenty,) = check.room([(tmp_path, "")], least_b=0)
+    (little,) = check.room([(tmp_path / "not/yet", "")], least_b=1e30)
     assert plenty.fault is None and str(tmp_path) in little.fault and "make room" in little.fault
+
+
+def test_only_of_the_checkout_and_dvcs_cache_it_is_said_that_dvc_frees_something(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    folders = check.folders({"cache": {"dir": str(tmp_path / "cache")}})
+    full = [found.fault for found in check.room(folders, least_b=1e30)]
+    assert ["dvc gc" in fault for fault in full] == [True, True, False, False]
+    assert full[2].startswith(f"{tmp_path}: only ") and "dvc gc" not in check.lack(tmp_path, least_b=1e30)
 
 
 @pytest.mark.skipif(os.access(CLOSED, os.W_OK), reason="here it may be written to")
