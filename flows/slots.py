@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -9,10 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from flows import worker
 from tasks.yard.params import Machine
-from tasks.yard.ray_address import told
+from tasks.yard.ray_address import VARIABLE, told
 from tasks.yard.stage import Stage
 from tasks.yard.step import device_slots
+
+log = logging.getLogger(__name__)
+ANSWER_S = 60  # of a cluster, and of the imports before it is asked
 
 
 def wanted(stage: Stage, params: Mapping[str, Any], machine: Machine) -> int:
@@ -25,11 +31,24 @@ def wanted(stage: Stage, params: Mapping[str, Any], machine: Machine) -> int:
 
 def _trials_go_away(machine: Machine) -> bool:
     """To the cluster that TRAINYARD_RAY names: not without a disk in common, nor to worse places than this machine's.
-    Asked in a process of its own: whoever has reached a cluster stays a part of it."""
+    Asked in a process of its own, which ends with the run: whoever has reached a cluster stays a part of it."""
     if not told():
         return False
-    ask = f"from tasks.yard.tuning.hands import go_away; raise SystemExit(not go_away({machine.accelerator != 'cpu'}))"
-    return subprocess.run([sys.executable, "-c", ask], capture_output=True).returncode == 0
+    ask = f"import signal; signal.alarm({ANSWER_S}); from tasks.yard.tuning.hands import go_away; "
+    ask += f"print(go_away({machine.accelerator != 'cpu'}))"
+    question = subprocess.Popen([sys.executable, "-c", ask], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while True:
+        try:
+            said, errors = question.communicate(timeout=0.2)
+            break
+        except subprocess.TimeoutExpired:
+            if worker.stopping.is_set():
+                question.kill()
+    if question.returncode and not worker.stopping.is_set():
+        late = question.returncode == -signal.SIGALRM
+        why = f"no answer within {ANSWER_S} s" if late else (errors.strip() or "it did not say why").splitlines()[-1]
+        log.warning("trials are not sent to the cluster %s=%s: %s", VARIABLE, told(), why)
+    return not question.returncode and said.split()[-1:] == ["True"]
 
 
 class Slots:

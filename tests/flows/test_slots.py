@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
 
+from flows import worker
 from flows.slots import Slots, wanted
 from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
+from tests.flows.waiting import PATIENCE_S
 from tests.tasks.yard.shared import machine
 
 TRAIN = Stage("l-train@a", "l", "train", "a", {"params": ["l.train", "yard.machine"]})
@@ -22,8 +25,27 @@ def test_a_stage_takes_a_slot_for_each_of_its_processes(monkeypatch):
     assert [wanted(stage, params, machine()) for stage in (TRAIN, TUNE, DETECT)] == [1, 3, 1]
     assert [wanted(stage, params, machine(devices=2)) for stage in (TRAIN, TUNE, DETECT)] == [2, 6, 1]
     assert wanted(TUNE, {"tune": {"trials": 0, "at_once": 3}}, machine()) == 1
-    monkeypatch.setenv("TRAINYARD_RAY", "127.0.0.1:1")  # where nobody is: trials that do not go away are counted
-    assert wanted(TUNE, params, machine()) == 3
+
+
+def test_a_cluster_that_never_answers_is_not_waited_for_once_the_run_is_to_end(monkeypatch, caplog):
+    with socket.create_server(("", 0)) as hangs:  # takes a connection, and says nothing
+        hangs.settimeout(PATIENCE_S)
+        monkeypatch.setenv("TRAINYARD_RAY", f"127.0.0.1:{hangs.getsockname()[1]}")
+        asked = threading.Thread(target=wanted, args=[TUNE, {"tune": {"trials": 9, "at_once": 3}}, machine()])
+        asked.start()
+        hangs.accept()[0].close()  # whether somebody listens; then Ray asks
+        with hangs.accept()[0]:
+            monkeypatch.setattr(worker, "stopping", threading.Event())
+            worker.stopping.set()
+            asked.join(timeout=30)
+    assert not asked.is_alive() and not caplog.records
+
+
+def test_trials_that_cannot_go_away_are_counted_and_the_reason_is_said(monkeypatch, caplog):
+    monkeypatch.setenv("TRAINYARD_RAY", "127.0.0.1:1")
+    assert wanted(TUNE, {"tune": {"trials": 9, "at_once": 3}}, machine()) == 3
+    assert "trials are not sent to the cluster TRAINYARD_RAY=127.0.0.1:1: " in caplog.text
+    assert "does not answer" in caplog.text
 
 
 def test_many_that_want_several_get_them_one_after_the_other(monkeypatch):
