@@ -19,13 +19,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import yaml
 
 from flows import check, clone, deployments
 from tasks.yard.step import BadInput
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import WorkPool
 
 POOL = "trainyard"
 PACKAGES = {"docker": "prefect-docker", "kubernetes": "prefect-kubernetes"}
@@ -70,30 +73,38 @@ def fitted(template: dict[str, Any], kind: str) -> dict[str, Any]:
     return made
 
 
-def make(pool: str) -> str:
+def make(pool: str) -> None:
     """Make the pool if the server has none of that name: `prefect deploy` fails where it is missing. One that is there
-    stays as it is: somebody may have fitted it to a cluster by hand. Returns its type."""
+    stays as it is: somebody may have fitted it to a cluster by hand."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.base import BaseWorker
 
-    with get_client(sync_client=True) as server:
-        with contextlib.suppress(ObjectNotFound):
-            there = server.read_work_pool(pool)
-            if there.type != kind(pool):
-                print(f"the work pool {pool} is of type {there.type} on the server, not {kind(pool)} as its name says")
-            if not _is_fitted(there.base_job_template, there.type):
-                print(f"the work pool {pool} is not as it would be made now; delete it to have it made anew")
-            return there.type
-        worker = BaseWorker.get_worker_class_from_type(kind(pool))
-        if worker is None:
-            raise BadInput(f"the pool {pool} wants {PACKAGES[kind(pool)]}, which is not installed: pip install it here")
-        template = fitted(worker.get_default_base_job_template(), kind(pool))
-        with contextlib.suppress(ObjectAlreadyExists):  # another machine was faster
-            server.create_work_pool(WorkPoolCreate(name=pool, type=kind(pool), base_job_template=template))
-            print(f"made the work pool {pool} ({kind(pool)})")
-        return kind(pool)
+    by_name = kind(pool)
+    if (there := _there(pool)) is not None:
+        if there.type != by_name:
+            print(f"the work pool {pool} is of type {there.type} on the server; by its name it would be {by_name}")
+        if not _is_fitted(there.base_job_template, there.type):
+            print(f"the work pool {pool} is not as it would be made now; delete it to have it made anew")
+        return
+    worker = BaseWorker.get_worker_class_from_type(by_name)
+    if worker is None:
+        raise BadInput(f"the pool {pool} wants {PACKAGES[by_name]}, which is not installed: pip install it here")
+    template = fitted(worker.get_default_base_job_template(), by_name)
+    with get_client(sync_client=True) as server, contextlib.suppress(ObjectAlreadyExists):  # another was faster
+        server.create_work_pool(WorkPoolCreate(name=pool, type=by_name, base_job_template=template))
+        print(f"made the work pool {pool} ({by_name})")
+
+
+def _there(pool: str) -> WorkPool | None:
+    """As the server has it."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as server, contextlib.suppress(ObjectNotFound):
+        return server.read_work_pool(pool)
+    return None
 
 
 def _is_fitted(template: dict[str, Any], kind: str) -> bool:
@@ -131,9 +142,10 @@ def work(pool: str, limit: int) -> int:
     _refuse_without_server()
     clone.start()  # says what is wrong with it before the first night does
     os.environ.setdefault("TRAINYARD_CHECKOUT", str(Path.cwd()))
-    of = make(pool)
+    of = there.type if (there := _there(pool)) else kind(pool)
     if of == "process" and not Path(os.environ["TRAINYARD_CHECKOUT"], "dvc.yaml").is_file():
         raise BadInput(f"TRAINYARD_CHECKOUT={os.environ['TRAINYARD_CHECKOUT']} is no clone of this yard")
+    make(pool)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", of]
     worker = subprocess.Popen([*command, "--limit", str(limit)])
     told: list[int] = []

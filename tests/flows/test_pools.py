@@ -117,8 +117,23 @@ def test_a_pool_of_another_type_than_its_name_says_is_what_the_server_says(api, 
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as server:
         name = f"{uuid.uuid4().hex}-kubernetes"
         server.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=default_template()))
-        assert pools.make(name) == "process"
-    assert "is of type process on the server, not kubernetes as its name says" in capsys.readouterr().out
+        pools.make(name)
+    assert "is of type process on the server; by its name it would be kubernetes" in capsys.readouterr().out
+
+
+def test_a_worker_of_a_wrong_folder_makes_no_pool(api, tmp_path, monkeypatch):
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PREFECT_API_URL", api)
+    monkeypatch.setenv("TRAINYARD_CHECKOUT", str(tmp_path))
+    monkeypatch.delenv("TRAINYARD_NIGHTS", raising=False)
+    pool = uuid.uuid4().hex
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as server:
+        with pytest.raises(BadInput, match="is no clone of this yard"):
+            pools.work(pool, 1)
+        assert pool not in [there.name for there in server.read_work_pools()]
 
 
 def test_a_pool_whose_variable_is_not_set_is_named_before_it_is_deployed(tmp_path, monkeypatch):
