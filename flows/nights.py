@@ -28,7 +28,7 @@ SHOWN = 200  # characters of a line of a log
 LOOK_EVERY_S, ASK_EVERY_S = 1, 30
 BUSY_S = (1, 3, 9)  # between two tries
 LONGEST_RUN = timedelta(days=1)  # what runs longer keeps the other nights from their turn, and is told of
-# Of no time Prefect gives more than its first 1,000 dates.
+# Prefect gives at most the first 1,000 dates after a start, so look back from the end, a little further each time.
 LOOKED_BACK = (timedelta(minutes=10), timedelta(hours=10), 2 * LONGEST_RUN)
 
 
