@@ -35,7 +35,7 @@ WORTH_READING = re.compile(rf"python -m|`make |`dvc |prefect deployment|{KEY.pat
 # YAML's documents and Python's f-strings name what is put in; what a person types is any text
 STANDS_FOR = {
     "<line>": EXAMPLE, "{line}": EXAMPLE, "line.step.key=value": f"{EXAMPLE}.train.engine.seed=1", "STEP": "train",
-    "<stage>": stage.CODE, "{stage.name}": stage.CODE,
+    "<stage>": stage.CODE, "{stage.name}": stage.CODE, "{{ stage }}": stage.CODE,
 }  # fmt: skip
 
 

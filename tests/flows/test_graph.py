@@ -70,7 +70,7 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
 
 
 def test_what_a_killed_run_of_another_host_has_claimed_is_free_and_what_dvc_has_is_not(bare_yard, monkeypatch):
-    killed, other = {"pid": 1, "cmd": "python -m flows run toy"}, {"pid": 1, "cmd": "dvc repro"}
+    killed, other = {"pid": 1, "cmd": "flows run"}, {"pid": 1, "cmd": "dvc repro"}
     out, claims = bare_yard.root / "data/toy/square", bare_yard.root / ".dvc/tmp/rwlock"
     with monkeypatch.context() as there:
         there.setattr("os.getpid", lambda: killed["pid"])
