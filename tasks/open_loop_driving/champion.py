@@ -74,7 +74,8 @@ def challenger(data: Path) -> Leader | None:
     if best is None:
         return None
     sides = {"validation": lambda run: run["validation"][name], "test": lambda run: run[name]}
-    told = {side: {run: _minus(of(details["runs"][run])) for run in (best, *blind)} for side, of in sides.items()}
+    judged = details["runs"] | details.get("beside_leader", {})  # all on the moments that the leader can use
+    told = {side: {run: _minus(of(judged[run])) for run in (best, *blind)} for side, of in sides.items()}
     return Leader(best, DISTANCE.format(name), told)
 
 

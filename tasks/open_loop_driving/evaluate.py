@@ -3,14 +3,17 @@
 Reads    pack/, plan/<network>/plans.h5 of every network
 Writes   evaluate/metrics/<run>.json   the numbers of each run on test
          evaluate/details.json         leader, headline, by_step_s; of each run its numbers, intervals, collisions,
-                                       layers, refinement, by command and situation, on test and on validation; remarks
+                                       layers, refinement, by command and situation, on test and on validation;
+                                       beside_leader: the same of the baselines on the leader's moments, where it does
+                                       without some routes; remarks
          evaluate/plots/horizon.csv    l2_at and l2_mean_to of every run over the time ahead, for `dvc plots show`
 Alone    python -m tasks open_loop_driving-evaluate
 
 Open loop: every moment is one that the driver came to, and nothing that is planned is driven; `drive` drives. Numbers
 and their names are in judging/scores.py. The leader is the network that comes nearest on validation (l2_mean_to the end
-of the plan); the test routes choose nothing. Runs: networks, the leader with something taken from it (controls), and
-baselines. A network that sees nothing is a baseline too; one that this source cannot train is named with the reason.
+of the plan), on the routes that all can use; the test routes choose nothing. Runs: networks, the leader with something
+taken from it (controls), and baselines. A network that sees nothing is a baseline too; one that this source cannot
+train is named with the reason.
 """
 
 from __future__ import annotations
@@ -24,11 +27,19 @@ import pandas as pd
 
 from models.open_loop_driving.variants import needs
 from tasks.open_loop_driving.formats import pack as packs
-from tasks.open_loop_driving.formats.plans import SPLITS
+from tasks.open_loop_driving.formats.plans import SPLITS, Planned
 from tasks.open_loop_driving.judging import moments as reading
 from tasks.open_loop_driving.judging import scores
+from tasks.open_loop_driving.judging.moments import Moments
 from tasks.open_loop_driving.judging.remarks import remarks
-from tasks.open_loop_driving.judging.runs import judged_baselines, judged_controls, judged_network, planned
+from tasks.open_loop_driving.judging.runs import (
+    judged_baselines,
+    judged_controls,
+    judged_network,
+    layer,
+    of_moments,
+    planned,
+)
 from tasks.open_loop_driving.learning import suited, untrained
 from tasks.yard.files import write_json, write_table
 from tasks.yard.metrics.leader import leader
@@ -68,9 +79,21 @@ def write_horizon(path: Path, runs: Mapping[str, dict], times: list[float]) -> N
     write_table(path, pd.DataFrame(rows, columns=["run", "seconds", *names]))
 
 
+def on_validation(
+    found: Mapping[str, Planned], val: Moments, left: set[str], headline: str, reporting: Reporting
+) -> dict[str, float | None]:
+    """{network: its headline number on the validation routes that none of them leaves out}; on no route it is None."""
+    val = reading.without(val, left)
+    cut = {name: of_moments(of, dict.fromkeys(SPLITS, val)).splits["val"] for name, of in found.items()}
+    return {
+        name: scores.judged(layer(cut[name], val, -1), val.route, of.rate_hz, reporting).value[headline]
+        for name, of in found.items()
+    }
+
+
 def unled(on_val: Mapping[str, float | None], absent: Mapping[str, str]) -> str:
     if on_val:
-        return "several networks, and no validation route to choose by"
+        return "several networks, and no validation route that all can use to choose by"
     return "none that sees anything could be trained" if absent else "none that sees anything was asked for"
 
 
@@ -107,12 +130,20 @@ def run(
     blind = [name for name in runs if not needs(name)]
     for name in blind:
         runs[name] |= {"kind": "baseline", "what": "trained, and sees nothing: speed, command and target point"}
-    on_val = {name: of["validation"][headline] for name, of in runs.items() if name not in blind}
+    seeing = {name: of for name, of in found.items() if name not in blind}
+    left = {route for name in seeing for route in without.get(name, {}).get("val", ())}
+    on_val = on_validation(seeing, there["val"], left, headline, reporting_params)
     nearest = {name: None if value is None else -value for name, value in on_val.items()}
-    best, how = leader(nearest, f"best {scores.words(headline)} on the validation routes") if nearest else (None, None)
+    on = "the validation routes" + " that all networks can use" * bool(left)
+    best, how = leader(nearest, f"best {scores.words(headline)} on {on}") if nearest else (None, None)
     controlled = judged_controls(found[best], theirs[best]["test"], reporting_params) if best else {}
     baselines = judged_baselines(there, rate_hz, reporting_params)
     runs |= controlled | baselines
+    beside = {}
+    if best in without:
+        mine = theirs[best] | {"train": there["train"]}  # of which the mean path is made
+        beside = {name: judged_network(of_moments(found[name], mine), mine, reporting_params) for name in blind}
+        beside |= judged_baselines(mine, rate_hz, reporting_params)
 
     test = there["test"]
     details: dict[str, Any] = {
@@ -120,6 +151,7 @@ def run(
         "leader_null_because": None if best else unled(on_val, absent),
         "headline": headline, "by_step_s": times, "rate_hz": rate_hz, "networks": list(on_val),
         "controls": list(controlled), "baselines": [*blind, *baselines], "runs": runs,
+        "beside_leader": beside,
         "moments": {split: len(of) for split, of in there.items()},
         "routes": {split: len(set(of.route)) for split, of in there.items()},
         "towns": {split: sorted(set(of.town)) for split, of in there.items()},

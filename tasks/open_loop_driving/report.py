@@ -178,13 +178,15 @@ def run(
     check, seen = read_json(check_data / "check.json"), read_if_there(visualize / "summary.json")
     closed = results.closed_loops(drive, drive_rules)
     runs = results.joined(details, closed)
+    alike = results.joined({"runs": details["runs"] | details["beside_leader"]}, closed)  # on the leader's moments
     names = results.ranked(runs, details["headline"])
     told = remarks.of_page(details, runs, closed)
     on_test = {
         run: {key: _higher(key, runs[run].get(key)) for key in results.columns_of(details)}
         for run in details["networks"]
     }
-    if said := other_leads(details["leader"], on_test):
+    same = not any("test" in of for of in details["left_out"].values())  # moments: else nobody is above anybody
+    if same and (said := other_leads(details["leader"], on_test)):
         told.insert(0, said)
     for stale in [*out.glob("*.png"), *out.glob("*.mp4")]:
         stale.unlink()
@@ -199,7 +201,7 @@ def run(
         "source_url": reporting_params.source_url,
         "rendered": rendered(["town"] if packed.get("rendered") else [], "routes"),
         "details": details, "runs": runs, "names": names, "top": top, "remarks": told,
-        "tiles": tiles(details, runs, closed), "columns": results.columns_of(details), "percent": PERCENT,
+        "tiles": tiles(details, alike, closed), "columns": results.columns_of(details), "percent": PERCENT,
         "unseen": results.unseen(details["towns"], packed["routes"]),
         "routes_of_test": counted(details["routes"]["test"], "route", "routes"),
         "holds": results.holds(runs, names), "called": {run: results.named(run, of) for run, of in runs.items()},
@@ -213,7 +215,7 @@ def run(
         "parts": [
             (title, of)
             for title, part in (("By situation", "by_situation"), ("By command", "by_command"))
-            if (of := results.side_by_side(runs, beside, part, details["headline"]))
+            if (of := results.side_by_side(alike, beside, part, details["headline"]))
         ],
         "unusable": {name: of["why"] for name, of in routes.items() if not of.get("usable", True)},
         "findings": [f"{name}: {text}" for name, of in routes.items() for text in of.get("findings", [])],

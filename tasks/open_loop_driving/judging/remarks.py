@@ -39,10 +39,14 @@ def of_data(details: Mapping[str, Any]) -> list[str]:
 
 def of_leader(details: Mapping[str, Any]) -> list[str]:
     """Where the leader is no better than what sees nothing, and refinement or a control does not do what it must."""
-    leader, runs, name = details["leader"], details["runs"], details["headline"]
+    leader, name = details["leader"], details["headline"]
+    runs = details["runs"] | details["beside_leader"]
     if not leader or runs[leader][name] is None:
         return []
     mine, said, told = runs[leader][name], scores.words(name), []
+    if beside := {other: of[name] for other, of in details["beside_leader"].items() if of[name] is not None}:
+        others = ", ".join(f"{other.replace('_', ' ')} {value:.3f} m" for other, value in beside.items())
+        told.append(f"On the test moments that {leader} can use, {said} is {mine:.3f} m; {others}.")
     for other in details["baselines"]:
         theirs = runs[other][name]
         if other != leader and theirs is not None and theirs <= mine:

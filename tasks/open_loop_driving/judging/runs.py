@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,18 @@ def planned(folder: Path, moments: Mapping[str, Moments]) -> Planned:
         if not (same and (of.t == wanted.t).all() and (of.route.astype(str) == wanted.route.astype(str)).all()):
             raise BadInput(f"{path}: not of the {split} moments of pack; run open_loop_driving-plan again")
     return found
+
+
+def of_moments(found: Planned, moments: Mapping[str, Moments]) -> Planned:
+    """The same plans, at these of their moments alone, which are those of whole routes."""
+    splits = {}
+    for split in SPLITS:
+        of = found.splits[split]
+        keep = np.isin(of.route.astype(str), moments[split].route.astype(str))
+        splits[split] = Plans(
+            of.route[keep], of.t[keep], of.waypoints[:, keep], of.alpha[:, keep], of.beta[:, keep], of.speed[keep]
+        )
+    return replace(found, splits=splits)
 
 
 def empty(found: Planned) -> Plans:

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.open_loop_driving import evaluate
+from tasks.open_loop_driving import champion, evaluate
 from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Planned, Plans, betas
 from tasks.open_loop_driving.judging import moments
+from tasks.open_loop_driving.learning import suited
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.roads import REPORTING, box, write_manifest, write_route
 
@@ -78,6 +79,54 @@ def test_the_leader_is_the_nearest_on_validation_of_those_that_see(judged):
     assert numbers["test/tcp_small/l2_mean_to_2s"] == pytest.approx(0.1, abs=1e-5)
     assert details["networks"] == ["tcp_small", "thinktwice_small"]
     assert details["baselines"] == ["blind", "constant_velocity", "mean_path"]
+
+
+def short_of(folder, routes):
+    """The same plans without those of some routes {split: them}, as of a network that lacks a sensor there."""
+    found = plans.read(folder / plans.FILE)
+    for split, names in routes.items():
+        of = found.splits[split]
+        keep = ~np.isin(of.route.astype(str), names)
+        found.splits[split] = Plans(
+            *(one[keep] if one.ndim == 1 else one[:, keep] for one in list(vars(of).values())[:6])
+        )
+    plans.write(folder / plans.FILE, found)
+    suited.write(folder, {split: dict.fromkeys(names, "has no lidar") for split, names in routes.items()})
+    return folder
+
+
+def test_who_does_without_routes_is_compared_on_the_others(pack, tmp_path):
+    """Who sees nothing is near on the routes that the leader can use and far off on all others; of two networks one
+    has the harder route of validation to itself."""
+    folder, one = tmp_path / "data/plan", ("coarse",)
+    lacks = {"val": ["town02_r001"], "test": ["town05_r001", "town05_r002"]}
+    sees = planned(pack, folder, "thinktwice_small", [{"val": 0.4, "test": 0.4}], one)
+    plan = {
+        "thinktwice_small": short_of(sees, lacks),
+        "tcp_small": planned(pack, folder, "tcp_small", [{"val": 0.3, "test": 0.5}], one),
+        "blind": planned(pack, folder, "blind", [{"val": 0.1, "test": 0.1}], one),
+    }  # fmt: skip
+    for name in ("tcp_small", "blind"):
+        found = plans.read(plan[name] / plans.FILE)
+        for split, routes in lacks.items():
+            of = found.splits[split]
+            of.waypoints[:, np.isin(of.route.astype(str), routes)] += 3.0
+        plans.write(plan[name] / plans.FILE, found)
+    evaluate.run(None, tmp_path / "data/evaluate", pack=pack, plan=plan, reporting_params=REPORTING)
+    details = json.loads((tmp_path / "data/evaluate/details.json").read_text())
+    assert details["leader"] == "tcp_small" and details["leader_from"].endswith("routes that all networks can use")
+    assert details["beside_leader"] == {}
+    del plan["tcp_small"]
+    evaluate.run(None, tmp_path / "data/evaluate", pack=pack, plan=plan, reporting_params=REPORTING)
+    details = json.loads((tmp_path / "data/evaluate/details.json").read_text())
+    runs, beside = details["runs"], details["beside_leader"]
+    assert set(beside) == {"blind", "constant_velocity", "mean_path"}
+    assert {of["moments"] for of in beside.values()} == {runs["thinktwice_small"]["moments"]}
+    assert runs["blind"]["l2_mean_to_2s"] > 1 and beside["blind"]["l2_mean_to_2s"] == pytest.approx(0.1, abs=1e-5)
+    assert any(line.startswith("thinktwice_small is no better than blind") for line in details["remarks"])
+    leader = champion.challenger(tmp_path / "data")
+    assert leader.scores["validation"]["blind"] == pytest.approx(-0.1, abs=1e-5)
+    assert "no better than -0.100 of blind" in leader.unfit
 
 
 def test_each_layer_is_judged_by_itself_and_against_the_one_before(judged):

@@ -331,7 +331,8 @@ def test_a_network_does_without_the_routes_that_lack_its_sensor(tmp_path, caplog
     said = read_json(tmp_path / "evaluate/details.json")
     assert said["runs"][NAME]["moments"] * 2 == said["runs"]["blind"]["moments"] == said["moments"]["test"]
     assert said["remarks"][0].startswith("thinktwice_small does without 2 routes, as town05_r000 has no lidar, ...: it")
-    found = export.run(section("export"), tmp_path / "export", pack=pack, train=train_folders)  # on the other of test
+    given = {"pack": pack, "train": train_folders, "reporting_params": reporting()}
+    found = export.run(section("export"), tmp_path / "export", **given)  # on the other of test
     assert found["max_difference"] < 1e-3
 
 
