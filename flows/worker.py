@@ -95,6 +95,7 @@ def in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yiel
     stages beside it, as far as they want them.
 
     Inside the block what it made lies there, to be recorded: MLflow, which may hang, is told of it when the block ends.
+    What it is told has been kept by then.
     """
     ours, theirs = fork_server.Pipe()
     job = (stage, parent_run, tags, dict(os.environ), yields)
@@ -113,6 +114,9 @@ def in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yiel
         process.join()
         _running.discard(process)
     if kind == "ok":
+        if process.exitcode:
+            said = "%s is made, but its process %s then: what MLflow does not know of it yet, the next run tells"
+            get_run_logger().warning(said, stage, cause(process.exitcode))
         return
     if stopping.is_set():
         raise Stopped(stage)

@@ -105,7 +105,8 @@ def run(
     has_made: Callable[[dict[str, Any]], None] = lambda metrics: None,
 ) -> dict[str, Any]:
     """Run a stage's step and track it. Returns its metrics. `parent_run` is the MLflow run of the flow, if there is
-    one; `has_made` is called with the metrics once all its outs lie there, before MLflow is told."""
+    one; `has_made` is called with the metrics once all its outs lie there and what MLflow is to be told is kept, before
+    it is told."""
     this = stage(name)
     params = params_file.load()
     if why := params_file.not_needed(this.line, this.step, params):

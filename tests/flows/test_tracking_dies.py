@@ -12,6 +12,8 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
+
 from flows.environment import answers, free_port
 from tasks.yard.workers import end_with_parent
 from tests.flows.waiting import PATIENCE_S, wait_until
@@ -138,8 +140,9 @@ def test_a_server_that_dies_while_stages_work_costs_nothing_and_the_next_run_pay
     assert sorted(above is None for _, _, above in runs["judge@1"]) == [False, True]  # DVC's door has no parent
 
 
-def test_what_is_made_while_a_server_hangs_is_recorded_first_and_stays_when_the_run_is_told_to_end(
-    yard_copy, empty_store, tmp_path
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_made_while_a_server_hangs_is_kept_and_recorded_first_and_sent_after_a_run_that_was_ended(
+    yard_copy, empty_store, tmp_path, sent
 ):
     server = Server(tmp_path / "server", empty_store)
     judge, lock = yard_copy.root / "tasks/toy/judge.py", yard_copy.root / "dvc.lock"
@@ -152,10 +155,15 @@ def test_what_is_made_while_a_server_hangs_is_recorded_first_and_stays_when_the_
         before = lock.read_text()
         (yard_copy.root / "go").touch()
         wait_until(lambda: lock.read_text() != before or flow.poll() is not None, "a stage in dvc.lock")
-        assert flow.poll() is None and not list((yard_copy.root / ".trainyard/owed").glob("[!.]*"))
-        flow.send_signal(signal.SIGINT)
+        assert flow.poll() is None
+        flow.send_signal(sent)
         flow.communicate(timeout=PATIENCE_S)
         os.kill(process.pid, signal.SIGCONT)
-    told = yard_copy.status()
-    assert "up to date" in {told["toy-judge@1"], told["toy-judge@2"]}
-    assert "owed to MLflow" in yard_copy.flow("status").stdout
+        told = yard_copy.status()
+        made = {scale for scale in ("1", "2") if told[f"toy-judge@{scale}"] == "up to date"}
+        assert made and told["owed"].startswith("to MLflow: "), told
+        assert yard_copy.flow("run", "toy", MLFLOW_TRACKING_URI=server.uri).returncode == 0
+        assert "owed" not in yard_copy.status()
+    for scale in ("1", "2"):
+        found = {status for status, *_ in server.runs()[f"judge@{scale}"]}
+        assert "FINISHED" in found and "RUNNING" not in found, server.runs()

@@ -33,6 +33,19 @@ def end(run_id: str) -> None:
         lock.release()
 
 
+def at_work(run_id: str) -> bool:
+    """Has the run's process, here or elsewhere, neither ended nor said that the run has?"""
+    if run_id in _ours:
+        return True
+    if not (path := _folder() / run_id).exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def killed() -> Iterator[str]:
     """The runs whose process ended without a word. One that the caller is done with is forgotten; an error in between
     leaves it to the next."""

@@ -1,10 +1,13 @@
 """Runs that MLflow could not be told of are kept on disk, and told by the next run: tracking never costs a result.
 
+What a stage has made is kept before it is recorded, so that whoever is killed before MLflow knows all of it owes it.
+
 Writes .trainyard/owed/<run>/   run.json and a copy of each file that it names
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.yard.files import read_json
-from tasks.yard.tracking import described, sending, store
+from tasks.yard.tracking import alive, described, sending, store
 from tasks.yard.tracking.described import Run
 
 log = logging.getLogger(__name__)
@@ -25,8 +28,10 @@ def _folder() -> Path:
 
 
 def entries() -> list[Path]:
-    """In the order in which their runs began: who judged a network is told of after its training."""
-    return sorted(_folder().glob("[!.]*"), key=_began) if _folder().is_dir() else []
+    """In the order in which their runs began: who judged a network is told of after its training. What a run at work
+    has kept it sends itself."""
+    kept = [path for path in _folder().glob("[!.]*") if not alive.at_work(path.name)] if _folder().is_dir() else []
+    return sorted(kept, key=_began)
 
 
 def _began(path: Path) -> tuple[int, str]:
@@ -40,9 +45,11 @@ def deliver(run: Run) -> None:
     """Tell MLflow of a run that has ended, or keep it. Never raises, unless told to end: the result is made, whatever
     MLflow thinks."""
     try:
-        if run.judged:  # what it says of trainings finds no run of one that is still owed
-            pay()
+        if run.judged and not run.parent:  # what it says of trainings finds no run of one that is still owed
+            pay()  # a flow tells it again before the challenge
         sending.send(run)
+        with contextlib.suppress(OSError):  # the next run sees that it was sent
+            _forget(_folder() / run.id)
     except Exception as error:
         keep(run, _plain(error))
     except BaseException:
@@ -50,10 +57,23 @@ def deliver(run: Run) -> None:
         raise
 
 
+def keep_first(run: Run) -> None:
+    """Before anything else is done about a run that has ended. Never raises; `deliver` says if it cannot be kept."""
+    try:
+        _keep(run)
+    except Exception as fault:
+        log.debug("%s is not kept before it is sent: %s", run.name, fault)
+
+
+def holds(run_id: str) -> bool:
+    return (_folder() / run_id).exists()
+
+
 def keep(run: Run, reason: str) -> None:
     """For the next run to send it. Never raises."""
     try:
-        _keep(run)
+        if not holds(run.id):
+            _keep(run)
         log.warning("%s is not in MLflow: %s. It is kept, and the next run sends it", run.name, reason)
     except Exception as fault:  # a full disk
         log.warning(
@@ -90,7 +110,7 @@ def pay() -> None:
     try:
         with FileLock(_folder().with_suffix(".lock"), timeout=0):
             for sent in _folder().glob(f"{SENT}*"):  # by one who was killed before all of it was removed
-                shutil.rmtree(sent)
+                shutil.rmtree(sent, ignore_errors=True)  # or by one who is at it
             for path in entries():
                 _pay_one(path)
     except Timeout:
@@ -104,11 +124,17 @@ def _pay_one(path: Path) -> None:
     try:
         sending.send(described.read(path))
         log.info("%s, which was owed, is in MLflow now", path.name)
-        shutil.rmtree(path.replace(path.with_name(f"{SENT}{path.name}")))  # its name first: half a folder is no entry
+        _forget(path)
     except store.Unavailable:
         raise
     except Exception as error:
         log.warning("%s stays owed: %s", path, _plain(error))
+
+
+def _forget(path: Path) -> None:
+    """Its name first: half a folder is no entry."""
+    if path.exists():
+        shutil.rmtree(path.replace(path.with_name(f"{SENT}{path.name}")))
 
 
 def said() -> str | None:

@@ -63,8 +63,10 @@ def _begin(run: Run) -> Run:
 
 
 def _end(run: Run) -> None:
-    owed.deliver(replace(run, ended_ms=described.now_ms()))
-    alive.end(run.id)
+    try:
+        owed.deliver(run if run.ended_ms else replace(run, ended_ms=described.now_ms()))
+    finally:
+        alive.end(run.id)
 
 
 def settle_earlier() -> None:
@@ -73,6 +75,8 @@ def settle_earlier() -> None:
     try:
         for run_id in alive.killed():
             owed.forget_half(run_id)
+            if owed.holds(run_id):
+                continue  # whoever sends it ends it
             client, line = store.client(), run_id.partition(".")[0]
             known = sending.found(client, line, run_id)
             if known and client.get_run(known).info.status == "RUNNING":
@@ -126,8 +130,8 @@ def _leader(line: str) -> dict[str, str]:
 def stage_run(
     stage: Stage, params: Mapping[str, Any], parent_run: str | None, tags: Mapping[str, str]
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """One stage's run; call what it yields with the metrics once the step is done. A failed step leaves a FAILED
-    run."""
+    """One stage's run; call what it yields with the metrics once the step is done: that keeps what MLflow is told when
+    the block ends. A failed step leaves a FAILED run."""
     if parent_run is None:  # else the flow has done it
         settle_earlier()
     commit, diff = lineage.git_state(say=parent_run is None)
@@ -136,20 +140,30 @@ def stage_run(
     name, texts = stage.name.removeprefix(f"{stage.line}-"), {DIFF: diff} if diff else {}
     run = _begin(Run(stage.line, name, described.new_id(stage.line), tags, parent_run, texts=texts))
     began = time.monotonic()
-    made: dict[str, Any] = {}
+    made: Run | None = None
     curves = live.Curves(run, stage.out)
+
+    def done(metrics: Mapping[str, Any]) -> None:
+        nonlocal made
+        curves.end()
+        told = {**metrics, "wall_s": time.monotonic() - began}
+        finished = replace(_finished(run, stage, params, told, curves), ended_ms=described.now_ms())
+        owed.keep_first(finished)
+        made = finished
+
     try:
-        yield lambda metrics: made.update(metrics, wall_s=time.monotonic() - began)
+        yield done
     except BaseException as error:
         curves.end()
-        if made and isinstance(error, KeyboardInterrupt):  # its result stands, and MLflow may hang
-            owed.keep(replace(_finished(run, stage, params, made, curves), ended_ms=described.now_ms()), owed.TOLD)
+        if made:  # its result stands, and MLflow may hang
+            owed.keep(made, owed.TOLD)
+            alive.end(run.id)
             raise
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         _end(replace(run, status=status, tags={**tags, "error": f"{type(error).__name__}: {error}"[:5000]}))
         raise
     curves.end()
-    _end(_finished(run, stage, params, made, curves))
+    _end(made or _finished(run, stage, params, {}, curves))
 
 
 def ranked_first() -> bool:

@@ -44,11 +44,15 @@ def train(number: int = 2) -> None:
     write_json(out / "runs" / "trial-0" / "metrics.json", {"score": 0.5})
 
 
-def track(monkeypatch: pytest.MonkeyPatch, uri: str, number: int = 2) -> None:
+def provide_code() -> None:
     if not Path("tasks").exists():
         for name in ("tasks", "models"):
             Path(name).symlink_to(ROOT / name)
         write_text(Path("requirements.lock"), "numpy\n")
+
+
+def track(monkeypatch: pytest.MonkeyPatch, uri: str, number: int = 2) -> None:
+    provide_code()
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         with runs.stage_run(stage(), {"epochs": 2}, None, {}) as log:
@@ -104,7 +108,7 @@ def test_a_training_that_is_owed_gets_its_numbers_on_test(monkeypatch, judged_at
     monkeypatch.setattr(described, "new_id", lambda line: next(names))
     track(monkeypatch, DEAD)
     said = {"out": str(stage().out), "hash": lineage.dvc_hash(stage().out), "metrics": {"test/score": 0.5}}
-    judges = {stage().name: {**said, "leads": False, "note": "judged"}}
+    judges = {stage().name: {**said, "note": "judged"}}
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", judged_at or os.environ["MLFLOW_TRACKING_URI"])
         owed.deliver(Run("toy", "evaluate", described.new_id("toy"), {}, status="FINISHED", judged=judges))
@@ -113,14 +117,15 @@ def test_a_training_that_is_owed_gets_its_numbers_on_test(monkeypatch, judged_at
     assert run.data.metrics["test/score"] == 0.5 and owed.said() is None
 
 
-def pay_and_be_killed(moment: str) -> None:
-    """Somebody tells MLflow what is owed, and ends where he would call `moment`."""
-    code = (
-        f"import os, signal, shutil, mlflow\n{moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from tasks.yard.tracking import owed; owed.pay()"
-    )
+def be_killed(moment: str, code: str) -> None:
+    """Somebody runs `code`, and ends where he would call `moment`."""
+    killed = f"import os, signal, shutil, mlflow\n{moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
     said = Path("said")
-    assert others.run(code, Path.cwd(), said) == -signal.SIGKILL, said.read_text()
+    assert others.run(killed + code, Path.cwd(), said) == -signal.SIGKILL, said.read_text()
+
+
+def pay_and_be_killed(moment: str) -> None:
+    be_killed(moment, "from tasks.yard.tracking import owed; owed.pay()")
 
 
 def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finished_and_no_second_one(monkeypatch):
@@ -133,6 +138,27 @@ def test_whoever_is_killed_while_sending_leaves_no_half_run_that_stands_as_finis
     runs.settle_earlier()
     assert_whole()
     assert owed.said() is None and not list(Path(".trainyard/owed").iterdir())
+
+
+TRACKED = """
+from tasks.yard.tracking import owed, runs
+from tests.tasks.yard.tracking.test_owed import stage, train
+with runs.stage_run(stage(), {"epochs": 2}, None, {}) as log:
+    train()
+    log({"score": 0.9, "unknown": None, "loss": float("nan")})
+    assert not owed.entries()  # nobody else is to send it while it is at work
+"""
+
+
+@pytest.mark.parametrize("moment", ["log_artifact", "finalize_logged_model"])
+def test_a_step_that_is_killed_while_mlflow_is_told_of_what_it_has_made_is_told_of_by_the_next_run(moment):
+    provide_code()
+    be_killed(f"mlflow.MlflowClient.{moment}", TRACKED)
+    train(number=7)  # the stage ran again before it was sent
+    assert owed.said() == "owed to MLflow: 1 run (train@a), sent by the next run"
+    runs.settle_earlier()
+    assert_whole(number=2)
+    assert owed.said() is None and not list(Path(".trainyard/alive").iterdir())
 
 
 def test_an_entry_that_is_no_good_is_named_and_does_not_stop_the_others(monkeypatch, caplog):
