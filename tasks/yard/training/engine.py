@@ -111,11 +111,11 @@ def keep_freed_memory() -> None:
 
 def start(params: Engine, machine: Machine) -> Fabric:
     """The device, the precision and the processes; under torchrun or SLURM this one joins the others."""
-    world, of_slurm = devices.started(), "WORLD_SIZE" not in os.environ
+    world, by_torchrun = devices.started(), "WORLD_SIZE" in os.environ
     allocated = os.environ.get("SLURM_NTASKS", "1")
-    if of_slurm and world == 1 and allocated != "1":
+    if not by_torchrun and world == 1 and allocated != "1":
         log.info("SLURM has allocated %s tasks, and no srun has started this training as one: it is alone", allocated)
-    nodes = int(os.environ.get("SLURM_NNODES", 1)) if of_slurm and world > 1 else 1
+    nodes = int(os.environ.get("SLURM_NNODES", 1)) if world > 1 and not by_torchrun else 1
     nodes = max(nodes, world // int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     keep_freed_memory()
     torch.set_num_threads(params.threads)  # sums are split by thread: another number of them, other last bits
@@ -124,7 +124,8 @@ def start(params: Engine, machine: Machine) -> Fabric:
         devices=world // nodes,
         num_nodes=nodes,
         strategy="ddp" if world > 1 else "auto",
-        plugins=[LightningEnvironment()] if of_slurm and world == 1 else None,  # else it would ask SLURM_NTASKS itself
+        # Else it would ask SLURM_NTASKS itself.
+        plugins=[LightningEnvironment()] if world == 1 and not by_torchrun else None,
         precision=PRECISION[machine.precision],
     )
     if fabric.device.type == "cpu" and machine.precision == "bf16" and not cpu_has_bf16():
