@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -307,13 +308,13 @@ def _ended(run: LineRun) -> Outcome | State:
             lines.append(f"not started, because they need the outputs of these: {', '.join(waiting)}")
         if spared := [name for name, state in failed.items() if state.name == IN_VAIN]:
             lines.append(f"not started, because all that they are for is among those: {', '.join(spared)}")
-        evaluated = states.get(f"{line}-evaluate")
-        if run.whole and evaluated and evaluated.is_completed() and (verdict := _challenge(run)):
-            lines.append(f"Champion: {verdict}")
         try:
             run.graph.push()  # a stage that fails every night must not keep what the others make from the remote
         except BadInput as error:
             lines.append(str(error))
+        evaluated = states.get(f"{line}-evaluate")
+        if run.whole and evaluated and evaluated.is_completed() and (verdict := _challenge_of_failed(run, failed)):
+            lines.append(f"Champion: {verdict}")
         return Failed(message="\n".join(lines))
     if not run.whole:  # nobody is judged by half a run: evaluate may speak of other networks than train has made
         run.graph.push()
@@ -331,13 +332,22 @@ def _ended(run: LineRun) -> Outcome | State:
     return Outcome({name: state.name for name, state in states.items()}, run.made, verdict)
 
 
-def _challenge(run: LineRun) -> str | None:
-    """What became of the champion; None if nothing of the line is another than when somebody was judged last."""
+def _challenge_of_failed(run: LineRun, failed: Iterable[str]) -> str | None:
+    """A fault of the challenge, too, must not hide why the run failed."""
+    try:
+        return _challenge(run, frozenset(stages.stage(name).step for name in failed))
+    except Exception as error:
+        return f"nobody was judged: {type(error).__name__}: {error}"
+
+
+def _challenge(run: LineRun, failed: frozenset[str] = frozenset()) -> str | None:
+    """What became of the champion; None if nothing of the line is another than when somebody was judged last. `failed`:
+    the steps that are not up to date."""
     line, now = run.graph.line, run.graph.recorded()
     last = STATE / "judged" / line
     if not last.exists() or last.read_text(encoding="utf-8") != now:  # `dvc repro` has made it, or another clone
         write_text(unjudged(line), "")
-    verdict = run.tracker(judged, line) if unjudged(line).exists() else None
+    verdict = run.tracker(judged, line, failed) if unjudged(line).exists() else None
     if not unjudged(line).exists():
         write_text(last, now)
     return verdict

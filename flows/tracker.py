@@ -58,9 +58,11 @@ def unjudged(line: str) -> Path:
     return STATE / "unjudged" / line
 
 
-def judged(line: str) -> str | None:
+def judged(line: str, failed: frozenset[str] = frozenset()) -> str | None:
     """What became of the champion. An MLflow that fails costs the run nothing, and the challenge only until the next
-    one."""
+    one; so do failed steps that the challenge reads: what they made lies there as the run before has left it."""
+    if lacking := failed & champion.judged_after(line):
+        return f"nobody was judged, because this is not up to date: {', '.join(sorted(lacking))}"
     try:
         verdict = champion.settle(line)
     except Exception as error:

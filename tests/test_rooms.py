@@ -124,6 +124,24 @@ def test_a_stage_reads_the_folders_of_the_steps_in_its_signature(name):
     assert {dep.split("/${")[0] for dep in data} == asked
 
 
+def steps_before(line: str, step: str) -> set[str]:
+    """The step, and those whose outs it needs, directly or not."""
+    read = {dep.split("/")[2] for dep in STAGES[f"{line}-{step}"]["deps"] if dep.startswith(f"data/{line}/")}
+    return {step}.union(*(steps_before(line, one) for one in read))
+
+
+@pytest.mark.parametrize("line", params.lines())
+def test_a_challenge_names_the_steps_that_it_reads_besides_evaluate_and_what_that_needs(line):
+    """What they made in an earlier run must not judge the networks of this one."""
+    challenge, apply = ((ROOT / "tasks" / line / f"{name}.py").read_text() for name in ("champion", "apply"))
+    kept = apply.partition("def belongings")[2].partition("\ndef ")[0]
+    steps = set(re.findall(r'\bdata / "(\w+)"', challenge + kept))
+    named = re.search(r"^JUDGED_AFTER = (.+)", challenge, re.MULTILINE)
+    after = set(re.findall(r'"(\w+)"', named[1])) if named else set()
+    done = set().union(*(steps_before(line, one) for one in ("evaluate", *after)))
+    assert steps <= done and not after & steps_before(line, "evaluate")
+
+
 @pytest.mark.parametrize("name", OF_LINES)
 def test_every_param_of_a_step_is_tracked(name):
     """Either a whole section is listed, or all of its keys but the one that makes the matrix; so are those it

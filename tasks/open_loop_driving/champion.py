@@ -30,6 +30,7 @@ from tasks.yard.training.accelerator import accelerator
 from tasks.yard.training.learnt import Item, unseen
 
 DRIVING, DISTANCE = "driving score", "minus {} in metres"
+JUDGED_AFTER = ("drive", "drive_rules")
 OF = {"validation": "val", "test": "test"}
 
 

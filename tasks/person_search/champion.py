@@ -21,6 +21,8 @@ from tasks.yard.tracking.champion import Comparison, Leader, Score, compared
 from tasks.yard.training.accelerator import accelerator
 from tasks.yard.training.learnt import Item, unseen
 
+JUDGED_AFTER = ("calibrate",)  # it comes with the model
+
 
 def challenger(data: Path) -> Leader | None:
     """The network that finds the validation people best."""

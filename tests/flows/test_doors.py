@@ -58,6 +58,15 @@ def test_a_stage_that_fails_keeps_no_leader_unjudged_and_nothing_else_from_the_r
     assert failed.returncode != 0 and "toy-judge@1: " in failed.stderr
     assert "Champion: a network is not registered in this MLflow store" in failed.stderr
     assert b"15" in [path.read_bytes() for path in (tmp_path / "store/files").rglob("*") if path.is_file()]
+    for champion, said in (
+        (f'{LEADING}\nJUDGED_AFTER = ("judge",)\n', "nobody was judged, because this is not up to date: judge"),
+        ("def challenger(data):\n    return data['leader']\n", "nobody was judged: TypeError: "),
+    ):
+        (new_yard.root / "tasks/toy/champion.py").write_text(champion)
+        shutil.rmtree(tmp_path / "store/files")
+        failed = new_yard.flow("run", "toy")
+        assert "toy-judge@1: " in failed.stderr and f"Champion: {said}" in failed.stderr, failed.stderr
+        assert (tmp_path / "store/files").exists()
 
 
 def test_a_stage_that_nobody_needs_with_these_params_is_not_run_at_either_door(yard_copy):

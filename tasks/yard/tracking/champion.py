@@ -6,6 +6,8 @@ A line takes part with a module tasks/<line>/champion.py:
     challenger(data: Path) -> Leader | None      what validation likes best, and what it has to beat; None: nothing yet
     compare(challenger: Path, champion: Path, data: Path, section) -> Comparison      of two checkpoints: `compared`
                                                                                       with how the line scores one
+    JUDGED_AFTER = ("drive", ...)                steps that the challenge reads besides evaluate and what that needs,
+                                                 also for what belongs to a model (`equip`); may be left out
 
 The leader becomes a version of the line's registered model when it challenges, which only one does that beats its
 baselines: its numbers have to be meaningful and better than theirs, on validation and on test. The first of a line
@@ -139,6 +141,13 @@ def equip(line: str, versions: Sequence[str], item: str, data: Path) -> None:
             fetched.keep(line, version, Path(folder), getattr(module, "SERVED", ()))
 
 
+def judged_after(line: str) -> frozenset[str]:
+    """The steps besides evaluate, and what that needs, that have to be up to date before anybody is judged."""
+    if importlib.util.find_spec(f"tasks.{line}.champion") is None:
+        return frozenset()
+    return frozenset(getattr(importlib.import_module(f"tasks.{line}.champion"), "JUDGED_AFTER", ()))
+
+
 def settle(line: str) -> str | None:
     """Let the newest model of the line challenge its champion. Returns what became of it and why; None: not a line
     for it."""
@@ -154,8 +163,8 @@ def settle(line: str) -> str | None:
     versions = entered(line, f"{line}-train@{item}", folder)
     if not versions and leader.unfit:
         reigning = registry.champion_version(line)
-        stands = f"version {reigning} stays champion" if reigning else "none yet"
-        return f"{stands}: {item} is no challenger: {leader.unfit}"
+        stands = f"version {reigning} stays champion:" if reigning else "none yet, because"
+        return f"{stands} {item} is no challenger: {leader.unfit}"
     if not versions:
         return f"{item} is not registered in this MLflow store: no challenge"
     before = [reigning] if (reigning := registry.champion_version(line)) else []
@@ -173,7 +182,7 @@ def _challenge(line: str, module: ModuleType, leader: Leader, versions: Sequence
     if champion is None:
         if leader.unfit:
             _say_alone(line, version, module, leader, folder / "best.pt", data)
-            return f"none yet: {item} (version {version}) is not served: {leader.unfit}"
+            return f"none yet, because {item} (version {version}) is not served: {leader.unfit}"
         if registry.champion_version(line) is not None:  # another checkout was quicker
             return _challenge(line, module, leader, versions, data)
         registry.crown(line, version, "the first of its line that beats its baselines")

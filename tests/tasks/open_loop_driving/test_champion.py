@@ -127,7 +127,7 @@ def test_who_leads_is_told_of_the_drives_of_this_run_and_only_who_challenges_bec
     assert not any("lead" in data.tags["mlflow.note.content"] for data in told().values()), "that was another run"
     write_drives(data, {"thinktwice_small": (20.0, 60.0)})
     said = serving.settle(line)
-    assert said.startswith("none yet: tcp_small is no challenger: its driving score on test is 0.000")
+    assert said.startswith("none yet, because tcp_small is no challenger: its driving score on test is 0.000")
     assert not versions()
     write_drives(data, {"tcp_small": (30.0, 25.0)})
     assert "tcp_small (version 1) is champion" in serving.settle(line) and versions() == ["tcp_small"]
