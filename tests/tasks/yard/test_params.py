@@ -11,6 +11,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from tasks.yard import params
+from tasks.yard.files import write_text
 from tasks.yard.step import BadInput
 
 ROOT = Path(__file__).parents[3]
@@ -71,6 +72,18 @@ def test_broken_yaml_and_a_missing_file_are_named(copy):
         params.load(copy)
     with pytest.raises(params.ParamsError, match="no such file"):
         params.load(copy.with_name("other.yaml"))
+
+
+@pytest.mark.parametrize(("line", "key"), [("brake_coast", "annotate.weights"), ("person_search", "index.weights")])
+def test_a_detector_is_trained_for_who_names_its_own_file(copy, tmp_path, monkeypatch, line, key):
+    monkeypatch.chdir(tmp_path)
+    own = f"data/{line}/train_detector/best.pt"
+    for name in (own, "data/other/best.pt"):
+        write_text(Path(name), "weights")
+    for weights, needed in {"null": True, own: True, "yolo12n.pt": False, "data/other/best.pt": False}.items():
+        params.set_values([f"{line}.{key}={weights}"], copy)
+        for step in ("detector_data", "train_detector"):
+            assert (params.not_needed(line, step, params.load(copy)) is None) == needed, weights
 
 
 def test_set_keeps_comments_and_every_other_value(copy):
