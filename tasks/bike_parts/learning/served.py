@@ -8,8 +8,8 @@ answers {"predictions": {"image": (seen) place in n, "part": (seen) 1..K, "box":
 
 Of what is found these are the numbers that `apply` writes of a photograph by itself, calibrated on validation. With a
 version that has been judged its thresholds and calibration lie beside the weights, in known.json; without them a part
-is found from a score of one half on, and nothing is calibrated. States are all 0 if the network has learnt none. Two
-photographs of a ride are not compared here: `python -m flows apply bike_parts <photos>` does that.
+is found from a score of one half on, and nothing is calibrated. States are all 0, which means not known, if the network
+has learnt none. Two photographs of a ride are not compared here: `python -m flows apply bike_parts <photos>` does that.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ def among(files: Iterable[Path]) -> Callable[[Path], bool]:
 def walked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """(folder, names of folders, names of files) of `root` and all below but what is hidden. As with `os.walk`, a
     folder whose name is taken away is not entered. One that links reach too comes once, by its own path if it has one
-    below `root`: links are followed when all that can be reached without them is done."""
-    seen, starts = set(), [root]
+    below `root`: links are followed when all that can be reached without them is done; not to what `root` lies in."""
+    seen, starts = set(root.resolve().parents), [root]
     for start in starts:  # which grows meanwhile
         for place, below, names in os.walk(start):
             folder = Path(place)

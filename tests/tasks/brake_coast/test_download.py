@@ -434,6 +434,9 @@ def test_a_link_to_a_folder_above_it_makes_no_drive_twice(tmp_path):
     native(tmp_path / "drives", 1)
     (tmp_path / "drives" / "again").symlink_to(tmp_path / "drives")
     assert len(find(tmp_path, "auto")) == 1
+    native(tmp_path / "beside", 1)  # of another year, which nobody has asked for
+    (tmp_path / "drives" / "all").symlink_to(tmp_path)
+    assert len(find(tmp_path / "drives", "auto")) == 1
 
 
 def test_folders_that_link_to_each_other_are_walked_once_by_their_own_paths(tmp_path):

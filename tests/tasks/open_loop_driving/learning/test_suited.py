@@ -13,7 +13,7 @@ from tasks.open_loop_driving.learning.drives import Drives
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving import tiny_drives
 from tests.tasks.open_loop_driving.shared import section
-from tests.tasks.yard.shared import machine
+from tests.tasks.yard.shared import machine, reporting
 
 TRAIN = ("a0", "a1", "a2")
 NAME = "tcp_small"  # needs cameras alone
@@ -47,7 +47,7 @@ def test_a_split_without_the_camera_of_the_others_names_what_to_do(tmp_path):
     assert why.endswith("or name others in open_loop_driving.train.cameras")
 
 
-def test_routes_to_train_on_without_any_camera_are_said_by_training_and_by_the_search(tmp_path):
+def test_routes_to_train_on_without_any_camera_are_said_also_by_the_search(tmp_path):
     pack = written(tmp_path / "pack", dict.fromkeys(TRAIN, ()))
     assert untrained.reason(pack, NAME, None) == "no route of train has a camera"
     once = section("tune").model_copy(update={"network": NAME, "trials": 1})
@@ -57,6 +57,7 @@ def test_routes_to_train_on_without_any_camera_are_said_by_training_and_by_the_s
             tmp_path / "tune",
             train_params=section("train"),
             machine_params=machine(),
+            reporting_params=reporting(),
             pack=pack,
             teacher=tmp_path,
         )
