@@ -1,8 +1,8 @@
 """Search for better values of the train section, by training one network again and again.
 
 Reads    split/ and download/, as train does; the train section as it stands
-Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, their page, and runs/<trial>, an
-         MLflow child run each
+Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child
+         run each
 Alone    python -m tasks bike_parts-tune
 
 The score is the one that training keeps its best epoch by: the mean of AP50 and macro-F1 of states on
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tasks.bike_parts.params import Train, Tune
 from tasks.yard.files import folder_hash
-from tasks.yard.params import Machine, Reporting
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
@@ -29,16 +29,9 @@ def job_of(section: Train, *, machine: Machine, network: str, download: Path, sp
 
 
 def run(
-    params: Tune,
-    out: Path,
-    ctx: Context = Context(),
-    *,
-    train_params: Train,
-    machine_params: Machine,
-    reporting_params: Reporting,
-    download: Path,
+    params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, download: Path,
     split: Path,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Returns the best score, that of the values that stand, and how many trials became what."""
 
     def data() -> tuple[str, str]:
@@ -47,4 +40,4 @@ def run(
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
     job = partial(job_of, machine=machine_params, network=params.network, download=download, split=split, code=ctx.code)
-    return tuning.run(params, "bike_parts.train", base, machine_params, reporting_params, data, job, out, ctx)
+    return tuning.run(params, "bike_parts.train", base, machine_params, data, job, out, ctx)

@@ -1,8 +1,8 @@
 """Search for better values of the train section, by training one network again and again.
 
 Reads    pack/, as train does; the train section as it stands
-Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, their page, and runs/<trial>, an
-         MLflow child run each
+Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child
+         run each
 Alone    python -m tasks ground_plane-tune
 
 The score is the one that training keeps its best epoch by: MODA on the labelled frames of validation. The test frames
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.ground_plane.params import Train, Tune
 from tasks.yard.files import folder_hash
-from tasks.yard.params import Machine, Reporting
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
@@ -28,14 +28,7 @@ def job_of(section: Train, *, machine: Machine, network: str, pack: Path, code: 
 
 
 def run(
-    params: Tune,
-    out: Path,
-    ctx: Context = Context(),
-    *,
-    train_params: Train,
-    machine_params: Machine,
-    reporting_params: Reporting,
-    pack: Path,
+    params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path
 ) -> dict[str, float]:
     """Returns the best score, that of the values that stand, and how many trials became what."""
 
@@ -45,4 +38,4 @@ def run(
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
     job = partial(job_of, machine=machine_params, network=params.network, pack=pack, code=ctx.code)
-    return tuning.run(params, "ground_plane.train", base, machine_params, reporting_params, data, job, out, ctx)
+    return tuning.run(params, "ground_plane.train", base, machine_params, data, job, out, ctx)

@@ -1,8 +1,8 @@
 """Search for better values of the train section, by training one network again and again.
 
 Reads    pack/ and teacher/, as train does; the train section as it stands
-Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, their page, and runs/<trial>, an
-         MLflow child run each
+Writes   what tasks/yard/tuning/search.py describes: best.json, trials.csv, pictures, and runs/<trial>, an MLflow child
+         run each
 Alone    python -m tasks open_loop_driving-tune
 
 The score is the one that training keeps its best epoch by, TCP's on validation. The test routes choose nothing, and
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.open_loop_driving.params import Train, Tune
 from tasks.yard.files import digest, folder_hash
-from tasks.yard.params import Machine, Reporting
+from tasks.yard.params import Machine
 from tasks.yard.step import Context
 from tasks.yard.tuning import step as tuning
 
@@ -28,16 +28,9 @@ def job_of(section: Train, *, machine: Machine, network: str, pack: Path, teache
 
 
 def run(
-    params: Tune,
-    out: Path,
-    ctx: Context = Context(),
-    *,
-    train_params: Train,
-    machine_params: Machine,
-    reporting_params: Reporting,
-    pack: Path,
+    params: Tune, out: Path, ctx: Context = Context(), *, train_params: Train, machine_params: Machine, pack: Path,
     teacher: Path,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Returns the best score, that of the values that stand, and how many trials became what."""
 
     def data() -> str:
@@ -46,4 +39,4 @@ def run(
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
     job = partial(job_of, machine=machine_params, network=params.network, pack=pack, teacher=teacher, code=ctx.code)
-    return tuning.run(params, "open_loop_driving.train", base, machine_params, reporting_params, data, job, out, ctx)
+    return tuning.run(params, "open_loop_driving.train", base, machine_params, data, job, out, ctx)

@@ -13,7 +13,7 @@ from tasks.yard.step import cores
 from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 
 SPACE = {
     "optimizer.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
@@ -27,8 +27,7 @@ def searched(pack: Path, at_once: int, trials: int, epochs: int) -> tuple[float,
     section = drives.section("tune", trials=trials, at_once=at_once, epochs=epochs, space=SPACE, pruner=pruner)
     with tempfile.TemporaryDirectory() as out:
         begin = time.perf_counter()
-        given = {"machine_params": machine(), "reporting_params": reporting()}
-        found = tune.run(section, Path(out), train_params=settings(), pack=pack, **given)
+        found = tune.run(section, Path(out), train_params=settings(), machine_params=machine(), pack=pack)
         return time.perf_counter() - begin, found
 
 

@@ -1,4 +1,4 @@
-"""The page of a step that answers in pictures and a few numbers, an analysis, an export or a search: report.html."""
+"""The page of a step that answers in pictures and a few numbers, an analysis or an export: report.html beside them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ A line's tune step hands over how one trial trains. Written under `out`:
     history.png                 the score of each trial
     importance.png              how much each key matters
     space.png                   the score over each value
-    report.html                 these pictures and best.json on one page, by tasks/yard/tuning/step.py
 
 A folder runs/<trial> becomes an MLflow child run. The files are the whole state of a search: the study is rebuilt from
 them, and the sampler's seed depends only on the number of the trial. So a killed search continues where it stopped,
@@ -42,7 +41,7 @@ from tasks.yard.tuning.section import COMPLETE, FAILED, PRUNED, Tuning
 from tasks.yard.tuning.values import InvalidValues, value_at, with_values, write_back
 
 log = logging.getLogger(__name__)
-OUTPUTS = ("trials.csv", "best.json", "history.png", "importance.png", "space.png", "report.html")
+OUTPUTS = ("trials.csv", "best.json", "history.png", "importance.png", "space.png")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.yard.files import digest
-from tasks.yard.params import Machine, Reporting, Section
-from tasks.yard.reporting import sheet
+from tasks.yard.params import Machine, Section
 from tasks.yard.step import BadInput, Context
 from tasks.yard.tuning import search
 from tasks.yard.tuning.section import Tuning
@@ -34,7 +33,6 @@ def run(
     name: str,
     base: Section,
     machine: Machine,
-    reporting: Reporting,
     data: Callable[[], Any],
     job_of: Callable[[Section], Callable[[Fabric], Job]],
     out: Path,
@@ -62,8 +60,4 @@ def run(
     train = partial(_train, job_of=job_of, machine=machine)
     gpu = machine.accelerator != "cpu"
     fingerprint = digest(data(), machine.model_dump(), ctx.code)
-    found = search.run(search.Search(name, base, train, fingerprint, (Diverged,), gpu), params, out, ctx)
-    line = name.partition(".")[0]
-    lead = f"A search for better values of {name}. Its scores are of validation; the report says what the data are."
-    sheet.write(out, f"{line}-tune", f"{line}: search", lead, found, reporting.source_url, None)
-    return found
+    return search.run(search.Search(name, base, train, fingerprint, (Diverged,), gpu), params, out, ctx)

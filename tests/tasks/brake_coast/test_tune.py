@@ -26,7 +26,7 @@ from tests.tasks.brake_coast import drives
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
 from tests.tasks.yard.forked import forked
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ MACHINE = machine(checkpoint_every_s=0.0)
 TUNE = drives.section("tune", trials=3, pruner={"kind": "asha", "min_epochs": 1, "reduction": 2}, space=SPACE)
 
 
-search = partial(tune.run, machine_params=MACHINE, reporting_params=reporting())
+search = partial(tune.run, machine_params=MACHINE)
 
 
 @pytest.fixture(scope="module")

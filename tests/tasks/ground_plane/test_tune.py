@@ -18,14 +18,14 @@ from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.ground_plane.test_train import settings
 from tests.tasks.ground_plane.tiny_project import REPO, section, write_pack
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 
 pytestmark = pytest.mark.slow
 
 SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}, "engine.batch": {"choices": [2, 4]}}
 TRAIN = settings(engine={"epochs": 2}, evaluate_every=1)
 TUNE = section("tune", trials=2, pruner={"kind": "asha", "min_epochs": 1, "reduction": 2}, space=SPACE)
-search = partial(tune.run, machine_params=machine(), reporting_params=reporting())
+search = partial(tune.run, machine_params=machine())
 
 
 @pytest.fixture(scope="module")

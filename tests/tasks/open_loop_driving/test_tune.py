@@ -13,10 +13,9 @@ from tasks.open_loop_driving import tune
 from tasks.open_loop_driving.params import Tune
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.shared import section
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 
-GIVEN = {"machine_params": machine(), "reporting_params": reporting()}
-search = partial(tune.run, **GIVEN, pack=Path("none"), teacher=Path("none"))
+search = partial(tune.run, machine_params=machine(), pack=Path("none"), teacher=Path("none"))
 
 
 def test_what_stands_in_params_yaml_searches_nothing_and_could(tmp_path):

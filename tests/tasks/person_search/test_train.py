@@ -21,7 +21,7 @@ from tasks.yard import params as params_file
 from tasks.yard.step import BadInput
 from tests.tasks.person_search.tiny_people import HEIGHT, WIDTH, write_pack
 from tests.tasks.yard.forked import in_two_processes
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training import child
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,7 @@ pytestmark = pytest.mark.slow
 SECTIONS = params_file.load().person_search
 NAME = SECTIONS.train.networks[0]
 SHRUNK = {"engine": {"epochs": 4, "batch": 16}, "weights": None, "evaluate_every": 2}
-run = partial(train.run, machine_params=machine())
-search = partial(tune.run, machine_params=machine(), reporting_params=reporting())
+run, search = (partial(step.run, machine_params=machine()) for step in (train, tune))
 
 
 def settings(**changes) -> Train:

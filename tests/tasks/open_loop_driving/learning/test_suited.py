@@ -13,7 +13,7 @@ from tasks.open_loop_driving.learning.drives import Drives
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving import tiny_drives
 from tests.tasks.open_loop_driving.shared import section
-from tests.tasks.yard.shared import machine, reporting
+from tests.tasks.yard.shared import machine
 
 TRAIN = ("a0", "a1", "a2")
 NAME = "tcp_small"  # needs cameras alone
@@ -57,7 +57,6 @@ def test_routes_to_train_on_without_any_camera_are_said_also_by_the_search(tmp_p
             tmp_path / "tune",
             train_params=section("train"),
             machine_params=machine(),
-            reporting_params=reporting(),
             pack=pack,
             teacher=tmp_path,
         )
