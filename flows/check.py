@@ -246,7 +246,7 @@ def source_fault(what: str, uri: str) -> str | None:
         return None
     path = Path(uri).expanduser()
     published = PUBLISHED.fullmatch(uri) and path.suffix == ".pt"
-    ours = path.parts[:1] == ("data",)  # another stage may make it in this run
+    ours = path.resolve().is_relative_to(Path("data").resolve())  # another stage may make it in this run
     return (
         None
         if published or ours or path.exists()

@@ -319,7 +319,11 @@ def _ended(run: LineRun) -> Outcome | State:
     if not run.whole:  # nobody is judged by half a run: evaluate may speak of other networks than train has made
         run.graph.push()
         return Outcome({name: state.name for name, state in states.items()}, run.made, whole=False)
-    verdict = _challenge(run)
+    try:
+        verdict = _challenge(run)
+    except Exception:  # a fault of the line's own code must not keep what the stages made from the remote
+        run.graph.push()
+        raise
     key = f"{line.replace('_', '-')}-result"
     if served := results.mlflow_server():  # a night in which nothing was to be made need not import MLflow for a link
         own = run.parent and run.parent.id

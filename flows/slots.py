@@ -47,7 +47,9 @@ def _trials_go_away(machine: Machine) -> bool:
     if question.returncode and not worker.stopping.is_set():
         late = question.returncode == -signal.SIGALRM
         why = f"no answer within {ANSWER_S} s" if late else (errors.strip() or "it did not say why").splitlines()[-1]
-        log.warning("trials are not sent to the cluster %s=%s: %s", VARIABLE, told(), why)
+        log.warning(
+            "%s=%s: it is not known whether trials go there, and room is kept for them here: %s", VARIABLE, told(), why
+        )
     return not question.returncode and said.split()[-1:] == ["True"]
 
 

@@ -114,8 +114,8 @@ def in_process(stage: str, parent_run: str | None, tags: dict[str, str], *, yiel
         process.join()
         _running.discard(process)
     if kind == "ok":
-        if process.exitcode:
-            said = "%s is made, but its process %s then: what MLflow does not know of it yet, the next run tells"
+        if process.exitcode and stages.stage(stage).tracked and not stopping.is_set():
+            said = "%s is made. Then its process %s. The next run tells MLflow the rest"
             get_run_logger().warning(said, stage, cause(process.exitcode))
         return
     if stopping.is_set():

@@ -114,7 +114,7 @@ def not_needed(line: str, step: str, params: Params) -> str | None:
     owner, name = key.split(".")
     if not (value := getattr(getattr(section, owner), name)):
         return None
-    place = Path(value).expanduser().parent.resolve()  # the file itself may be a link into DVC's cache
+    place = Path(value).parent.resolve()  # the file itself may be a link into DVC's cache
     own = (Path("data", line, other).resolve() for other, of in instead.items() if of == key)
     return None if any(place.is_relative_to(folder) for folder in own) else f"{line}.{key} is set"
 
