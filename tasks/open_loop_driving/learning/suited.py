@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,9 @@ def ahead_first(cameras: Mapping[str, Mapping]) -> list[str]:
 
 
 def eyes(drives: Drives, name: str, cameras: Sequence[str] | None) -> list[str]:
-    """What this network sees through: `cameras`, or all that most of the routes to train on have, of those that have
-    what else it needs. Raises `BadInput` if no route has one of `cameras`."""
+    """What this network sees through: `cameras`, or as many as more than half of the routes to train on have, of those
+    that have what else it needs; where so many have none in common, what the most have. Raises `BadInput` if no route
+    has one of `cameras`."""
     if "rgb" not in variants.needs(name):
         return []
     if cameras:
@@ -47,8 +49,16 @@ def eyes(drives: Drives, name: str, cameras: Sequence[str] | None) -> list[str]:
     whole = [of for of in seeing if "lidar" not in variants.needs(name) or "lidar/points" in of["has"]]
     if not seeing:
         return []
-    (most, _), *_ = Counter(frozenset(of["cameras"]) for of in whole or seeing).most_common(1)  # of equals the first
-    return ahead_first(next(of["cameras"] for of in whole or seeing if most == set(of["cameras"])))
+    many = Counter(frozenset(of["cameras"]) for of in whole or seeing)
+    have = {
+        some: sum(count for theirs, count in many.items() if some <= theirs)
+        for some in [*many, *(one & other for one, other in combinations(many, 2))]
+        if some
+    }
+    most = {some: count for some, count in have.items() if 2 * count > many.total()}
+    best = max(most, key=lambda some: (len(some), most[some])) if most else max(have, key=lambda some: have[some])
+    first = next(of["cameras"] for of in whole or seeing if best <= set(of["cameras"]))
+    return ahead_first({camera: first[camera] for camera in best})
 
 
 def lacking(drives: Drives, name: str, cameras: Sequence[str]) -> dict[str, str]:

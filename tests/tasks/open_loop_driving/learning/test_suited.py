@@ -26,6 +26,8 @@ def written(folder, cameras):
     for name in splits:
         with h5py.File(tiny_drives.write_route(folder, name), "a") as file:
             has = json.loads(file.attrs["cameras"])
+            has["left"] = has["back"]
+            file["images/left"] = file["images/back"][:]
             for gone in set(has) - set(cameras.get(name, ("front",))):
                 del has[gone], file[f"images/{gone}"]
             file.attrs["cameras"] = json.dumps(has)
@@ -38,6 +40,19 @@ def test_a_network_sees_through_what_most_routes_have(tmp_path):
     assert untrained.reason(pack, NAME, None) is None
     whole = Drives(pack, suited.EVERY)
     assert suited.eyes(whole, NAME, None) == ["front"] and suited.lacking(whole, NAME, ["front"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("cameras", "seen"),
+    [
+        ({"a0": BOTH, "a2": ("front", "left")}, ["front"]),  # each set once, and all three have front
+        ({"a0": BOTH, "a1": BOTH}, ["front", "back"]),
+        ({"a0": ("front", "left"), "a1": ("front", "back"), "a2": ("back", "left")}, ["front"]),
+        ({"a0": ("back",), "a1": ("left",), "a2": ("front",)}, ["back"]),  # no two have one in common
+    ],
+)
+def test_what_most_have_is_what_more_than_half_have_together(tmp_path, cameras, seen):
+    assert suited.eyes(Drives(written(tmp_path, cameras), suited.EVERY), NAME, None) == seen
 
 
 def test_a_split_without_the_camera_of_the_others_names_what_to_do(tmp_path):
