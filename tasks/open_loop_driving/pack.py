@@ -3,7 +3,7 @@
 Reads    download/<route>/ of the routes and frames that check_data/check.json calls usable
 Writes   pack/<route>/route.h5     see formats/pack.py, which reads it
          pack/manifest.json        {horizon, rate_hz, subset, routes: {route: {town, split, frames, windows, sha256,
-                                   sensors, cameras}}, splits: {split: counts}, remarks, left_out: {route: why}}
+                                   sensors, cameras}}, splits: {split: counts}, remarks, uneven, left_out: {route: why}}
          pack/splits.json          which routes train, validate and test, and stay so (tasks/yard/splits.py)
 Alone    python -m tasks open_loop_driving-pack
 
@@ -171,7 +171,7 @@ def uneven(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for what in sorted(set().union(*has.values())):
         if lack := [name for name, of in has.items() if what not in of]:
             few = f"{len(lack)} of {len(has)} routes have no {what}, the first is {lack[0]}"
-            said.append(f"{few}: networks that see by it do without them")
+            said.append(f"{few}; a network that sees through it does without them, and train says which")
     return said
 
 
@@ -215,8 +215,9 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     members = {part: [part] for part in of}
     manifest = splits.manifest(of.items(), known, members)
     splits.write(out, manifest)
-    remarks += splits.moved(known, of.items()) + uneven(fan.summaries)
-    for remark in remarks:
+    remarks += splits.moved(known, of.items())
+    differ = uneven(fan.summaries)
+    for remark in remarks + differ:
         log.warning("%s", remark)
     said = counts(fan.summaries, of)
     kept = ("town", "frames", "windows", "sha256", "sensors", "cameras")
@@ -224,7 +225,8 @@ def run(params: Pack, out: Path, ctx: Context = Context(), *, download: Path, ch
     rates = sorted({mine["rate_hz"] for mine in fan.summaries.values()})
     write_json(out / packed.MANIFEST, {
         "horizon": params.horizon, "rate_hz": rates[0], "subset": params.subset, "routes": found, "splits": said,
-        "rendered": any(mine["rendered"] for mine in fan.summaries.values()), "remarks": remarks, "left_out": left_out,
+        "rendered": any(mine["rendered"] for mine in fan.summaries.values()), "remarks": remarks, "uneven": differ,
+        "left_out": left_out,
     })  # fmt: skip
     metrics: dict[str, float] = {
         "routes": len(found), "left_out": len(left_out), "frames": sum(mine["frames"] for mine in found.values()),

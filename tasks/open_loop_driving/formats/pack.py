@@ -17,8 +17,8 @@ supervision/alpha (n, 2), beta (n, 2) of the Betas of acceleration and steer on 
 windows (k) int  every row t of which t - 1 and t + 1 .. t + horizon are there too, each a step after the other
 
 What a source lacks has no data set. manifest.json: {horizon, rate_hz, subset, routes: {name: {town, split, frames,
-windows, sha256, sensors, cameras}}, splits: {split: {routes, frames, windows, towns}}, remarks, left_out: {route:
-why}}.
+windows, sha256, sensors, cameras}}, splits: {split: {routes, frames, windows, towns}}, remarks, uneven (what of
+cameras and lidar some routes lack), left_out: {route: why}}.
 
     for route in pack.load(folder, "train"):
         rows = route.windows

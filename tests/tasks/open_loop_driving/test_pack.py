@@ -54,8 +54,9 @@ def test_a_sensor_that_some_routes_lack_is_said_before_anything_is_trained(tmp_p
     shutil.rmtree(tmp_path / "download/town03_r1/lidar")
     about = read_json(tmp_path / "download/town03_r1/route.json")
     write_json(tmp_path / "download/town03_r1/route.json", about | {"sensors": ["rgb"]})
-    (line,) = run(tmp_path)["remarks"]
-    assert line == "1 of 8 routes have no lidar, the first is town03_r1: networks that see by it do without them"
+    manifest = run(tmp_path)
+    few, then = "1 of 8 routes have no lidar, the first is town03_r1", "a network that sees through it does without"
+    assert manifest["uneven"] == [f"{few}; {then} them, and train says which"] and not manifest["remarks"]
 
 
 def test_what_is_packed_is_what_was_recorded(tmp_path):
