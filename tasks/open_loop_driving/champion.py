@@ -58,9 +58,9 @@ def challenger(data: Path) -> Leader | None:
     networks, blind = details["networks"], details["baselines"]
     if driven := _driven(data, [*networks, *(name for name in blind if name in details["runs"])]):
         # of several that drive alike, the one whose plans are nearest
-        near = {name: details["runs"][name]["validation"][details["headline"]] for name in networks}
+        near = details.get("on_validation", {})
         on_val = {
-            name: (driven[name]["val"]["driving_score"], -(np.inf if near[name] is None else near[name]))
+            name: (driven[name]["val"]["driving_score"], -(np.inf if near.get(name) is None else near[name]))
             for name in networks
             if name in driven and driven[name]["val"]
         }

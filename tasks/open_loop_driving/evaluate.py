@@ -4,6 +4,7 @@ Reads    pack/, plan/<network>/plans.h5 of every network
 Writes   evaluate/metrics/<run>.json   the numbers of each run on test
          evaluate/details.json         leader, headline, by_step_s; of each run its numbers, intervals, collisions,
                                        layers, refinement, by command and situation, on test and on validation;
+                                       on_validation: {network: the number that it was chosen by};
                                        beside_leader: the same of the baselines on the leader's moments, where it does
                                        without some routes; remarks
          evaluate/plots/horizon.csv    l2_at and l2_mean_to of every run over the time ahead, for `dvc plots show`
@@ -11,9 +12,9 @@ Alone    python -m tasks open_loop_driving-evaluate
 
 Open loop: every moment is one that the driver came to, and nothing that is planned is driven; `drive` drives. Numbers
 and their names are in judging/scores.py. The leader is the network that comes nearest on validation (l2_mean_to the end
-of the plan), on the routes that all can use; the test routes choose nothing. Runs: networks, the leader with something
-taken from it (controls), and baselines. A network that sees nothing is a baseline too; one that this source cannot
-train is named with the reason.
+of the plan), on the routes that all can use, or if there is none, each on its own; the test routes choose nothing.
+Runs: networks, the leader with something taken from it (controls), and baselines. A network that sees nothing is a
+baseline too; one that this source cannot train is named with the reason.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from tasks.open_loop_driving.judging.runs import (
     layer,
     of_moments,
     planned,
+    plans_at,
 )
 from tasks.open_loop_driving.learning import suited, untrained
 from tasks.yard.files import write_json, write_table
@@ -80,20 +82,26 @@ def write_horizon(path: Path, runs: Mapping[str, dict], times: list[float]) -> N
 
 
 def on_validation(
-    found: Mapping[str, Planned], val: Moments, left: set[str], headline: str, reporting: Reporting
-) -> dict[str, float | None]:
-    """{network: its headline number on the validation routes that none of them leaves out}; on no route it is None."""
-    val = reading.without(val, left)
-    cut = {name: of_moments(of, dict.fromkeys(SPLITS, val)).splits["val"] for name, of in found.items()}
-    return {
-        name: scores.judged(layer(cut[name], val, -1), val.route, of.rate_hz, reporting).value[headline]
+    found: Mapping[str, Planned], runs: Mapping[str, dict], val: Moments, left: set[str], headline: str,
+    reporting: Reporting,
+) -> tuple[dict[str, float | None], str]:  # fmt: skip
+    """{network: its headline number on the validation routes that none of them leaves out}, and which these are. Where
+    there is none, each is judged on its own; on no route it is None."""
+    shared = reading.without(val, left)
+    if not left or not len(shared):
+        own = {name: runs[name]["validation"][headline] for name in found}
+        return own, "the validation routes" + " that each can use, as none is for all" * bool(left)
+    cut = {name: plans_at(of.splits["val"], shared) for name, of in found.items()}
+    common = {
+        name: scores.judged(layer(cut[name], shared, -1), shared.route, of.rate_hz, reporting).value[headline]
         for name, of in found.items()
     }
+    return common, "the validation routes that all networks can use"
 
 
 def unled(on_val: Mapping[str, float | None], absent: Mapping[str, str]) -> str:
     if on_val:
-        return "several networks, and no validation route that all can use to choose by"
+        return "several networks, and no validation moment to choose by"
     return "none that sees anything could be trained" if absent else "none that sees anything was asked for"
 
 
@@ -132,9 +140,8 @@ def run(
         runs[name] |= {"kind": "baseline", "what": "trained, and sees nothing: speed, command and target point"}
     seeing = {name: of for name, of in found.items() if name not in blind}
     left = {route for name in seeing for route in without.get(name, {}).get("val", ())}
-    on_val = on_validation(seeing, there["val"], left, headline, reporting_params)
+    on_val, on = on_validation(seeing, runs, there["val"], left, headline, reporting_params)
     nearest = {name: None if value is None else -value for name, value in on_val.items()}
-    on = "the validation routes" + " that all networks can use" * bool(left)
     best, how = leader(nearest, f"best {scores.words(headline)} on {on}") if nearest else (None, None)
     controlled = judged_controls(found[best], theirs[best]["test"], reporting_params) if best else {}
     baselines = judged_baselines(there, rate_hz, reporting_params)
@@ -151,7 +158,7 @@ def run(
         "leader_null_because": None if best else unled(on_val, absent),
         "headline": headline, "by_step_s": times, "rate_hz": rate_hz, "networks": list(on_val),
         "controls": list(controlled), "baselines": [*blind, *baselines], "runs": runs,
-        "beside_leader": beside,
+        "beside_leader": beside, "on_validation": on_val,
         "moments": {split: len(of) for split, of in there.items()},
         "routes": {split: len(set(of.route)) for split, of in there.items()},
         "towns": {split: sorted(set(of.town)) for split, of in there.items()},

@@ -43,14 +43,13 @@ def planned(folder: Path, moments: Mapping[str, Moments]) -> Planned:
 
 def of_moments(found: Planned, moments: Mapping[str, Moments]) -> Planned:
     """The same plans, at these of their moments alone, which are those of whole routes."""
-    splits = {}
-    for split in SPLITS:
-        of = found.splits[split]
-        keep = np.isin(of.route.astype(str), moments[split].route.astype(str))
-        splits[split] = Plans(
-            of.route[keep], of.t[keep], of.waypoints[:, keep], of.alpha[:, keep], of.beta[:, keep], of.speed[keep]
-        )
-    return replace(found, splits=splits)
+    return replace(found, splits={split: plans_at(found.splits[split], moments[split]) for split in SPLITS})
+
+
+def plans_at(of: Plans, moments: Moments) -> Plans:
+    """Those at some of their moments, which are all of some routes."""
+    keep = np.isin(of.route.astype(str), moments.route.astype(str))
+    return Plans(of.route[keep], of.t[keep], of.waypoints[:, keep], of.alpha[:, keep], of.beta[:, keep], of.speed[keep])
 
 
 def empty(found: Planned) -> Plans:

@@ -1,6 +1,7 @@
 """The evaluate step: what its numbers say of plans whose faults are known."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.formats.plans import Planned, Plans, betas
 from tasks.open_loop_driving.judging import moments
 from tasks.open_loop_driving.learning import suited
+from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.roads import REPORTING, box, write_manifest, write_route
 
@@ -116,6 +118,11 @@ def test_who_does_without_routes_is_compared_on_the_others(pack, tmp_path):
     details = json.loads((tmp_path / "data/evaluate/details.json").read_text())
     assert details["leader"] == "tcp_small" and details["leader_from"].endswith("routes that all networks can use")
     assert details["beside_leader"] == {}
+    alike = {"simulator": True, "splits": {split: {"driving_score": 50.0} for split in ("val", "test")}}
+    for name in ("thinktwice_small", "tcp_small"):
+        write_json(tmp_path / "data/drive" / name / "drives.json", alike)
+    assert champion.challenger(tmp_path / "data").item == "tcp_small", "the nearer one on the routes that both can use"
+    shutil.rmtree(tmp_path / "data/drive")
     del plan["tcp_small"]
     evaluate.run(None, tmp_path / "data/evaluate", pack=pack, plan=plan, reporting_params=REPORTING)
     details = json.loads((tmp_path / "data/evaluate/details.json").read_text())
@@ -127,6 +134,18 @@ def test_who_does_without_routes_is_compared_on_the_others(pack, tmp_path):
     leader = champion.challenger(tmp_path / "data")
     assert leader.scores["validation"]["blind"] == pytest.approx(-0.1, abs=1e-5)
     assert "no better than -0.100 of blind" in leader.unfit
+
+
+def test_where_no_route_of_validation_is_for_all_each_is_judged_on_its_own(pack, tmp_path):
+    offs = {"thinktwice_small": (0.4, "town02_r000"), "tcp_small": (0.3, "town02_r001")}
+    plan = {
+        name: short_of(planned(pack, tmp_path, name, [{"val": off, "test": off}], ("coarse",)), {"val": [lacks]})
+        for name, (off, lacks) in offs.items()
+    }
+    evaluate.run(None, tmp_path / "evaluate", pack=pack, plan=plan, reporting_params=REPORTING)
+    details = json.loads((tmp_path / "evaluate/details.json").read_text())
+    assert details["leader"] == "tcp_small" and details["leader_null_because"] is None
+    assert details["leader_from"].endswith("the validation routes that each can use, as none is for all")
 
 
 def test_each_layer_is_judged_by_itself_and_against_the_one_before(judged):
