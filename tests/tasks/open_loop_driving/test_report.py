@@ -160,6 +160,25 @@ def test_what_the_drives_do_not_show_is_said(project):
     assert nothing.startswith("Nothing was driven")
 
 
+def test_both_loops_are_compared_on_the_moments_of_the_leader(project, tmp_path):
+    """There the blind one comes nearer than it, and elsewhere it does not."""
+    root = shutil.copytree(project[0], tmp_path / "project")
+    details = read_json(root / "evaluate/details.json")
+    near = {**details["runs"][BLIND], "l2_mean_to_2s": 0.5}
+    write_json(root / "evaluate/details.json", {**details, "beside_leader": {BLIND: near}})
+    paged(root)
+
+    def told(folder: Path) -> str:
+        return next(
+            one for one in read_json(folder / "report/summary.json")["remarks"] if "closed loop disagree" in one
+        )
+
+    assert "blind against thinktwice_small" in (root / "report/report.html").read_text(encoding="utf-8")
+    assert told(root) != told(project[0]), "one pair more"
+    before, after = ((folder / "report/loops.png").read_bytes() for folder in (project[0], root))
+    assert before != after
+
+
 def test_what_no_training_has_seen_is_called_what_it_is(text):
     assert "Towns that no training has seen; every number" in text and "18 moments of 2 routes in town05" in text
     towns = {"train": ["a"], "val": [], "test": ["a"]}
