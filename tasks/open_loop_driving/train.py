@@ -148,13 +148,12 @@ def section_of(params: Train, name: str) -> Train:
 
 
 def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: Fabric) -> tuple[Rows, Rows | None]:
-    """Of training and of validation, as far as they have what the network needs; which have not is said. Raises
-    `BadInput` where no batch can be made of them."""
+    """Of training and of validation, as far as they have what the network needs. Raises `BadInput` where no batch can
+    be made of them."""
     whole = Drives(pack, suited.EVERY)
     if why := suited.unsuited(whole, name, params.cameras):
         raise BadInput(f"{pack / 'manifest.json'}: {name} cannot be trained: {why}")
     cameras = suited.eyes(whole, name, params.cameras)
-    suited.say(whole, name, cameras)
     drives, held = (suited.suited(Drives(pack, (split,)), name, cameras) for split in ("train", "val"))
     batch = params.engine.batch
     if not drives.routes:
@@ -243,6 +242,8 @@ def run(
         untrained.say(out, network, why, "is not trained")
         return {}
     untrained.clear(out, [untrained.FILE])
+    whole = Drives(pack, suited.EVERY)
+    suited.say(whole, network, suited.eyes(whole, network, params.cameras))
     section = section_of(params, network)
     job_for = partial(prepare, section, machine_params, network, pack, teacher, ctx.code)
     model, rows = engine.fit(job_for, section.engine, machine_params, section.optimizer, out, ctx)

@@ -36,6 +36,12 @@ def run(
     def data() -> str:
         return digest(folder_hash(pack), folder_hash(teacher))
 
+    if params.trials:
+        from tasks.open_loop_driving.learning import suited
+        from tasks.open_loop_driving.learning.drives import Drives
+
+        whole = Drives(pack, suited.EVERY)
+        suited.say(whole, params.network, suited.eyes(whole, params.network, train_params.cameras))
     # The list of networks decides what the train stage makes, not how one of them is trained.
     base = train_params.model_copy(update={"networks": [params.network]})
     job = partial(job_of, machine=machine_params, network=params.network, pack=pack, teacher=teacher, code=ctx.code)

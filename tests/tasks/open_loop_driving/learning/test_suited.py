@@ -6,8 +6,9 @@ import json
 
 import h5py
 import pytest
+from lightning_fabric import Fabric
 
-from tasks.open_loop_driving import tune
+from tasks.open_loop_driving import train, tune
 from tasks.open_loop_driving.learning import suited, untrained
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.yard.step import BadInput
@@ -75,3 +76,20 @@ def test_routes_to_train_on_without_any_camera_are_said_also_by_the_search(tmp_p
             pack=pack,
             teacher=tmp_path,
         )
+
+
+def test_what_a_network_does_without_is_said_once_a_search_and_by_none_of_its_trainings(tmp_path, caplog):
+    pack = written(tmp_path / "pack", {"a1": ("back",)})
+    base = section("train").model_copy(update={"steps": tiny_drives.HORIZON})
+    many = base.model_copy(update={"engine": base.engine.model_copy(update={"batch": 1000})})
+    said = "tcp_small does without 1 of 5 routes, which lack what it needs: a1 has no camera 'front'"
+    with pytest.raises(BadInput, match="moments to train on fill no batch"):
+        train.prepare(many, machine(), NAME, pack, tmp_path, "code", Fabric(accelerator="cpu", devices=1))
+    assert "does without" not in caplog.text
+    with pytest.raises(BadInput, match="moments to train on fill no batch"):
+        train.run(many, tmp_path / "train", network=NAME, pack=pack, teacher=tmp_path, machine_params=machine())
+    assert caplog.text.count(said) == 1
+    once = section("tune").model_copy(update={"network": NAME, "trials": 1})
+    with pytest.raises(BadInput, match="moments to train on fill no batch"):
+        tune.run(once, tmp_path / "tune", train_params=many, machine_params=machine(), pack=pack, teacher=tmp_path)
+    assert caplog.text.count(said) == 2
