@@ -310,7 +310,7 @@ def run(
     if not thresholds:
         said.append(f"{model.name} comes without thresholds: probabilities, and no alarms")
     if not (usable := [name for name in brought.results if name not in quarantined]):
-        raise BadInput(next(iter(quarantined.values())))
+        raise BadInput("; ".join(quarantined.values()))
     settings = digest(
         model.fingerprint, line.pack.model_dump(mode="json"), line.evaluate.batch, line.evaluate.refractory_s, ctx.code
     )
@@ -323,7 +323,7 @@ def run(
     )  # fmt: skip
     quarantined |= told.quarantined
     if not told.summaries:
-        raise BadInput(next(iter(quarantined.values())))
+        raise BadInput("; ".join(quarantined.values()))
     fps = None if no_film else line.report.video_fps
     done = fan_out(
         partial(finished, title=model.name, fps=fps, **asked),

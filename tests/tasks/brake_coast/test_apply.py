@@ -267,6 +267,20 @@ def test_a_film_alone_is_refused_with_the_fix(model, tmp_path):
         apply.run(str(tmp_path / "in"), model, tmp_path / "out", line, no_film=True)
 
 
+def test_a_source_of_which_no_drive_can_be_used_takes_nothing_away_and_names_each(project, model, tmp_path):
+    name = "2025-04-03_19-33-31"
+    applied(project[1] / name, model, tmp_path / "out")
+    before = probabilities(tmp_path / "out", name)
+    foretold = sorted((tmp_path / "out/steps/foretell" / name).iterdir())
+    for film in ("one", "two"):
+        films.write(tmp_path / "in" / f"{film}.mp4", np.arange(0, 15, 0.1), rate=10)
+    line = made_with(LINE, model, {"annotate.roi": []})
+    with pytest.raises(BadInput, match=r"one: has no telemetry; .*; video-two: has no telemetry"):
+        apply.run(str(tmp_path / "in"), model, tmp_path / "out", line, no_film=True)
+    assert probabilities(tmp_path / "out", name).equals(before)
+    assert foretold and all(path.exists() for path in foretold)
+
+
 def test_another_lines_weights_or_a_model_without_its_detector_are_refused(project, model, tmp_path):
     source = project[1] / "2025-04-03_19-33-31"
     (tmp_path / "none").mkdir()

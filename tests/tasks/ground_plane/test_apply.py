@@ -179,6 +179,15 @@ def test_another_resolution_is_brought_to_the_models_aloud_and_places_stay_right
             np.testing.assert_allclose(ours.camera.roi, theirs.camera.roi, atol=1e-6)
 
 
+def test_a_model_whose_pack_is_not_here_is_applied_all_the_same(root, model, tmp_path):
+    apply.belongings(tmp_path / "nothing", "one", LINE, model.belongings)
+    done = applied(root / "download/tested", model, tmp_path / "out")
+    assert list(done.results) == ["tested"]
+    assert not any("the model was trained on" in text for text in done.said), (
+        "of the sizes of its images nothing is known"
+    )
+
+
 def test_an_empty_folder_and_weights_of_another_network_are_refused(model, tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(BadInput, match="holds nothing, and no known layout"):
