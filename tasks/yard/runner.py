@@ -143,8 +143,8 @@ def run(
         metrics = made()
         has_made(metrics)
     else:
-        with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as log:
+        with stage_run(this, _logged(section, inputs, params.yard), parent_run, tags or {}) as keep:
             metrics = made()
-            log(metrics)
+            keep(metrics)
             has_made(metrics)
     return metrics

@@ -12,12 +12,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from filelock import FileLock
 
 from flows import environment
@@ -110,6 +112,17 @@ class Yard:
         path = self.root / file
         assert path.read_text().count(old) == 1
         path.write_text(path.read_text().replace(old, new))
+
+    def add_beside_square(self, name: str) -> None:
+        """A stage toy-<name> that is as toy-square."""
+        shutil.copy(self.root / "tasks/toy/square.py", self.root / f"tasks/toy/{name}.py")
+        self.edit("tasks/toy/params.py", "    square: Square\n", f"    square: Square\n    {name}: Square\n")
+        self.edit("params.yaml", "  square: {offset: 1}\n", f"  square: {{offset: 1}}\n  {name}: {{offset: 1}}\n")
+        stages = yaml.safe_load((self.root / "dvc.yaml").read_text())["stages"]
+        stage = yaml.safe_dump({"toy-square": stages["toy-square"]})
+        for of in ("toy-", "toy.", "data/toy/"):
+            stage = stage.replace(f"{of}square", f"{of}{name}")
+        self.edit("dvc.yaml", "  toy-judge:\n", f"{textwrap.indent(stage, '  ')}  toy-judge:\n")
 
     def outputs(self) -> dict[str, bytes]:
         data = self.root / "data"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import textwrap
 
 import yaml
 
@@ -46,14 +45,8 @@ def test_a_stage_that_fails_keeps_no_leader_unjudged_and_nothing_else_from_the_r
     (tmp_path / "store").mkdir()
     new_yard.send_to(tmp_path / "store")
     (new_yard.root / "tasks/toy/champion.py").write_text(LEADING)
-    shutil.copy(new_yard.root / "tasks/toy/square.py", new_yard.root / "tasks/toy/evaluate.py")
-    new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    evaluate: Square\n")
-    new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  evaluate: {offset: 1}\n")
+    new_yard.add_beside_square("evaluate")
     new_yard.edit("params.yaml", "weights: null", "weights: numbers/bad.txt")
-    stages = yaml.safe_load((new_yard.root / "dvc.yaml").read_text())["stages"]
-    evaluate = yaml.safe_dump({"toy-evaluate": stages["toy-square"]}).replace("toy-square", "toy-evaluate")
-    evaluate = evaluate.replace("toy.square", "toy.evaluate").replace("data/toy/square", "data/toy/evaluate")
-    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{textwrap.indent(evaluate, '  ')}  toy-judge:\n")
     failed = new_yard.flow("run", "toy")
     assert failed.returncode != 0 and "toy-judge@1: " in failed.stderr
     assert "Champion: a network is not registered in this MLflow store" in failed.stderr

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import textwrap
 
 import pytest
-import yaml
 
 from flows.graph import Graph
 from tasks.yard.files import write_json
@@ -55,14 +52,8 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
     """toy-judge waits for toy-square; for toy-aside, the same beside it without numbers to tell, nobody waits."""
     says = "    import os\n    write_text(out / 'nice', str(os.nice(0)))\n"
     new_yard.edit("tasks/toy/square.py", "    total =", f"{says}    total =")
-    shutil.copy(new_yard.root / "tasks/toy/square.py", new_yard.root / "tasks/toy/aside.py")
+    new_yard.add_beside_square("aside")
     new_yard.edit("tasks/toy/aside.py", '    return {"sum": total}\n', "")
-    new_yard.edit("tasks/toy/params.py", "    square: Square\n", "    square: Square\n    aside: Square\n")
-    new_yard.edit("params.yaml", "  square: {offset: 1}\n", "  square: {offset: 1}\n  aside: {offset: 1}\n")
-    stages = yaml.safe_load((new_yard.root / "dvc.yaml").read_text())["stages"]
-    aside = yaml.safe_dump({"toy-aside": stages["toy-square"]}).replace("toy-square", "toy-aside")
-    aside = aside.replace("toy.square", "toy.aside").replace("data/toy/square", "data/toy/aside")
-    new_yard.edit("dvc.yaml", "  toy-judge:\n", f"{textwrap.indent(aside, '  ')}  toy-judge:\n")
     result = new_yard.flow("run", "toy")
     assert result.returncode == 0, result.stderr
     nice = {name: int((new_yard.root / f"data/toy/{name}/nice").read_text()) for name in ("square", "aside")}

@@ -143,17 +143,15 @@ def equip(line: str, versions: Sequence[str], item: str, data: Path) -> None:
 
 def judged_after(line: str) -> frozenset[str]:
     """The steps besides evaluate, and what that needs, that have to be up to date before anybody is judged."""
-    if importlib.util.find_spec(f"tasks.{line}.champion") is None:
-        return frozenset()
-    return frozenset(getattr(importlib.import_module(f"tasks.{line}.champion"), "JUDGED_AFTER", ()))
+    return frozenset(getattr(judged.challenge_of(line), "JUDGED_AFTER", ()))
 
 
 def settle(line: str) -> str | None:
     """Let the newest model of the line challenge its champion. Returns what became of it and why; None: not a line
     for it."""
-    if importlib.util.find_spec(f"tasks.{line}.champion") is None:
+    if (module := judged.challenge_of(line)) is None:
         return None
-    module, data = importlib.import_module(f"tasks.{line}.champion"), Path("data", line)
+    data = Path("data", line)
     leader = module.challenger(data)
     if leader is None:
         return None

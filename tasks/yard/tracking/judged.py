@@ -37,7 +37,7 @@ def described(stage: Stage) -> dict[str, Any]:
 def of_line(line: str, ended: bool = False) -> dict[str, Any]:
     """`ended`: all stages of the line have been brought up to date, those after `evaluate` too."""
     data = Path("data", line)
-    also = getattr(_champion(line), "also", None)
+    also = getattr(challenge_of(line), "also", None)
     further = also(data) if also and ended else {}
     leads = leader(line) if ended or not also else None
     found: dict[str, Any] = {}
@@ -54,13 +54,14 @@ def of_line(line: str, ended: bool = False) -> dict[str, Any]:
 
 def leader(line: str) -> str | None:
     """The network that validation likes best; None: nobody is, or the line names none."""
-    if (module := _champion(line)) is None:
+    if (module := challenge_of(line)) is None:
         return None
     found = module.challenger(Path("data", line))
     return found and found.item
 
 
-def _champion(line: str) -> ModuleType | None:
+def challenge_of(line: str) -> ModuleType | None:
+    """tasks/<line>/champion.py, of a line that takes part."""
     name = f"tasks.{line}.champion"
     return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
