@@ -35,17 +35,23 @@ OF = {"validation": "val", "test": "test"}
 
 
 def _driven(data: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """{agent: its numbers by split} of those that drove; {} where there is no simulator."""
+    """{agent: its drives.json} of those that drove; {} where there is no simulator."""
     places = {name: data / "drive" / name / drives.FILE for name in names}
     places[rules.CONSTANT_VELOCITY] = data / "drive_rules" / rules.CONSTANT_VELOCITY / drives.FILE
     found = {name: read_json(path) for name, path in places.items() if path.exists()}
-    return {name: of["splits"] for name, of in found.items() if of["simulator"]}
+    return {name: of for name, of in found.items() if of["simulator"]}
+
+
+def _alike(driven: dict[str, dict[str, Any]], names: list[str], split: str) -> dict[str, float]:
+    """{agent: driving score} on the drives of a split that all of them have, or if there is none, each on its own."""
+    told = {name: driving_scores.of_split(driven[name], split) for name in names if driven[name]["splits"][split]}
+    return driving_scores.alike(told) or {name: of["driving_score"] for name, of in told.items()}
 
 
 def also(data: Path) -> dict[str, dict[str, float]]:
     """{network: what it reached on test by driving, which evaluate does not know}"""
     networks = [path.parent.name for path in sorted((data / "drive").glob(f"*/{drives.FILE}"))]
-    reached = {name: splits["test"].get("driving_score") for name, splits in _driven(data, networks).items()}
+    reached = {name: of["splits"]["test"].get("driving_score") for name, of in _driven(data, networks).items()}
     return {name: {"driving_score": score} for name, score in reached.items() if score is not None}
 
 
@@ -60,16 +66,13 @@ def challenger(data: Path) -> Leader | None:
         # of several that drive alike, the one whose plans are nearest
         near = details.get("on_validation", {})
         on_val = {
-            name: (driven[name]["val"]["driving_score"], -(np.inf if near.get(name) is None else near[name]))
-            for name in networks
-            if name in driven and driven[name]["val"]
+            name: (score, -(np.inf if near.get(name) is None else near[name]))
+            for name, score in _alike(driven, [name for name in networks if name in driven], "val").items()
         }
         best = max(sorted(on_val), key=lambda name: on_val[name]) if on_val else details["leader"]
-        if best in driven and all(driven[best][split] for split in OF.values()):
+        if best in driven and all(driven[best]["splits"][split] for split in OF.values()):
             names = [name for name in driven if name == best or name not in networks]
-            told = {
-                side: {name: driven[name][split].get("driving_score") for name in names} for side, split in OF.items()
-            }
+            told = {side: dict.fromkeys(names) | _alike(driven, names, split) for side, split in OF.items()}
             return Leader(best, DRIVING, told)
     best, name = details["leader"], details["headline"]
     if best is None:

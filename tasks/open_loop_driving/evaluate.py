@@ -3,7 +3,7 @@
 Reads    pack/, plan/<network>/plans.h5 of every network
 Writes   evaluate/metrics/<run>.json   the numbers of each run on test
          evaluate/details.json         leader, headline, by_step_s; of each run its numbers, intervals, collisions,
-                                       layers, refinement, by command and situation, on test and on validation;
+                                       layers, refinement, by command, situation and route, on test and validation;
                                        on_validation: {network: the number that it was chosen by};
                                        beside_leader: the same of the baselines on the leader's moments, where it does
                                        without some routes; remarks

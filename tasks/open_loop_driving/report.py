@@ -135,10 +135,10 @@ def numbers_of(details: Mapping[str, Any], runs: Mapping[str, dict]) -> dict[str
 
 
 def figures_of(
-    out: Path, details: Mapping[str, Any], runs: Mapping[str, dict], alike: Mapping[str, dict], names: Sequence[str],
+    out: Path, details: Mapping[str, Any], runs: Mapping[str, dict], drawn: Sequence[dict], names: Sequence[str],
     histories: Mapping[str, list[dict]], expert: float | None,
 ) -> dict[str, str]:  # fmt: skip
-    """`alike`: the runs, what sees nothing on the leader's moments."""
+    """`drawn`: the runs in both loops."""
     columns, headline = results.columns_of(details), details["headline"]
     board = {headline: f"{columns[headline]}, m", "brake_f1": "brake F1"}
     if any(runs[run]["driving_score"] is not None for run in names):
@@ -149,9 +149,9 @@ def figures_of(
     if deep := results.layered(runs):
         parts = {headline: f"{columns[headline]}, m", "longitudinal": "ahead, m", "brake_f1": "brake F1"}
         found["layers"] = charts.layers(out / "layers.png", runs, deep, parts)
-    if len(rows := results.both({run: alike[run] for run in free}, headline)) > 1:
+    if len(drawn) > 1:
         axes = f"{columns[headline]}, m: open loop", "driving score: closed loop"
-        found["loops"] = charts.both_loops(out / "loops.png", rows, axes, expert)
+        found["loops"] = charts.both_loops(out / "loops.png", drawn, axes, expert)
     if histories:
         found["learning"] = charts.learning(out / "learning.png", histories)
     leader = histories.get(details["leader"] or "")
@@ -181,7 +181,7 @@ def run(
     runs = results.joined(details, closed)
     alike = results.joined({"runs": details["runs"] | details["beside_leader"]}, closed)  # on the leader's moments
     names = results.ranked(runs, details["headline"])
-    told = remarks.of_page(details, alike, closed)
+    told = remarks.of_page(details, runs, closed)
     on_test = {
         run: {key: _higher(key, runs[run].get(key)) for key in results.columns_of(details)}
         for run in details["networks"]
@@ -194,7 +194,7 @@ def run(
     histories = {
         name: rows for name, folder in sorted(train.items()) if (rows := history.read(folder / "history.jsonl"))
     }
-    layers = seen.get("layers", [])
+    layers, drawn = seen.get("layers", []), results.both(runs, details["headline"])
     top = runs.get(details["leader"] or "")
     expert = closed.get(EXPERT, {}).get("driving_score")
     routes, beside = check["routes"], [details["leader"] or "", *BESIDE]
@@ -208,8 +208,8 @@ def run(
         "holds": results.holds(runs, names), "called": {run: results.named(run, of) for run, of in runs.items()},
         "closed_columns": CLOSED, "closed": closed, "drivers": drivers(closed, details["leader"]),
         "why_none": results.why_none(drive, drive_rules), "until": results.until(details),
-        "loops": results.disagreement(results.both(alike, details["headline"])),
-        "figures": figures_of(out, details, runs, alike, names, histories, expert),
+        "loops": results.disagreement(runs, details["headline"]), "drawn": drawn,
+        "figures": figures_of(out, details, runs, drawn, names, histories, expert),
         "legend": [("expert's way", inks.TRUTH), *zip(map(inks.named, layers), inks.of_layers(layers), strict=True)],
         "films": films(visualize, seen, out, reporting_params.embed_mb), "cases": stills(visualize, seen),
         "packed": packed, "check": check, "checked": pictures(check_data),

@@ -8,7 +8,8 @@ over routes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,26 @@ def replicates(values: np.ndarray, reporting: Reporting) -> np.ndarray:
     """Of the mean, over routes drawn with replacement; the same draws for every agent on as many routes."""
     draws = bootstrap.resamples(len(values), reporting.bootstrap_replicates, reporting.bootstrap_seed)
     return draws @ values / len(values)
+
+
+def of_split(told: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Of drives.json: what `numbers` says of a split, with `by_drive`: {drive: its score}."""
+    drives = {name: of["score_composed"] for name, of in told.get("routes", {}).items() if of["split"] == split}
+    return {**told["splits"][split], "by_drive": drives}
+
+
+def apart(of: Sequence[Collection[str]]) -> set[str] | None:
+    """What all have in common, if they do not all have the same; None: they do."""
+    return None if all(set(one) == set(of[0]) for one in of) else set.intersection(*map(set, of))
+
+
+def alike(drivers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """{driver: driving score} on the drives that all of them have, each as `of_split` tells of it; {} where there is
+    none."""
+    same = apart([of["by_drive"] for of in drivers.values()])
+    if same is None:
+        return {name: of["driving_score"] for name, of in drivers.items()}
+    return {name: fmean(of["by_drive"][drive] for drive in same) for name, of in drivers.items() if same}
 
 
 def numbers(drives: Mapping[str, Mapping[str, Any]], reporting: Reporting) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def judged_network(found: Planned, moments: Mapping[str, Moments], reporting: Re
         of, there = found.splits[split], moments[split]
         errors = [layer(of, there, number) for number in range(len(found.layers))]
         side = scores.numbers(errors[-1], there, found.rate_hz, reporting)
+        side["by_route"] = scores.on_routes(errors[-1], there.route)
         side["layers"] = {
             name: scores.numbers(one, there, found.rate_hz, reporting)
             for name, one in zip(found.layers, errors, strict=True)
@@ -130,6 +131,7 @@ def judged_baselines(moments: Mapping[str, Moments], rate_hz: float, reporting: 
         for name, guess in baselines.guesses(moments["train"], there).items():
             errors = scores.errors(there, guess.waypoints, guess.alpha, guess.beta)
             side = scores.numbers(errors, there, rate_hz, reporting)
+            side["by_route"] = scores.on_routes(errors, there.route)
             side["holds"] = holding(guess.waypoints, there, rate_hz)
             side["by_command"] = scores.parts(errors, there, groups.commands(there), rate_hz)
             side["by_situation"] = scores.parts(errors, there, groups.situations(there, rate_hz), rate_hz)

@@ -148,6 +148,16 @@ def numbers(of: Errors, moments: Moments, rate_hz: float, reporting: Reporting) 
     }  # fmt: skip
 
 
+def on_routes(of: Errors, route: np.ndarray) -> dict[str, dict]:
+    """{route: {moments, l2_mean: of all steps}}, by which those are compared who do not have the same routes."""
+    names, counts = np.unique(route.astype(str), return_counts=True)
+    totals = by_route(of.l2.mean(1), route)
+    return {
+        str(name): {"moments": int(count), "l2_mean": float(total / count)}
+        for name, count, total in zip(names, counts, totals, strict=True)
+    }
+
+
 def parts(of: Errors, moments: Moments, groups: Mapping[str, np.ndarray], rate_hz: float) -> dict[str, dict]:
     """The numbers within groups {name: (k) bool}, without intervals: they are there to be looked at side by side."""
     found = {}

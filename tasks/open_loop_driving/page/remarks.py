@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.open_loop_driving.judging.driving_scores import alike
 from tasks.open_loop_driving.page import results
 from tasks.open_loop_driving.page.results import EXPERT
 
@@ -12,31 +13,30 @@ TIMES_BLIND = 2.0  # a network that sees should drive so much better than one th
 HALF = 0.5  # of the expert's score
 
 
-def of_driving(details: Mapping[str, Any], runs: Mapping[str, Mapping], closed: Mapping[str, Mapping]) -> list[str]:
+def of_driving(details: Mapping[str, Any], closed: Mapping[str, Mapping]) -> list[str]:
     leader = details["leader"]
     if not leader:
         return []
     if not any(of.get("driving_score") is not None for of in closed.values()):
         return ["Nothing was driven: all numbers are of open loop, and do not tell how well anything drives."]
-    told, score = [], runs[leader]["driving_score"]
-    if score is None:
+    told, mine = [], closed.get(leader)
+    if mine is None:
         return told
     for other in details["baselines"]:
-        theirs = runs[other]["driving_score"]
-        if theirs is not None and score < TIMES_BLIND * theirs:
+        both = alike({leader: mine, other: closed[other]}) if other in closed else {}
+        if both and both[leader] < TIMES_BLIND * both[other]:
             told.append(
-                f"In closed loop {leader} scores {score:.1f}, and {other}, which sees nothing, {theirs:.1f}: what it "
-                "sees helps it little to drive."
+                f"In closed loop {leader} scores {both[leader]:.1f}, and {other}, which sees nothing, "
+                f"{both[other]:.1f}: what it sees helps it little to drive."
             )
-    expert = closed.get(EXPERT, {}).get("driving_score")
-    if expert is not None and score < HALF * expert:
-        told.append(f"{leader} scores less than half of the expert's {expert:.1f}.")
+    both = alike({leader: mine, EXPERT: closed[EXPERT]}) if EXPERT in closed else {}
+    if both and both[leader] < HALF * both[EXPERT]:
+        told.append(f"{leader} scores less than half of the expert's {both[EXPERT]:.1f}.")
     return told
 
 
 def of_both(details: Mapping[str, Any], runs: Mapping[str, Mapping]) -> list[str]:
-    rows = results.both(runs, details["headline"])
-    found = results.disagreement(rows)
+    found = results.disagreement(runs, details["headline"])
     if not found["against"]:
         return []
     near, far = found["examples"][0]
@@ -48,4 +48,4 @@ def of_both(details: Mapping[str, Any], runs: Mapping[str, Mapping]) -> list[str
 
 def of_page(details: Mapping[str, Any], runs: Mapping[str, Mapping], closed: Mapping[str, Mapping]) -> list[str]:
     """Sentences, the gravest first."""
-    return [*details["remarks"], *of_driving(details, runs, closed), *of_both(details, runs)]
+    return [*details["remarks"], *of_driving(details, closed), *of_both(details, runs)]

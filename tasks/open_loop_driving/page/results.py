@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from tasks.open_loop_driving.judging.driving_scores import alike, apart, of_split
 from tasks.yard.files import read_if_there
 
 KINDS = ("baseline", "control", "network")  # as they stand in tables, from below
@@ -42,7 +44,7 @@ def closed_loops(drive: Mapping[str, Path], drive_rules: Path) -> dict[str, dict
     network (the expert) is a driver too."""
     folders = {**dict(sorted(drive.items())), **{path.parent.name: path.parent for path in _rules(drive_rules)}}
     told = {name: read_if_there(folder / FILE) for name, folder in folders.items()}
-    return {name: of["splits"]["test"] for name, of in told.items() if of and of["splits"]["test"]}
+    return {name: of_split(of, "test") for name, of in told.items() if of and of["splits"]["test"]}
 
 
 def _rules(folder: Path) -> list[Path]:
@@ -90,7 +92,7 @@ def joined(details: Mapping[str, Any], closed: Mapping[str, Mapping[str, Any]]) 
         found[name] |= {
             "collision_rate_unmasked": collision_rate(of, "unmasked"), "collided": collisions_of(of),
         }  # fmt: skip
-        found[name] |= {key: driven.get(key) for key in CLOSED}
+        found[name] |= {"by_drive": driven.get("by_drive", {}), **{key: driven.get(key) for key in CLOSED}}
     return found
 
 
@@ -104,24 +106,41 @@ def ranked(runs: Mapping[str, Mapping[str, Any]], headline: str) -> list[str]:
     return sorted(runs, key=place)
 
 
+def _told(runs: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, Mapping[str, Any]]:
+    return {name: of for name, of in runs.items() if of[headline] is not None and of["driving_score"] is not None}
+
+
 def both(runs: Mapping[str, Mapping[str, Any]], headline: str) -> list[dict[str, Any]]:
-    """Runs that were judged in both loops, nearest to the expert's way first."""
-    rows = [
-        {"run": name, "kind": of["kind"], "open": of[headline], "closed": of["driving_score"]}
-        for name, of in runs.items()
-        if of[headline] is not None and of["driving_score"] is not None
-    ]
+    """Runs that were judged in both loops, nearest to the expert's way first, on the moments and drives that all of
+    them have; [] where there are none."""
+    told = _told(runs, headline)
+    same, closed = apart([of["by_route"] for of in told.values()]), alike(told)
+    if same == set() or not closed:
+        return []
+    rows = []
+    for name, of in told.items():
+        routes = [of["by_route"][route] for route in (of["by_route"] if same is None else same)]
+        off, moments = [one["l2_mean"] for one in routes], [one["moments"] for one in routes]
+        rows.append({
+            "run": name, "kind": of["kind"], "open": of[headline] if same is None else fmean(off, moments),
+            "closed": closed[name], "moments": sum(moments),
+            "drives": len(set.intersection(*(set(one["by_drive"]) for one in told.values()))),
+        })  # fmt: skip
     return sorted(rows, key=lambda row: (row["open"], row["run"]))
 
 
-def disagreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{pairs, against, examples}: of how many pairs the one that is nearer in open loop drives worse."""
-    pairs = [(a, b) for a, b in combinations(rows, 2) if a["open"] != b["open"] and a["closed"] != b["closed"]]
-    against = [(a, b) for a, b in pairs if (a["open"] < b["open"]) == (a["closed"] < b["closed"])]
+def disagreement(runs: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, Any]:
+    """{pairs, against, examples, moments, drives}: of how many pairs the one that is nearer in open loop drives worse;
+    the fewest and the most moments and drives that both of a pair have, by which they are compared."""
+    names = sorted(_told(runs, headline), key=lambda name: (runs[name][headline], name))
+    every = [both({a: runs[a], b: runs[b]}, headline) for a, b in combinations(names, 2)]
+    pairs = [(a, b) for a, b in filter(None, every) if a["open"] != b["open"] and a["closed"] != b["closed"]]
+    against = [(a, b) for a, b in pairs if a["closed"] < b["closed"]]
     against.sort(key=lambda pair: -abs(pair[0]["closed"] - pair[1]["closed"]))
     return {
         "pairs": len(pairs), "against": len(against),
         "examples": [(a["run"], b["run"]) for a, b in against[:SHOWN_PAIRS]],
+        **{key: sorted({of(a[key] for a, _ in pairs) for of in (min, max)}) for key in ("moments", "drives") if pairs},
     }  # fmt: skip
 
 

@@ -71,6 +71,20 @@ def test_who_drives_best_on_validation_challenges_however_near_its_plans_are(tmp
     assert leader.item == "thinktwice_small" and "no better than" in leader.unfit  # stands on test, as blind does
 
 
+def test_who_could_not_drive_a_route_of_validation_is_not_spared_it(tmp_path):
+    """On the one that both drove it is the worse; on its own it would be the better."""
+    data = write_data(tmp_path, town.uri(WORLD))
+    drove = {
+        "tcp_small": {"easy": 60.0},
+        "thinktwice_small": {"easy": 70.0, "hard": 30.0},
+    }
+    for name, scores in drove.items():
+        routes = {route: {"split": "val", "score_composed": score} for route, score in scores.items()}
+        splits = {"val": {"driving_score": sum(scores.values()) / len(scores)}, "test": {"driving_score": 50.0}}
+        write_json(data / "drive" / name / "drives.json", {"simulator": True, "routes": routes, "splits": splits})
+    assert champion.challenger(data).item == "thinktwice_small"
+
+
 def test_without_a_simulator_the_nearest_plans_challenge(tmp_path):
     leader = champion.challenger(write_data(tmp_path, "/data/recorded"))
     assert leader.item == "thinktwice_small" and leader.metric == "minus l2_mean_to_2s in metres"

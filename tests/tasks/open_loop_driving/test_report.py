@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import pytest
 
 from tasks.open_loop_driving import evaluate, report, train, visualize
+from tasks.open_loop_driving.formats import plans
 from tasks.open_loop_driving.judging import driving_scores
 from tasks.open_loop_driving.page import charts, remarks, results
 from tasks.yard.files import read_json, write_json
@@ -16,6 +19,7 @@ from tests.figures import measured
 from tests.tasks.brake_coast.test_report import Page
 from tests.tasks.open_loop_driving import tiny_drives as tiny
 from tests.tasks.open_loop_driving.shared import section
+from tests.tasks.open_loop_driving.test_evaluate import short_of
 from tests.tasks.yard.shared import reporting
 
 pytestmark = pytest.mark.slow
@@ -78,9 +82,13 @@ def project(tmp_path_factory):
     return root, paged(root)
 
 
+def page_of(root: Path) -> str:
+    return (root / "report/report.html").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def text(project) -> str:
-    return (project[0] / "report/report.html").read_text(encoding="utf-8")
+    return page_of(project[0])
 
 
 def test_the_page_is_whole_and_fetches_nothing(text):
@@ -139,41 +147,78 @@ def test_who_drove_how_with_the_expert_and_infractions_a_kilometre(text):
 
 
 def test_where_the_loops_disagree_it_is_counted_and_named():
-    rows = [
-        {"run": "near", "open": 0.2, "closed": 30.0},
-        {"run": "far", "open": 0.5, "closed": 70.0},
-        {"run": "blind", "open": 1.0, "closed": 10.0},
-    ]
-    assert results.disagreement(rows) == {"pairs": 3, "against": 1, "examples": [("near", "far")]}
-    assert results.disagreement(rows[1:])["against"] == 0
+    runs = {
+        "near": run_of({"a": 0.2}, {"a": 30.0}),
+        "far": run_of({"a": 0.5}, {"a": 70.0}),
+        "blind": run_of({"a": 1.0}, {"a": 10.0}),
+    }
+    found = results.disagreement(runs, "l2")
+    assert found == {"pairs": 3, "against": 1, "examples": [("near", "far")], "moments": [10], "drives": [1]}
+    del runs["near"]
+    assert results.disagreement(runs, "l2")["against"] == 0
+
+
+def run_of(off: dict[str, float], scores: dict[str, float]) -> dict:
+    """Of a run that was judged on ten moments of each of these routes, and drove these."""
+    return {
+        "kind": "network", "l2": fmean(off.values()), "driving_score": fmean(scores.values()), "by_drive": scores,
+        "by_route": {route: {"moments": 10, "l2_mean": value} for route, value in off.items()},
+    }  # fmt: skip
+
+
+def test_networks_that_lack_different_routes_are_compared_on_those_that_both_have():
+    """One has the easy route to itself, the other the hard one; where both are, it is the other way round."""
+    one, other = {"easy": 0.1, "shared": 0.8}, {"shared": 0.5, "hard": 3.0}
+    alike = {"a": 40.0, "b": 40.0}, {"a": 60.0, "b": 60.0}
+    runs = {"one": run_of(one, alike[0]), "other": run_of(other, alike[1])}
+    found = results.disagreement(runs, "l2")
+    assert (found["against"], found["moments"], found["drives"]) == (0, [10], [2])
+    assert [(row["run"], row["open"]) for row in results.both(runs, "l2")] == [("other", 0.5), ("one", 0.8)]
+    runs["other"] = run_of(one, {"b": 30.0, "c": 100.0})  # it drove another route, and was spared one
+    runs["one"] = run_of({"easy": 0.2, "shared": 0.9}, alike[0])
+    found = results.disagreement(runs, "l2")
+    assert (found["against"], found["moments"], found["drives"]) == (1, [20], [1])
+    details = {"leader": "other", "baselines": ["one"], "headline": "l2", "remarks": []}
+    said = remarks.of_page(details, runs, runs)
+    assert "In closed loop other scores 30.0, and one, which sees nothing, 40.0" in said[0]
+    runs["one"] = run_of({"hard": 1.0}, alike[0])
+    assert results.both(runs, "l2") == [] and results.disagreement(runs, "l2")["pairs"] == 0
 
 
 def test_what_the_drives_do_not_show_is_said(project):
     details = read_json(project[0] / "evaluate/details.json")
-    closed = {SEES: {"driving_score": 30.0}, BLIND: {"driving_score": 20.0}, "expert": {"driving_score": 90.0}}
+    scores = {SEES: 30.0, BLIND: 20.0, "expert": 90.0}
+    closed = {name: {"driving_score": score, "by_drive": {"a": score}} for name, score in scores.items()}
     runs = results.joined(details, closed)
     told = " ".join(remarks.of_page(details, runs, closed))
     assert "30.0, and blind, which sees nothing, 20.0" in told and "less than half of the expert's 90.0" in told
-    good = {**closed, SEES: {"driving_score": 80.0}}
-    assert remarks.of_driving(details, results.joined(details, good), good) == []
-    (nothing,) = remarks.of_driving(details, results.joined(details, {}), {})
+    good = {**closed, SEES: {"driving_score": 80.0, "by_drive": {"a": 80.0}}}
+    assert remarks.of_driving(details, good) == []
+    (nothing,) = remarks.of_driving(details, {})
     assert nothing.startswith("Nothing was driven")
 
 
-def test_both_loops_are_compared_on_the_moments_of_the_leader(project, tmp_path):
-    """There the blind one comes nearer than it, and elsewhere it does not."""
-    root = shutil.copytree(project[0], tmp_path / "project")
-    details = read_json(root / "evaluate/details.json")
-    near = {**details["runs"][BLIND], "l2_mean_to_2s": 0.5}
-    write_json(root / "evaluate/details.json", {**details, "beside_leader": {BLIND: near}})
+def test_both_loops_are_compared_on_the_moments_that_both_of_a_pair_have(project, tmp_path):
+    """There the blind one comes nearer than the leader, and elsewhere it does not."""
+    root, alone = shutil.copytree(project[0], tmp_path / "project"), "town05_r001"
+    short_of(root / "plan" / SEES, {"test": [alone]})
+    file = root / "plan" / BLIND / plans.FILE
+    found = plans.read(file)
+    for of in found.splits.values():
+        of.waypoints[:, of.route.astype(str) != alone] += np.array([0, -1.0])  # 0.5 m off
+    plans.write(file, found)
+    given = {"pack": root / "pack", "plan": {name: root / "plan" / name for name in (SEES, BLIND)}}
+    evaluate.run(None, root / "evaluate", **given, reporting_params=reporting(bootstrap_replicates=200))
     paged(root)
+    assert "each compared on what both have (9 to 18 moments, 2 drives)" in page_of(root)
+    assert "All on the 9 moments in open loop, and the 2 drives" in page_of(root)
 
     def told(folder: Path) -> str:
         return next(
             one for one in read_json(folder / "report/summary.json")["remarks"] if "closed loop disagree" in one
         )
 
-    assert "blind against thinktwice_small" in (root / "report/report.html").read_text(encoding="utf-8")
+    assert "blind against thinktwice_small" in page_of(root)
     assert told(root) != told(project[0]), "one pair more"
     before, after = ((folder / "report/loops.png").read_bytes() for folder in (project[0], root))
     assert before != after
