@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import psutil
 from flows import environment
 from tests.flows.conftest import Yard
 
-Fault = tuple[dict[str, str], Callable[[int], None], Callable[[], None]]
+Fault = tuple[dict[str, str], Callable[[int], object], Callable[[], None]]
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -132,8 +133,23 @@ def signalled(_yard: Yard, number: int) -> Iterator[Fault]:
     yield {}, strike, lambda: None
 
 
+def kill_one_below(rng: random.Random, pid: int) -> bool:
+    """Any process that the run has started: a step, one of its workers, its server, what talks to MLflow."""
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        rng.choice(psutil.Process(pid).children(recursive=True)).kill()
+        return True
+    return False
+
+
+@contextmanager
+def child(yard: Yard) -> Iterator[Fault]:
+    """One of the run's own processes is killed."""
+    rng = random.Random(yard.root.name)
+    yield {}, lambda pid: kill_one_below(rng, pid), lambda: None
+
+
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 FAULTS = {
-    "mlflow": mlflow, "prefect": prefect, "remote": remote, "disk": disk,
+    "mlflow": mlflow, "prefect": prefect, "remote": remote, "disk": disk, "child": child,
     **{name: partial(signalled, number=number) for name, number in SIGNALS.items()},
 }  # fmt: skip

@@ -21,7 +21,7 @@ import psutil
 
 from flows import environment
 from tests.faults import trial
-from tests.faults.faults import Server
+from tests.faults.faults import Server, kill_one_below
 from tests.faults.yards import LINES
 from tests.flows.conftest import Yard
 from tests.flows.stores import S3, Bucket, Postgres
@@ -130,19 +130,11 @@ def kill_run(run: subprocess.Popen) -> bool:
     return True
 
 
-def kill_one_below(rng: random.Random, run: subprocess.Popen) -> bool:
-    """Any process that the run has started: a step, one of its workers, what talks to MLflow."""
-    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-        rng.choice(psutil.Process(run.pid).children(recursive=True)).kill()
-        return True
-    return False
-
-
 def strikes(world: Team, rng: random.Random) -> dict[str, Callable[[subprocess.Popen], bool]]:
     """What can be done to a run; each says whether it was."""
     return {
         "the run killed": kill_run,
-        "a process of it killed": lambda run: kill_one_below(rng, run),
+        "a process of it killed": lambda run: kill_one_below(rng, run.pid),
         "MLflow killed while a stage trains": lambda run: world.kill_mlflow(TRAINS, run),
         "MLflow killed while a stage's end is told": lambda run: world.kill_mlflow(ENDS, run),
         "Prefect's server killed": world.kill_prefect,

@@ -123,9 +123,17 @@ def ill_said(text: str, status: int) -> list[str]:
     told = any(words.startswith(("error:", "stopped")) for words in text.splitlines())
     silent = status not in (0, -signal.SIGKILL) and not told
     return [
-        *(["a traceback"] if "Traceback" in text else []),
+        *tracebacks(text),
         *([f"ended with status {status} and no `error:` line"] if silent else []),
     ]
+
+
+def tracebacks(text: str) -> list[str]:
+    """The first one, with its innermost lines: the folder of a trial in pytest's temporary one is soon gone."""
+    _, found, after = text.partition("Traceback")
+    lines = after.splitlines()[1:]
+    end = next((n for n, words in enumerate(lines) if words and not words.startswith(" ")), len(lines) - 1)
+    return [f"a traceback: ... {' | '.join(of.strip() for of in lines[max(end - 6, 0) : end + 1])}"] if found else []
 
 
 def again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undisturbed: Reference, ask: Ask) -> None:
@@ -136,8 +144,7 @@ def again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undistu
     if process.returncode != 0:
         trial.failures.append(f"the next run ended with status {process.returncode}: {err[-300:]!r}")
         return
-    if "Traceback" in err:
-        trial.failures.append("the next run has a traceback")
+    trial.failures += [f"the next run has {of}" for of in tracebacks(err)]
     outputs = yard.outputs()
     differ = sorted(name for name, content in undisturbed.outputs.items() if outputs.get(name) != content)
     if differ:
