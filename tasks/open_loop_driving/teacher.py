@@ -8,7 +8,8 @@ Alone    python -m tasks open_loop_driving-teacher
 
 Maps are divided by their root mean square over training, so that an error of 1 means the same on every level. A route
 whose source brings the expert's own maps, of the sizes that are wanted, keeps those; one that lacks masks, pedals,
-command or target point has none: networks that see then learn from the plan alone.
+command or target point has none: networks that see then learn from the plan alone. What the stage train would refuse
+for every network is refused here, before minutes are spent on teaching.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from torch import Tensor, nn
 from models.open_loop_driving.factory import SPEED_MPS, TARGET_M
 from models.open_loop_driving.losses import kl
 from models.open_loop_driving.teacher import Teacher, shrunk
-from models.open_loop_driving.variants import COMMANDS, SIZES, Sizes
+from models.open_loop_driving.variants import COMMANDS, SIZES, Sizes, sizes_of
 from tasks.open_loop_driving.formats import pack as packed
 from tasks.open_loop_driving.formats.plans import VERSION, betas
-from tasks.open_loop_driving.learning.batches import SWAPPED
+from tasks.open_loop_driving.learning import trainable, untrained
+from tasks.open_loop_driving.learning.batches import SWAPPED, other_sizes
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.learning.features import MIRRORED, NAMES, PLAIN, channels, own
+from tasks.open_loop_driving.params import Line
 from tasks.open_loop_driving.params import Teacher as Params
 from tasks.yard.files import digest, file_hash, replacing, write_json
 from tasks.yard.params import Machine
@@ -45,6 +48,7 @@ log = logging.getLogger(__name__)
 NEEDED = {
     "masks": {"bev"}, "pedals": {"control", "supervision/alpha"}, "command": {"command"}, "target point": {"target"},
 }  # fmt: skip
+OWN = "brings the expert's own maps"
 VALUE = 0.05  # weight of the value beside the actions
 BLOCK = 128
 
@@ -112,7 +116,7 @@ def left_out(drives: Drives, sizes: Sizes) -> dict[str, str]:
             fits = bool(maps) and channels(maps) == (*sizes.bev, sizes.vector)
         lacks = [word for word, columns in NEEDED.items() if not of["has"] & columns]
         if fits:
-            found[route] = "brings the expert's own maps"
+            found[route] = OWN
         elif lacks:
             others = " and maps of other sizes" if maps else ""
             found[route] = f"has no {', no '.join(lacks)}{others}"
@@ -186,6 +190,37 @@ def write_route(path: Path, columns: dict[str, np.ndarray], scale: dict[str, flo
             of = scale.get(name.split("/")[-1]) if "/" in name else None
             stored = values.astype(np.float32) if of is None else (values / of).astype(np.float16)
             file.create_dataset(name, data=stored)  # see pack.write
+
+
+def refuse_in_vain(line: Line, out: Path, *, pack: Path, machine_params: Machine) -> None:
+    """Before anything is trained, in the words of the stage train: raises `BadInput` where it would refuse its networks
+    and have nothing to train; says it of those beside others."""
+    untaught, refused = {}, {}
+    for name in line.train.networks:
+        section = trainable.section_of(line.train, name)
+        try:
+            if why := untrained.reason(pack, name, section.cameras):
+                untaught[name] = f"{name}: is not trained: {why}"
+                continue
+            learn = trainable.routes(section, machine_params, name, pack, machine_params.devices).train
+            if name.startswith("thinktwice") and not fits(line.teacher, learn, name):
+                raise other_sizes(out, name)
+        except BadInput as error:
+            refused[name] = str(error)
+    if refused and len(refused) + len(untaught) == len(line.train.networks):
+        raise BadInput("\n".join(dict.fromkeys(refused.values())))
+    for said in (untaught | refused).values():
+        log.warning("%s", said)
+
+
+def fits(params: Params, learn: Drives, name: str) -> bool:
+    """Will a route that the network learns from have maps of its sizes, if one has any that the teacher wrote?"""
+    mine, sizes = sizes_of(name), SIZES[params.sizes]
+    if (mine.bev, mine.vector) == (sizes.bev, sizes.vector):
+        return True
+    own_maps = [why for why in left_out(learn, mine).values() if why == OWN]
+    teaches = len(taught(learn.pack, ("train",), sizes)) and set(learn.routes) - left_out(learn, sizes).keys()
+    return bool(own_maps) or not teaches
 
 
 def run(

@@ -30,9 +30,9 @@ from models.open_loop_driving import losses, variants
 from models.open_loop_driving.factory import build
 from tasks.open_loop_driving.formats.plans import BRAKE, Plans, control
 from tasks.open_loop_driving.learning import network as trained
-from tasks.open_loop_driving.learning import served, suited, untrained
+from tasks.open_loop_driving.learning import served, suited, trainable, untrained
 from tasks.open_loop_driving.learning.augment import light
-from tasks.open_loop_driving.learning.batches import MEAN, STD, TOLD, Rows, assembled, told_of
+from tasks.open_loop_driving.learning.batches import MEAN, STD, TOLD, Rows, assembled
 from tasks.open_loop_driving.learning.drives import Drives
 from tasks.open_loop_driving.params import Train
 from tasks.yard.files import digest, file_hash
@@ -46,7 +46,6 @@ from tasks.yard.training.sections import Engine
 
 log = logging.getLogger(__name__)
 BATCH = 32  # moments judged at once
-BLIND_RATE = 2e-3
 MADE = ("best.pt", "best.json", "last.pt", "last.json", "history.jsonl", "curves.png")
 GROUPS = {
     "plan": ("waypoints", "control", "control ahead"), "heads": ("speed", "value", "features"),
@@ -134,53 +133,23 @@ def made(params: Train, name: str, step_s: float) -> nn.Module:
         ) from None
 
 
-def section_of(params: Train, name: str) -> Train:
-    """The blind network has its own epochs and rate."""
-    if name != "blind":
-        return params
-    own = {"epochs": params.blind_epochs, "accumulate": 1}
-    return params.model_copy(
-        update={
-            "engine": params.engine.model_copy(update=own),
-            "optimizer": params.optimizer.model_copy(update={"learning_rate": BLIND_RATE}),
-        }
-    )
-
-
-def training_rows(params: Train, name: str, pack: Path, teacher: Path, fabric: Fabric) -> tuple[Rows, Rows | None]:
+def training_rows(
+    params: Train, machine: Machine, name: str, pack: Path, teacher: Path, fabric: Fabric
+) -> tuple[Rows, Rows | None]:
     """Of training and of validation, as far as they have what the network needs. Raises `BadInput` where no batch can
     be made of them."""
-    whole = Drives(pack, suited.EVERY)
-    if why := suited.unsuited(whole, name, params.cameras):
-        raise BadInput(f"{pack / 'manifest.json'}: {name} cannot be trained: {why}")
-    cameras = suited.eyes(whole, name, params.cameras)
-    drives, held = (suited.suited(Drives(pack, (split,)), name, cameras) for split in ("train", "val"))
-    batch = params.engine.batch
-    if not drives.routes:
-        raise BadInput(f"{pack / 'manifest.json'}: no route to train on; check_data says which were left out, and why")
-    told = told_of(suited.suited(whole, name, cameras))
-    rows = Rows(drives, name, cameras, params.steps, teacher, True, fabric.device, told)
-    if len(rows) < batch:
-        raise BadInput(
-            f"{pack / 'manifest.json'}: {len(rows)} moments to train on fill no batch; add routes, or lower "
-            "open_loop_driving.train.engine.batch"
-        )
-    if batch % (fabric.world_size * params.engine.accumulate):
-        raise BadInput(
-            f"open_loop_driving.train.engine.batch: {batch} moments cannot be shared evenly by {fabric.world_size} "
-            f"processes x {params.engine.accumulate} micro-batches"
-        )
-    judged = Rows(held, name, cameras, params.steps, device=fabric.device, told=told) if held.routes else None
-    return rows, judged
+    of = trainable.routes(params, machine, name, pack, fabric.world_size)
+    rows = Rows(of.train, name, of.cameras, params.steps, teacher, True, fabric.device, of.told)
+    if not of.val.routes:
+        return rows, None
+    return rows, Rows(of.val, name, of.cameras, params.steps, device=fabric.device, told=of.told)
 
 
 def prepare(
     params: Train, machine: Machine, name: str, pack: Path, teacher: Path, code: str, fabric: Fabric
 ) -> engine.Job:
     """Data, network, loss and judge, as the engine wants them. `params`: what `section_of` gave."""
-    if machine.cuda_graph:
-        raise BadInput("yard.machine.cuda_graph: this line's moments have sweeps of any length; set it to false")
-    rows, judged = training_rows(params, name, pack, teacher, fabric)
+    rows, judged = training_rows(params, machine, name, pack, teacher, fabric)
     step_s = 1 / rows.drives.rate_hz
     model = with_common_statistics(made(params, name, step_s))
     first = rows.drives.attrs[0]["cameras"]
@@ -244,7 +213,7 @@ def run(
     untrained.clear(out, [untrained.FILE])
     whole = Drives(pack, suited.EVERY)
     suited.say(whole, network, suited.eyes(whole, network, params.cameras))
-    section = section_of(params, network)
+    section = trainable.section_of(params, network)
     job_for = partial(prepare, section, machine_params, network, pack, teacher, ctx.code)
     model, rows = engine.fit(job_for, section.engine, machine_params, section.optimizer, out, ctx)
     return history.summary(rows, model)

@@ -8,6 +8,10 @@ step of its line, or one that all lines share (`yard.<section>`). A step without
 them. It writes `data/<line>/<step>[/<item>]`. A step that is not needed with these params is not run: its folder then
 holds `not_needed.txt`, which says why; what it made before waits in `data/.cache/not_needed`, and comes back when the
 step is needed again.
+
+A module may have `refuse_in_vain(line, out, **inputs)` besides, which is called before anything is changed, with all
+params of the line: it raises `BadInput` where what the step would make is for nothing, as steps after it are going to
+refuse. As nothing is made by it, DVC tracks none of these params.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from tasks.yard.tracking.runs import ranked_first, stage_run
 log = logging.getLogger(__name__)
 BORROWED = "_params"
 NOT_NEEDED = "not_needed.txt"
+IN_VAIN = "refuse_in_vain"
 WAITING = Path("data/.cache/not_needed")  # as below data/; it may be the only copy: of a half training DVC has none
 
 
@@ -119,6 +124,8 @@ def run(
     module = this.module()
     wanted = inspect.signature(module.run).parameters.values()
     inputs = {p.name: _input(this, p.name, params) for p in wanted if p.kind is p.KEYWORD_ONLY}
+    if hasattr(module, IN_VAIN):
+        getattr(module, IN_VAIN)(getattr(params, this.line), this.out, **inputs)
     this.out.mkdir(parents=True, exist_ok=True)
     if ranked_first():
         _needed_again(this.out)

@@ -144,6 +144,13 @@ def told_of(drives: Drives) -> list[str]:
     return [name for name in TOLD if len(drives) and drives.has(name).all()]
 
 
+def other_sizes(teacher: Path, name: str) -> BadInput:
+    return BadInput(
+        f"{teacher}: the expert's maps are of other sizes than those of {name}; set open_loop_driving.teacher.sizes to "
+        f"{name.split('-')[0]}"
+    )
+
+
 class Rows:
     """All windows of some routes. `learn`: with what is learnt beside (depth, classes, the expert's maps); `told`: what
     the network is told beside its speed, of TOLD; None: what all of these routes have."""
@@ -232,10 +239,7 @@ class Rows:
         found = Features(self.drives, teacher, (*of.bev, of.vector))
         taught = [(teacher / f"{route}.h5").exists() for route in self.drives.routes]
         if any(taught) and not found.there.any():
-            raise BadInput(
-                f"{teacher}: the expert's maps are of other sizes than those of {self.name}; set "
-                f"open_loop_driving.teacher.sizes to {self.name.split('-')[0]}"
-            )
+            raise other_sizes(teacher, self.name)
         if not found.there.all():
             log.warning(
                 "%s learns on %d of %d routes from the expert's plan alone: they have no maps of its sizes",
