@@ -1,7 +1,7 @@
 """Drives recorded in CARLA in the layouts of ThinkTwice, TCP and Learning by Cheating (LBC), one folder each.
 
     thinktwice  rgb_front/ ... rgb_back/, depth_*/, seg_*/, lidar/, measurements/, supervision/, 3d_bbs/, bev_seg_label/
-    tcp         rgb/, measurements/, supervision/
+    tcp         rgb/, measurements/, supervision/; or rgb/ below a packed_data.npy of all routes (tcp_packed.py)
     lbc         rgb/, rgb_left/, rgb_right/, measurements/; no lidar, nothing of the expert but its pedals
 
 All of them measure x as minus CARLA's Y, y as CARLA's X, and theta as a compass; y of lidar and boxes points right. The
@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from tasks.open_loop_driving.formats import calibration, frames, routes
 from tasks.open_loop_driving.formats.calibration import Camera
-from tasks.open_loop_driving.importers import cuts, lens, moments, pickles
+from tasks.open_loop_driving.importers import cuts, lens, moments, pickles, tcp_packed
 from tasks.yard.files import read_json
 from tasks.yard.layouts import carla_rate, images
 from tasks.yard.step import BadInput
@@ -64,6 +65,8 @@ BEHIND = "{} lie {} m behind the picture's camera: depths are counted from the p
 
 
 def layout_of(folder: Path) -> str | None:
+    if tcp_packed.is_route(folder):
+        return "tcp"
     if not (folder / "measurements").is_dir():
         return None
     if any((folder / f"rgb_{side}").is_dir() for side in ("front", "back")):
@@ -127,15 +130,40 @@ def cameras_of(path: Path, layout: str) -> tuple[dict[str, Camera], list[str]]:
     return found, []
 
 
-def measured(path: Path, layout: str) -> tuple[dict[int, dict[str, float]], dict[int, dict], list[str], list[str]]:
+@dataclass(frozen=True)
+class Files:
+    """What is said of each moment; `files` are its names, also where one file has packed them all."""
+
+    files: dict[int, Path]
+    read: Callable[[Path], Any]  # raises `BadInput`
+
+
+def told_by(path: Path) -> tuple[Files, Files | None]:
+    """Measurements and, if there are any, supervision. Raises `BadInput`."""
+    kinds = (("measurements", ".json", moments.read), ("supervision", ".npy", pickles.load))
+    if not tcp_packed.is_route(path):
+        one, other = (Files(moments.numbered(path / kind), read) for kind, _, read in kinds)
+        return one, other if (path / "supervision").is_dir() else None
+    packed = tcp_packed.read(path)
+    one, other = (_packed(path / kind, suffix, packed[kind]) for kind, suffix, _ in kinds)
+    return one, other
+
+
+def _packed(folder: Path, suffix: str, said: Mapping[int, Any]) -> Files:
+    return Files({number: folder / f"{number:04d}{suffix}" for number in said}, lambda file: said[int(file.stem)])
+
+
+def measured(
+    path: Path, layout: str, there: Files
+) -> tuple[dict[int, dict[str, float]], dict[int, dict], list[str], list[str]]:
     """{number: row} and {number: what the file says} of the usable measurements, why others cannot, remarks."""
     rows, told, faults = {}, {}, []
-    files = moments.numbered(path / "measurements")
+    files = there.files
     if not files:
         raise BadInput(f"{path / 'measurements'}: holds no measurement NNNN.json")
     for number, file in files.items():
         try:
-            said = moments.read(file)
+            said = there.read(file)
             rows[number] = row_of(said, layout, file)
             told[number] = said
         except BadInput as error:
@@ -167,9 +195,8 @@ def row_of(said: Mapping[str, Any], layout: str, file: Path) -> dict[str, float]
     return row
 
 
-def supervised(file: Path) -> dict[str, np.ndarray]:
+def supervised(said: Any, file: Path) -> dict[str, np.ndarray]:
     """What the expert meant at one moment. Raises `BadInput`."""
-    said = pickles.load(file)
     if not isinstance(said, dict) or (
         missing := [k for k in ("action", "action_mu", "action_sigma", "value") if k not in said]
     ):
@@ -262,16 +289,18 @@ def _boxes(path: Path, kept: dict[int, int], folder: Path) -> list[str]:
     return faults
 
 
-def _supervision(path: Path, kept: Mapping[int, int], folder: Path, columns: dict[str, list]) -> list[str]:
+def _supervision(
+    path: Path, there: Files, kept: Mapping[int, int], folder: Path, columns: dict[str, list]
+) -> list[str]:
     """supervision.npz, and the expert's pedals where the measurements have none; returns the faults."""
-    files = moments.numbered(path / "supervision")
+    files = there.files
     found: dict[str, list] = defaultdict(list)
     faults, bad = [], set()
     for old, new in kept.items():
         try:
             if old not in files:
                 raise BadInput(f"supervision/{old:04d}.npy is missing")
-            said = supervised(files[old])
+            said = supervised(there.read(files[old]), files[old])
         except BadInput as error:
             faults.append(str(error).replace(f"{path}/", ""))
             bad.add(new)
@@ -314,10 +343,14 @@ def not_read(path: Path, layout: str, cameras: Iterable[str]) -> list[str]:
 def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int | None = None) -> dict[str, Any]:
     """One drive into `folder`; returns route.json. `length`: how many of its frames the data set's own index calls
     usable. Raises `BadInput`."""
-    rows, told, faults, uneven = measured(path, layout)
+    measurements, supervision = told_by(path)
+    rows, told, faults, uneven = measured(path, layout, measurements)
     cameras, remarked = cameras_of(path, layout)
     pictures = {number for theirs in FOLDERS[layout] for number in moments.numbered(path / theirs)}
-    gaps = moments.gaps(moments.numbered(path / "measurements"), pictures, "measurements")
+    if tcp_packed.is_route(path):
+        pictures = {number for number in pictures if number <= max(measurements.files)}
+        uneven.append(tcp_packed.LAST)
+    gaps = moments.gaps(measurements.files, pictures, "measurements")
     remarks = [
         *remarked, *moments.said_of("measurements are left out", faults),
         *moments.said_of("gaps among the measurements", gaps), *uneven, *not_read(path, layout, cameras),
@@ -352,8 +385,8 @@ def bring(path: Path, folder: Path, layout: str, hz: float | None, length: int |
         if (path / f"seg_{name}").is_dir():
             moments.copy(moments.numbered(path / f"seg_{name}"), kept, folder / f"seg_{name}")
     unread = _converted(path, kept, folder, BEHIND_M if as_published else {})
-    if (path / "supervision").is_dir():
-        bad += _supervision(path, kept, folder, columns)
+    if supervision is not None:
+        bad += _supervision(path, supervision, kept, folder, columns)
     if as_published:
         for name, metres in BEHIND_M.items():
             if there := [f"{kind}_{name}" for kind in ("depth", "seg") if (path / f"{kind}_{name}").is_dir()]:

@@ -1,7 +1,7 @@
 """What a source of the real world holds: recorded routes, each in a layout that is known by its folders.
 
     rgb_front/ ..., measurements/                    ThinkTwice; with supervision/, 3d_bbs/, bev_seg_label/, lidar/
-    rgb/, measurements/, supervision/                TCP
+    rgb/, measurements/, supervision/                TCP; or rgb/ below a town's packed_data.npy
     rgb/ (rgb_left/, rgb_right/), measurements/      Learning by Cheating
     anno/, camera/                                   Bench2Drive
     *.pkl with infos                                 nuPlan as VAD and UniAD have it; a scene is a route
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.open_loop_driving.formats import routes
-from tasks.open_loop_driving.importers import av2, bench2drive, drives, nuplan, pickles
+from tasks.open_loop_driving.importers import av2, bench2drive, drives, nuplan, pickles, tcp_packed
 from tasks.yard.files import read_json
 from tasks.yard.sources import units
 from tasks.yard.sources.uri import name_of, slug
@@ -145,6 +145,8 @@ def files_of(unit: Unit) -> list[Path]:
     if unit.layout == "nuplan":
         return [unit.path, *(nuplan.pictures(unit.path, unit.scene) if unit.scene else [])]
     above = [parent / drives.CALIBRATION for parent in unit.path.parents[: drives.ABOVE]]
+    if tcp_packed.is_route(unit.path):
+        above.append(unit.path.parent / tcp_packed.FILE)
     inner = (one for one in unit.path.rglob("*") if one.is_file() and one.name[0] != ".")
     return sorted([*inner, *(one for one in above if unit.layout in drives.FOLDERS and one.is_file())])
 
@@ -152,5 +154,5 @@ def files_of(unit: Unit) -> list[Path]:
 def known_in(found: Iterable[Unit]) -> Callable[[Path], bool]:
     """`known` by any of the routes: whatever lies in its folder; of a pickle what lies beside it."""
     folders = {unit.path if unit.path.is_dir() else unit.path.parent for unit in found}
-    beside = (drives.CALIBRATION, drives.INDEX)
+    beside = (drives.CALIBRATION, drives.INDEX, tcp_packed.FILE)  # which measurements and supervision make needless
     return lambda path: path.name in beside or any(parent in folders for parent in path.parents)

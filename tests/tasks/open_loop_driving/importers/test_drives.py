@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -211,6 +212,87 @@ def test_nothing_is_learnt_over_a_leap_in_time(tmp_path, stamps):
     (line,) = found.about["faults"]
     assert line.startswith("measurements/0012 comes " + ("30.0 s and 12" if stamps else "12"))
     assert any("1 leaps in time" in line for line in report["remarks"])
+
+
+def tcp(folder, n):
+    """A drive of TCP: a turn, with what the expert meant."""
+    lbc(folder, n=n)
+    random = np.random.default_rng(n)
+    (folder / "supervision").mkdir()
+    for number in range(n):
+        file = folder / "measurements" / f"{number:04d}.json"
+        said = read_json(file)
+        moved = {
+            "x_target": said["x_command"] + number,
+            "y_target": said["y_command"],
+            "target_command": number % 6 + 1,
+        }
+        write(file, {key: said[key] for key in ("x", "y", "theta", "speed")} | moved)
+        meant = {
+            "action": np.array([0.5, -0.1, 0.0]), "action_mu": random.uniform(1, 9, 2),
+            "action_sigma": random.uniform(1, 9, 2), "value": np.float32(random.uniform(0, 9)),
+            "features": random.normal(size=256).astype(np.float32), "only_ap_brake": number == 3,
+        }  # fmt: skip
+        np.save(folder / "supervision" / f"{number:04d}.npy", meant, allow_pickle=True)
+
+
+def packed_as_tcp_does(town):
+    """By what its gen_data.py says: x and y change places, the last four moments are only ahead of others."""
+    found = defaultdict(list)
+    for route in sorted(path for path in town.iterdir() if path.is_dir()):
+        files = sorted((route / "measurements").iterdir())
+        for file in files[:-4]:
+            said = read_json(file)
+            meant = np.load(route / "supervision" / f"{file.stem}.npy", allow_pickle=True).item()
+            found["front_img"].append([f"{town.name}/{route.name}/rgb/{file.stem}.png"])
+            for ours, theirs in (("input_x", "y"), ("input_y", "x"), ("input_theta", "theta")):
+                found[ours].append([said[theirs]])
+            for ours, theirs in (("x_target", "y_target"), ("y_target", "x_target")):
+                found[ours].append(said[theirs])
+            for key in ("speed", "target_command"):
+                found[key].append(said[key])
+            for key in ("action", "action_mu", "action_sigma", "value", "only_ap_brake"):
+                found[key].append(meant[key])
+            found["feature"].append(meant["features"])
+        for kind in ("measurements", "supervision"):
+            shutil.rmtree(route / kind)
+    np.save(town / "packed_data.npy", dict(found), allow_pickle=True)
+
+
+def test_a_town_that_tcp_has_packed_is_what_its_files_say(tmp_path):
+    for folder in ("files", "packed"):
+        for route, n in (("r0", 16), ("r1", 14)):
+            tcp(tmp_path / folder / "town03" / route, n)
+    packed_as_tcp_does(tmp_path / "packed/town03")
+    (tmp_path / "packed/town03/r2/rgb").mkdir(parents=True)
+    whole, report = (fetched(tmp_path / f"to_{name}", tmp_path / name) for name in ("files", "packed"))
+    assert list(report["routes"]) == list(whole["routes"]) == ["town03-r0", "town03-r1"]
+    assert "packed_data.npy: has no moment of r2; bring its measurements/" in report["quarantined"]["town03-r2"]
+    assert "passed_over" not in report
+    for name, n in (("town03-r0", 12), ("town03-r1", 10)):
+        theirs, found = brought(tmp_path / "to_files", name), brought(tmp_path / "to_packed", name)
+        assert (found.about["layout"], found.about["town"], found.about["faults"]) == ("tcp", "town03", [])
+        assert "the last 4 moments are left out: packed_data.npy has their poses alone" in found.about["remarks"]
+        assert list(found.columns) == list(theirs.columns) and found.sensors == theirs.sensors
+        for key, values in theirs.columns.items():
+            assert (found.columns[key] == values[:n]).all(), key
+        for key, values in theirs.supervision.items():
+            assert (found.supervision[key] == values[:n]).all(), key
+
+
+def test_a_packed_town_that_is_not_whole_is_named(tmp_path):
+    tcp(tmp_path / "source/town03/r0", 14)
+    packed_as_tcp_does(tmp_path / "source/town03")
+    file = tmp_path / "source/town03/packed_data.npy"
+    said = np.load(file, allow_pickle=True).item()
+    for broken, words in (
+        ({key: values for key, values in said.items() if key != "speed"}, "field 'speed' is missing"),
+        (said | {"speed": said["speed"][1:]}, "'speed' is of 9 moments, front_img of 10; pack it anew"),
+        (said | {"front_img": [["0000.png"]] * 10}, "front_img ends with <route>/rgb/NNNN.png"),
+    ):
+        np.save(file, broken, allow_pickle=True)
+        with pytest.raises(BadInput, match=f"packed_data.npy: .*{words}"):
+            fetched(tmp_path, tmp_path / "source")
 
 
 def test_what_is_not_read_and_what_nobody_cut_is_said(tmp_path):
