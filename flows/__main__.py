@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "status", help="which stages are up to date, and why the others are not", description=_status.__doc__
     )
     status.add_argument("line", nargs="?", help="all lines by default")
-    status.add_argument("--json", action="store_true", help="for scripts: the reasons of each stage, by line")
+    status.add_argument("--json", action="store_true", help="for scripts: reasons and seconds of each stage, by line")
     check = commands.add_parser(
         "check",
         help="is all there that a run of a line needs: MLflow, remote, room, sources",
@@ -216,6 +216,8 @@ def _run(chosen: argparse.Namespace) -> int:
         f"{len(outcome.made)} of {len(outcome.states)} stages ran, the others were up to date or restored: "
         f"{wall_s:.0f} s, of which {inside_s:.0f} s in steps."
     )
+    if said := results.longest(outcome.made):
+        print(said)
     if said := owed.said():
         print(said[0].upper() + said[1:] + ".")
     if chosen.last:

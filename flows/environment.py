@@ -30,6 +30,7 @@ from tasks.yard.tracking import store
 
 STATE = Path(".trainyard")
 SERVED = STATE / "server.json"
+TOOK = STATE / "took.json"  # {stage: seconds of its step, when a flow of this checkout ran it last}
 START_LIMIT_S = 120
 GONE_AFTER_S = 4
 # A server that ends with its run has nothing to plan.

@@ -282,6 +282,8 @@ def _run(run: LineRun) -> Outcome | State:
     try:
         return _ended(run)
     finally:
+        with contextlib.suppress(OSError):  # a full disk has been said
+            results.keep_took(run.made)  # of one that failed too
         if run.settled:  # else its process ends with this one
             run.tracker.end()
 

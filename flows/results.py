@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.environment import SERVED
+from flows.environment import SERVED, TOOK
 from flows.front import servers
 from flows.worker import Made
-from tasks.yard.files import read_if_there, read_json
+from tasks.yard.files import read_if_there, read_json, write_json
 from tasks.yard.tracking import store, views
 
 log = logging.getLogger(__name__)
+LONGEST = 5  # steps that a run names
 PICTURE_LIMIT_B = 300_000  # a picture goes into the artifact as a data URI, and the artifact into Prefect's database
 
 
@@ -63,6 +64,23 @@ def inside_steps_s(made: Mapping[str, Made]) -> float:
         total += max(0.0, one.ended - max(one.began, until))
         until = max(until, one.ended)
     return total
+
+
+def took(made: Mapping[str, Made]) -> dict[str, float]:
+    """Seconds of each step, the longest first. Steps beside each other share the cores, and the sum is of no use."""
+    found = {name: round(one.ended - one.began, 1) for name, one in made.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def keep_took(made: Mapping[str, Made]) -> None:
+    if made:
+        write_json(TOOK, {**read_if_there(TOOK), **took(made)})
+
+
+def longest(made: Mapping[str, Made]) -> str:
+    """A sentence of what a run's time went into; empty of one in which nothing ran."""
+    named = [f"{name} {seconds:.0f} s" for name, seconds in list(took(made).items())[:LONGEST]]
+    return f"Longest: {', '.join(named)}." if named else ""
 
 
 def table(line: str) -> str:

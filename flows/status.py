@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import forcing, lock
-from flows.environment import STATE
+from flows.environment import STATE, TOOK
 from tasks.yard import params
 from tasks.yard import stage as stage_entries
+from tasks.yard.files import read_if_there
 from tasks.yard.stage import CODE
 
 
@@ -31,11 +32,13 @@ def stages(lines: list[str], *, apart: bool = False) -> Iterator[tuple[str, str,
 
 
 def told(line: str | None = None, *, apart: bool = False) -> dict[str, Any]:
-    """What a script asks for: {"at", "running", "code", "lines": {line: {"up_to_date", "stages": {stage: reasons}}}}.
+    """What a script asks for: {"at", "running", "code", "lines": {line: {"up_to_date", "stages": {stage: reasons},
+    "took": {stage: seconds}}}}.
 
-    `running`: who holds this checkout now, None if nobody does; what is being made looks changed meanwhile.
+    `running`: who holds this checkout now, None if nobody does; what is being made looks changed meanwhile. `took`: in
+    the step, when a flow of this checkout ran it last; a stage that none has run is not there.
     """
-    lines = [line] if line else params.lines()
+    lines, took = [line] if line else params.lines(), read_if_there(TOOK)
     found: dict[str, dict[str, list[str]]] = {name: {} for name in lines}
     code: list[str] = []
     for of, name, reasons in stages(lines, apart=apart):
@@ -47,7 +50,14 @@ def told(line: str | None = None, *, apart: bool = False) -> dict[str, Any]:
         "at": datetime.now().astimezone().isoformat(timespec="seconds"),
         "running": lock.holder(STATE),
         "code": code,
-        "lines": {name: {"up_to_date": not any(of.values()), "stages": of} for name, of in found.items()},
+        "lines": {
+            name: {
+                "up_to_date": not any(of.values()),
+                "stages": of,
+                "took": {stage: seconds for stage, seconds in took.items() if stage in of},
+            }
+            for name, of in found.items()
+        },
     }
 
 

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from flows import pages, results, serve
 from flows.environment import free_port
 from flows.worker import Made
+from tasks.yard.files import read_json
 from tasks.yard.step import BadInput
 from tests.flows.serving import Served, asked, serving
 from tests.flows.waiting import wait_until
@@ -62,6 +63,17 @@ def test_the_best_score_of_a_run_is_that_of_a_network():
     scores = {"toy-teacher": 9.0, "toy-train@a": 0.25, "toy-train@b": 0.5, "toy-train_detector": 0.75}
     made = {name: Made({"val/score": score}, 0.0, 1.0) for name, score in scores.items()}
     assert results.best(made) == {"stages": 4, "seconds_in_steps": 1, "best/val_score": 0.5}
+
+
+def test_a_run_says_what_its_time_went_into_and_the_last_one_of_each_step_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results.TOOK.parent.mkdir()
+    made = {f"toy-train@{n}": Made({}, 1.0, 1.0 + n) for n in range(6)}
+    assert results.longest(made).startswith("Longest: toy-train@5 5 s, toy-train@4 4 s,")
+    assert results.longest({}) == "" and "train@0" not in results.longest(made)
+    results.keep_took(made)
+    results.keep_took({"toy-train@0": Made({}, 1.0, 3.0)})
+    assert read_json(results.TOOK) == {f"toy-train@{n}": n or 2 for n in range(6)}
 
 
 def scheduled_run(served: Served, deployment: str) -> dict:
