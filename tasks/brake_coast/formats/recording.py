@@ -61,12 +61,13 @@ class Telemetry:
 class Rows:
     """A telemetry file as it was understood, a row a row of the file.
 
-    `table` has its text under the names of COLUMNS, `t_ms` the time of each row (NaN: an error row), `values` the
-    numbers of the columns that it has, named as in `Telemetry.rows`.
+    `table` has its text under the names of COLUMNS, `names` are those of all its columns, `t_ms` the time of each row
+    (NaN: an error row), `values` the numbers of the columns that it has, named as in `Telemetry.rows`.
     """
 
     path: Path
     table: pd.DataFrame
+    names: list[str]
     t_ms: np.ndarray
     values: pd.DataFrame
     clock: clock.Clock
@@ -101,13 +102,15 @@ class Rows:
         return table
 
 
-def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
-    """Raises `BadInput` naming file and column if it is no table, or its cells or stamps are not understood."""
-    read = tables.read_table(path, [*COLUMNS, *CLOCK_NAMES], "Time")
-    table, units, notes = read.cells, read.units, list(read.notes)
+def read_rows(path: Path, *, film_s: float | None = None, further: bool = False) -> Rows:
+    """Only COLUMNS, `further`: the others too, which are most of what some loggers write. Raises `BadInput` naming file
+    and column if it is no table, or its cells or stamps are not understood."""
+    read = tables.read_table(path, [*COLUMNS, *CLOCK_NAMES], "Time", alone=not further)
+    table, names, units, notes = read.cells, read.names, read.units, list(read.notes)
     named = [name for name in CLOCK_NAMES if name in table]
     if "Time" not in table and named:
         table, units = table.rename(columns={named[0]: "Time"}), {**units, "Time": units.get(named[0], "")}
+        names = ["Time" if name == named[0] else name for name in names]
         notes.append(f"{named[0]} is read as Time")
     stamps = table["Time"] if "Time" in table else pd.Series("", index=table.index, dtype=str)
     try:
@@ -115,7 +118,7 @@ def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
     except ValueError as error:
         raise BadInput(f"{path}: Time {error}") from None
     notes += times.notes
-    t_ms, coarse = spread_apart(table, times.t_ms)
+    t_ms, coarse = spread_apart(read.marks, times.t_ms)
     if coarse:
         notes.append(f"{coarse} rows have the stamp of the row before: they are spread evenly between two stamps")
     good = np.isfinite(t_ms)
@@ -124,7 +127,7 @@ def read_rows(path: Path, *, film_s: float | None = None) -> Rows:
         if column in table:
             values[name], said = read_column(table[column].where(good, ""), column, units.get(column, ""), path)
             notes += said
-    return Rows(path, table, t_ms, values, replace(times, t_ms=t_ms), cells.together(notes))
+    return Rows(path, table, names, t_ms, values, replace(times, t_ms=t_ms), cells.together(notes))
 
 
 def read_column(text: pd.Series, column: str, unit: str, path: Path) -> tuple[np.ndarray, list[str]]:
@@ -136,8 +139,9 @@ def read_column(text: pd.Series, column: str, unit: str, path: Path) -> tuple[np
     return read.values, read.notes + cells.refuse_unread(column, text, read, path)
 
 
-def spread_apart(table: pd.DataFrame, t_ms: np.ndarray) -> tuple[np.ndarray, int]:
-    """`t_ms` with rows that share a coarse stamp moved apart, and how many they were; rows written twice are left."""
+def spread_apart(marks: np.ndarray, t_ms: np.ndarray) -> tuple[np.ndarray, int]:
+    """`t_ms` with rows that share a coarse stamp moved apart, and how many they were; rows written twice, which have
+    the same mark, are left."""
     good = np.flatnonzero(np.isfinite(t_ms))
     if len(good) < 2:
         return t_ms, 0
@@ -145,8 +149,7 @@ def spread_apart(table: pd.DataFrame, t_ms: np.ndarray) -> tuple[np.ndarray, int
     share = len(same) / len(good)
     if share < (COARSE_SHARE if clock.step_ms(t_ms) >= 400 else FAST_COARSE_SHARE):
         return t_ms, 0
-    cells_ = table.to_numpy()[good]
-    if (cells_[same] == cells_[same - 1]).all(axis=1).mean() > SAME_SHARE:
+    if (marks[good[same]] == marks[good[same - 1]]).mean() > SAME_SHARE:
         return t_ms, 0
     spread = t_ms.copy()
     spread[good] = clock.spread(t_ms[good])
@@ -160,7 +163,7 @@ def read_telemetry(folder: Path) -> Telemetry:
     table = read.table
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        found = ", ".join(name[:40] for name in table.columns[:20]) + ", ..." * (len(table.columns) > 20)
+        found = ", ".join(name[:40] for name in read.names[:20]) + ", ..." * (len(read.names) > 20)
         raise BadInput(f"{path}: missing column {', '.join(missing)}; found {found}")
     good = np.isfinite(read.t_ms)
     if not good.any():

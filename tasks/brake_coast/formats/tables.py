@@ -15,6 +15,7 @@ from itertools import chain, islice, tee
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tasks.brake_coast.formats.cells import UNITS
@@ -37,9 +38,12 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """`cells` has a text column a name; `units` what stands in brackets behind a name; `damaged` counts rows."""
+    """`cells` has a text column a name that is kept, `names` are all there were; `units` what stands in brackets behind
+    a name; `damaged` counts rows. Rows that are the same in all columns have the same number in `marks`."""
 
     cells: pd.DataFrame
+    names: list[str]
+    marks: np.ndarray
     units: dict[str, str]
     damaged: int
     notes: list[str]
@@ -188,12 +192,12 @@ def _rows(
             else:
                 yield line
 
-    told, split_here = tee(readable())
+    lines_, split_here = tee(readable())
     split_rows = csv.reader((line.text for line in split_here), delimiter=separator, skipinitialspace=True)
     columns, parts, again, read, wide, short = list(names), [], [], 0, 0, 0
     rows: list[list[str]] = []
     units = dict(names)
-    where = array("q")  # the number of each row's line
+    where, marks = array("q"), array("q")  # of each row the number of its line, and what tells its cells from others
 
     def places() -> list[int]:
         return [place for place, name in enumerate(columns) if kept is None or name in kept]
@@ -204,7 +208,7 @@ def _rows(
 
     mine = places()
 
-    for (number, line, cut), cells in zip(told, split_rows, strict=True):
+    for (number, line, cut), cells in zip(lines_, split_rows, strict=True):
         read += 1
         cells = [cell.strip() for cell in cells]
         if (
@@ -226,6 +230,7 @@ def _rows(
         short += len(cells) < len(columns)
         rows.append([cells[place] if place < len(cells) else "" for place in mine])
         where.append(number)
+        marks.append(hash("\0".join(cells).rstrip("\0")))
         if len(rows) == PART_ROWS:  # a column of text is smaller than lists of cells
             close()
     close()
@@ -239,9 +244,13 @@ def _rows(
         notes.append(f"{short} of {read} rows have fewer cells than the header: their last columns are blank")
     if again:
         notes.append(f"the header comes again in line {again[0]}" + f" and {len(again) - 1} more" * (len(again) > 1))
+    told_apart = np.array(marks, dtype=np.int64)
     if damaged:
         damaged.sort()
         notes.append(f"{len(damaged)} damaged rows are left out, the first in line {damaged[0]}")
         blank = pd.DataFrame({name: [DAMAGED if name == key else ""] * len(damaged) for name in cells}, index=damaged)
         cells = pd.concat([cells.set_axis(where), blank]).sort_index(kind="stable").reset_index(drop=True)
-    return Table(cells, {name: unit for name, unit in units.items() if unit}, len(damaged), notes)
+        order = np.argsort(np.array([*where, *damaged]), kind="stable")
+        told_apart = np.concatenate([told_apart, np.zeros(len(damaged), np.int64)])[order]
+    told = {name: unit for name, unit in units.items() if unit}
+    return Table(cells, list(units), told_apart, told, len(damaged), notes)

@@ -79,7 +79,7 @@ def values_at(
     Raises `BadInput` naming the file if it has no Time, or none of the columns, or no row while the film runs.
     """
     rows = recording.read_rows(path, film_s=film_s)
-    found = ", ".join(rows.table.columns)
+    found = ", ".join(rows.names)
     if "Time" not in rows.table:
         raise BadInput(f"{path}: missing column Time, in seconds from the first frame or as stamps; found {found}")
     if rows.values.empty or not len(rows.values.columns):

@@ -106,6 +106,8 @@ def read(path: Path) -> Reading:
         if good.any() and set(recording.COLUMNS) - {"GEAR", "BRAKE_SIGNAL"} <= set(rows.table)
         else None
     )
+    if hz is None and set(rows.names) > set(rows.table):  # it is written as it is, two rows a second
+        rows = _dated(recording.read_rows(telemetry_file(path), further=True), path)
     table = rows.canonical()
     unlabelled = [NO_BRAKE] if "BRAKE_SIGNAL" not in table and set(INPUTS) <= set(table) else []
     if unlabelled:
@@ -123,7 +125,7 @@ def read(path: Path) -> Reading:
         values = resample.at_moments(rows.t_ms[order], rows.values.iloc[order], at)
         if "gear" not in values:
             values["gear"] = drivetrain.gear(*(values[name] for name in INPUTS.values()))
-        further = [name for name in table if name not in recording.COLUMNS]
+        further = [name for name in rows.names if name not in recording.COLUMNS]
         said = [resample.note(hz)] + [f"further columns are left out: {', '.join(further)}"] * bool(further)
         said += [f"{int((~good).sum())} of {len(good)} rows had no usable Time"] * bool((~good).any())
         table = resample.text(at, values)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.brake_coast.formats import recording
+from tasks.brake_coast.importers import native
 from tasks.yard.files import write_json
 from tasks.yard.step import BadInput
 from tests.tasks.brake_coast import drives
@@ -64,6 +65,27 @@ def test_more_columns_trailing_commas_and_a_cut_last_line_are_fine(tmp_path):
     )
     assert telemetry.rows["rpm"].tolist() == [2500, 2500, 25]
     assert telemetry.rows["brake"].tolist()[:2] == [1, 1] and np.isnan(telemetry.rows["brake"][2])
+
+
+def test_of_further_columns_only_a_drive_that_is_written_as_it_is_keeps_the_cells(tmp_path):
+    """Of the others there are the names, and whether rows of one coarse stamp were only written twice."""
+    path, table, even = tmp_path / "telemetry.csv", drives.drive(frames=60), np.arange(60)
+    table.assign(FUEL=even, NOTE="x").to_csv(path, index=False)
+    assert native.read(tmp_path).table[["FUEL", "NOTE"]].iloc[7].tolist() == ["7", "x"]
+    twice = table.loc[even // 2].assign(FUEL=even, NOTE="x")
+    for fuel, step_ms in ((even, 500), (even // 2, 0)):
+        twice.assign(FUEL=fuel, Time=[recording.format_time(1000 * (i // 2)) for i in even]).to_csv(path, index=False)
+        rows = recording.read_rows(path)
+        assert list(rows.table) == recording.COLUMNS and rows.names == [*recording.COLUMNS, "FUEL", "NOTE"]
+        assert rows.t_ms[41] - rows.t_ms[40] == step_ms
+    fast = drives.drive(frames=600, step_ms=100).assign(FUEL=1)
+    fast["Time"] = [recording.format_time(drives.START_MS + 100 * i) for i in range(600)]
+    fast.to_csv(path, index=False)
+    read = native.read(tmp_path)
+    assert list(read.table) == recording.COLUMNS and "further columns are left out: FUEL" in read.notes
+    table.drop(columns="RPM").assign(FUEL=even).to_csv(path, index=False)
+    with pytest.raises(BadInput, match=r"missing column RPM; found Time, .*, GEAR, FUEL$"):
+        recording.read_telemetry(tmp_path)
 
 
 ODD_STAMPS = ["2024-02-29 23-59-59-9", "2025-02-29 10-00-00-1", "2025-04-31 10-00-00-12", "2025-04-03 24-00-00-0",
