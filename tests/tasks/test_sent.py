@@ -3,10 +3,7 @@ chooses the device itself and makes the same bytes."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,14 +19,16 @@ from tests.tasks.bike_parts import tiny_rides
 from tests.tasks.brake_coast import drives, scenes
 from tests.tasks.person_search import tiny_yard
 from tests.tasks.yard import killed
+from tests.tasks.yard.tracking import others
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 
+NEEDED = ("torch", "torchvision.ops", "tasks.yard.parcels")  # of this project nothing else
 # A process that believes that it has a GPU asks for it: torch refuses where there is none.
-ELSEWHERE = """import sys, pickle, torch
+ELSEWHERE = """import pickle, torch
+from pathlib import Path
 from tasks.yard import parcels
-sent, said, there = sys.stdin.buffer.read(), "", torch.cuda.is_available
+sent, said, there = Path({sent!r}).read_bytes(), "", torch.cuda.is_available
 torch.cuda.is_available = lambda: True
 try:
     pickle.loads(sent)
@@ -38,7 +37,7 @@ except (AssertionError, RuntimeError) as error:
 torch.cuda.is_available = there
 fn, items, sent = pickle.loads(sent)
 made = [parcels.made_apart(fn, *one) for one in zip(items, sent)] if sent else list(map(fn, items))
-sys.stdout.buffer.write(pickle.dumps((said, made)))
+Path({answer!r}).write_bytes(pickle.dumps((said, made)))
 """
 
 
@@ -77,11 +76,11 @@ def test_what_is_sent_chooses_its_device_where_it_arrives(tmp_path: Path, monkey
         apart = parcels.makings(fn, items[0])[0] is not None
         parts = [parcels.sent(*parcels.makings(fn, item)) for item in items] if apart else []
         (place := tmp_path / "apart").mkdir(exist_ok=True)
-        run = subprocess.run(
-            [sys.executable, "-c", ELSEWHERE], input=cloudpickle.dumps((fn, list(items), parts)), check=True,
-            stdout=subprocess.PIPE, cwd=place if apart else None, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        asked, found = pickle.loads(run.stdout)
+        sent, answer, told = (tmp_path / name for name in ("sent", "answer", "told"))
+        sent.write_bytes(cloudpickle.dumps((fn, list(items), parts)))
+        code = ELSEWHERE.format(sent=str(sent), answer=str(answer))
+        assert others.run(code, place if apart else tmp_path, told, NEEDED) == 0, told.read_text()
+        asked, found = pickle.loads(answer.read_bytes())
         said.append(asked)
         if apart:
             found = [parcels.placed(fn, item, *outcome) for item, outcome in zip(items, found, strict=True)]

@@ -1,10 +1,11 @@
-"""Other processes at a store. They begin as copies of a server that has imported MLflow and has opened no
+"""Other processes. They begin as copies of a server that has imported what they need, here MLflow without opening a
 store; each file of tests has a server of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -18,9 +19,11 @@ NEEDED = ("mlflow.store.tracking.sqlalchemy_store", "tasks.yard.stage", "tasks.y
 SERVER = multiprocessing.get_context("forkserver")
 
 
-def started(code: str, folder: Path, said: Path, **environment: str) -> multiprocessing.Process:
+def started(
+    code: str, folder: Path, said: Path, needed: Sequence[str] = NEEDED, **environment: str
+) -> multiprocessing.Process:
     """A process in `folder` that runs `code` and writes what it says to a file. It ends with this one."""
-    SERVER.set_forkserver_preload(list(NEEDED))
+    SERVER.set_forkserver_preload(list(needed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         for name, value in store.SETTINGS.items():
@@ -31,9 +34,9 @@ def started(code: str, folder: Path, said: Path, **environment: str) -> multipro
     return process
 
 
-def run(code: str, folder: Path, said: Path, **environment: str) -> int:
+def run(code: str, folder: Path, said: Path, needed: Sequence[str] = NEEDED, **environment: str) -> int:
     """Its exit code."""
-    process = started(code, folder, said, **environment)
+    process = started(code, folder, said, needed, **environment)
     process.join()
     return process.exitcode
 
