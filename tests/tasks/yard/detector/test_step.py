@@ -114,24 +114,19 @@ def test_the_weights_are_a_detector_of_the_dataset_s_classes(trained, file):
 def test_a_killed_run_ends_as_if_it_had_not_been_killed_however_images_are_kept(
     dataset, trained, tmp_path, batch, cache
 ):
+    """Killed once more after the last epoch, it trains no further."""
     before = folder_hash(dataset)
     with pytest.raises(Killed):
         train(dataset, tmp_path, KillAt(batch), cache=cache)
     assert bool(list(tmp_path.rglob("*.npy"))) == (cache == "disk") and not (tmp_path / "best.pt").exists()
-    resumed = KillAt(-1)
-    train(dataset, tmp_path, resumed, cache=cache)
+    resumed, again = KillAt(-1, once_done=True), KillAt(-1)
+    with pytest.raises(Killed):
+        train(dataset, tmp_path, resumed, cache=cache)
     assert resumed.initial == batch // 3 * 3  # three batches an epoch: whole epochs are kept
+    train(dataset, tmp_path, again, cache=cache)
+    assert again.initial is None
     assert contents(tmp_path) == contents(trained)  # which kept none
     assert folder_hash(dataset) == before
-
-
-def test_killed_after_the_last_epoch_it_trains_no_further(dataset, trained, tmp_path):
-    with pytest.raises(Killed):
-        train(dataset, tmp_path, KillAt(-1, once_done=True))
-    resumed = KillAt(-1)
-    train(dataset, tmp_path, resumed)
-    assert resumed.initial is None
-    assert contents(tmp_path) == contents(trained)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
