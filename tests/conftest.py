@@ -8,12 +8,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tasks.yard.step import cores
+from tasks.yard.tracking import store
 
 # A core a test process, and for what it starts. Each has a core's worth of tests beside it: two threads of torch that
 # wait for each other, spinning, took 8 times the CPU time for a small network. Read when torch is loaded.
@@ -48,6 +52,29 @@ def _a_fork_server_of_its_own() -> None:
     """As the process of a step has: it imports once what its workers need, and not what the first file of tests did."""
     with contextlib.suppress(ChildProcessError):  # it has ended
         forkserver._forkserver._stop()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what the processes that run tests side by side have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(shared: Path) -> Path:
+    """A database of MLflow that has all tables and no runs: to create them takes 2 s of CPU."""
+    folder = shared / "store"
+    with FileLock(shared / "store.lock"), pytest.MonkeyPatch.context() as patch:
+        if not folder.exists():
+            folder.mkdir()
+            patch.chdir(folder)
+            patch.setenv("MLFLOW_TRACKING_URI", store.DEFAULT_STORE)
+            store.client()
+            sys.modules["mlflow"].set_tracking_uri(None)
+    return folder / "mlflow.db"
 
 
 def pytest_sessionfinish() -> None:

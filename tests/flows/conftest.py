@@ -162,15 +162,6 @@ def make_yard(root: Path, api: str | None = None, shims: Path | None = None) -> 
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for what the processes that run tests side by side have in common."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def api(shared: Path) -> Iterator[str]:
     """The address of a Prefect server with a home of its own, one for all processes that run tests: it ends when the
     last of them has let go of its stdin, however that ended."""
@@ -243,20 +234,6 @@ def shims(shared: Path, api: str) -> Path | None:
 def empty_db(shared: Path, api: str) -> Path:
     """A database of Prefect that has all tables and no runs."""
     return shared / "prefect" / "empty.db"
-
-
-@pytest.fixture(scope="session")
-def empty_store(shared: Path) -> Path:
-    """A database of MLflow that has all tables and no runs: to create them takes 2 s of CPU."""
-    folder = shared / "store"
-    with FileLock(shared / "store.lock"), pytest.MonkeyPatch.context() as patch:
-        if not folder.exists():
-            folder.mkdir()
-            patch.chdir(folder)
-            patch.setenv("MLFLOW_TRACKING_URI", store.DEFAULT_STORE)
-            store.client()
-            sys.modules["mlflow"].set_tracking_uri(None)
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

@@ -56,10 +56,11 @@ def register(tmp_path: Path) -> None:
     client.create_model_version("brake_coast", source, run)
 
 
-def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monkeypatch):
+def test_the_alias_moves_only_to_a_model_that_is_surely_no_worse(tmp_path, monkeypatch, empty_store):
     root = Path(params.__file__).parents[2]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copy(empty_store, tmp_path)
     shutil.copy(root / "params.yaml", tmp_path)
     write_pack(Path("data/brake_coast/pack"), {"train": 6, "val": 2, "test": 5}, frames=200)
 

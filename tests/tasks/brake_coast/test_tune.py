@@ -92,10 +92,11 @@ def test_the_best_trial_trained_in_pieces_is_what_training_in_one_go_gives(tuned
     assert max(len(read_json(path)["rungs"]) for path in out.glob("runs/*/trial.json")) > 1
 
 
-def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch):
+def test_every_trial_is_a_child_run_in_mlflow(tuned, tmp_path, monkeypatch, empty_store):
     out, found = tuned
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copy(empty_store, tmp_path)
     shutil.copytree(out, "data/brake_coast/tune")
     stage = Stage("brake_coast-tune", "brake_coast", "tune", None, {"deps": []})
     with stage_run(stage, TUNE.model_dump(mode="json"), None, {}) as log:

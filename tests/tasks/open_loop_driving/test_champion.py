@@ -109,7 +109,8 @@ def trained(line, network):
 
 
 @pytest.fixture
-def own_store(tmp_path, monkeypatch):
+def own_store(tmp_path, monkeypatch, empty_store):
+    shutil.copy(empty_store, tmp_path)
     shutil.copy(REPO / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -17,7 +17,7 @@ from tests.tasks.yard.shared import YARD
 pytestmark = pytest.mark.slow
 
 
-def test_a_step_without_params_of_its_own_is_handed_the_yards_and_tracked_with_them(tmp_path, monkeypatch):
+def test_a_step_without_params_of_its_own_is_handed_the_yards_and_tracked_with_them(tmp_path, monkeypatch, empty_store):
     root = tmp_path / "data/ground_plane"
     root.mkdir(parents=True)
     write_pack(root)
@@ -29,6 +29,7 @@ def test_a_step_without_params_of_its_own_is_handed_the_yards_and_tracked_with_t
         shutil.copy(REPO / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copy(empty_store, tmp_path)
     metrics = runner.run("ground_plane-evaluate", Context())
     assert f"test/{NETWORK}/moda" in metrics and (root / "evaluate/details.json").exists()
     (run,) = tracking.client().search_runs([tracking.experiment_id("ground_plane")])

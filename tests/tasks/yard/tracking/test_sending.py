@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -16,8 +17,9 @@ pytestmark = pytest.mark.slow
 ROUNDS, TOGETHER = 6, 8
 
 
-def test_runs_that_end_at_once_all_name_the_data_they_read(tmp_path, monkeypatch):
+def test_runs_that_end_at_once_all_name_the_data_they_read(tmp_path, monkeypatch, empty_store):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copy(empty_store, tmp_path)
     client = store.client()
     experiment = store.experiment_id("toy")
     run_ids = [client.create_run(experiment).info.run_id for _ in range(TOGETHER)]
