@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,18 +16,15 @@ from tasks.yard.training import devices
 from tests.flows.waiting import wait_until
 from tests.tasks.brake_coast.test_train import settings
 from tests.tasks.brake_coast.tiny_pack import write_pack
-from tests.tasks.yard.forked import in_two_processes
+from tests.tasks.yard.forked import forked, in_two_processes
 from tests.tasks.yard.shared import machine
 from tests.tasks.yard.training.toy_job import fit
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[4]
 TRAIN = settings(engine={"epochs": 6})
 STEP = partial(
     train.run, TRAIN, variant="simple_concat_lstm", machine_params=machine(devices=2, checkpoint_every_s=0.0)
 )
-CALL = "import sys; from pathlib import Path; from tests.tasks.yard.training.test_devices import STEP; "
-CALL += "STEP(Path(sys.argv[1]), pack=Path(sys.argv[2]))"
 
 
 class Bar:
@@ -63,11 +58,11 @@ def pack(tmp_path_factory) -> Path:
 
 def test_a_training_killed_and_taken_up_ends_with_the_bytes_of_torchrun_by_hand(pack, tmp_path):
     in_two_processes(STEP, tmp_path / "hand", pack=pack)
-    run = subprocess.Popen([sys.executable, "-c", CALL, str(tmp_path / "out"), str(pack)], cwd=ROOT)
-    wait_until(lambda: (tmp_path / "out/last.pt").exists() or run.poll() is not None, "a checkpoint")
+    run = forked(STEP, tmp_path / "out", pack=pack)
+    wait_until(lambda: (tmp_path / "out/last.pt").exists() or not run.is_alive(), "a checkpoint")
     children = psutil.Process(run.pid).children(recursive=True)
     run.kill()
-    run.wait()
+    run.join()
     assert len(children) >= 3  # torchrun and its two
     wait_until(lambda: not any(child.is_running() for child in children), "nobody left", seconds=60)
     assert not (tmp_path / "out/curves.png").exists()
