@@ -70,14 +70,13 @@ def main(
         commit = lineage.git_state(say=True)[0]
         about = {"line": line, "model": model.told(), "applied_by": {"git_commit": commit}}
 
-        def apply(source: str, folder: Path, ctx: Context) -> applying.Applied:
+        def apply(source: str, folder: Path) -> applying.Applied:
             return module.run(source, model, folder, values, ctx, **given, **lent)
 
         outcome = []
-        for folder, told in applying.to_all(sources, out, about, apply, ctx):
+        for folder, told in applying.to_all(sources, out, about, apply):
             stamp(folder, lambda: origin.of_apply(line, model.name, commit), values.model_dump(mode="json"))
-            with tqdm.external_write_mode():  # bars of other inputs may stand there
-                outcome.append(say(folder, told))
+            outcome.append(say(folder, told))
     sweep(out)
     return NOTHING if min(outcome) == NOTHING else min(PARTS, max(outcome))
 

@@ -18,18 +18,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.yard import ray_address
 from tasks.yard.fanout import as_bad_input
 from tasks.yard.files import digest, file_hash, read_if_there, write_json
 from tasks.yard.sources import uri as source_uri
-from tasks.yard.step import BadInput, Context, cores
-from tasks.yard.workers import Shared
+from tasks.yard.step import BadInput
 
 MADE_WITH = "params.json"  # among the belongings: {step: the section of it that the model was made with}
 RESULT = "apply.json"
@@ -129,25 +126,16 @@ def _place(source: str) -> str:
 
 
 def to_all(
-    sources: Sequence[str],
-    out: Path,
-    about: Mapping[str, Any],
-    apply: Callable[[str, Path, Context], Applied],
-    ctx: Context,
+    sources: Sequence[str], out: Path, about: Mapping[str, Any], apply: Callable[[str, Path], Applied]
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Apply to each input, with a folder below `out` that has an `apply.json` of its own. One that cannot be used is
-    named, and does not stop the others; a fault of the machine does. Yields each folder, in the order of the inputs,
-    and what came of it now: that stands in its `apply.json`. Where nothing came of it, what an earlier call made stays
-    there, with this as `failed`, and `kept` says how many results that are.
-
-    What the inputs map goes to the same worker processes, so that the recordings of all are worked on side by side;
-    what stays in this process is done for one input at a time. On one core, or with a cluster, which takes the
-    recordings of one input, they come one after the other."""
-
-    def to_one(name: str, source: str, ctx: Context) -> dict[str, Any]:
+    """Apply to one input after the other, each with a folder below `out` that has an `apply.json` of its own. One that
+    cannot be used is named, and does not stop the others; a fault of the machine does. Yields each folder, and what
+    came of it now: that stands in its `apply.json`. Where nothing came of it, what an earlier call made stays there,
+    with this as `failed`, and `kept` says how many results that are."""
+    for name, source in names_of(sources, out).items():
         shown = source_uri.redacted(source)
         try:
-            done = asdict(apply(source, out / name, ctx))
+            done = asdict(apply(source, out / name))
         except Exception as fault:
             if not isinstance(fault, BadInput) and isinstance(fault, ConnectionError):
                 error: BadInput = BadInput(str(fault))
@@ -158,29 +146,7 @@ def to_all(
         before = read_if_there(out / name / RESULT)
         kept = 0 if done["results"] else len(before.get("results", ()))
         write_json(out / name / RESULT, {**before, "failed": told} if kept else told)
-        return {**told, "kept": kept}
-
-    named = names_of(sources, out)
-    at_once = 1 if ray_address.told() else min(len(named), cores())
-    if at_once == 1:
-        yield from ((out / name, to_one(name, source, ctx)) for name, source in named.items())
-        return
-    workers, threads = Shared(cores()), ThreadPoolExecutor(at_once)
-
-    def in_turn(name: str, source: str) -> dict[str, Any]:
-        def progress(*args: Any, desc: str = "", **more: Any) -> Any:
-            return ctx.progress(*args, desc=f"{name}: {desc}", **more)
-
-        with workers.turn():
-            return to_one(name, source, replace(ctx, map=workers.map, progress=progress))
-
-    try:
-        begun = {name: threads.submit(in_turn, name, source) for name, source in named.items()}
-        for name, future in begun.items():
-            yield out / name, future.result()
-    finally:
-        workers.stop()
-        threads.shutdown(wait=False, cancel_futures=True)
+        yield out / name, {**told, "kept": kept}
 
 
 def reason_of(out: Path, error: BadInput) -> BadInput:

@@ -201,56 +201,6 @@ class Crew(Protocol):
     def end(self) -> None: ...
 
 
-class Shared:
-    """A crew of worker processes for the maps of several threads. Of these threads one runs at a time, the one that has
-    the turn; it hands it on while workers are busy for it. What stays in this process, as work that owns the device
-    does, keeps the turn."""
-
-    where = "this machine"
-
-    def __init__(self, count: int) -> None:
-        self.count, self._workers, self._turn = count, Workers(count), threading.Lock()
-
-    def __call__(self, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
-        return self._workers(name, fn, item)
-
-    def kill(self) -> None: ...  # of one map: the workers outlive it
-    def end(self) -> None: ...
-
-    def stop(self) -> None:
-        """No thread gets, or goes on with, its turn any more."""
-        self._workers.kill()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        with self._turn:
-            self._go_on()
-            yield
-
-    def _go_on(self) -> None:
-        if self._workers.closed:  # no error of an input, and nobody is to take it for one
-            raise KeyboardInterrupt
-
-    def map(
-        self, fn: Callable[[Any], Any], items: Sequence[Any], *, names: Sequence[str], parallel: bool = True
-    ) -> Iterator[tuple[int, Any]]:
-        """For the thread that has the turn."""
-        if not parallel:
-            yield from serial(fn, items, names=names)
-            return
-        outcomes = mapped(fn, items, names, self.count, crew=self)
-        while True:
-            self._turn.release()
-            try:
-                outcome = next(outcomes, None)
-            finally:
-                self._turn.acquire()
-            self._go_on()
-            if outcome is None:
-                return
-            yield outcome
-
-
 def _directly(call: Call, name: str, fn: Callable[[Any], Any], item: Any) -> Any:
     return call(name, fn, item)
 

@@ -19,8 +19,8 @@ from tasks.brake_coast.formats import recording
 from tasks.brake_coast.learning import scaling
 from tasks.brake_coast.learning.served import Served
 from tasks.brake_coast.page import video
-from tasks.yard import applying, params
-from tasks.yard.applying import Applied, Model, made_with
+from tasks.yard import params
+from tasks.yard.applying import Model, made_with
 from tasks.yard.files import file_hash, read_json, write_json
 from tasks.yard.step import BadInput, Context
 from tests.tasks.brake_coast import drives, scenes
@@ -112,22 +112,6 @@ def test_a_test_drive_has_the_numbers_that_evaluate_judged_to_the_last_digit(pro
         ours = probabilities(tmp_path, file.stem)
         theirs = pd.read_csv(file, dtype={"Time": str}).rename(columns=lambda name: name.removeprefix(f"{RUN}/"))
         pd.testing.assert_frame_equal(ours[theirs.columns], theirs, check_exact=True)
-
-
-def test_two_inputs_at_once_leave_the_bytes_of_one_after_the_other(project, model, tmp_path, monkeypatch):
-    names = ["2025-04-03_19-33-31", "2025-04-04_19-33-31"]
-    sources, made = [str(project[1] / name) for name in names], {}
-
-    def one(source: str, folder: Path, ctx: Context) -> Applied:
-        return applied(Path(source), model, folder, ctx, no_film=False)
-
-    for cores in (1, 2):
-        monkeypatch.setattr(applying, "cores", lambda cores=cores: cores)
-        out = tmp_path / str(cores)
-        done = list(applying.to_all(sources, out, {}, one, Context()))
-        assert [list(told["results"]) for _, told in done] == [[name] for name in names]
-        made[cores] = {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    assert made[1] == made[2] and {Path(name, "recordings", name, "drive.mp4") for name in names} < made[1].keys()
 
 
 def test_mlflows_server_is_asked_in_the_units_of_the_drive_and_answers_with_the_same_numbers(project, model, tmp_path):
