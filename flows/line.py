@@ -81,8 +81,7 @@ class LineRun:
         self.tracker = Tracker()
         self._slots = slots.Slots()
         self._parent: Future[Run | None] | None = None
-        wanted = [stages.stage(name) for name in names if name not in self.not_needed]
-        heavy = [stage.name for stage in wanted if not (stage.needs_no_process or stage.told_not_needed())]
+        heavy = [name for name in names if not stages.stage(name).needs_no_process and name not in self.not_needed]
         if any(graph.why(name) for name in heavy):
             write_text(unjudged(graph.line), "")
             worker.warm_up(any(stages.stage(name).uses_device for name in names))
