@@ -74,7 +74,7 @@ class LineRun:
         params = params_file.load()  # as they are now
         self.params, self._machine = getattr(params, graph.line).model_dump(mode="json"), params.yard.machine
         whys = {name: params_file.not_needed(graph.line, stages.stage(name).step, params) for name in names}
-        self.not_needed = {name: why for name, why in whys.items() if why}  # by the params alone
+        self.not_needed = {name: why for name, why in whys.items() if why}
         self.made: dict[str, worker.Made] = {}
         self.futures: dict[str, PrefectConcurrentFuture] = {}
         self.tags = {"prefect.flow_run": flow_run.name, "prefect.flow_run_id": str(flow_run.id)}
@@ -117,15 +117,15 @@ class LineRun:
     def _unfinished(self) -> set[str]:
         return set(self.names) - self._over().keys()
 
-    def _turn(self, stage: stages.Stage, idle: str | None) -> contextlib.AbstractContextManager:
-        if not stage.uses_device or idle:
+    def _turn(self, stage: stages.Stage) -> contextlib.AbstractContextManager:
+        if not stage.uses_device or stage.name in self.not_needed:
             return contextlib.nullcontext()
         return self._slots.taken(slots.wanted(stage, self.params, self._machine))
 
     def bring_up_to_date(self, name: str) -> State:
         """Run one stage if it is out of date. The state names the outcome, so that the Prefect UI shows it."""
         stage = stages.stage(name)
-        reasons, idle = self.graph.why(name), self.not_needed.get(name) or stage.told_not_needed()
+        reasons, idle = self.graph.why(name), self.not_needed.get(name)
         if not reasons and idle:
             return Completed(name=NOT_NEEDED, message=idle)
         if not reasons:
@@ -142,7 +142,7 @@ class LineRun:
             elif not watch.is_open(stage) and self.graph.restore(name):
                 return Completed(name="Restored", message="made before from the same inputs: back from DVC's run cache")
             self.graph.refuse_if_missing(name)
-            with self._turn(stage, idle), contextlib.ExitStack() as telling:
+            with self._turn(stage), contextlib.ExitStack() as telling:
                 with self.graph.aside(name):
                     if idle:
                         worker.run_here(name)

@@ -1,7 +1,6 @@
 """Boxes of the vehicles on every frame of every recording.
 
-Reads    download/<name>/frames.zip, recording.json; train_detector/best.pt, or the weights of any YOLO detector; no
-         detector where no recording has a picture
+Reads    download/<name>/frames.zip, recording.json; train_detector/best.pt, or the weights of any YOLO detector
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
@@ -100,11 +99,11 @@ def annotate_recording(
     out: Path,
     *,
     params: Annotate,
-    model: Detector | None,
-    weights_sha256: str | None,
+    model: Detector,
+    weights_sha256: str,
     ctx: Context,
 ) -> dict:
-    """Annotate one drive; the summary is what annotations.json holds. `model`: None if no drive has a picture."""
+    """Annotate one drive; the summary is what annotations.json holds."""
     images = list(recording.images(folder).values())
     about = recording.description(folder)
     size_px = (about["image_width_px"], about["image_height_px"])
@@ -143,7 +142,7 @@ def annotate_recording(
         "roi_px": roi_px,
         "image_width_px": size_px[0],
         "image_height_px": size_px[1],
-        "classes": list(params.confidence),
+        "classes": model.classes,
         "weights_sha256": weights_sha256,
     }
     write_json(out / "annotations.json", summary)
@@ -173,13 +172,12 @@ def run(
     params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
 ) -> dict[str, float]:
     """Returns counts of frames by status and of boxes."""
-    folders, model, sha256 = recording.recordings(download), None, None
-    if any(recording.images(folder) for folder in folders.values()):
-        weights = weights_file(params.weights or train_detector / "best.pt")
-        how = {"imgsz": params.imgsz, "iou": params.iou, "device": params.device}
-        model = Detector(weights, params.classes, params.confidence, **how)
-        sha256 = file_hash(weights)
+    weights = weights_file(params.weights or train_detector / "best.pt")
+    how = {"imgsz": params.imgsz, "iou": params.iou, "device": params.device}
+    model = Detector(weights, params.classes, params.confidence, **how)
+    sha256 = file_hash(weights)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), sha256, ctx.code)
+    folders = recording.recordings(download)
     fingerprints = {}
     for name, folder in folders.items():
         fingerprints[name] = digest(settings, recording.description(folder), recording.pictures_digest(folder))

@@ -219,13 +219,7 @@ def write_film(
 
 
 def prepared(
-    source: str,
-    line: Line,
-    detector: Path | None,
-    steps: Path,
-    known: list[list[int]],
-    cars: list[Pedal] | None,
-    ctx: Context,
+    source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], cars: list[Pedal] | None, ctx: Context
 ) -> Applied:
     """Bring the drives, look at their pictures and number their gap-free runs; what is refused, and what was said."""
     asked = {"source": source, "piece_minutes": None, "min_recordings": 1}
@@ -234,15 +228,10 @@ def prepared(
     except BadInput as error:
         raise reason_of(steps / "download", error) from None
     rules, refused, said = regions(line, steps / "download", known)
-    folders, own = {"download": steps / "download"}, detector or steps / DETECTOR
-    if detector is None and any(map(recording.images, recording.recordings(steps / "download").values())):
-        raise BadInput(
-            "the model was trained on drives without a picture, and comes without a detector for the pictures of "
-            "these; take them out, or give --detector FILE"
-        )
-    looked = line.annotate.model_copy(update={"weights": str(own), "roi": rules})
+    looked = line.annotate.model_copy(update={"weights": str(detector), "roi": rules})
+    folders = {"download": steps / "download"}
     for step, call in (
-        ("annotate", partial(annotate.run, looked, train_detector=own.parent)),
+        ("annotate", partial(annotate.run, looked, train_detector=detector.parent)),
         ("label", partial(label.run, line.label, cars=cars or ())),
     ):
         try:
@@ -267,16 +256,13 @@ def prepared(
     return Applied(found, bad, said)
 
 
-def detector_of(model: Model, line: Line, given: Path | None) -> Path | None:
-    """The detector that the model was trained behind; another one is asked for, and never taken silently. None if it
-    was trained on drives without a picture, and so behind none."""
+def detector_of(model: Model, line: Line, given: Path | None) -> Path:
+    """The detector that the model was trained behind; another one is asked for, and never taken silently."""
     if given is not None:
         return weights_file(given)
     own = model.belonging(DETECTOR) or (line.annotate.weights and weights_file(line.annotate.weights))
     if own:
         return Path(own)
-    if read_if_there(model.belongings / CAMERAS).get("sizes_px") == []:
-        return None
     raise BadInput(
         f"{model.name} comes without the detector whose boxes it was trained on; give --detector FILE, such as "
         "data/brake_coast/train_detector/best.pt"

@@ -4,7 +4,6 @@ Reads    the source: synth://highway?..., a folder, an archive or share link on 
 Writes   download/<name>/telemetry.csv, frames.zip, recording.json    one folder a usable recording
          download/quarantine.json   {name: reason} of the others
          download/report.json       what the checks found in each, and the totals
-         download/not_needed.json   that nobody needs a detector, if no recording has a camera (tasks/yard/needed.py)
 Alone    python -m tasks brake_coast-download
 
 Images are copied byte by byte, but for those that EXIF turns or that have 16 bits. A recording is
@@ -28,7 +27,6 @@ from tasks.brake_coast.importers import highway as highway_files
 from tasks.brake_coast.importers.drives import Drive
 from tasks.brake_coast.importers.resample import Reading
 from tasks.brake_coast.params import Download
-from tasks.yard import needed
 from tasks.yard.fanout import FanOut
 from tasks.yard.files import digest, replacing, write_json
 from tasks.yard.layouts import bringing
@@ -183,13 +181,13 @@ def say_remarks(done: FanOut) -> None:
 def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, float]:
     """Returns totals over the usable recordings. Raises `BadInput` if fewer than `min_recordings` are usable: then the
     recordings of the run before stay, and its report."""
-    least = params.min_recordings
+    needed = params.min_recordings
 
     def accept(done: FanOut) -> None:
         if not (out / "report.json").exists():
             write_report(done, out, {})
-        advice = f", needed are {least} to train, validate and test; {ONE_ALONE}"
-        units.refuse_too_few(done, least, "recordings", params.source, advice)
+        advice = f", needed are {needed} to train, validate and test; {ONE_ALONE}"
+        units.refuse_too_few(done, needed, "recordings", params.source, advice)
 
     if source_uri.scheme(params.source) == "synth":
         done, said = from_world(params, out, ctx, accept), {}
@@ -198,6 +196,4 @@ def run(params: Download, out: Path, ctx: Context = Context()) -> dict[str, floa
         done, said = from_folder(root, params, out, ctx, accept)
     say_remarks(done)
     write_report(done, out, said)
-    camera = any(summary["images"] for summary in done.summaries.values())
-    needed.tell(out, {"train_detector": None if camera else "no recording has a camera"})
     return totals_of(done)

@@ -263,25 +263,20 @@ def export_network(params: Export, inputs: Inputs, out: Path) -> tuple[dict, dic
     return found, runners
 
 
-def pictured(inputs: Inputs, count: int) -> list[tuple[int, Path, list[int]]]:
-    """At most `count` test windows with a picture at their end, evenly over the drives: (start, picture, ROI)."""
-    starts, last = inputs.test.starts, inputs.test.frames.window_frames - 1
-    even = starts[np.unique(np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int))].tolist()
-    found = [(start, inputs.image(start + last), inputs.roi_px(start + last)) for start in even]
-    return [(start, path, list(roi)) for start, path, roi in found if path is not None and roi is not None]
-
-
-def seen_frames(windows: list[tuple[int, Path, list[int]]], model: Detector) -> list[tuple[int, Frame]]:
-    """Of these windows those whose picture can be read: (start, picture to detect on).
+def seen_frames(inputs: Inputs, model: Detector, count: int) -> list[tuple[int, Frame]]:
+    """At most `count` test windows with a picture at their end, evenly over the drives: (start, picture to detect on).
 
     All of one canvas, that of the first: cameras of different sizes need a detector.onnx each.
     """
+    starts, last = inputs.test.starts, inputs.test.frames.window_frames - 1
     chosen: list[tuple[int, Frame]] = []
-    for start, path, roi in windows:
-        if (image := decoded(path)) is None:
+    for start in starts[np.unique(np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int))].tolist():
+        path, roi = inputs.image(start + last), inputs.roi_px(start + last)
+        image = decoded(path) if path is not None and roi is not None else None
+        if image is None:
             continue
         size = image.shape[1], image.shape[0]
-        frame = look(path, model=model, size_px=size, roi_px=roi)
+        frame = look(path, model=model, size_px=size, roi_px=list(roi))
         if frame is not None and (not chosen or frame.pixels.shape == chosen[0][1].pixels.shape):
             chosen.append((start, frame))
     return chosen
@@ -437,17 +432,15 @@ def run(
         return {}
     found, networks = export_network(params, inputs, out)
 
+    weights = weights_file(annotate_params.weights or train_detector / "best.pt")
+    model = Detector(
+        weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
+        iou=annotate_params.iou, device="cpu",
+    )  # fmt: skip
+    seen = seen_frames(inputs, model, params.frames)
     data = Data.of(inputs.test)
-    starts: list[int] = []
-    if there := pictured(inputs, params.frames):  # else there may be no detector: it would have been trained for nobody
-        weights = weights_file(annotate_params.weights or train_detector / "best.pt")
-        model = Detector(
-            weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
-            iou=annotate_params.iou, device="cpu",
-        )  # fmt: skip
-        seen = seen_frames(there, model)
+    if seen:
         starts, frames = [start for start, _ in seen], [frame for _, frame in seen]
-    if starts:
         found["detector"], detectors = export_detector(params, model, weights, frames, out)
     else:
         every = inputs.test.starts

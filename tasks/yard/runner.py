@@ -5,9 +5,9 @@ A stage `<line>-<step>` (or `<line>-<step>@<item>` of a DVC matrix) is `run` in 
 handed stands in its signature, and nowhere else: `data/<line>/<upstream>` for the name of an upstream step ({item:
 folder} where that is a matrix), its own item under the matrix's key, and for `<section>_params` the section of another
 step of its line, or one that all lines share (`yard.<section>`). A step without params of its own is handed None for
-them. It writes `data/<line>/<step>[/<item>]`. A step that is not needed with these params or data is not run: its
-folder then holds `not_needed.txt`, which says why; what it made before waits in `data/.cache/not_needed`, and comes
-back when the step is needed again.
+them. It writes `data/<line>/<step>[/<item>]`. A step that is not needed with these params is not run: its folder then
+holds `not_needed.txt`, which says why; what it made before waits in `data/.cache/not_needed`, and comes back when the
+step is needed again.
 
 A module may have `refuse_in_vain(line, out, **inputs)` besides, which is called before anything is changed, with all
 params of the line: it raises `BadInput` where what the step would make is for nothing, as steps after it are going to
@@ -114,7 +114,7 @@ def run(
     it is told."""
     this = stage(name)
     params = params_file.load()
-    if why := params_file.not_needed(this.line, this.step, params) or this.told_not_needed():
+    if why := params_file.not_needed(this.line, this.step, params):
         with watch.remembered(this):
             if ranked_first():
                 _say_not_needed(this.out, why)

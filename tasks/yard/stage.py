@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from tasks.yard import needed
 from tasks.yard.step import BadInput, suggestion
 
 DVC_YAML = Path("dvc.yaml")
@@ -57,10 +56,6 @@ class Stage:
         """The data among its deps, without the listing of its code."""
         deps = [dep for dep in self.entry.get("deps", []) if isinstance(dep, str)]
         return [dep for dep in deps if dep.startswith("data/") and not dep.startswith(f"data/{CODE}/")]
-
-    def told_not_needed(self) -> str | None:
-        """Why nobody reads what the stage makes, by what a step before it has found; None if somebody does."""
-        return needed.told(self.step, self.data_deps())
 
     def code_files(self) -> list[Path]:
         """What lies in the rooms of code and is no Python: templates, styles, descriptions of networks."""

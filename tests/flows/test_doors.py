@@ -96,35 +96,6 @@ def test_a_stage_that_nobody_needs_with_these_params_is_not_run_at_either_door(y
     assert (square / "sum.txt").read_text() == "15"  # its own result takes nobody's place
 
 
-def test_a_stage_that_nobody_needs_by_what_a_step_found_is_not_run_at_either_door_until_somebody_does(new_yard):
-    """And another number with the same answer makes nothing of it stale, whichever the answer is."""
-    square, collect = new_yard.root / "data/toy/square", "tasks/toy/collect.py"
-    new_yard.edit(collect, "from tasks.yard.fanout", "from tasks.yard import needed\nfrom tasks.yard.fanout")
-    answer = 'needed.tell(out, {"square": None if "nine" in made.summaries else "there is no nine"})'
-    new_yard.edit(collect, '    return {"numbers"', f'    {answer}\n    return {{"numbers"')
-    new_yard.edit("tasks/toy/square.py", "ctx=Context(), *, collect)", "ctx=Context())")
-    new_yard.edit("tasks/toy/square.py", 'collect.glob("*/number.txt")', "()")
-    new_yard.edit("tasks/toy/judge.py", 'int((square / "sum.txt").read_text())', "len(list(square.glob('sum.txt')))")
-    new_yard.edit("dvc.yaml", "toy-square, data/toy/collect]", "toy-square, data/toy/collect/not_needed.json]")
-    first = new_yard.flow("run", "toy")
-    assert first.returncode == 0 and "'toy-square' - Finished in state Not needed" in first.stderr, first.stderr
-    assert [path.name for path in square.iterdir()] == ["not_needed.txt"]
-    assert (square / "not_needed.txt").read_text() == "there is no nine\n"
-    assert "up to date" in new_yard.dvc("status").stdout
-    for number, stale in (("four", False), ("nine", True), ("five", False)):
-        new_yard.add_number(number, "4")
-        ran = new_yard.dvc("repro", "-f", "-s", "toy-collect").stdout + new_yard.dvc("repro").stdout
-        assert ("Running stage 'toy-square'" in ran) is stale, ran
-    assert [path.name for path in square.iterdir()] == ["sum.txt"]
-    (new_yard.root / "numbers/nine.txt").unlink()
-    assert new_yard.dvc("repro", "-f", "-s", "toy-collect").returncode == new_yard.dvc("repro").returncode == 0
-    assert [path.name for path in square.iterdir()] == ["not_needed.txt"]
-    new_yard.add_number("nine", "9")
-    needed = new_yard.flow("run", "toy")
-    assert "'toy-square' - Finished in state Restored" in needed.stderr, needed.stderr
-    assert [path.name for path in square.iterdir()] == ["sum.txt"]
-
-
 def test_values_seen_before_come_back_from_the_run_cache_and_a_changed_file_outside_is_noticed(yard_copy, tmp_path):
     weights = tmp_path / "weights.txt"
     weights.write_text("100")

@@ -35,9 +35,9 @@ def test_a_stage_is_in_vain_once_nothing_that_it_is_for_can_be_finished(line, fa
 @pytest.mark.parametrize(
     ("line", "name", "beside", "waits"),
     [
-        ("brake_coast", "download", {"detector_data"}, False),  # the detector, trained for minutes, needs both
+        ("brake_coast", "download", {"detector_data"}, True),  # the detector trains on the latter, for minutes
         ("brake_coast", "detector_data", {"download", "label", "tune"}, False),
-        ("brake_coast", "label", {"train_detector"}, True),
+        ("brake_coast", "download", {"train_detector"}, False),  # annotate needs both
         ("brake_coast", "tune", {"train@simple_concat_lstm"}, True),
         ("brake_coast", "tune", set(), False),
         ("open_loop_driving", "drive_rules", {"train@blind"}, True),

@@ -244,13 +244,6 @@ def test_weights_that_are_no_model_are_named(tmp_path, yard):
             yard(weights=str(path))
 
 
-def test_drives_without_a_picture_are_annotated_without_a_detector(tmp_path, yard):
-    scenes.write_recording(tmp_path / "download", "a-1", frames=0)
-    metrics = yard(weights=str(tmp_path / "nowhere.pt"))
-    assert (metrics["recordings"], metrics["frames"], len(table(tmp_path, "a-1"))) == (1, 0, 0)
-    assert about(tmp_path, "a-1")["weights_sha256"] is None
-
-
 def test_classes_and_thresholds_have_to_agree():
     with pytest.raises(ValueError, match="confidence is given for car"):
         drives.section("annotate", confidence={"car": 0.5})

@@ -260,19 +260,6 @@ def test_a_drive_without_pictures_is_foretold_aloud_and_refused_by_a_network_tha
     assert apply.without_pictures(f"{RUN}-telemetry", [name], tmp_path / "out/steps/download") == ({}, [])
 
 
-def test_a_model_of_drives_without_pictures_needs_no_detector_until_there_are_some(project, model, tmp_path):
-    (tmp_path / "belongings").mkdir()
-    data, name = tmp_path / "data", "2025-04-03_19-33-31"
-    (data / "train_detector").mkdir(parents=True)  # which nobody has needed
-    apply.belongings(data, RUN, sighted(), tmp_path / "belongings")
-    theirs = Model("models:/brake_coast/2", model.weights, tmp_path / "belongings", sha256=model.sha256)
-    (tmp_path / "in" / name).mkdir(parents=True)
-    shutil.copy(project[1] / name / "telemetry.csv", tmp_path / "in" / name)
-    assert list(applied(tmp_path / "in", theirs, tmp_path / "out").results) == [name]
-    with pytest.raises(BadInput, match=r"trained on drives without a picture.*give --detector FILE"):
-        applied(project[1] / name, theirs, tmp_path / "out")
-
-
 def test_a_film_alone_is_refused_with_the_fix(model, tmp_path):
     films.write(tmp_path / "in" / "drive.mp4", np.arange(0, 15, 0.1), rate=10)
     line = made_with(LINE, model, {"annotate.roi": []})

@@ -60,19 +60,6 @@ def report(out: Path) -> dict:
     return read_json(out / "report.json")
 
 
-def test_it_says_that_nobody_needs_a_detector_until_a_drive_with_a_camera_comes(tmp_path):
-    """In a file whose bytes stay the same with every other drive: it retrains nothing."""
-    said = []
-    for number, every in enumerate((100, 100, 6, 100)):
-        folder = native(tmp_path / "source", number, every=every)
-        for picture in folder.glob("*.jpg") if every > 60 else ():
-            picture.unlink()
-        download.run(params(tmp_path / "source", min_recordings=1), tmp_path / "out")
-        said.append(read_json(tmp_path / "out" / "not_needed.json"))
-    assert said[0] == said[1] == {"train_detector": "no recording has a camera"}
-    assert said[2] == said[3] == {"train_detector": None}
-
-
 def test_native_drives_arrive_unchanged(source, tmp_path):
     out = tmp_path / "out"
     metrics = download.run(params(source), out)

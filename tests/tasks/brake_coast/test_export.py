@@ -30,9 +30,9 @@ PARAMS = drives.section("export", frames=6)
 EXACT = ("model.onnx", "model.int8.onnx", "detector.onnx", "export.json")
 
 
-def run(root, out, params=PARAMS, download="download", detector="train_detector"):
+def run(root, out, params=PARAMS, download="download"):
     sight = {"imgsz": 64, "confidence": {"vehicle": 0.0}, "device": "cpu"}
-    inputs = {step: root / step for step in ("annotate", "pack", "evaluate")} | {"train_detector": root / detector}
+    inputs = {step: root / step for step in ("annotate", "pack", "evaluate", "train_detector")}
     return export.run(
         params,
         out,
@@ -151,7 +151,7 @@ def test_it_tells_how_fast_each_runtime_is(exported):
 def test_without_pictures_or_with_an_int8_that_loses_these_are_left_out(exported, tmp_path):
     root, whole = exported
     shutil.copytree(root / "export", tmp_path / "export")
-    found = run(root, tmp_path / "export", PARAMS.model_copy(update={"int8_max_loss": -1.0}), "blank", "no_detector")
+    found = run(root, tmp_path / "export", PARAMS.model_copy(update={"int8_max_loss": -1.0}), download="blank")
     told = read_json(tmp_path / "export" / "export.json")
     assert {path.name for path in (tmp_path / "export").iterdir()} == {
         "model.onnx",
