@@ -340,7 +340,7 @@ def _apply(chosen: argparse.Namespace) -> int:
 def _champion(chosen: argparse.Namespace) -> int:
     """List the registered versions of a line, the newest first, with their scores and why each was champion. The next
     models challenge whoever was promoted; what was taken back challenges nobody any more."""
-    from tasks.yard.tracking import by_hand
+    from tasks.yard.tracking import by_hand, judged
 
     params.refuse_unknown_line(chosen.line)
     if chosen.promote or chosen.rollback:
@@ -352,6 +352,8 @@ def _champion(chosen: argparse.Namespace) -> int:
             )
         print(told)
     print("\n".join(by_hand.table(chosen.line)) or f"{chosen.line} has no registered version yet")
+    if why := judged.uncrowned(chosen.line):
+        print(f"Now {why}.")
     return 0
 
 

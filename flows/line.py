@@ -283,7 +283,7 @@ def _run(run: LineRun) -> Outcome | State:
         return _ended(run)
     finally:
         with contextlib.suppress(OSError):  # a full disk has been said
-            results.keep_took(run.made)  # of one that failed too
+            results.keep_took(dict(run.made))  # of one that failed too; a thread may still add to it
         if run.settled:  # else its process ends with this one
             run.tracker.end()
 

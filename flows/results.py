@@ -68,7 +68,7 @@ def inside_steps_s(made: Mapping[str, Made]) -> float:
 
 def took(made: Mapping[str, Made]) -> dict[str, float]:
     """Seconds of each step, the longest first. Steps beside each other share the cores, and the sum is of no use."""
-    found = {name: round(one.ended - one.began, 1) for name, one in made.items()}
+    found = {name: round(one.ended - one.began, 3) for name, one in made.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -78,8 +78,8 @@ def keep_took(made: Mapping[str, Made]) -> None:
 
 
 def longest(made: Mapping[str, Made]) -> str:
-    """A sentence of what a run's time went into; empty of one in which nothing ran."""
-    named = [f"{name} {seconds:.0f} s" for name, seconds in list(took(made).items())[:LONGEST]]
+    """A sentence of what a run's time went into; empty of one in which nothing took a second."""
+    named = [f"{name} {seconds:.0f} s" for name, seconds in list(took(made).items())[:LONGEST] if seconds >= 1]
     return f"Longest: {', '.join(named)}." if named else ""
 
 

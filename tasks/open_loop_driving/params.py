@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from models.open_loop_driving.variants import NETWORKS
 from tasks.yard.params import Section, known
@@ -195,12 +195,3 @@ class Line(Section):
     visualize: Visualize
     export: Export
     tune: Tune
-
-    @model_validator(mode="after")
-    def _plans_no_further_than_windows_reach(self) -> Line:
-        if self.train.steps > self.pack.horizon:
-            raise ValueError(
-                f"windows reach {self.pack.horizon} steps ahead, and open_loop_driving.train.steps = "
-                f"{self.train.steps}; raise open_loop_driving.pack.horizon"
-            )
-        return self

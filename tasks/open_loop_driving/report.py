@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.open_loop_driving.formats import pack as packs
+from tasks.open_loop_driving.judging.driving_scores import alike
 from tasks.open_loop_driving.page import cases, charts, inks, remarks, results
 from tasks.open_loop_driving.page.results import CLOSED, EXPERT
 from tasks.yard.files import read_if_there, read_json, write_json, write_text
@@ -114,13 +115,12 @@ def tiles(details: Mapping[str, Any], runs: Mapping[str, dict], closed: Mapping[
     found = [tile(key, f"{columns[key]}, m") for key in list(columns)[:2]]
     found.append(tile("brake_f1", "Brake F1"))
     found.append(tile("collision_rate", "Plans that meet somebody"))
-    if top.get("driving_score") is not None:
-        driven = tile("driving_score", "Driving score, closed loop")
-        expert = closed.get(EXPERT, {}).get("driving_score")
-        driven["says"] = ", ".join([f"the expert {shown('driving_score', expert)}"] * (expert is not None) + [
-            part for part in driven["says"].split(", ") if not part.endswith("-")
-        ])  # fmt: skip
-        found.append(driven)
+    drove = [name for name in (details["leader"], EXPERT, *beside) if name in closed]
+    if same := alike({name: closed[name] for name in drove}) if details["leader"] in drove else {}:
+        value, *others = (shown("driving_score", same[name]) for name in drove)
+        called = ["the expert" if name == EXPERT else name.replace("_", " ") for name in drove[1:]]
+        says = ", ".join(f"{name} {other}" for name, other in zip(called, others, strict=True))
+        found.append({"name": "Driving score, closed loop", "value": value, "says": says})
     return found
 
 
@@ -179,7 +179,7 @@ def run(
     check, seen = read_json(check_data / "check.json"), read_if_there(visualize / "summary.json")
     closed = results.closed_loops(drive, drive_rules)
     runs = results.joined(details, closed)
-    alike = results.joined({"runs": details["runs"] | details["beside_leader"]}, closed)  # on the leader's moments
+    on_leaders_moments = results.joined({"runs": details["runs"] | details["beside_leader"]}, closed)
     names = results.ranked(runs, details["headline"])
     told = remarks.of_page(details, runs, closed)
     on_test = {
@@ -196,19 +196,22 @@ def run(
     }
     layers, drawn = seen.get("layers", []), results.both(runs, details["headline"])
     top = runs.get(details["leader"] or "")
-    expert = closed.get(EXPERT, {}).get("driving_score")
+    expert = results.expert_on(drawn[0]["on"], closed) if drawn else None
     routes, beside = check["routes"], [details["leader"] or "", *BESIDE]
     page: dict[str, Any] = {
         "source_url": reporting_params.source_url,
         "rendered": rendered(["town"] if packed.get("rendered") else [], "routes"),
         "details": details, "runs": runs, "names": names, "top": top, "remarks": told,
-        "tiles": tiles(details, alike, closed), "columns": results.columns_of(details), "percent": PERCENT,
+        "tiles": tiles(details, on_leaders_moments, closed), "columns": results.columns_of(details), "percent": PERCENT,
         "unseen": results.unseen(details["towns"], packed["routes"]),
         "routes_of_test": counted(details["routes"]["test"], "route", "routes"),
         "holds": results.holds(runs, names), "called": {run: results.named(run, of) for run, of in runs.items()},
         "closed_columns": CLOSED, "closed": closed, "drivers": drivers(closed, details["leader"]),
         "why_none": results.why_none(drive, drive_rules), "until": results.until(details),
-        "loops": results.disagreement(runs, details["headline"]), "drawn": drawn,
+        "loops": results.disagreement(runs, details["headline"]), "drawn_on": drawn and (
+            f"{counted(drawn[0]['moments'], 'moment', 'moments')} in open loop, "
+            f"{counted(drawn[0]['drives'], 'drive', 'drives')}"
+        ),
         "figures": figures_of(out, details, runs, drawn, names, histories, expert),
         "legend": [("expert's way", inks.TRUTH), *zip(map(inks.named, layers), inks.of_layers(layers), strict=True)],
         "films": films(visualize, seen, out, reporting_params.embed_mb), "cases": stills(visualize, seen),
@@ -216,7 +219,7 @@ def run(
         "parts": [
             (title, of)
             for title, part in (("By situation", "by_situation"), ("By command", "by_command"))
-            if (of := results.side_by_side(alike, beside, part, details["headline"]))
+            if (of := results.side_by_side(on_leaders_moments, beside, part, details["headline"]))
         ],
         "unusable": {name: of["why"] for name, of in routes.items() if not of.get("usable", True)},
         "findings": [f"{name}: {text}" for name, of in routes.items() for text in of.get("findings", [])],

@@ -1,6 +1,6 @@
 """Let the world around a flow run fail at random moments, and see that nothing is lost.
 
-    python -m tests.faults                              # the toy line, each fault at 20 moments: two hours on 2 cores
+    python -m tests.faults                              # the toy line, each fault at 20 moments: three hours on 2 cores
     python -m tests.faults toy ground_plane             # and a small real line, whose runs take minutes: a day
     python -m tests.faults toy bike_parts --moments 3 --faults mlflow SIGTERM
     python -m tests.faults --team 20                    # the toy line beside a team's stores, struck 20 times

@@ -129,7 +129,7 @@ def ill_said(text: str, status: int) -> list[str]:
 
 
 def tracebacks(text: str) -> list[str]:
-    """The first one, with its innermost lines: the folder of a trial in pytest's temporary one is soon gone."""
+    """The last lines of the first one; the trial's folder may be gone when somebody looks."""
     _, found, after = text.partition("Traceback")
     lines = after.splitlines()[1:]
     end = next((n for n, words in enumerate(lines) if words and not words.startswith(" ")), len(lines) - 1)

@@ -23,7 +23,7 @@ from tests.tasks.yard.tracking import others
 
 pytestmark = pytest.mark.slow
 
-NEEDED = ("torch", "torchvision.ops", "tasks.yard.parcels")  # of this project nothing else
+NEEDED = ("torch", "torchvision.ops", "tasks.yard.parcels")
 # A process that believes that it has a GPU asks for it: torch refuses where there is none.
 ELSEWHERE = """import pickle, torch
 from pathlib import Path

@@ -40,13 +40,23 @@ def is_route(folder: Path) -> bool:
 def read(folder: Path) -> Told:
     """Of one route. Raises `BadInput`."""
     file = folder.parent / FILE
-    if (found := _town(file, file.stat().st_mtime_ns).get(folder.name)) is None:
+    town = _town(file, file.stat().st_mtime_ns)
+    if isinstance(town, BadInput):
+        raise town
+    if (found := town.get(folder.name)) is None:
         raise BadInput(f"{file}: has no moment of {folder.name}; bring its measurements/, or take its folder away")
     return found
 
 
 @lru_cache(maxsize=1)  # of a town with its routes one after the other
-def _town(file: Path, changed_ns: int) -> dict[str, Told]:
+def _town(file: Path, changed_ns: int) -> dict[str, Told] | BadInput:
+    try:
+        return _of_town(file)
+    except BadInput as error:  # kept as well: each route asks
+        return error
+
+
+def _of_town(file: Path) -> dict[str, Told]:
     said = pickles.load(file)
     wanted = {"front_img", *MEASURED.values(), *SUPERVISED.values()}
     if not isinstance(said, dict) or (missing := sorted(wanted - said.keys())):

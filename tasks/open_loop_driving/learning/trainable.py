@@ -44,6 +44,11 @@ def routes(params: Train, machine: Machine, name: str, pack: Path, processes: in
     if machine.cuda_graph:
         raise BadInput("yard.machine.cuda_graph: this line's moments have sweeps of any length; set it to false")
     whole, manifest = Drives(pack, suited.EVERY), pack / packed.MANIFEST
+    if params.steps > (reach := packed.manifest(pack)["horizon"]):
+        raise BadInput(
+            f"{manifest}: windows reach {reach} steps ahead, and open_loop_driving.train.steps = {params.steps}; raise "
+            "open_loop_driving.pack.horizon"
+        )
     if why := suited.unsuited(whole, name, params.cameras):
         raise BadInput(f"{manifest}: {name} cannot be trained: {why}")
     cameras = suited.eyes(whole, name, params.cameras)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -117,28 +117,35 @@ def both(runs: Mapping[str, Mapping[str, Any]], headline: str) -> list[dict[str,
     same, closed = apart([of["by_route"] for of in told.values()]), alike(told)
     if same == set() or not closed:
         return []
-    rows = []
+    rows, on = [], sorted(set.intersection(*(set(of["by_drive"]) for of in told.values())))
     for name, of in told.items():
         routes = [of["by_route"][route] for route in (of["by_route"] if same is None else same)]
         off, moments = [one["l2_mean"] for one in routes], [one["moments"] for one in routes]
         rows.append({
             "run": name, "kind": of["kind"], "open": of[headline] if same is None else fmean(off, moments),
-            "closed": closed[name], "moments": sum(moments),
-            "drives": len(set.intersection(*(set(one["by_drive"]) for one in told.values()))),
+            "closed": closed[name], "moments": sum(moments), "on": on, "drives": len(on),
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["open"], row["run"]))
 
 
+def expert_on(drives: Iterable[str], closed: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The expert's driving score on these; None if he did not drive all."""
+    his = closed.get(EXPERT, {}).get("by_drive", {})
+    scores = [his.get(drive) for drive in drives]
+    return fmean(scores) if scores and None not in scores else None
+
+
 def disagreement(runs: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, Any]:
-    """{pairs, against, examples, moments, drives}: of how many pairs the one that is nearer in open loop drives worse;
-    the fewest and the most moments and drives that both of a pair have, by which they are compared."""
+    """{judged, pairs, against, examples, moments, drives}: how many runs there are in both loops, and of how many pairs
+    of them the one that is nearer in open loop drives worse; the fewest and the most moments and drives that both of a
+    pair have, by which they are compared."""
     names = sorted(_told(runs, headline), key=lambda name: (runs[name][headline], name))
     every = [both({a: runs[a], b: runs[b]}, headline) for a, b in combinations(names, 2)]
     pairs = [(a, b) for a, b in filter(None, every) if a["open"] != b["open"] and a["closed"] != b["closed"]]
     against = [(a, b) for a, b in pairs if a["closed"] < b["closed"]]
     against.sort(key=lambda pair: -abs(pair[0]["closed"] - pair[1]["closed"]))
     return {
-        "pairs": len(pairs), "against": len(against),
+        "judged": len(names), "pairs": len(pairs), "against": len(against),
         "examples": [(a["run"], b["run"]) for a, b in against[:SHOWN_PAIRS]],
         **{key: sorted({of(a[key] for a, _ in pairs) for of in (min, max)}) for key in ("moments", "drives") if pairs},
     }  # fmt: skip

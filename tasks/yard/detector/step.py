@@ -9,6 +9,7 @@ Writes   best.pt        weights of the epoch with the best validation score, for
          learnt_from.json    which sequences and pictures it, or what it started from, has learnt from (layouts/seen.py)
          history.jsonl  one record an epoch
          curves.png, samples.png
+         trained_from.json   hash of all that it was trained from: from the same it is not trained again
          unfinished/    while it trains: a killed run goes on after its last whole epoch
 """
 
@@ -31,7 +32,7 @@ from tasks.yard.detector.scores import Scores, judge
 from tasks.yard.detector.section import TrainDetector
 from tasks.yard.detector.trainer import EPOCHS, IMAGES, train, view
 from tasks.yard.detector.weather import EFFECTS, Weather
-from tasks.yard.files import digest, file_hash, folder_hash, read_json, replacing, write_json, write_text
+from tasks.yard.files import digest, file_hash, folder_hash, read_if_there, read_json, replacing, write_json, write_text
 from tasks.yard.layouts import seen, yolo_write
 from tasks.yard.layouts.images import pixels
 from tasks.yard.params import Machine
@@ -41,6 +42,8 @@ from tasks.yard.step import BadInput, Context
 log = logging.getLogger(__name__)
 
 SAMPLES = 6
+TRAINED = "trained_from.json"
+TOLD = ("map50", "map50_95", "precision", "recall")
 AMP = {"32": False, "bf16": "bf16", "fp16": True}  # what ultralytics calls it
 TRUTH, PREDICTION = (90, 200, 60), (40, 130, 255)  # BGR
 
@@ -77,7 +80,7 @@ def hand_over(weights: str | None, reason: str, out: Path) -> dict[str, float]:
     parameters = sum(weight.numel() for weight in load_network(start).parameters())
     with replacing(out / "best.pt") as temporary:
         shutil.copyfile(start, temporary)
-    for stale in ("history.jsonl", "curves.png", "samples.png"):
+    for stale in (TRAINED, "history.jsonl", "curves.png", "samples.png"):
         (out / stale).unlink(missing_ok=True)
     for stale in (EPOCHS, "unfinished"):
         shutil.rmtree(out / stale, ignore_errors=True)
@@ -139,6 +142,12 @@ def draw_samples(data: Path, split: str, model: Detector, path: Path) -> None:
         cv2.imwrite(str(temporary), np.vstack(rows))
 
 
+def told(metrics: dict[str, Any]) -> dict[str, float]:
+    """Of metrics.json, what is compared."""
+    splits = {split: of for split, of in metrics.items() if isinstance(of, dict)}
+    return {f"{split}_{key}": of[key] for split, of in splits.items() for key in TOLD} | {"epochs": metrics["epochs"]}
+
+
 def run(
     params: TrainDetector, machine: Machine, dataset: Path, network: str, out: Path, ctx: Context = Context()
 ) -> dict[str, float]:
@@ -152,6 +161,9 @@ def run(
     begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
     given = settings(params, machine)
     fingerprint = digest(params.model_dump(), machine.precision, ctx.code, folder_hash(dataset), begins)
+    if params.resume and (out / "best.pt").exists() and read_if_there(out / TRAINED).get("hash") == fingerprint:
+        return told(read_json(out / "metrics.json"))
+    (out / TRAINED).unlink(missing_ok=True)
     work = out / "unfinished"
     begun = work / "begun.json"
     if not (params.resume and begun.exists() and read_json(begun) == fingerprint):
@@ -181,8 +193,8 @@ def run(
     counts = {"epochs": len(history), "best_epoch": best_epoch, "parameters": model.parameters}
     write_json(out / "metrics.json", metrics | counts)
     seen.pass_on(out, dataset, Path(start).parent)
+    write_json(out / TRAINED, {"hash": fingerprint})
     shutil.rmtree(work)
     for split, score in scores.items():
         log.info("%s: mAP50 %.3f, mAP50-95 %.3f on %d images", split, score.map50, score.map50_95, score.images)
-    kept = ("map50", "map50_95", "precision", "recall")
-    return {f"{split}_{key}": metrics[split][key] for split in scores for key in kept} | {"epochs": len(history)}
+    return told(metrics | counts)

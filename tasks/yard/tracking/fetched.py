@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.yard.applying import Model
 from tasks.yard.files import file_hash, folder_hash, read_if_there, write_json
 from tasks.yard.step import BadInput
-from tasks.yard.tracking import store
+from tasks.yard.tracking import judged, store
 
 if TYPE_CHECKING:  # mlflow takes 4 s to import
     from mlflow import MlflowClient
@@ -56,9 +56,10 @@ def _fetched(line: str, name: str, alias: str, number: str | None) -> Model:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
+        why = judged.uncrowned(line) if alias == "champion" else ""
         raise BadInput(
-            f"{name}: the registry {store.shown()} has no such model; run the line (`python -m flows run {line}`), or "
-            f"{WAY_OUT}"
+            f"{name}: the registry {store.shown()} has no such model; "
+            f"{why or f'run the line (`python -m flows run {line}`)'}; or {WAY_OUT}"
         ) from None
     version, run_id = str(found.version), str(found.run_id)
     tags = client.get_run(run_id).data.tags

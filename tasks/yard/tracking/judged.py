@@ -29,6 +29,16 @@ JUDGE = "evaluate"
 PREFIX = "test/"
 
 
+def uncrowned(line: str) -> str:
+    """Why the network of this checkout that leads is no champion, and where it lies; empty if it may be one, or nobody
+    leads."""
+    module, data = challenge_of(line), Path("data", line)
+    leader = module.challenger(data) if module else None
+    if leader is None or not leader.unfit:
+        return ""
+    return f"{leader.item} is no challenger: {leader.unfit}; it lies in {data / 'train' / leader.item / 'best.pt'}"
+
+
 def described(stage: Stage) -> dict[str, Any]:
     """Of a stage that has judged: {train stage: {"out", "hash", "metrics", "note"}}; empty for any other."""
     return of_line(stage.line) if stage.step == JUDGE else {}

@@ -18,7 +18,7 @@ from tasks.yard.files import write_json
 from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion as serving
-from tasks.yard.tracking import registry, runs, store
+from tasks.yard.tracking import fetched, registry, runs, store
 from tasks.yard.tracking.lineage import dvc_hash
 from tasks.yard.worlds import town
 from tasks.yard.worlds.town import judge
@@ -144,6 +144,10 @@ def test_who_leads_is_told_of_the_drives_of_this_run_and_only_who_challenges_bec
     said = serving.settle(line)
     assert said.startswith("none yet, because tcp_small is no challenger: its driving score on test is 0.000")
     assert not versions()
+    with pytest.raises(
+        BadInput, match=r"tcp_small is no challenger: .*; it lies in data/open_loop_driving/train/tcp_sm"
+    ):
+        fetched.model(line, f"models:/{line}@champion")
     write_drives(data, {"tcp_small": (30.0, 25.0)})
     assert "tcp_small (version 1) is champion" in serving.settle(line) and versions() == ["tcp_small"]
     of = told()

@@ -153,7 +153,9 @@ def test_where_the_loops_disagree_it_is_counted_and_named():
         "blind": run_of({"a": 1.0}, {"a": 10.0}),
     }
     found = results.disagreement(runs, "l2")
-    assert found == {"pairs": 3, "against": 1, "examples": [("near", "far")], "moments": [10], "drives": [1]}
+    assert found == {
+        "judged": 3, "pairs": 3, "against": 1, "examples": [("near", "far")], "moments": [10], "drives": [1],
+    }  # fmt: skip
     del runs["near"]
     assert results.disagreement(runs, "l2")["against"] == 0
 
@@ -173,7 +175,10 @@ def test_networks_that_lack_different_routes_are_compared_on_those_that_both_hav
     runs = {"one": run_of(one, alike[0]), "other": run_of(other, alike[1])}
     found = results.disagreement(runs, "l2")
     assert (found["against"], found["moments"], found["drives"]) == (0, [10], [2])
-    assert [(row["run"], row["open"]) for row in results.both(runs, "l2")] == [("other", 0.5), ("one", 0.8)]
+    drawn = results.both(runs, "l2")
+    assert [(row["run"], row["open"]) for row in drawn] == [("other", 0.5), ("one", 0.8)]
+    expert = {"by_drive": {"a": 90.0, "b": 100.0, "alone": 5.0}}
+    assert results.expert_on(drawn[0]["on"], {"expert": expert}) == 95.0
     runs["other"] = run_of(one, {"b": 30.0, "c": 100.0})  # it drove another route, and was spared one
     runs["one"] = run_of({"easy": 0.2, "shared": 0.9}, alike[0])
     found = results.disagreement(runs, "l2")
@@ -211,7 +216,7 @@ def test_both_loops_are_compared_on_the_moments_that_both_of_a_pair_have(project
     evaluate.run(None, root / "evaluate", **given, reporting_params=reporting(bootstrap_replicates=200))
     paged(root)
     assert "each compared on what both have (9 to 18 moments, 2 drives)" in page_of(root)
-    assert "All on the 9 moments in open loop, and the 2 drives" in page_of(root)
+    assert "All on what each of them has: 9 moments in open loop, 2 drives." in page_of(root)
 
     def told(folder: Path) -> str:
         return next(

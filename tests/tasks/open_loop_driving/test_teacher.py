@@ -59,7 +59,9 @@ def by_train(project: Path, name: str) -> str:
     return str(said.value)
 
 
-@pytest.mark.parametrize("wrong", ["train.cameras=[left]", "train.engine.batch=500", "train.engine.accumulate=3"])
+@pytest.mark.parametrize(
+    "wrong", ["train.cameras=[left]", "train.engine.batch=500", "train.engine.accumulate=3", "train.steps=6"]
+)
 def test_what_no_network_can_be_trained_by_is_refused_before_the_teacher_trains(project, wrong):
     said = refused(f"train.networks=[{NAME}]", wrong)
     assert not (project / "teacher").exists()
@@ -75,8 +77,3 @@ def test_a_teacher_whose_maps_no_network_wants_is_not_trained(project):
     said = refused(f"train.networks=[{NAME}, {NAME}-lidar]", "teacher.sizes=thinktwice")
     assert f"maps are of other sizes than those of {NAME}; set open_loop_driving.teacher.sizes to {NAME}" in said
     begins(project, "teacher.sizes=thinktwice_small")
-
-
-def test_windows_that_do_not_reach_as_far_as_is_planned_are_refused_by_params_alone():
-    with pytest.raises(BadInput, match=r"4 steps ahead, and open_loop_driving\.train\.steps = 6; raise open_loop_dri"):
-        params.set_values([f"{LINE}.train.steps=6"], REPO / "params.yaml", write=False)

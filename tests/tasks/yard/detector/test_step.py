@@ -89,7 +89,7 @@ class KillAt:
 
 def test_writes_weights_scores_and_pictures_and_leaves_the_dataset_alone(dataset, trained):
     weights = ["best.pt", "epochs/epoch_0002.pt"]
-    others = ["curves.png", "history.jsonl", "learnt_from.json", "metrics.json", "samples.png"]
+    others = ["curves.png", "history.jsonl", "learnt_from.json", "metrics.json", "samples.png", "trained_from.json"]
     assert sorted(contents(trained)) == sorted([*weights, *others])
     assert len(json.loads((trained / "learnt_from.json").read_text())["pictures"]) == 24 + 8
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -100,6 +100,15 @@ def test_writes_weights_scores_and_pictures_and_leaves_the_dataset_alone(dataset
     assert history[-1]["train_box_loss"] < history[0]["train_box_loss"] + 1
     assert cv2.imread(str(trained / "samples.png")).shape[1] == 2 * 128 + 4
     assert folder_hash(dataset) == folder_hash(scenes.write_dataset(trained.parent / "again"))  # no caches, no repairs
+
+
+def test_what_is_trained_from_the_same_already_is_not_trained_again(dataset, trained):
+    """It may have waited while nobody needed it, and DVC has no second copy of a training."""
+    before = contents(trained)
+    numbers = train(dataset, trained, progress=lambda *_, **__: pytest.fail("it trains again"))
+    assert contents(trained) == before
+    metrics = json.loads(before["metrics.json"])
+    assert (numbers["epochs"], numbers["test_map50"]) == (SMALL["epochs"], metrics["test"]["map50"])
 
 
 @pytest.mark.parametrize("file", ["best.pt", "epochs/epoch_0002.pt"])
@@ -125,7 +134,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed_however_images_are_kept(
     assert resumed.initial == batch // 3 * 3  # three batches an epoch: whole epochs are kept
     train(dataset, tmp_path, again, cache=cache)
     assert again.initial is None
-    assert contents(tmp_path) == contents(trained)  # which kept none
+    mine, whole = contents(tmp_path), contents(trained)  # which kept none
+    assert mine.pop("trained_from.json") != whole.pop("trained_from.json") and mine == whole
     assert folder_hash(dataset) == before
 
 
