@@ -48,6 +48,14 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A test that has trained with two threads of torch leaves them to the next ones, whose forks then wait for ever:
+    threads are not copied."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _a_fork_server_of_its_own() -> None:
     """As the process of a step has: it imports once what its workers need, and not what the first file of tests did."""
