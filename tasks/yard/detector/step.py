@@ -159,12 +159,12 @@ def run(
         return hand_over(params.weights, reason, out)
     start = start_file(params.weights or network)
     begins = file_hash(Path(start)) if Path(start).is_file() else start  # a network that ultralytics ships is its name
-    given = settings(params, machine)
+    given, work = settings(params, machine), out / "unfinished"
     fingerprint = digest(params.model_dump(), machine.precision, ctx.code, folder_hash(dataset), begins)
     if params.resume and (out / "best.pt").exists() and read_if_there(out / TRAINED).get("hash") == fingerprint:
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
         return told(read_json(out / "metrics.json"))
     (out / TRAINED).unlink(missing_ok=True)
-    work = out / "unfinished"
     begun = work / "begun.json"
     if not (params.resume and begun.exists() and read_json(begun) == fingerprint):
         shutil.rmtree(work, ignore_errors=True)  # begun from other data, params or code, or unwanted
