@@ -14,6 +14,7 @@ import webbrowser
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -172,14 +173,14 @@ def _run(chosen: argparse.Namespace) -> int:
         with imports.kept():  # while the server starts: they take as long as the start
             from prefect.exceptions import PrefectHTTPStatusError
 
-            from flows import results, step_server, worker
+            from flows import step_server, worker
             from flows.line import STOPPED, run_line
-            from tasks.yard.tracking import owed
 
         step_server.fork()
         if not (Path("dvc.lock").exists() or chosen.wait):  # nothing was ever made here: it will be needed
             worker.warm_up(any(stages.wants_device(stages.entries()[name]) for name in about))
         environment.wait()
+        environment.guarded()
         try:
             for number, part in enumerate(parts, 1):
                 if part.said:
@@ -203,7 +204,19 @@ def _run(chosen: argparse.Namespace) -> int:
         if state.name == STOPPED:
             ending.leave()
         outcome = state.result(raise_on_failure=False)
-        environment.flush_logs()
+        all_is_sent = environment.flush_logs()
+    code = _told(chosen, parts, state, outcome, began)
+    if not all_is_sent:  # nobody waits for its threads
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _told(chosen: argparse.Namespace, parts: list[Part], state: Any, outcome: Any, began: float) -> int:
+    """Say how a run ended; returns the exit status."""
+    from flows import results
+    from tasks.yard.tracking import owed
+
     if not state.is_completed():
         print(f"error: {state.message}", file=sys.stderr)
         return HELD if state.name == "Held" else 1

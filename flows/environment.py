@@ -33,6 +33,7 @@ SERVED = STATE / "server.json"
 TOOK = STATE / "took.json"  # {stage: seconds of its step, when a flow of this checkout ran it last}
 START_LIMIT_S = 120
 GONE_AFTER_S = 4
+FLUSH_S = 5
 # A server that ends with its run has nothing to plan.
 NO_SCHEDULES = {
     f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
@@ -152,7 +153,7 @@ class Watch:
         of the run itself, which is told when the flow's function has returned."""
         global _guarded
         unguard()
-        _guarded = self._over
+        _guarded = self
 
         def look_on() -> None:
             while not self._over.wait(1):
@@ -200,12 +201,21 @@ class Watch:
         return False
 
 
-_guarded: threading.Event | None = None
+_guarded: Watch | None = None
+
+
+def guarded() -> Watch:
+    """The watch that is kept already, which has seen the server; else one from now on."""
+    if _guarded is None:
+        Watch().guard()
+    return _guarded
 
 
 def unguard() -> None:
+    global _guarded
     if _guarded:
-        _guarded.set()
+        _guarded._over.set()
+    _guarded = None
 
 
 @contextmanager
@@ -242,13 +252,16 @@ def wait() -> None:
         wait_until_answers(_starting, f"{os.environ['PREFECT_API_URL']}/health")
 
 
-def flush_logs() -> None:
-    """Send the logs and events that Prefect has buffered. After the embedded server has stopped they cause errors."""
+def flush_logs() -> bool:
+    """Send the logs and events that Prefect has buffered, which cause errors after the embedded server has stopped.
+    False: some are left after `FLUSH_S`, as a server that has just died takes none; their threads would try it for a
+    minute more."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    APILogWorker.drain_all()
-    EventsWorker.drain_all()
+    _, logs = APILogWorker.drain_all(FLUSH_S)
+    _, events = EventsWorker.drain_all(0 if logs else FLUSH_S)
+    return not (logs or events)
 
 
 def _serve(host: str, port: int) -> None:

@@ -49,10 +49,9 @@ def note_process() -> None:
 @contextlib.contextmanager
 def standing() -> Iterator[environment.Watch]:
     """While this run has the checkout: leave if the server ends. First tell Prefect of those that were killed."""
-    server_of_run = environment.Watch()
+    server_of_run = environment.guarded()
     end_killed()
     _note(HELD)
-    server_of_run.guard()
     try:
         yield server_of_run
     except environment.ServerGone:  # it cannot be told now how the run ended

@@ -225,7 +225,10 @@ def _task_run(stage: str, call: Call, name: str, fn: Callable[[Any], Any], item:
             return Failed(message="\n".join(failed))
         return Completed(name="Quarantined", message="\n".join(bad)) if bad else Completed()
 
-    state = one(return_state=True)
+    try:
+        state = one(return_state=True)
+    except (RuntimeError, httpx.HTTPError, PrefectException):  # of Prefect's engine: its server cannot be reached
+        return outcome[0] if outcome else call(name, fn, item)
     return outcome[0] if outcome else RuntimeError(f"{name}: its task run did not begin: {state.message}")
 
 
