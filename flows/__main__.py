@@ -180,7 +180,7 @@ def _run(chosen: argparse.Namespace) -> int:
         if not (Path("dvc.lock").exists() or chosen.wait):  # nothing was ever made here: it will be needed
             worker.warm_up(any(stages.wants_device(stages.entries()[name]) for name in about))
         environment.wait()
-        environment.guarded()
+        environment.guarded()  # also before the run has the checkout
         try:
             for number, part in enumerate(parts, 1):
                 if part.said:
@@ -201,6 +201,12 @@ def _run(chosen: argparse.Namespace) -> int:
             )
             ending.hurry(said, 2)
             ending.leave()  # Prefect would try for a minute to tell that server more
+        except RuntimeError as error:
+            if not str(error).startswith("Failed to reach API"):  # Prefect's words, and no class of its own
+                raise
+            said = f"error: PREFECT_API_URL = {os.environ['PREFECT_API_URL']}: the server has ended; run again with it"
+            ending.hurry(said, 1)
+            ending.leave()
         if state.name == STOPPED:
             ending.leave()
         outcome = state.result(raise_on_failure=False)
