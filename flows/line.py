@@ -204,9 +204,15 @@ def may_be_better_next_time(task, task_run, state: State) -> bool:
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
+def run_name() -> str:
+    """Prefect asks for it once a run, before it believes the run at work: killed from there on, somebody ends it."""
+    note_process()
+    return naming.run_name()
+
+
 @flow(
     name="line",
-    flow_run_name=naming.run_name,
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(),  # unbounded: a stage that waits for others holds a thread
     on_failure=[notify.tell_someone],
     on_crashed=[notify.tell_someone],
@@ -234,7 +240,6 @@ def run_line(
         The outcome of each stage. If a stage fails the run fails, with the reason.
     """
     try:
-        note_process()
         ending.on_signals()  # Prefect's own handler gives no limit, to a push or a challenge least of all
         if assignments:  # before anything else refuses this run, and leaves an address in Prefect's database
             params_file.set_values(assignments, write=False)

@@ -42,7 +42,7 @@ def _note(text: str) -> None:
 
 
 def note_process() -> None:
-    """Of this flow run, before all else: it may be killed while it looks around, or waits for the checkout."""
+    """Of this flow run, before all else: it may be killed before it has begun, or while it waits for the checkout."""
     _note(owner())
 
 
@@ -71,7 +71,7 @@ def end_killed() -> None:
                 continue
             with contextlib.suppress(ObjectNotFound), get_client(sync_client=True) as server:  # of another server
                 state, killed = server.read_flow_run(run).state, Crashed(message="its process was killed")
-                if state and (state.is_running() or state.is_cancelling()):  # a runner of Prefect's may have told it
+                if state and not state.is_final():  # a runner of Prefect's may have told it
                     server.set_flow_run_state(run, killed, force=True)
                 end_task_runs(server, run, killed)
             file.unlink()

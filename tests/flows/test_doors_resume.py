@@ -110,6 +110,21 @@ def test_what_was_forced_is_still_forced_after_a_kill_and_goes_on_where_it_was_k
     assert [run["state_type"] for run in told] == ["CRASHED", "CRASHED"]
 
 
+def test_a_run_that_is_killed_before_it_has_begun_stands_open_no_longer_than_to_the_next(yard_copy):
+    """It has a name, and Prefect may believe it at work, before a line of it has run."""
+    state = yard_copy.root / ".trainyard"
+    count, notes = (state / "numbers/toy").read_text(), set((state / "flow_runs").glob("[!.]*"))
+    process = yard_copy.begin(*FLOW)
+    wait_until(lambda: (state / "numbers/toy").read_text() != count or process.poll() is not None, "a run with a name")
+    process.kill()
+    process.communicate()
+    (note,) = set((state / "flow_runs").glob("[!.]*")) - notes
+    again = yard_copy.flow("run", "toy")
+    assert again.returncode == 0, again.stderr
+    (told,) = nights.ask(yard_copy.api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [note.name]}}})
+    assert told["state_type"] == "CRASHED"
+
+
 def test_a_flow_beside_dvc_at_work_says_so(new_yard):
     gates = new_yard.gates()
     params = new_yard.root / "params.yaml"
