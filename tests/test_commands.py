@@ -206,6 +206,7 @@ def quoted() -> dict[str, list[str]]:
     return {str(path.relative_to(ROOT)): texts_of(path) for path in files()}
 
 
+@pytest.mark.slow
 def test_every_command_that_is_quoted_exists():
     commands = {c: file for file, texts in quoted().items() for text in texts for c in commands_in(text)}
     faults = [f"{file}: {fault}" for command, file in commands.items() if (fault := fault_of(command))]

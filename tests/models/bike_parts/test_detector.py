@@ -52,6 +52,7 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor | None]:
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knows", ["nothing", "embedding", "outputs"])
 @pytest.mark.parametrize("true_boxes", [False, True])
 @BOTH

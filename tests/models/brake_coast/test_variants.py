@@ -153,6 +153,7 @@ def test_an_lstm_called_layer_by_layer_is_torchs():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_compiled_lstm_is_torchs_own_which_the_compiler_leaves_alone():
     decoder = LSTMDecoder(8, 2, 2, 0.15)
     decoder.drop.forward = None  # the layers one by one would be unrolled, step after step

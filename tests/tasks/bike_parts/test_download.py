@@ -68,6 +68,7 @@ def test_batches_that_the_step_wrote_are_one_data_set_again(tmp_path, monkeypatc
     assert {f"{dataset}/{photo.group}" for _, dataset, photo in found} == {f"city/b{n}" for n in range(4)}
 
 
+@pytest.mark.slow
 def test_the_photographs_of_a_ride_are_in_one_batch_and_stay_a_pair(tmp_path, monkeypatch):
     monkeypatch.setattr(units, "BATCH", 20)
     names = [f"Bike{n}_{when}" for n in range(40) for when in ("before", "After")]

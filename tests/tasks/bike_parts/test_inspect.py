@@ -49,6 +49,7 @@ def own(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_ride_of_which_a_photograph_is_gone_costs_no_other(root, own):
     for turn in ("before", "after"):
         (own / f"gone_{turn}.jpg").symlink_to(own / f"nowhere_{turn}.jpg")

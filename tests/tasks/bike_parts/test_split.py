@@ -74,6 +74,7 @@ def test_a_second_run_is_held_against_chance_and_not_against_itself(tmp_path):
     assert second == first | {"new_groups": 0} and first["new_groups"] == 100 and not remarks(tmp_path)
 
 
+@pytest.mark.slow
 def test_with_a_known_answer_the_search_finds_it_and_what_is_kept_from_other_labels_is_said(tmp_path):
     """Ten kinds of bikes, each with a part of its own, 20 of each: every share can be exactly 14, 3 and 3."""
     kinds = [f"part{kind}" for kind in range(10)]

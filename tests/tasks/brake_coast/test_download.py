@@ -360,6 +360,7 @@ def carla_route(folder: Path, frames: int = 360) -> None:
 PNG = cv2.imencode(".png", np.zeros((36, 64, 3), np.uint8))[1].tobytes()
 
 
+@pytest.mark.slow
 def test_a_carla_route_becomes_telemetry_and_keeps_its_pngs(tmp_path):
     route = tmp_path / "town01"
     carla_route(route)

@@ -148,6 +148,7 @@ def test_the_pieces_of_a_drive_have_one_pedal_and_one_that_never_rests_has_it_to
     assert set(thresholds(tmp_path).values()) == {(16.08, 30.0, 18.33)} and not caplog.text
 
 
+@pytest.mark.slow
 def test_drives_that_disagree_are_of_two_cars_and_that_is_said(tmp_path, caplog):
     driven(tmp_path, "a-1", 0.0, 80.0)
     driven(tmp_path, "b-1", 16.08, 40.1)

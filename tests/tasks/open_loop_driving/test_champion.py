@@ -184,6 +184,7 @@ def test_two_are_compared_over_the_same_test_routes(tmp_path, monkeypatch):
     assert same.challenger == same.champion and not same.won(0.9)  # the same network drives the same
 
 
+@pytest.mark.slow
 def test_recorded_routes_are_compared_by_distance_and_not_on_what_was_learnt_from(tmp_path):
     data = write_data(tmp_path, "/data/recorded")
     with_pictures(data)

@@ -97,6 +97,7 @@ def short_of(folder, routes):
     return folder
 
 
+@pytest.mark.slow
 def test_who_does_without_routes_is_compared_on_the_others(pack, tmp_path):
     """Who sees nothing is near on the routes that the leader can use and far off on all others; of two networks one
     has the harder route of validation to itself."""

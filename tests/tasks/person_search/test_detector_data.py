@@ -49,6 +49,7 @@ def test_the_detector_takes_it_as_it_is(tmp_path):
     assert splits == ["train", "val", "test"] and yaml.safe_load(description.read_text())["names"] == {0: "person"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("there", "wanted"), [(("train",), 4), (("train", "val"), 8)])
 def test_missing_splits_are_made_of_whole_sequences_and_said_so(tmp_path, there, wanted, seed):

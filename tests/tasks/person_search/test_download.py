@@ -70,6 +70,7 @@ SPOILT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "message"), SPOILT)
 def test_a_bad_data_set_is_an_error_that_names_the_place_and_the_others_go_on(tmp_path, spoil, message):
     spoil(market(tmp_path / "bad"))

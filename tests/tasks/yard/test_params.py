@@ -74,6 +74,7 @@ def test_broken_yaml_and_a_missing_file_are_named(copy):
         params.load(copy.with_name("other.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "key"), [("brake_coast", "annotate.weights"), ("person_search", "index.weights")])
 def test_a_detector_is_trained_for_who_names_its_own_file(copy, tmp_path, monkeypatch, line, key):
     monkeypatch.chdir(tmp_path)

@@ -104,6 +104,7 @@ def test_a_category_that_is_no_part_is_refused_or_dropped_as_params_say(tmp_path
         fetched(tmp_path / "3", source, parts=["wheel"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "car_parts_damage").exists(), reason="needs ../shared/real: photographs of cars")
 def test_real_cars_have_the_same_boxes_and_states_in_both_layouts(tmp_path):
     """The states of delft_style_train.json were made by the stated rule, by somebody else's program."""

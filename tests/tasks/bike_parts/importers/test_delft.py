@@ -68,6 +68,7 @@ def test_a_second_part_of_one_name_is_that_part(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_box", [False, True])
 def test_labels_that_nobody_drew_are_left_out_and_test_is_drawn_from_train(tmp_path, one_box):
     source = delft(tmp_path / "delft", [f"p{n}" for n in range(30)], file="train_annotations.json")

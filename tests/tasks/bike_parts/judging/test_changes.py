@@ -88,6 +88,7 @@ def one_a_ride(count: int, seed: int) -> tuple[np.ndarray, Photos, list[tuple[in
     return true, of, [(2 * i + 1, 2 * i + 2) for i in range(count)]
 
 
+@pytest.mark.slow
 def test_where_a_ride_breaks_one_part_at_most_the_parts_are_weighed_together():
     _, *learnt_from = one_a_ride(1000, 0)
     known, (true, *_) = learnt(*learnt_from), one_a_ride(3000, 1)

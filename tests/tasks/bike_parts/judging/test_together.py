@@ -44,6 +44,7 @@ def told(second: bool) -> dict:
     return decided.on_validation("network", on, train, Params(), reporting(bootstrap_replicates=100))
 
 
+@pytest.mark.slow
 def test_a_change_that_the_first_look_missed_is_found_by_the_second():
     once, twice = told(False), told(True)
     assert once["together"] is None and twice["together"] is not None

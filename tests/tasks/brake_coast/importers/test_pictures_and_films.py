@@ -34,6 +34,7 @@ def seen(folder) -> tuple[np.ndarray, list[int]]:
     return (t_ms - t_ms[0]) / 1000, [films.number_in(decoded(path)) for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".MKV", ".ts"])
 def test_frames_of_a_film_that_changes_its_pace_have_the_times_of_their_stamps(tmp_path, suffix):
     stamps = np.r_[np.arange(150) / 30, 5 + np.arange(50) / 5]  # 15 s

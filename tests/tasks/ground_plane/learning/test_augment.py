@@ -118,6 +118,7 @@ def test_a_spot_at_a_foot_is_found_through_both_levels(folder, seed, person):
             assert np.linalg.norm(cell - middle) <= 0.1 + np.linalg.norm(near - cell, axis=1).max()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_cells_of_a_moved_ground_are_seen_where_the_calibration_says(folder, seed):

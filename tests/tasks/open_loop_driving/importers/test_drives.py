@@ -150,6 +150,7 @@ def test_files_that_cannot_be_read_are_named_and_not_written(source, tmp_path):
     assert said["unusable"] == {"1": [bad["lidar/0001"]], "2": [bad["depth_front/0002"]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", ["..", ".", "town04_00"])
 def test_the_data_sets_own_index_and_the_leaderboards_record_cut_a_route(source, tmp_path, above):
     (source / above / "dataset_metadata.pkl").write_bytes(pickle.dumps({4: {f"dataset/town04_00/{NAME}": 7}}))

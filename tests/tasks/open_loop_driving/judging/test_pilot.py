@@ -106,6 +106,7 @@ class Oracle:
         return Plan(sim.ego.local(points)[None], alpha, beta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follow", ["both", "waypoints", "controls"])
 def test_who_plans_as_the_expert_drives_arrives_without_a_fault(follow):
     """So what a network's driving score lacks is the fault of its plans."""

@@ -53,6 +53,7 @@ def test_torchreids_osnet_scores_here_what_it_scores_there(tmp_path):
     assert ranking.cmc[1] == pytest.approx(0.443, abs=0.01) and ranking.map == pytest.approx(0.377, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank1", [np.float32(0.5), np.float64(0.5), 0.5])
 def test_a_torchreid_checkpoint_of_other_identities_leaves_its_classifier_behind(tmp_path, rank1):
     theirs, ours = network(identities=7), network(identities=3, seed=1)

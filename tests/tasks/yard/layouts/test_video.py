@@ -144,6 +144,7 @@ def test_a_film_of_which_next_to_nothing_is_left_is_refused(tmp_path):
         video.film(path).remarks()
 
 
+@pytest.mark.slow
 def test_joined_parts_whose_stamps_begin_anew_follow_each_other(tmp_path):
     for name, first in (("a.ts", 0), ("b.ts", 90)):
         films.write(tmp_path / name, np.arange(90) / 30, first=first)

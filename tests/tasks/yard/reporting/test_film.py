@@ -21,6 +21,7 @@ film.write(Path(sys.argv[1]), [Image.fromarray(p.clip(0, 255).astype(np.uint8)) 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what memory holds at first is set by glibc")
 def test_equal_pictures_give_equal_bytes_whatever_memory_held_before(tmp_path):
     films = []

@@ -456,6 +456,7 @@ def two_on_one_source(site, tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_second_process_on_a_source_uses_what_the_first_has_made(site, tmp_path, two_on_one_source):
     site.held.set()
     assert [process.wait(PATIENCE_S) for process in two_on_one_source] == [0, 0]

@@ -265,6 +265,7 @@ def in_world(sim, points):
     return np.column_stack([points[:, :2] @ np.array([[c, s], [-s, c]]) + sim.ego.xy, points[:, 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["front", "back"])
 def test_a_pixel_and_its_depth_give_a_point_on_the_thing_of_its_class(driven, seen, name):
     eye = next(one for one in town.eyes(2, 64, 112) if one.name == name)
