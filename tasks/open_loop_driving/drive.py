@@ -34,7 +34,9 @@ def crew_of(checkpoint: Path, device: torch.device, params: Drive) -> Crew:
     planner = Planner.load(checkpoint, device)
     looks = planner.needs.cameras if "rgb" in planner.needs.sensors else ()
     sizes = {name: planner.calibration[name].size for name in looks}
-    pilot = Pilot(planner, every_s=params.plan_every_s, lock_rad=STEER_RAD, follow=params.follow)
+    pilot = Pilot(
+        planner, every_s=params.plan_every_s, lock_rad=STEER_RAD, follow=params.follow, creep_s=params.creep_s
+    )
     return pilot, Needs(sizes, "lidar" in planner.needs.sensors)
 
 
@@ -52,7 +54,7 @@ def run(
     if why := untrained.why_not(train[network]):
         return stands_still(network, out, ctx, params, f"{network} is not trained: {why}")
     checkpoint, device = train[network] / "best.pt", accelerator()
-    made_from = digest(file_hash(checkpoint), params.plan_every_s, params.follow)
+    made_from = digest(file_hash(checkpoint), params.plan_every_s, params.follow, params.creep_s)
     crew = partial(crew_of, checkpoint, device, params)
     threads, parallel = torch.get_num_threads(), device.type == "cpu"
     try:

@@ -27,7 +27,9 @@ def crew_of(driver: str, params: Drive, steps: int) -> Crew:
     if driver == rules.EXPERT:
         return None, blind
     planner = rules.ConstantVelocity(steps)
-    return Pilot(planner, every_s=params.plan_every_s, lock_rad=STEER_RAD, follow=params.follow), blind
+    return Pilot(
+        planner, every_s=params.plan_every_s, lock_rad=STEER_RAD, follow=params.follow, creep_s=params.creep_s
+    ), blind
 
 
 def run(
@@ -43,7 +45,7 @@ def run(
     steps, found = packs.manifest(pack)["horizon"], {}
     for driver in rules.RULES:
         crew = partial(crew_of, driver, drive_params, steps)
-        made_from = digest(driver, steps, drive_params.plan_every_s, drive_params.follow)
+        made_from = digest(driver, steps, drive_params.plan_every_s, drive_params.follow, drive_params.creep_s)
         numbers = drive_all(driver, pack, out / driver, ctx, drive_params, reporting_params, crew, made_from)
         found |= {f"{driver}/{name}": value for name, value in numbers.items()}
     return found

@@ -119,6 +119,11 @@ class Train(Section):
     blind_epochs: Positive = Field(
         description="of the network blind, whose epochs cost next to nothing; its rate is its own too, 0.002"
     )
+    keyframes: float = Field(
+        ge=1,
+        description="times as often as the others a moment is drawn at which the car does something new (Wen et al., "
+        "2021); 1: all alike, and what is learnt is to go on as before, which stands for ever once it stands",
+    )
     loss: Loss
     optimizer: Optimizer
     engine: Engine = Field(
@@ -152,6 +157,11 @@ class Drive(Section):
     )
     follow: Literal["both", "waypoints", "controls"] = Field(
         description="what is driven of a plan; both: mixed as TCP's agent does"
+    )
+    creep_s: float | None = Field(
+        gt=0,
+        description="whoever has stood so long creeps on, unless its lidar sees something right ahead; null: never. A "
+        "red light of the town lasts 14 s at most where three streets meet, 20 s where four do",
     )
 
 

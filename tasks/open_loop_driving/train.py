@@ -41,11 +41,12 @@ from tasks.yard.step import BadInput, Context
 from tasks.yard.training import engine, history
 from tasks.yard.training.across import processes, with_common_statistics
 from tasks.yard.training.learnt import Item, learnt_from
-from tasks.yard.training.sampling import shuffled
+from tasks.yard.training.sampling import drawn, shuffled
 from tasks.yard.training.sections import Engine
 
 log = logging.getLogger(__name__)
 BATCH = 32  # moments judged at once
+KEY_M = 3.0  # that the car is elsewhere at the end of a plan than if it had gone on as before: a whole key frame
 MADE = ("best.pt", "best.json", "last.pt", "last.json", "history.jsonl", "curves.png")
 GROUPS = {
     "plan": ("waypoints", "control", "control ahead"), "heads": ("speed", "value", "features"),
@@ -111,14 +112,21 @@ class Judge:
 
 
 class Order:
-    """All windows of an epoch in another order, cut to whole batches."""
+    """An epoch draws as many windows as there are, key frames more often, cut to whole batches; without a weight of
+    them, all in another order."""
 
-    def __init__(self, rows: int, of: Engine):
-        self.rows, self.of = rows, of
+    def __init__(self, surprise_m: np.ndarray, keyframes: float, of: Engine):
+        """`surprise_m` (windows): how far off it is to go on as before."""
+        self.of, self.ids = of, torch.arange(len(surprise_m))
+        share = torch.from_numpy(np.minimum(surprise_m / KEY_M, 1))
+        self.weights = 1 + (keyframes - 1) * share if keyframes > 1 else None
 
     def __call__(self, epoch: int) -> Tensor:
-        rows = shuffled(torch.arange(self.rows), self.of.seed, epoch)
-        return rows[: self.rows // self.of.batch * self.of.batch]
+        if self.weights is None:
+            rows = shuffled(self.ids, self.of.seed, epoch)
+        else:
+            rows = drawn(self.ids, self.weights, self.of.seed, epoch)
+        return rows[: len(rows) // self.of.batch * self.of.batch]
 
 
 def made(params: Train, name: str, step_s: float) -> nn.Module:
@@ -182,7 +190,7 @@ def prepare(
         name=name,
         model=model,
         loss=loss,
-        order=Order(len(rows), params.engine),
+        order=Order(rows.surprise_m(), params.keyframes, params.engine),
         evaluate=Judge(judged, pack / "manifest.json"),
         config=config,
         fingerprint=fingerprint(params, machine, name, rows, judged, teacher, code),

@@ -45,7 +45,8 @@ def bring(world: World, name: str, folder: Path) -> dict[str, Any]:
     boxes: dict[int, list[tuple]] = {}
     betas = []
     weather = ""
-    for frame, moment in enumerate(town.recording(world, sim)):
+    for moment in town.recording(world, sim):
+        frame = moment.frame
         seen, control = moment.seen, moment.control
         _write_seen(folder, frame, moment)
         ahead, left = frames.ego_from_world(np.array(seen.target[:2]), np.array([seen.x, seen.y, seen.yaw]))

@@ -229,7 +229,8 @@ def write_route(world: World, name: str, folder: Path) -> None:
     sim = town.begin(world, name)
     kept: list[tuple[int, dict[str, Any]]] = []
     speeds: list[float] = []
-    for frame, moment in enumerate(town.recording(world, sim)):
+    for moment in town.recording(world, sim):
+        frame = moment.frame
         _write_seen(folder, frame, moment, sim)
         kept.append((frame, supervision(moment, 0.0)))
         speeds.append(moment.seen.speed)

@@ -38,6 +38,7 @@ except ImportError:  # CARLA without the leaderboard: call setup, set_global_pla
 
 LIDAR_M = 2.5  # above the middle of the car
 PLAN_EVERY_S = 0.25
+CREEP_AFTER_S = 55.0  # as TransFuser's agent: longer than a red light lasts
 
 
 def get_entry_point() -> str:
@@ -75,7 +76,7 @@ class OpenLoopAgent(AutonomousAgent):
         self.cameras = [self.planner.calibration[name] for name in looks]
         bent = {camera.name: (lens.bent_size(camera), camera.size) for camera in self.cameras}
         self.straight = {name: lens.maps(size, onto) for name, (size, onto) in bent.items() if size is not None}
-        self.pilot = Pilot(self.planner, every_s=PLAN_EVERY_S, lock_rad=LOCK_RAD)
+        self.pilot = Pilot(self.planner, every_s=PLAN_EVERY_S, lock_rad=LOCK_RAD, creep_s=CREEP_AFTER_S)
         self.navigator: Navigator | None = None
         self.heading = 0.0
         self.sweep: tuple[np.ndarray, np.ndarray] | None = None  # the half before, and the pose that it was seen from

@@ -2,6 +2,9 @@
 
 Both branches of a plan are driven, as TCP's agent does it: the waypoints by PID, the Betas by their likeliest value. Of
 the two the trajectory counts more on straight ways and the control in turns; the harder brake of both is pressed.
+
+A network that stands where it need not sees the same from then on, and plans to stand for ever. So whoever has stood
+for long creeps on, as ThinkTwice's and TransFuser's agents do, unless its lidar says that something is right ahead.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from tasks.open_loop_driving.formats.plans import Observation, Plan, control
 from tasks.open_loop_driving.judging.pid import LOCK_RAD, Control, Follower
 
 LESS = 0.3  # of the branch that counts less
+STANDS_MPS, CREEP_MPS, CREEP_S, CREEP_THROTTLE = 0.5, 2.0, 1.5, 0.5  # it creeps for so long, no faster than this
+AHEAD_M, ASIDE_M, ABOVE_M = (2.3, 6.0), 1.2, (0.3, 2.0)  # from the middle of the car: where something is in its way
 TURN_STEER, TURN_S, TURN_SHARE = 0.1, 1.0, 0.5  # it turns if it steered so much in so much of the last second
 WEAK_BRAKE, FULL_BRAKE = 0.05, 0.5
 
@@ -32,11 +37,12 @@ def mixed(traj: Control, ctrl: Control, turning: bool) -> Control:
 
 
 class Pilot:
-    """`step_s`: of the plan, and between the two moments that it is made from; `every_s`: between two plans."""
+    """`step_s`: of the plan, and between the two moments that it is made from; `every_s`: between two plans; `creep_s`:
+    it creeps on when it has stood so long, None: never."""
 
     def __init__(
         self, planner: Planner, step_s: float = 0.5, every_s: float = 0.5, lock_rad: float = LOCK_RAD,
-        follow: str = "both",
+        follow: str = "both", creep_s: float | None = None,
     ) -> None:  # fmt: skip
         self.planner, self.step_s, self.every_s, self.follow = planner, step_s, every_s, follow
         self.follower = Follower(lock_rad)
@@ -44,6 +50,7 @@ class Pilot:
         self.steers: deque[tuple[float, float]] = deque()
         self.plan: Plan | None = None
         self.planned_s, self.planned_at = -np.inf, np.zeros(3)
+        self.creep_s, self.moved_s, self.creeps_until_s = creep_s, np.inf, -np.inf
 
     def wants(self, time_s: float) -> bool:
         """Will it plan at this time, and so needs what the sensors say?"""
@@ -81,8 +88,25 @@ class Pilot:
         number = min(int(apart / self.step_s + 1e-6), self.plan.alpha.shape[1] - 1)
         ctrl = Control(*(float(v) for v in control(self.plan.alpha[-1, number], self.plan.beta[-1, number])))
         done = {"waypoints": traj, "controls": ctrl}.get(self.follow) or mixed(traj, ctrl, self.turning(time_s))
+        if self.creeping(time_s, speed):
+            done = Control(CREEP_THROTTLE if speed < CREEP_MPS else 0.0, done.steer, 0.0)
         self.steers.append((time_s, done.steer))
         return done
+
+    def creeping(self, time_s: float, speed: float) -> bool:
+        self.moved_s = time_s if speed > STANDS_MPS else min(self.moved_s, time_s)
+        if self.creep_s is not None and time_s - self.moved_s >= self.creep_s:
+            self.moved_s, self.creeps_until_s = time_s, time_s + CREEP_S
+        return time_s < self.creeps_until_s and not self.something_ahead()
+
+    def something_ahead(self) -> bool:
+        """By the last sweep; who has no lidar creeps blindly."""
+        points = self.seen[-1][1].lidar if self.seen else None
+        if points is None:
+            return False
+        ahead, aside, above = points[:, 0], np.abs(points[:, 1]), points[:, 2]
+        inside = (ahead > AHEAD_M[0]) & (ahead < AHEAD_M[1]) & (aside < ASIDE_M)
+        return bool((inside & (above > ABOVE_M[0]) & (above < ABOVE_M[1])).any())
 
     def turning(self, time_s: float) -> bool:
         while self.steers and self.steers[0][0] < time_s - TURN_S:

@@ -309,6 +309,14 @@ class Rows:
                       "imitates": self.put(there.astype(np.float32))}  # fmt: skip
         return found
 
+    def surprise_m(self) -> np.ndarray:
+        """(windows): metres between where the car is at the end of what is planned, and where it were at its speed of
+        now."""
+        now, seconds = self.windows, self.steps / self.drives.rate_hz
+        yaw = self.pose[now, 2]
+        on = self.pose[now, :2] + (self.speed[now] * seconds)[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], -1)
+        return np.linalg.norm(self.pose[now + self.steps, :2] - on, axis=-1)
+
     def many(self, values: np.ndarray) -> np.ndarray:
         """(n, cameras, h, w), of one camera too."""
         return values if values.ndim == 4 else values[:, None]

@@ -23,7 +23,7 @@ from tasks.open_loop_driving.learning.planner import Planner
 from tasks.yard.files import read_json, write_json
 from tasks.yard.step import BadInput
 from tests.tasks.open_loop_driving.packs import write_packs
-from tests.tasks.open_loop_driving.roads import REPORTING
+from tests.tasks.open_loop_driving.roads import REPORTING, straight, write_manifest, write_route
 from tests.tasks.open_loop_driving.shared import section
 from tests.tasks.yard.forked import in_two_processes
 from tests.tasks.yard.shared import machine, reporting
@@ -66,6 +66,27 @@ def trained(pack, taught, tmp_path_factory):
 
 def history_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_key_frames_are_drawn_as_often_as_said_and_without_a_weight_every_moment_is_once(tmp_path):
+    """Who sets out does something new, who goes on at his speed or stands does not."""
+    stands = np.zeros((24, 3))
+    stands[12:, 0] = 2.5 * np.arange(1, 13)
+    write_route(tmp_path, "town01_r000", straight(24, 5.0))
+    write_route(tmp_path, "town01_r001", stands)
+    write_manifest(tmp_path, {"town01_r000": "train", "town01_r001": "train"})
+    rows = Rows(Drives(tmp_path, ("train",)), "blind", (), 4, told=())
+    new = rows.surprise_m()
+    goes_on, waits = rows.windows < 24, (rows.windows >= 24) & (rows.windows + 4 < 24 + 12)
+    assert new[goes_on].max() < 1e-6 and new[waits].max() < 1e-6
+    assert new[rows.windows == 24 + 10] == pytest.approx(7.5)
+
+    engine = TRAIN.engine.model_copy(update={"batch": 1})
+    drawn = torch.cat([train.Order(new, 5.0, engine)(epoch) for epoch in range(400)])
+    often = np.bincount(drawn.numpy(), minlength=len(new))
+    assert often[new > train.KEY_M].mean() == pytest.approx(5 * often[new < 1e-6].mean(), rel=0.1)
+    for epoch in range(2):
+        assert sorted(train.Order(new, 1.0, engine)(epoch).tolist()) == list(range(len(new)))
 
 
 @pytest.mark.slow

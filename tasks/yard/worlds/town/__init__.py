@@ -10,6 +10,7 @@ the next point of the route do not tell a red light, a stopped car or somebody o
     height     of a picture in px
     width      likewise
     seed       another seed is another world
+    astray     1: the car is led astray now and then, see astray.py; 0: the expert alone drives
 
 A route is a pure function of the seed, its name and the other params: more routes change none of the others. Two towns
 are kept for validation and test (HELD_OUT): no street or house of them is seen in training.
@@ -25,6 +26,7 @@ import numpy as np
 
 from tasks.yard.step import BadInput
 from tasks.yard.worlds import query
+from tasks.yard.worlds.town.astray import Astray
 from tasks.yard.worlds.town.ego import Control
 from tasks.yard.worlds.town.expert import drive
 from tasks.yard.worlds.town.rig import Eye, eyes
@@ -40,7 +42,7 @@ LONGEST = 1.5  # times `seconds`
 EXAMPLE = "synth://town?routes=36&seconds=40&cameras=2&height=64&width=112&seed=0"
 LIMITS = {
     "routes": (1, 10_000), "seconds": (8, 600), "cameras": (1, 4), "height": (32, 1080), "width": (32, 1920),
-    "seed": (0, 2**31),
+    "seed": (0, 2**31), "astray": (0, 1),
 }  # fmt: skip
 
 
@@ -71,6 +73,7 @@ def begin(world: World, name: str, traffic: int = 0) -> Simulation:
 class Moment:
     """One recorded moment: what was seen, and what the expert did and why."""
 
+    frame: int  # counts from 0, twice a second; those at which the car was led astray are missing
     seen: Observation
     control: Control
     hazard: str  # light, vehicle, walker: what makes it brake; "" if nothing does
@@ -78,15 +81,22 @@ class Moment:
 
 
 def recording(world: World, sim: Simulation) -> Iterator[Moment]:
-    """The expert's drive over a route, twice a second, until its end or LONGEST * seconds."""
+    """The expert's drive over a route, twice a second, until its end or LONGEST * seconds.
+
+    Where the world leads it astray, nothing is recorded until the expert has it back: who learns from it sees how to
+    come back to the lane, and to speed, and nothing of how to leave them.
+    """
     rng = np.random.default_rng([*sim.noise_seed, 7])
+    astray = Astray(np.random.default_rng([*sim.noise_seed, 8]), 1 / RATE_HZ) if world.astray else None
     every = round(1 / (RATE_HZ * TICK_S))
     while not sim.over and sim.time_s < LONGEST * world.seconds:
         control, hazard = drive(sim)
-        if sim.ticks % every == 0:
-            yield Moment(sim.observe(), control, hazard, sim.route_completion)
-        steer = control.steer + STEER_NOISE * rng.standard_normal()
-        sim.step(control.throttle, steer, control.brake, THINK_TICKS * TICK_S)
+        led = astray.control(sim, control, hazard) if astray else None
+        kept = led is None or astray is None or astray.ends_soon(sim.time_s)
+        if kept and sim.ticks % every == 0:
+            yield Moment(sim.ticks // every, sim.observe(), control, hazard, sim.route_completion)
+        throttle, steer, brake = led or control
+        sim.step(throttle, steer + STEER_NOISE * rng.standard_normal(), brake, THINK_TICKS * TICK_S)
 
 
 __all__ = [

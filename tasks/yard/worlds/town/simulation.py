@@ -48,6 +48,7 @@ class World:
     height: int = 64
     width: int = 112
     seed: int = 0
+    astray: int = 0
 
 
 class Place:

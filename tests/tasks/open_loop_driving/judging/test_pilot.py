@@ -90,6 +90,44 @@ def test_a_plan_is_followed_in_the_world_while_the_car_drives_it():
     assert controls[0] == pytest.approx(controls[1], abs=1e-6)
 
 
+class Stander:
+    """Plans to stand, whatever it is given."""
+
+    def plan(self, _before, _now):
+        alpha, beta = betas(np.full((1, 4), -0.3), np.zeros((1, 4)))
+        return Plan(np.zeros((1, 4, 2)), alpha, beta)
+
+
+def stood(seconds, lidar=None, **options):
+    """When it pressed the gas, in a car that does not move; and that it braked at all other times."""
+    pilot, pushed = Pilot(Stander(), **options), []
+    for tick in range(round(seconds / 0.05)):
+        time_s = tick * 0.05
+        if pilot.wants(time_s):
+            pilot.look(time_s, Observation((0.0, 0.0, 0.0), 0.0, 4, (10.0, 0.0), lidar=lidar))
+        done = pilot.drive(time_s, (0.0, 0.0, 0.0), 0.0, np.array([10.0, 0.0]))
+        assert (done.throttle > 0) != (done.brake > 0)
+        pushed += [time_s] * (done.throttle > 0)
+    return pushed
+
+
+def test_who_has_stood_for_long_creeps_on_and_not_into_what_its_lidar_sees():
+    assert stood(12.0) == []
+    pushed = stood(12.0, creep_s=4.0)
+    assert pushed == pytest.approx([*np.arange(4.0, 5.5, 0.05), *np.arange(8.0, 9.5, 0.05)], abs=1e-6)
+    ground, car, beside = [3.0, 0.0, 0.0, 1.0], [5.0, 0.5, 0.8, 1.0], [5.0, 3.0, 0.8, 1.0]
+    assert stood(6.0, np.array([ground, beside]), creep_s=4.0) and not stood(6.0, np.array([ground, car]), creep_s=4.0)
+
+
+def test_who_creeps_comes_forward_slowly():
+    sim = town.begin(WORLD, "town05_r001", traffic=1)
+    sim.judge.limit_s = 12.0
+    found, way_of = closed_loop.drive(
+        sim, Pilot(Stander(), lock_rad=STEER_RAD, creep_s=3.0), closed_loop.Needs({})
+    )  # fmt: skip
+    assert 3 < 1000 * found["km"] < 15 and way_of[:, 4].max() < 2.5
+
+
 class Oracle:
     """Plans what the expert would: along the route, faster or slower as it presses its pedals."""
 

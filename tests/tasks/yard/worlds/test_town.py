@@ -122,6 +122,31 @@ def test_the_expert_comes_to_the_end_without_a_fault(drives):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_of_a_car_led_astray_only_its_coming_back_is_recorded():
+    """It does nothing wrong, stands before free roads and drives on, leaves the middle of its lane and returns."""
+    world = town.parse("synth://town?seconds=24&cameras=1&height=32&width=32&astray=1")
+    set_out, returned = 0, 0
+    for name in town.route_names(world)[:4]:
+        sim = town.begin(world, name)
+        kept = []
+        for moment in town.recording(world, sim):
+            aside = float(np.abs(sim.ego.local(sim.route.points)[:, 1])[sim.row])
+            kept.append((moment.frame, sim.ego.speed, moment.control.throttle, moment.hazard, aside))
+        frame, speed, throttle, hazard, aside = (np.array(column) for column in zip(*kept, strict=True))
+        assert not sim.infractions and (np.diff(frame) > 0).all() and (np.diff(frame) > 1).any()
+        follows = np.flatnonzero(np.diff(frame) == 1) + 1  # moments with one before, as all are that are learnt from
+        set_out += ((speed[follows] == 0) & (throttle[follows] > 0) & (hazard[follows] == "")).sum()
+        back = follows[follows + 4 < len(frame)]
+        returned += ((aside[back] > 0.3) & (aside[back + 4] < 0.15)).sum()
+    assert set_out >= 4 and returned >= 1
+
+
+def test_who_is_driven_by_another_than_the_recorder_is_not_led_astray():
+    ways = [drive(town.begin(replace(WORLD, astray=astray), "town05_r000"), 5.0).ego for astray in (0, 1)]
+    assert ways[0] == ways[1]
+
+
 def test_braking_must_be_seen(drives):
     """Of the moments about two in five are ones where something in view forces braking, also while the car drives."""
     rows = [row for _, rows in drives for row in rows]
