@@ -39,7 +39,7 @@ RESULTS, SCRATCH = Path("docs/figures"), Path(".trainyard/figures/curve")
 FILE = f"{LINE}_curve.json"
 SHARES = (0.25, 0.5)
 STEPS = ("teacher", "train", "plan", "evaluate", "drive")  # whose code and params the numbers hang on
-EVALUATIONS = 5  # of a training, as the default has
+EVALUATIONS = 3  # of a training, as the default has
 
 
 def parser() -> argparse.ArgumentParser:
