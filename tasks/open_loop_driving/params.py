@@ -161,7 +161,7 @@ class Drive(Section):
     creep_s: float | None = Field(
         gt=0,
         description="whoever has stood so long creeps on, unless its lidar sees something right ahead; null: never. A "
-        "red light of the town lasts 14 s at most where three streets meet, 20 s where four do",
+        "light of the town is red or yellow for 20 s at most",
     )
 
 

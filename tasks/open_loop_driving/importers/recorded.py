@@ -66,7 +66,8 @@ def bring(world: World, name: str, folder: Path) -> dict[str, Any]:
     routes.write_boxes(folder, boxes)
     routes.write_supervision(folder, {
         "frame": table["frame"], "alpha": np.array([alpha for alpha, _ in betas]),
-        "beta": np.array([beta for _, beta in betas]), "value": thinktwice_files.values(columns["speed_ms"]),
+        "beta": np.array([beta for _, beta in betas]),
+        "value": thinktwice_files.values(columns["speed_ms"], list(boxes)),
     })  # fmt: skip
     record = cuts.record_of(thinktwice_files.results(sim, name, len(table["frame"])))
     usable, cut = cuts.usable(record, table["frame"], table["speed_ms"], town.RATE_HZ)

@@ -94,13 +94,15 @@ def betas(throttle: float, steer: float, brake: float) -> tuple[np.ndarray, np.n
     return alpha.astype(np.float32), beta.astype(np.float32)
 
 
-def values(speeds: list[float]) -> np.ndarray:
-    """Discounted progress from each step on; after the last one it goes on as it was then."""
-    rewards = np.clip(np.array(speeds) / FULL_MPS, 0, 1)
+def values(speeds: list[float], frames: list[int]) -> np.ndarray:
+    """Discounted progress from each frame on; over frames that are missing, and after the last one, it goes on as it
+    was before them."""
+    rewards, gaps = np.clip(np.array(speeds) / FULL_MPS, 0, 1), np.diff(frames)
     found, ahead = np.zeros(len(rewards)), rewards[-1] / (1 - DISCOUNT)
-    for step in range(len(rewards) - 1, -1, -1):
-        ahead = rewards[step] + DISCOUNT * ahead
-        found[step] = ahead
+    for row in range(len(rewards) - 1, -1, -1):
+        kept = DISCOUNT ** (gaps[row] if row < len(gaps) else 1)
+        ahead = rewards[row] * (1 - kept) / (1 - DISCOUNT) + kept * ahead
+        found[row] = ahead
     return found.astype(np.float32)
 
 
@@ -234,7 +236,7 @@ def write_route(world: World, name: str, folder: Path) -> None:
         _write_seen(folder, frame, moment, sim)
         kept.append((frame, supervision(moment, 0.0)))
         speeds.append(moment.seen.speed)
-    for (frame, told), value in zip(kept, values(speeds), strict=True):
+    for (frame, told), value in zip(kept, values(speeds, [frame for frame, _ in kept]), strict=True):
         _write_npy(folder / "supervision" / f"{frame:04d}.npy", told | {"value": value})
     write_json(folder / "results.json", results(sim, name, len(kept)))
     write_json(folder / "calibration.json", calibration(world))

@@ -79,7 +79,7 @@ def stands_still(agent: str, out: Path, ctx: Context, params: Drive, why: str) -
     log.warning("nothing is driven: %s", why)
     write_json(out / FILE, {
         "agent": agent, "simulator": False, "why_not": why, "traffic": params.traffic, "begin_s": params.begin_s,
-        "routes": {}, "splits": {split: {} for split in SPLITS}, "quarantined": {},
+        "creep_s": params.creep_s, "routes": {}, "splits": {split: {} for split in SPLITS}, "quarantined": {},
     })  # fmt: skip
     return {"routes": 0, "quarantined": 0}
 

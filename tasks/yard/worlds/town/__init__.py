@@ -5,7 +5,8 @@ An expert who knows everything drives its routes; an agent may drive them too (`
 the next point of the route do not tell a red light, a stopped car or somebody on the crossing: that must be seen.
 
     routes     of all towns, taken in turn: town01_r000, town02_r000, ...
-    seconds    about how long the expert needs for a route, waiting included; after half as much more recording ends
+    seconds    about how long the expert needs for a route, waiting included; after half as much more recording ends,
+               where one led astray is at 85 % of its way on average
     cameras    1: front; 2: front and back; 3: front, left, right; 4: all
     height     of a picture in px
     width      likewise
@@ -91,11 +92,10 @@ def recording(world: World, sim: Simulation) -> Iterator[Moment]:
     every = round(1 / (RATE_HZ * TICK_S))
     while not sim.over and sim.time_s < LONGEST * world.seconds:
         control, hazard = drive(sim)
-        led = astray.control(sim, control, hazard) if astray else None
-        kept = led is None or astray is None or astray.ends_soon(sim.time_s)
-        if kept and sim.ticks % every == 0:
+        done = astray.control(sim, control, hazard) if astray else control
+        if sim.ticks % every == 0 and (astray is None or astray.keeps(sim.time_s)):
             yield Moment(sim.ticks // every, sim.observe(), control, hazard, sim.route_completion)
-        throttle, steer, brake = led or control
+        throttle, steer, brake = done
         sim.step(throttle, steer + STEER_NOISE * rng.standard_normal(), brake, THINK_TICKS * TICK_S)
 
 

@@ -1,7 +1,8 @@
 """The car led astray, so that a recording holds how the expert brings it back (Laskey et al., DART, 2017).
 
 An expert that never errs shows nobody what to do beside the lane's middle, or standing before a free road; whoever has
-learnt from it alone goes on standing there, as standing cars do in all that it has seen. Three ways:
+learnt from it alone goes on standing there, as standing cars do in all that it has seen. Three ways, none of which
+overrules the expert's brake:
 
     stop    it brakes for nothing until it stands, and stands for a moment; so it does at the very start
     slow    it brakes for nothing
@@ -30,41 +31,53 @@ LEAST_MPS = 2.5
 
 
 class Astray:
+    """From a recorded moment on, for at least two steps: one moment at least is not recorded, so that no plan that is
+    learnt from reaches into it."""
+
     def __init__(self, rng: np.random.Generator, step_s: float) -> None:
         """`step_s`: between two recorded moments."""
         self.rng, self.step_s = rng, step_s
-        self.next_s, self.until_s = math.inf, 2 * step_s
-        self.way: Control | None = Control(0.0, 0.0, BRAKE[0])
+        self.way: Control | None = Control(0.0, 0.0, BRAKE[0])  # None: the expert has the car, and is recorded
+        self.next_s, self.acts_until_s, self.until_s = math.inf, 2 * step_s, 2 * step_s
 
-    def control(self, sim: Simulation, expert: Control, hazard: str) -> Control | None:
-        """What leads it astray now; None: the expert drives."""
+    def control(self, sim: Simulation, expert: Control, hazard: str) -> Control:
+        """What is done now."""
         now = sim.time_s
         if self.way is not None:
             if self.until_s == math.inf and sim.ego.speed == 0:
-                self._until(now + self.rng.uniform(*STANDS_S))
+                self._ends(now, self.rng.uniform(*STANDS_S))
             if now >= self.until_s - 1e-6:
                 self.way, self.next_s = None, now + self.rng.uniform(*EVERY_S)
-        elif now >= self.next_s and not hazard and sim.ego.speed > LEAST_MPS:
+        elif now >= self.next_s and self._on_step(now) and not hazard and sim.ego.speed > LEAST_MPS:
             self._begin(sim, expert)
-        return self.way and Control(self.way.throttle, expert.steer + self.way.steer, self.way.brake)
+        swerves = self.way is not None and self.way.steer != 0
+        if self.way is None or now >= self.acts_until_s - 1e-6 or (swerves and hazard):
+            return expert
+        return Control(self.way.throttle, expert.steer + self.way.steer, max(self.way.brake, expert.brake))
+
+    def keeps(self, time_s: float) -> bool:
+        """Is this moment recorded? The last one before the expert has the car is, as the moment before of the next."""
+        return self.way is None or self.until_s - time_s <= self.step_s + 1e-6
 
     def _begin(self, sim: Simulation, expert: Control) -> None:
         kind = self.rng.choice(("stop", "slow", "swerve"), p=(STOP, SLOW, SWERVE))
         if kind != "swerve":
-            self.way, self.until_s = Control(0.0, 0.0, self.rng.uniform(*BRAKE)), math.inf
+            self.way = Control(0.0, 0.0, self.rng.uniform(*BRAKE))
+            self.acts_until_s = self.until_s = math.inf
             if kind == "slow":
-                self._until(sim.time_s + self.rng.uniform(*SLOW_S))
+                self._ends(sim.time_s, self.rng.uniform(*SLOW_S))
         elif self._room(sim):
             aside = self.rng.choice((-1.0, 1.0)) * self.rng.uniform(*STEER)
             self.way = Control(expert.throttle, aside, 0.0)
-            self._until(sim.time_s + self.rng.uniform(*SWERVE_S))
+            self._ends(sim.time_s, seconds := self.rng.uniform(*SWERVE_S))
+            self.acts_until_s = sim.time_s + seconds  # longer, it would leave the lane
 
-    def ends_soon(self, time_s: float) -> bool:
-        """Within a step: the moment before the first one at which the expert has the car back."""
-        return self.way is not None and self.until_s - time_s <= self.step_s + 1e-6
+    def _ends(self, now: float, seconds: float) -> None:
+        whole = max(math.ceil((now + seconds) / self.step_s), math.ceil(now / self.step_s) + 2)
+        self.acts_until_s = self.until_s = whole * self.step_s
 
-    def _until(self, time_s: float) -> None:
-        self.until_s = math.ceil(time_s / self.step_s) * self.step_s
+    def _on_step(self, time_s: float) -> bool:
+        return abs(time_s / self.step_s - round(time_s / self.step_s)) < 1e-6
 
     def _room(self, sim: Simulation) -> bool:
         yaw = sim.route.yaw[max(0, sim.row - 5) : sim.row + TURN_M]
