@@ -207,7 +207,8 @@ def run(
         "routes_of_test": counted(details["routes"]["test"], "route", "routes"),
         "holds": results.holds(runs, names), "called": {run: results.named(run, of) for run, of in runs.items()},
         "closed_columns": CLOSED, "closed": closed, "drivers": drivers(closed, details["leader"]),
-        "why_none": results.why_none(drive, drive_rules), "until": results.until(details),
+        "creep_s": results.said_of_all("creep_s", drive, drive_rules),
+        "why_none": results.said_of_all("why_not", drive, drive_rules), "until": results.until(details),
         "loops": results.disagreement(runs, details["headline"]), "drawn_on": drawn and (
             f"{counted(drawn[0]['moments'], 'moment', 'moments')} in open loop, "
             f"{counted(drawn[0]['drives'], 'drive', 'drives')}"

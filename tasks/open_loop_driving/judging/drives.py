@@ -2,8 +2,8 @@
 
 <route>_traffic<n>/drive.json   the judgement (closed_loop.py) with route, town, traffic, split
 <route>_traffic<n>/way.csv      where it was twice a second, and what it did
-drives.json                     {agent, simulator, why_not, routes: {name: judgement}, splits: {split: see
-                                driving_scores.py}, quarantined}
+drives.json                     {agent, simulator, why_not, traffic, begin_s, creep_s, routes: {name: judgement},
+                                splits: {split: see driving_scores.py}, quarantined}
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def drive_all(
     }
     found = {
         "agent": agent, "simulator": world is not None, "why_not": None if world is not None else NO_SIMULATOR,
-        "traffic": params.traffic, "begin_s": params.begin_s, "routes": done.summaries,
+        "traffic": params.traffic, "begin_s": params.begin_s, "creep_s": params.creep_s, "routes": done.summaries,
         "splits": splits, "quarantined": done.quarantined,
     }  # fmt: skip
     write_json(out / FILE, rounded(found))

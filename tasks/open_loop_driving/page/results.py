@@ -51,10 +51,10 @@ def _rules(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*/{FILE}"))
 
 
-def why_none(drive: Mapping[str, Path], drive_rules: Path) -> str | None:
-    """Why nothing was driven, as `drive` says it."""
+def said_of_all(key: str, drive: Mapping[str, Path], drive_rules: Path) -> Any:
+    """What `drive` says under this key of all drives alike, as why nothing was driven; None: nothing."""
     paths = [*_rules(drive_rules), *(folder / FILE for _, folder in sorted(drive.items()))]
-    return next((why for path in paths if (why := read_if_there(path).get("why_not"))), None)
+    return next((said for path in paths if (said := read_if_there(path).get(key))), None)
 
 
 def named(name: str, run: Mapping[str, Any]) -> str:

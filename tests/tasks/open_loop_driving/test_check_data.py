@@ -26,8 +26,9 @@ def checked(tmp_path, **changes):
 
 
 @pytest.mark.slow
-def test_the_town_fits_in_numbers_and_is_drawn(tmp_path):
-    fetched(tmp_path, TINY)
+@pytest.mark.parametrize("astray", ["", "&astray=1"])
+def test_the_town_fits_in_numbers_and_is_drawn(tmp_path, astray):
+    fetched(tmp_path, TINY + astray)
     said = checked(tmp_path)
     (route,) = said["routes"].values()
     assert said["usable"] == ["town01_r000"] and not route["findings"] and len(route["used"]) == route["frames"]

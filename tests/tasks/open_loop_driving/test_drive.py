@@ -19,7 +19,8 @@ WORLD = town.parse("synth://town?routes=12&seconds=8&cameras=1&height=32&width=5
 SOURCE = town.uri(WORLD)
 SPLITS = {"town01_r000": "train", "town02_r000": "val", "town05_r000": "test", "town05_r001": "test"}
 PARAMS = Drive.model_validate(
-    {"routes": {"val": 1, "test": 2}, "traffic": 1, "begin_s": 0.0, "plan_every_s": 0.5, "follow": "both"}
+    {"routes": {"val": 1, "test": 2}, "traffic": 1, "begin_s": 0.0, "plan_every_s": 0.5, "follow": "both",
+     "creep_s": None}
 )  # fmt: skip
 
 
@@ -79,6 +80,9 @@ def test_a_network_drives_and_what_is_driven_is_kept(tmp_path):
     write_checkpoint(tmp_path / "train", "tcp_small", WORLD, seed=1)
     again()  # another network: every route anew
     assert all(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items())
+    stamps = {path: path.stat().st_mtime_ns for path in stamps}
+    again(PARAMS.model_copy(update={"creep_s": 1.0}))  # another way to drive
+    assert all(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items()) and read(out)["creep_s"] == 1.0
     fewer = PARAMS.model_copy(update={"routes": PARAMS.routes.model_copy(update={"test": 0})})
     again(fewer)
     assert list(read(out)["routes"]) == ["town02_r000_traffic1"] and not lost.exists()

@@ -21,7 +21,14 @@ pytestmark = pytest.mark.slow
 SEES, BLIND = "thinktwice_small", "blind"
 SPLITS = {"a_0": "train", "a_1": "train", "b_0": "val", "c_0": "test"}
 DRIVE = Drive.model_validate(
-    {"routes": {"val": 1, "test": 1}, "traffic": 1, "begin_s": 0.0, "plan_every_s": 0.5, "follow": "both"}
+    {
+        "routes": {"val": 1, "test": 1},
+        "traffic": 1,
+        "begin_s": 0.0,
+        "plan_every_s": 0.5,
+        "follow": "both",
+        "creep_s": None,
+    }
 )
 
 

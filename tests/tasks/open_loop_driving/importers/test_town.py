@@ -200,3 +200,10 @@ def test_a_route_has_the_same_bytes_in_another_process_and_however_many_there_ar
 def test_a_route_that_there_is_not_is_named(world, tmp_path):
     with pytest.raises(BadInput, match="town07_r000: no route of this world"):
         importer.write_route(world, "town07_r000", tmp_path)
+
+
+def test_what_a_moment_is_worth_counts_the_frames_that_are_missing():
+    speeds = [8.0, 8.0, 4.0, 4.0, 4.0, 0.0]
+    whole = importer.values(speeds, list(range(6)))
+    kept = [0, 1, 2, 4, 5]  # at 3 it went on as at 2
+    assert importer.values([speeds[frame] for frame in kept], kept) == pytest.approx(whole[kept])
