@@ -51,7 +51,7 @@ def write_pack(folder: Path, world: town.World, name: str, split: str, seconds: 
         )
         for one in seen
     ]  # fmt: skip
-    told = {"alpha": alpha, "beta": beta, "value": importer.values([one.speed for one in seen])}
+    told = {"alpha": alpha, "beta": beta, "value": importer.values([one.speed for one in seen], list(range(len(seen))))}
     (folder / name).mkdir(parents=True)
     pack.write(pack.path(folder, name), head, columns, rows, told)
     return {
