@@ -35,9 +35,9 @@ gc.disable()  # until all tests are collected: what 240 files import stays, and 
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Of `-n auto`: one more than cores, because the tests of flows wait for other programs a third of their time. A
-    test process takes 1.2 GB, towards the end 2.1 GB."""
-    return min(cores() + 1, 4)
+    """Of `-n auto`: one more than cores, because the tests of flows wait for other programs a third of their time; fast
+    tests wait for nothing, and a process takes 20 s of CPU to import them. It takes 1.2 GB, towards the end 2.1 GB."""
+    return min(cores() + ("not slow" not in config.option.markexpr), 4)
 
 
 @pytest.hookimpl(trylast=True)

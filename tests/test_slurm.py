@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.flows.waiting import wait_until
 
@@ -78,6 +79,7 @@ def test_bash_reads_it():
     assert subprocess.run(["bash", "-n", str(SCRIPT)]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_job_starts_ray_on_each_node_and_the_run_whose_code_is_its_own(tmp_path):
     job = submitted(tmp_path)
     _, err = job.communicate(timeout=60)
@@ -91,6 +93,7 @@ def test_a_job_starts_ray_on_each_node_and_the_run_whose_code_is_its_own(tmp_pat
     assert run == ("run -m flows run brake_coast --set brake_coast.tune.trials=4 RAY=10.0.0.1:20077 NTASKS=none")
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_is_over_tells_the_run_and_leaves_nobody(tmp_path):
     job = submitted(tmp_path, LONG="yes")
     wait_until(lambda: sum(line.startswith(("run", "ray start")) for line in notes(tmp_path)) == 4, "all of it")

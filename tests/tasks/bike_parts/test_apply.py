@@ -156,6 +156,7 @@ def test_input_and_weights_that_cannot_be_used_are_refused_by_name(root, model, 
         applied(tmp_path / "in", model, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_pairs_of_a_table_that_is_asked_for_and_none_of_this_checkouts_params(model, tmp_path):
     for name in ("a", "b"):
         write_image(tmp_path / f"in/{name}.png", drawn(np.random.default_rng(3))[0])

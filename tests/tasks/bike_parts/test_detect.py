@@ -36,6 +36,7 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "small_points", "closer"])
 def test_the_file_holds_what_the_network_finds_in_pixels_of_the_photographs(root, name):
     model, config, _ = networks.load_network(root / "train" / name / "best.pt")
@@ -76,6 +77,7 @@ def test_the_oracle_looks_at_the_true_box(root, name):
         np.testing.assert_allclose(states[int(photos.id[i])], alone[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_is_made_good_to_the_byte(root, tmp_path, monkeypatch):
     for folder in ("download", "split", "train"):
         (tmp_path / folder).symlink_to(root / folder)

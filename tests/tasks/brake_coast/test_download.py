@@ -145,6 +145,7 @@ def spoil_names(folder):
         path.rename(folder / f"2020-01-01 00-00-{n:02}-0.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -451,6 +452,7 @@ def test_folders_that_link_to_each_other_are_walked_once_by_their_own_paths(tmp_
     assert found == ["in/b", "in/linked"]
 
 
+@pytest.mark.slow
 def test_a_video_gives_the_frames_of_every_half_second(tmp_path):
     (tmp_path / "cam").mkdir()
     video(tmp_path / "cam" / "dash.mp4", 12)
@@ -472,6 +474,7 @@ def test_a_video_gives_the_frames_of_every_half_second(tmp_path):
     assert not recording.description(made["video-dash"])["has_telemetry"]
 
 
+@pytest.mark.slow
 def test_a_piece_of_a_video_has_the_frames_of_its_own_time(tmp_path):
     (tmp_path / "cam").mkdir()
     video(tmp_path / "cam" / "dash.mp4", 22, fps=10)

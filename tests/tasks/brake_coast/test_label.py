@@ -301,6 +301,7 @@ def test_the_step_counts_bad_rows_and_their_neighbours_keep_their_labels(tmp_pat
     assert metrics["brake_1s_rate"] == pytest.approx((table["BRAKE_SIGNAL"][2:] == "True").mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["", "nan", "No Data"])
 def test_a_pedal_that_did_not_answer_leaves_coasting_unknown_and_braking_known(tmp_path, cell):
     table = drives.drive(200).astype({"ACCELERATOR_POS_D": object})

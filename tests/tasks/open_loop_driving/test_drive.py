@@ -107,6 +107,7 @@ def test_killed_between_routes_it_ends_with_the_same_bytes_and_drives_none_twice
     assert kept, "what was driven is not driven again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["thinktwice_small", "blind"])
 def test_every_kind_of_network_drives(network, tmp_path):
     pack = pack_of(tmp_path / "pack", splits={"town05_r000": "test"})

@@ -74,6 +74,7 @@ def judged(pack, tmp_path_factory):
     return numbers, json.loads((out / "details.json").read_text()), out
 
 
+@pytest.mark.slow
 def test_the_leader_is_the_nearest_on_validation_of_those_that_see(judged):
     """tcp_small is nearer on test, and blind on validation: neither counts."""
     numbers, details, _ = judged
@@ -199,6 +200,7 @@ def test_plans_of_another_pack_are_refused_by_name(pack, tmp_path):
         evaluate.run(None, tmp_path, pack=pack, plan={"tcp_small": plan}, reporting_params=REPORTING)
 
 
+@pytest.mark.slow
 def test_equal_plans_give_equal_bytes(judged, pack, tmp_path):
     plan = {"tcp_small": planned(pack, tmp_path / "plan", "tcp_small", [{"val": 0.3, "test": 0.1}], ("coarse",))}
     for name in ("one", "two"):

@@ -118,6 +118,7 @@ def test_splits_stay_and_unchanged_routes_are_kept(tmp_path):
     assert splits_of(run(tmp_path, held_out=held))["town03_r0"] == "val"
 
 
+@pytest.mark.slow
 def test_without_the_towns_that_are_held_out_whole_routes_are(tmp_path):
     for number in range(12):
         tiny_routes.write(tmp_path / "download" / f"route{number:02d}", 9, "unknown")
@@ -135,6 +136,7 @@ def test_a_source_of_towns_that_are_held_out_trains_on_some_of_its_routes(tmp_pa
     assert "all routes are of towns that are held out (town02, town05): drawn by shares" in line
 
 
+@pytest.mark.slow
 def test_an_only_route_is_cut_into_three_with_a_guard_between(tmp_path):
     tiny_routes.write(tmp_path / "download" / "long", 220)
     said = run(tmp_path, guard_frames=10)

@@ -64,6 +64,7 @@ def test_a_route_that_is_not_there_names_why_or_the_nearest(data, line, tmp_path
         view.write("town05_r00", tmp_path / "route.html", line, data)
 
 
+@pytest.mark.slow
 def test_moments_without_room_are_left_out_and_counted(data, line, tmp_path):
     size = len(held_after(data, line, tmp_path / "whole.html")["pictures"][0])
     notes = view.write("town05_r000", tmp_path / "route.html", line, data, embed_mb=(3.5 * size + 2_000) / 1e6)

@@ -179,6 +179,7 @@ def test_without_a_leader_or_a_test_moment_it_says_why_there_is_nothing(tmp_path
     assert read_json(tmp_path / "visualize/summary.json")["empty"] == visualize.NOTHING
 
 
+@pytest.mark.slow
 def test_a_route_that_cannot_be_read_costs_its_film_alone(project, tmp_path):
     root = tmp_path / "project"
     shutil.copytree(project[0], root, ignore=shutil.ignore_patterns("visualize"))

@@ -71,6 +71,7 @@ def test_a_source_without_training_images_is_divided_anew(tmp_path):
     assert {s: c["images"] for s, c in dataset["splits"].items()} == {"train": 8, "val": 2, "test": 2}
 
 
+@pytest.mark.slow
 def test_where_names_show_no_sequences_neighbours_stay_together_and_it_says_so(tmp_path):
     detector(tmp_path, yolo(tmp_path / "film", {"train": [f"{n:06d}" for n in range(60)]}))
     how = (tmp_path / "detector_data/dataset.json").read_text()
@@ -110,6 +111,7 @@ def test_an_image_that_is_cut_off_is_left_out_by_name(tmp_path):
     assert list(report["units"]["town-detect"]["said"]["broken_entries"]) == ["images/train/b.jpg"]
 
 
+@pytest.mark.slow
 def test_several_data_sets_become_one_and_twice_the_same(tmp_path):
     towns = [yolo(tmp_path / name, {"train": ["a", "b"], "val": ["c"], "test": ["d"]}) for name in ("one", "two")]
     photos = coco(tmp_path / "photos", [{"bbox": [10, 10, 40, 20]}], images=12)

@@ -314,6 +314,7 @@ def double(path: Path) -> None:
     path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
 
 
+@pytest.mark.slow
 def test_what_macos_leaves_beside_files_is_no_file(tmp_path):
     crops = market(tmp_path / "crops")
     yard = real_layouts.cameras(tmp_path / "yard", "cam1")
@@ -341,6 +342,7 @@ def test_a_source_without_crops_or_labels_gives_results_that_say_so(tmp_path):
     assert dataset["splits"]["train"] == {"images": 0, "boxes": 0, "background": 0}
 
 
+@pytest.mark.slow
 def test_what_has_not_changed_is_not_made_again(tmp_path):
     one, two = market(tmp_path / "one"), market(tmp_path / "two")
     fetched(tmp_path, one, two)
@@ -356,6 +358,7 @@ def test_what_has_not_changed_is_not_made_again(tmp_path):
     assert not (tmp_path / "download/two-reid").exists()
 
 
+@pytest.mark.slow
 def test_an_archive_is_called_as_its_file_and_two_of_a_name_are_told_apart(tmp_path):
     source = market(tmp_path / "a/people")
     with zipfile.ZipFile(tmp_path / "people.zip", "w") as archive:

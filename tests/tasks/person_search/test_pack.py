@@ -38,6 +38,7 @@ def people(config: dict, rows: dict, name: str) -> list[str]:
     return [None if n < 0 else config["identities"][name][n] for n in rows["identity"]]
 
 
+@pytest.mark.slow
 def test_every_row_says_who_where_and_what_for(tmp_path):
     source = market(tmp_path / "crops", train=range(1, 11), test=(21, 22))
     picture(source / "bounding_box_test/0000_c2s1_000001_00.jpg", 1)

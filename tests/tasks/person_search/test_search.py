@@ -472,6 +472,7 @@ def test_sightings_hold_every_frame_above_the_threshold_once_and_are_apart(frame
         assert frame[other.rows[0]] - frame[one.rows[-1]] > most - 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [2.0, None])
 def test_from_frames_to_the_answer_with_an_index_that_the_step_made(yard, fps):
     """An untrained detector sees boxes anywhere; the true boxes find their person to the bit, in another camera too."""

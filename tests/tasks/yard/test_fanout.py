@@ -173,6 +173,7 @@ fan_out(work, {"a": 1}, {"a": sys.argv[2]}, Path(sys.argv[1]), Context())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("second", "resumed"), [("same", True), ("other", False)])
 def test_a_killed_recording_goes_on_where_it_stopped_unless_its_inputs_changed(tmp_path, second, resumed):
     script = tmp_path / "lines.py"

@@ -87,6 +87,7 @@ def test_a_detector_is_trained_for_who_names_its_own_file(copy, tmp_path, monkey
             assert (params.not_needed(line, step, params.load(copy)) is None) == needed, weights
 
 
+@pytest.mark.slow
 def test_set_keeps_comments_and_every_other_value(copy):
     before = yaml.safe_load(copy.read_text())
     folder = str(copy.parent)
@@ -146,6 +147,7 @@ def test_what_is_not_there_is_refused_before_it_is_written(copy, assignment, sai
     assert copy.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "assignment",
     [

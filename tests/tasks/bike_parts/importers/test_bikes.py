@@ -43,6 +43,7 @@ def test_a_world_is_cut_into_units_that_say_which_bikes_they_hold():
     assert importer.unit_names(bikes.parse("synth://bikes?bikes=900"))[:2] == names[:2]
 
 
+@pytest.mark.slow
 def test_a_unit_has_the_same_bytes_in_another_process_and_however_many_bikes_there_are(tmp_path, world):
     importer.write_unit(world, "bikes-0003-0004", tmp_path / "here")
     code = (
@@ -63,6 +64,7 @@ def test_names_say_bike_ride_and_moment_and_a_group_is_a_bike(tmp_path):
     assert read_json(tmp_path / "unit.json")["groups"] == dict.fromkeys(files, "bike-0001")
 
 
+@pytest.mark.slow
 def test_entries_have_the_keys_of_delftbikes(said, world):
     for entry in said.values():
         assert entry["image"] == {"width": world.width, "height": world.height, "channels": 3}

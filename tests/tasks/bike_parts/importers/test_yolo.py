@@ -20,6 +20,7 @@ def yolo(root, splits, names, line="0 0.5 0.5 0.25 0.5\n"):
     return root
 
 
+@pytest.mark.slow
 def test_states_are_not_labelled_and_not_intact(tmp_path):
     source = yolo(tmp_path / "shop", {"train": ["a", "b"], "val": ["c"]}, ["saddle", "bell"], "1 0.5 0.5 0.25 0.5\n")
     report = fetched(tmp_path, source)

@@ -66,6 +66,7 @@ def test_what_was_downloaded_is_a_source_of_the_same_recordings(tmp_path):
         assert file_hash(tmp_path / "one" / name / "frames.zip") == file_hash(tmp_path / "two" / name / "frames.zip")
 
 
+@pytest.mark.slow
 def test_days_that_are_asked_for_are_brought_and_what_is_made_stays(tmp_path):
     """By the names of the drives; the folders of those that stay are not written again."""
     names = [native(tmp_path / "source", number).name for number in range(3)]

@@ -67,6 +67,7 @@ def made(root: Path, hz: float = 2, **changes) -> dict:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hz", [2, 4, 10])
 @pytest.mark.parametrize("told", ["way", "stamps", "both"])
 def test_the_rate_is_that_of_the_measurements(tmp_path, hz, told):
@@ -86,6 +87,7 @@ def test_a_speed_in_kilometres_an_hour_is_seen(tmp_path):
     assert "speed is in km/h, as way and stamps say" in made(tmp_path, 4)["warnings"]
 
 
+@pytest.mark.slow
 def test_where_nothing_tells_the_rate_it_is_said_and_can_be_set(tmp_path):
     route(tmp_path / "in" / "town", 2, moves=False)
     assert "nothing in it tells its rate: 2 Hz" in str(made(tmp_path)["warnings"])

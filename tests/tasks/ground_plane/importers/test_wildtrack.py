@@ -296,6 +296,7 @@ def test_files_with_a_byte_order_mark_are_read(tmp_path):
     assert report["joined"] == 3 and report["people"] == 6 and report["left_out"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "multiviewx").exists(), reason="needs ../shared/real: ten frames of MultiviewX")
 def test_on_multiviewx_people_stand_at_the_feet_of_their_boxes_and_upright(tmp_path):
     report = fetched(tmp_path, REAL / "multiviewx")

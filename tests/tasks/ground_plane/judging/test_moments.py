@@ -81,6 +81,7 @@ def wildtrack_hall(root: Path, frames: range, late: int) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_wildtrack_and_multiviewx_a_frame_off_are_seen_with_the_offset_that_mends_it(tmp_path):
     fetched(tmp_path, wildtrack_hall(tmp_path / "W", range(0, 60, 5), late=1))
     with pytest.raises(BadInput, match=r"a frame late: .* set ground_plane.download.annotation_offset to 5"):

@@ -139,6 +139,7 @@ def test_cells_of_a_moved_ground_are_seen_where_the_calibration_says(folder, see
         assert not (example.visible[0, v].numpy() & ~PLANE.holds(true)).any()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 1))
 @settings(max_examples=20, deadline=None)
 def test_views_are_taken_away_but_never_all(folder, seed, share):

@@ -15,6 +15,7 @@ PLACES = st.floats(-500, 500)
 POSES = st.tuples(PLACES, PLACES, st.floats(-math.pi, math.pi)).map(np.array)
 
 
+@pytest.mark.slow
 def test_a_quarter_turn_to_the_left():
     """The car stands at (2, 1) and looks along the world's y: what is 3 m ahead lies at (2, 4), its left is -x."""
     pose = np.array([2.0, 1.0, math.pi / 2])

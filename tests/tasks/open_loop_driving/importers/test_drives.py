@@ -135,6 +135,7 @@ def test_a_sensor_that_is_not_there_is_missing_and_not_zero(source, tmp_path):
     assert "throttle" not in found.columns and not found.files("lidar")
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_and_not_written(source, tmp_path):
     lidar, depth = next(source.rglob("lidar")), next(source.rglob("depth_front"))
     (lidar / "0001.npy").write_bytes((lidar / "0001.npy").read_bytes()[:300])

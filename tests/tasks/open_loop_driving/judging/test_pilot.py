@@ -119,6 +119,7 @@ def test_who_has_stood_for_long_creeps_on_and_not_into_what_its_lidar_sees():
     assert stood(6.0, np.array([ground, beside]), creep_s=4.0) and not stood(6.0, np.array([ground, car]), creep_s=4.0)
 
 
+@pytest.mark.slow
 def test_who_creeps_comes_forward_slowly():
     sim = town.begin(WORLD, "town05_r001", traffic=1)
     sim.judge.limit_s = 12.0
@@ -162,6 +163,7 @@ def test_constant_velocity_never_leaves_its_place():
     assert found["score_composed"] == 0 and found["ended_by"] == "vehicle_blocked" and found["km"] == 0
 
 
+@pytest.mark.slow
 def test_a_planner_is_given_what_it_needs_and_who_needs_nothing_costs_no_picture():
     sim = town.begin(WORLD, "town02_r000")
     blind, seen = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tasks.open_loop_driving.formats.plans import Observation
 from tasks.open_loop_driving.learning import served
@@ -20,6 +21,7 @@ def seen(x: float) -> Observation:
     return Observation((x, 0.0, 0.1), 3.0, 2, (9.0, -1.0), images, points)
 
 
+@pytest.mark.slow
 def test_the_served_model_plans_as_the_planner_whatever_is_beside_it(tmp_path):
     write_checkpoint(tmp_path, "thinktwice_small", World(cameras=1, height=32, width=48))
     module, path, example = served_model(tmp_path, "thinktwice_small", tmp_path)

@@ -43,6 +43,7 @@ def test_a_network_sees_through_what_most_routes_have(tmp_path):
     assert suited.eyes(whole, NAME, None) == ["front"] and suited.lacking(whole, NAME, ["front"]) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cameras", "seen"),
     [

@@ -127,6 +127,7 @@ def described(root, **changes):
     return root
 
 
+@pytest.mark.slow
 def test_splits_are_as_strict_as_the_other_line_is(tmp_path):
     stems = {"train": [f"c{c}_{n}" for c in range(5) for n in range(2)], "val": ["v_1", "v_2"]}
     source = yolo(tmp_path / "town", stems)

@@ -66,6 +66,7 @@ def test_a_torchreid_checkpoint_of_other_identities_leaves_its_classifier_behind
     assert same(ours.classifier, network(identities=3, seed=1).classifier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["osnet_x0_25", "stripe_cnn"])
 def test_a_checkpoint_of_this_line_loads_whole_for_the_same_people(tmp_path, name):
     theirs, ours = network(name), network(name, seed=1)

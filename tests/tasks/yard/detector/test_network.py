@@ -69,6 +69,7 @@ def test_unknown_weights_and_networks_are_named():
     assert start_file("yolo12n.yaml") == "yolo12n.yaml"
 
 
+@pytest.mark.slow
 def test_a_detector_s_file_says_the_size_it_was_trained_on(tmp_path):
     scenes.write_weights(tmp_path / "small.pt")
     assert trained_size(tmp_path / "small.pt") == 64

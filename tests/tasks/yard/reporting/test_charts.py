@@ -14,6 +14,7 @@ from tasks.yard.training import history
 from tests.browser import CHROMIUM, PHONE_PX, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("losses", [(0.9, 0.2), (3e-5, 1e-5), (40.0, 0.01)])
 def test_no_number_of_the_curves_is_cut_off(tmp_path, monkeypatch, losses):
     drawn: list[Figure] = []

@@ -82,6 +82,7 @@ def test_a_method_that_cannot_be_read_is_named_and_the_download_kept(site, tmp_p
     assert len(gets(site)) == 1 and [path.name for path in tmp_path.rglob("archive.zip")] == ["archive.zip"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", ["xz", "bz2", "gz"])
 def test_a_tar_is_read_however_it_is_packed(site, tmp_path, packing):  # noqa: F811
     site.content = tarred(DRIVES, mode=f"w:{packing}")

@@ -183,6 +183,7 @@ def test_a_file_replaced_by_one_of_the_same_length_between_two_tries_comes_whole
     assert described["etag"] == '"v2"' and described["sha256"] == hashlib.sha256(new).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_whole_download_that_was_not_renamed_is_taken_if_the_link_still_holds_it(site, tmp_path):
     class Killed(tqdm):
         def __exit__(self, *_):
@@ -431,6 +432,7 @@ GET = "import sys; from pathlib import Path; from tasks.yard.sources import loca
 GET += "local.local(sys.argv[1], Path(sys.argv[2]))"
 
 
+@pytest.mark.slow
 def test_what_a_link_held_before_goes_once_nobody_reads_it(site, tmp_path):
     site.content = packed({"telemetry.csv": b"1"})
     subprocess.run([sys.executable, "-c", GET, site.url, str(tmp_path)], cwd=REPO, check=True)

@@ -188,6 +188,7 @@ def lit_route():
     raise AssertionError("no such route")
 
 
+@pytest.mark.slow
 def test_a_red_light_stops_the_expert_and_a_green_one_does_not():
     sim = always(lit_route(), RED)
     line = sim.route.stops[0][0]
@@ -215,6 +216,7 @@ def test_who_drives_over_a_red_light_is_told_where_and_when():
     assert judge.scores(1.0, sim.infractions, 0.0)["score_composed"] == pytest.approx(70)
 
 
+@pytest.mark.slow
 def test_who_does_not_steer_leaves_the_road_and_who_hits_a_thing_does_not_go_through_it():
     sim = town.begin(WORLD, "town02_r001")
     sim.step(0.7, 0.4, 0.0, 30.0)
@@ -238,6 +240,7 @@ def test_the_way_among_those_who_come_towards_it_or_off_the_road_is_taken_off(le
     assert sim.scores["score_composed"] == 100 * sim.route_completion * (1 - outside)
 
 
+@pytest.mark.slow
 def test_who_stands_on_a_zebra_crossing_is_not_to_blame_and_who_drives_on_is():
     def crossed(control):
         sims = (town.begin(WORLD, f"town01_r{number:03d}") for number in range(20))
