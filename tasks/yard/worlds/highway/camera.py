@@ -92,6 +92,12 @@ def extent(points: np.ndarray) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def window(points: np.ndarray) -> tuple[slice, slice]:
+    """The pixels above the bonnet that an outline may own."""
+    x1, y1, x2, y2 = (int(min(max(value, 0.0), float(WIDTH_PX))) for value in extent(points))
+    return slice(y1, min(y2 + 2, BONNET_ROW_PX)), slice(x1, x2 + 2)
+
+
 def clipped(box: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:
     """The part of a box inside the frame, None if a labeller would not see it."""
     x1, x2 = (min(max(x, 0.0), float(WIDTH_PX)) for x in (box[0], box[2]))
@@ -143,12 +149,11 @@ class Camera:
                 continue
             hull, rear = self.vehicle(picture, view, drive, i, int(column))
             cv2.fillConvexPoly(owner, np.round(hull).astype(np.int32), len(drawn) + 1)
-            x1, y1, x2, y2 = np.clip(extent(hull), 0, WIDTH_PX).astype(int)
-            painted = int(np.count_nonzero(owner[y1 : min(y2 + 2, BONNET_ROW_PX), x1 : x2 + 2] == len(drawn) + 1))
+            painted = int(np.count_nonzero(owner[window(hull)] == len(drawn) + 1))
             drawn.append((int(column), hull, rear, painted))
         self.lens.finish(picture, self.rng)
         scenery.overlay(picture, self.bonnet, caption)
-        left = self.counted(owner[:BONNET_ROW_PX], [hull for _, hull, _, _ in drawn])
+        left = self.counted(owner, [hull for _, hull, _, _ in drawn])
         boxes = []
         for index, (column, hull, rear, painted) in reversed(list(enumerate(drawn, 1))):
             visible = left[index] / max(painted, 1)
@@ -162,8 +167,7 @@ class Camera:
         """Pixels of each owner from 1 on: nobody owns one outside of the hulls."""
         if not hulls:
             return np.zeros(1, int)
-        x1, y1, x2, y2 = np.clip(extent(np.concatenate(hulls)), 0, WIDTH_PX).astype(int)
-        return np.bincount(owner[y1 : y2 + 2, x1 : x2 + 2].ravel(), minlength=len(hulls) + 1)
+        return np.bincount(owner[window(np.concatenate(hulls))].ravel(), minlength=len(hulls) + 1)
 
     @cached_property
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:

@@ -100,7 +100,7 @@ class Disturbances:
 
 def moment(traffic: Traffic, foot: Foot, late_s: float) -> dict:
     """What `Drive` holds of one moment, `late_s` after the end of the last step."""
-    front, _ = traffic.neighbours(traffic.lane)
+    front = traffic.ahead(traffic.lane)
     ahead = traffic.x - traffic.x[0] + (traffic.v - traffic.v[0]) * late_s
     return {
         "speed_mps": traffic.v[0],
@@ -132,15 +132,15 @@ def simulate(rng: np.random.Generator, times_s: np.ndarray) -> tuple[Drive, Trac
     disturbances = Disturbances(rng)
     moments: list[dict] = []
     trace = np.empty((4, steps))
-    travelled_m = 0.0
+    travelled_m, everyone = 0.0, np.arange(VEHICLES)
 
     for i in range(steps):
         now_s, y_before = i * STEP_S, traffic.y[0]
         traffic.flow = flow[i]
         limit_kmh = disturbances.speed_limit_kmh(now_s)
         traffic.wanted[0] = min(eagerness * traffic.lane_speed(traffic.lane[0]), 1.05 * limit_kmh / 3.6)
-        front, _ = traffic.neighbours(traffic.lane)
-        wish = traffic.wish(np.arange(VEHICLES), front)
+        front = traffic.ahead(traffic.lane)
+        wish = traffic.wish(everyone, front)
         disturbances.step(now_s, traffic, foot, front)
 
         speed = traffic.v[0]

@@ -88,7 +88,7 @@ class Foot:
             wanted = max(wanted, -0.05)  # small excesses are let be: nobody lifts for each of them
         force = EGO_MASS_KG * wanted + drag_n(speed) + slope_n
         power_share = force * max(speed, 3.0) / (1000 * engine_kw(speed))
-        target = np.clip(power_share, 0.0, 1.0) ** 0.8 if self.state == GAS else 0.0
+        target = min(max(power_share, 0.0), 1.0) ** 0.8 if self.state == GAS else 0.0
         # A foot lifts within 0.2 s and presses with care.
         self.pedal += (target - self.pedal) * (STEP_S / (0.45 if target > self.pedal and self.state == GAS else 0.15))
         wanted_brake = min(max(0.8, -1.25 * wanted), 8.0) if self.state == BRAKE else 0.0

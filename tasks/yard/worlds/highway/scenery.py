@@ -292,7 +292,7 @@ class Roadside:
             u, top, bottom = view.u(y, z), view.v(high, z), view.v(low, z)
             # In eighths of a pixel, which is what the shift of 3 below says.
             rims = np.array([np.stack([u, top], 1), np.stack([u, bottom], 1)])
-            upper, lower = np.clip(8 * rims, -30000, 30000).round().astype(np.int32)
+            upper, lower = np.minimum(np.maximum(8 * rims, -30000), 30000).round().astype(np.int32)
             for k in range(len(z) - 1, 0, -1):
                 corners = np.array([upper[k - 1], upper[k], lower[k], lower[k - 1]])
                 cv2.fillConvexPoly(picture, corners, tones[k], cv2.LINE_AA, 3)

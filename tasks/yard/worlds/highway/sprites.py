@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -98,13 +99,18 @@ def glow(picture: np.ndarray, rear: np.ndarray, lit: bool, strength: float, *, w
             add_blob(picture, lamp_x, y2 + 0.5 * size, max(reach // 2, 3), int(size * 1.2) | 1, 0.5 * red)
 
 
+@cache
+def fading(size: int) -> np.ndarray:
+    """From nothing over 1 in the middle to nothing."""
+    return np.maximum(1 - np.abs(np.linspace(-1, 1, size, dtype=np.float32)), 0) ** 2
+
+
 def add_blob(picture: np.ndarray, x: float, y: float, w: int, h: int, red: float) -> None:
     left, top = int(x) - w // 2, int(y) - h // 2
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, picture.shape[1]), min(top + h, picture.shape[0])
     if x1 >= x2 or y1 >= y2:
         return
-    across = np.maximum(1 - np.abs(np.linspace(-1, 1, w, dtype=np.float32))[x1 - left : x2 - left], 0) ** 2
-    along = np.maximum(1 - np.abs(np.linspace(-1, 1, h, dtype=np.float32))[y1 - top : y2 - top], 0) ** 2
+    across, along = fading(w)[x1 - left : x2 - left], fading(h)[y1 - top : y2 - top]
     light = np.outer(along, across)[..., None] * np.array([0.25, 0.3, 1.0], np.float32) * red
     region = picture[y1:y2, x1:x2]
     region[:] = np.minimum(region + light, 255)
@@ -281,26 +287,25 @@ def shadow(ambient: np.ndarray) -> Sprite:
     return pyramid(np.full((64, 64, 3), 14, np.uint8), alpha)
 
 
+@lru_cache(maxsize=128)  # drives in one light share looks: to draw one takes as long as two frames
+def bodies(kind: int, paint: tuple[int, int, int], shape: int, ambient: tuple[float, ...]) -> tuple[Sprite, ...]:
+    """Rear with lamps off and on, and side, by daylight `ambient`."""
+    body = car_rear(paint, shape) if kind == CAR else van_rear(paint) if kind == VAN else truck_rear(paint)
+    light, size = np.array(ambient, np.float32), (WIDTH_M[kind], HEIGHT_M[kind])
+    off, on = (body.done(light, lamps(*size, kind, lit, shape)) for lit in (False, True))
+    return off, on, side(kind, paint).done(light * 0.85)
+
+
 class Wardrobe:
     """The looks of one drive's vehicles: a vehicle keeps its own for as long as it is around."""
 
     def __init__(self, rng: np.random.Generator, ambient: np.ndarray) -> None:
-        self.ambient = ambient
+        self.ambient = tuple(ambient.tolist())
         self.choice = rng.integers(0, 2**31, 4096)
         self.shadow = shadow(ambient)
-        self.looks: dict[tuple[int, int, int], Look] = {}
 
     def look(self, vehicle: int, kind: int) -> Look:
         pick = int(self.choice[vehicle % len(self.choice)])
         paints = TARPAULINS if kind == TRUCK else PAINTS
-        paint, shape = pick % len(paints), (pick // 64) % 3 if kind == CAR else 0
-        key = (kind, paint, shape)
-        if key not in self.looks:
-            self.looks[key] = self.make(kind, paints[paint], shape)
-        return self.looks[key]
-
-    def make(self, kind: int, paint, shape: int) -> Look:
-        body = car_rear(paint, shape) if kind == CAR else van_rear(paint) if kind == VAN else truck_rear(paint)
-        size = WIDTH_M[kind], HEIGHT_M[kind]
-        off, on = (body.done(self.ambient, lamps(*size, kind, lit, shape)) for lit in (False, True))
-        return Look(off, on, side(kind, paint).done(self.ambient * 0.85), self.shadow)
+        paint, shape = paints[pick % len(paints)], (pick // 64) % 3 if kind == CAR else 0
+        return Look(*bodies(kind, paint, shape, self.ambient), self.shadow)
