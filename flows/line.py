@@ -204,15 +204,16 @@ def may_be_better_next_time(task, task_run, state: State) -> bool:
 run_stage = task(bring_up_to_date, cache_policy=NO_CACHE, persist_result=False)
 
 
-def run_name() -> str:
-    """Prefect asks for it once a run, before it believes the run at work: killed from there on, somebody ends it."""
+def name_and_note() -> str:
+    """What a run is called. Prefect asks once, before it believes the run at work: who is killed from there on is ended
+    by somebody."""
     note_process()
     return naming.run_name()
 
 
 @flow(
     name="line",
-    flow_run_name=run_name,
+    flow_run_name=name_and_note,
     task_runner=ThreadPoolTaskRunner(),  # unbounded: a stage that waits for others holds a thread
     on_failure=[notify.tell_someone],
     on_crashed=[notify.tell_someone],
