@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -149,9 +150,10 @@ def again(yard: Yard, line: str, settings: dict[str, str], trial: Trial, undistu
     differ = sorted(name for name, content in undisturbed.outputs.items() if outputs.get(name) != content)
     if differ:
         trial.failures.append(f"{len(differ)} files differ: {', '.join(differ[:5])}")
-    status = yard.dvc("status")
-    if "up to date" not in status.stdout:
-        trial.failures.append(f"dvc status: {status.stdout[:300]!r} {status.stderr[-300:]!r}")
+    status = yard.dvc("status", "--json")  # of a real yard's other lines nothing is made
+    changed = json.loads(status.stdout) if status.returncode == 0 else {"code": status.stderr[-300:]}
+    if mine := {stage: why for stage, why in changed.items() if stage == "code" or stage.startswith(f"{line}-")}:
+        trial.failures.append(f"dvc status: {str(mine)[:300]}")
     finished, running = tracked(ask)
     if missing := undisturbed.tracked - finished:
         trial.failures.append(f"MLflow has no finished run of {', '.join(sorted(missing))}")
