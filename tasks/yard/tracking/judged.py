@@ -33,7 +33,10 @@ def uncrowned(line: str) -> str:
     """Why the network of this checkout that leads is no champion, and where it lies; empty if it may be one, or nobody
     leads."""
     module, data = challenge_of(line), Path("data", line)
-    leader = module.challenger(data) if module else None
+    try:
+        leader = module.challenger(data) if module else None
+    except LookupError:  # what an older yard's evaluate wrote lacks something; the next run writes it anew
+        return ""
     if leader is None or not leader.unfit:
         return ""
     return f"{leader.item} is no challenger: {leader.unfit}; it lies in {data / 'train' / leader.item / 'best.pt'}"

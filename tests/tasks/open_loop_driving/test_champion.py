@@ -18,7 +18,7 @@ from tasks.yard.files import write_json
 from tasks.yard.stage import Stage
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import champion as serving
-from tasks.yard.tracking import fetched, registry, runs, store
+from tasks.yard.tracking import fetched, judged, registry, runs, store
 from tasks.yard.tracking.lineage import dvc_hash
 from tasks.yard.worlds import town
 from tasks.yard.worlds.town import judge
@@ -212,3 +212,9 @@ def with_pictures(data):
         head = pack.Head(old.town, old.head.source, 2.0, "", {"front": camera}, ("rgb",))
         rows = [pack.Frame(images={"front": np.full((32, 56, 3), 90, np.uint8)})] * len(old.frame)
         pack.write(old.path, head, columns, rows)
+
+
+def test_what_an_older_yard_wrote_ends_nobody_who_asks_for_the_champion(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_json(Path("data/open_loop_driving/evaluate/details.json"), {"written by": "an older yard"})
+    assert judged.uncrowned("open_loop_driving") == ""
