@@ -288,7 +288,9 @@ def shadow(ambient: np.ndarray) -> Sprite:
 
 
 @lru_cache(maxsize=128)  # drives in one light share looks: to draw one takes as long as two frames
-def bodies(kind: int, paint: tuple[int, int, int], shape: int, ambient: tuple[float, ...]) -> tuple[Sprite, ...]:
+def bodies(
+    kind: int, paint: tuple[int, int, int], shape: int, ambient: tuple[float, ...]
+) -> tuple[Sprite, Sprite, Sprite]:
     """Rear with lamps off and on, and side, by daylight `ambient`."""
     body = car_rear(paint, shape) if kind == CAR else van_rear(paint) if kind == VAN else truck_rear(paint)
     light, size = np.array(ambient, np.float32), (WIDTH_M[kind], HEIGHT_M[kind])
@@ -308,4 +310,5 @@ class Wardrobe:
         pick = int(self.choice[vehicle % len(self.choice)])
         paints = TARPAULINS if kind == TRUCK else PAINTS
         paint, shape = paints[pick % len(paints)], (pick // 64) % 3 if kind == CAR else 0
-        return Look(*bodies(kind, paint, shape, self.ambient), self.shadow)
+        rear, lit, side_on = bodies(kind, paint, shape, self.ambient)
+        return Look(rear, lit, side_on, self.shadow)
