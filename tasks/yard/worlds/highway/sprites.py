@@ -287,7 +287,7 @@ def shadow(ambient: np.ndarray) -> Sprite:
     return pyramid(np.full((64, 64, 3), 14, np.uint8), alpha)
 
 
-@lru_cache(maxsize=128)  # drives in one light share looks: to draw one takes as long as two frames
+@lru_cache(maxsize=128)  # drives in one light share looks: to draw one takes as long as two to six frames
 def bodies(
     kind: int, paint: tuple[int, int, int], shape: int, ambient: tuple[float, ...]
 ) -> tuple[Sprite, Sprite, Sprite]:
