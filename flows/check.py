@@ -30,7 +30,7 @@ from tasks.yard import stage as stages
 from tasks.yard.files import write_text
 from tasks.yard.sources import local as sources
 from tasks.yard.sources import uri as source_uri
-from tasks.yard.sources.present import PATHS, PUBLISHED, URIS
+from tasks.yard.sources.present import PATHS, PUBLISHED, URIS, places
 from tasks.yard.step import BadInput
 from tasks.yard.tracking import health, sqlite_file, store
 
@@ -230,8 +230,7 @@ def _outside(line: str, values: params_file.Params) -> dict[str, tuple[str, str]
         wanted = step != name and not params_file.not_needed(line, step, values)
         section = getattr(getattr(values, line), step, None) if wanted else None
         for key in (*URIS, *PATHS):
-            value = getattr(section, key, None)
-            for uri in [value] if isinstance(value, str) else value or []:
+            for uri in places(section, key):
                 found[f"{line}.{step}.{key}: {source_uri.redacted(uri)}"] = name, uri
     return found
 

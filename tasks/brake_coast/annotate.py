@@ -1,6 +1,7 @@
 """Boxes of the vehicles on every frame of every recording.
 
-Reads    download/<name>/frames.zip, recording.json; train_detector/best.pt, or the weights of any YOLO detector
+Reads    download/<name>/frames.zip, recording.json; train_detector/best.pt, or the weights of any YOLO detector, or of
+         none, for drives without a camera
 Writes   annotate/<name>/annotations.csv    one row a box: the columns of COLUMNS
          annotate/<name>/annotations.json   ROI, image size, classes, weights, counts
          annotate/quarantine.json           recordings that cannot be annotated, and why
@@ -99,12 +100,17 @@ def annotate_recording(
     out: Path,
     *,
     params: Annotate,
-    model: Detector,
-    weights_sha256: str,
+    model: Detector | None,
+    weights_sha256: str | None,
     ctx: Context,
 ) -> dict:
     """Annotate one drive; the summary is what annotations.json holds."""
     images = list(recording.images(folder).values())
+    if images and model is None:
+        raise BadInput(
+            f"{folder.name}: {len(images)} pictures, and no detector to look at them; give "
+            f"brake_coast.annotate.weights a file, or null to train one, instead of {Annotate.NO_DETECTOR}"
+        )
     about = recording.description(folder)
     size_px = (about["image_width_px"], about["image_height_px"])
     roi_px = roi_of(params, folder.name, size_px) if images else None
@@ -142,7 +148,7 @@ def annotate_recording(
         "roi_px": roi_px,
         "image_width_px": size_px[0],
         "image_height_px": size_px[1],
-        "classes": model.classes,
+        "classes": list(params.confidence),
         "weights_sha256": weights_sha256,
     }
     write_json(out / "annotations.json", summary)
@@ -164,6 +170,15 @@ def seen_before(folders: Mapping[str, Path], detector: Path) -> dict[str, dict]:
     return found
 
 
+def detector_of(params: Annotate, train_detector: Path) -> tuple[Path, Detector] | None:
+    """The weights that the params name, or those that were trained, and their detector; None where none is wanted."""
+    if params.weights == Annotate.NO_DETECTOR:
+        return None
+    weights = weights_file(params.weights or train_detector / "best.pt")
+    how = {"imgsz": params.imgsz, "iou": params.iou, "device": params.device}
+    return weights, Detector(weights, params.classes, params.confidence, **how)
+
+
 def read_of(folder: Path) -> list[Path]:
     return [folder]
 
@@ -172,10 +187,8 @@ def run(
     params: Annotate, out: Path, ctx: Context = Context(), *, download: Path, train_detector: Path
 ) -> dict[str, float]:
     """Returns counts of frames by status and of boxes."""
-    weights = weights_file(params.weights or train_detector / "best.pt")
-    how = {"imgsz": params.imgsz, "iou": params.iou, "device": params.device}
-    model = Detector(weights, params.classes, params.confidence, **how)
-    sha256 = file_hash(weights)
+    weights, model = detector_of(params, train_detector) or (None, None)
+    sha256 = weights and file_hash(weights)
     settings = digest(params.model_dump(exclude={"weights", "threads"}), sha256, ctx.code)
     folders = recording.recordings(download)
     fingerprints = {}
@@ -185,7 +198,7 @@ def run(
     done = fan_out(work, folders, fingerprints, out, ctx, parallel=False, needs=read_of)
     if not done.summaries:
         raise BadInput(f"{download}: no recording could be annotated; {out / 'quarantine.json'} says why")
-    saw = seen_before(folders, train_detector if params.weights is None else Path(params.weights).parent)
+    saw = seen_before(folders, weights.parent) if weights else {}
     if saw:
         log.warning("the detector has learnt from %d of the recordings: %s", len(saw), ", ".join(sorted(saw)[:NAMED]))
         write_json(out / seen.SAW, saw)
@@ -193,4 +206,9 @@ def run(
         (out / seen.SAW).unlink(missing_ok=True)
     keys = ("frames", "ok", "empty", "unreadable", "boxes", "boxes_beyond_limit")
     totals = {key: sum(summary[key] for summary in done.summaries.values()) for key in keys}
+    if model and not totals["frames"] and not done.quarantined:
+        log.warning(
+            "no recording has a picture: with brake_coast.annotate.weights=%s no detector is trained for them",
+            Annotate.NO_DETECTOR,
+        )
     return {"recordings": len(done.summaries), "quarantined": len(done.quarantined), **totals}

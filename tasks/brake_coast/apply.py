@@ -36,7 +36,7 @@ from tasks.brake_coast.learning.inference import load_model, predict
 from tasks.brake_coast.learning.pedal import Pedal
 from tasks.brake_coast.pack import joined
 from tasks.brake_coast.page import video
-from tasks.brake_coast.params import Line, Roi
+from tasks.brake_coast.params import Annotate, Line, Roi
 from tasks.yard.applying import MADE_WITH, Applied, Model, reason_of
 from tasks.yard.detector.network import weights_file
 from tasks.yard.fanout import DONE, as_bad_input, fan_out
@@ -64,8 +64,8 @@ SAME_SHAPE = 0.01  # of the ratio of width to height
 def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
     """The detector that looked for it, its thresholds, the cameras and the pedals of its drives' cars, and the params
     of the steps."""
-    own = data / "train_detector" / "best.pt"
-    if line.annotate.weights or own.exists():
+    own, bare = data / "train_detector" / "best.pt", line.annotate.weights == Annotate.NO_DETECTOR
+    if not bare and (line.annotate.weights or own.exists()):
         (folder / DETECTOR).write_bytes(weights_file(line.annotate.weights or own).read_bytes())
     if thresholds := read_if_there(data / "evaluate" / "thresholds.json").get(item):
         write_json(folder / THRESHOLDS, thresholds)
@@ -79,7 +79,7 @@ def belongings(data: Path, item: str, line: Line, folder: Path) -> None:
     cars = dict.fromkeys(Pedal(**of) for of in labelled if of["rest_pct"] is not None)
     write_json(folder / PEDALS, [asdict(pedal) for pedal in cars])
     kept = {step: getattr(line, step).model_dump(mode="json") for step in STEPS}
-    kept["annotate"]["weights"] = None  # it comes as a file
+    kept["annotate"]["weights"] = Annotate.NO_DETECTOR if bare else None  # it comes as a file
     kept["download"] |= {"layout": "auto", "carla_hz": None, "piece_minutes": None}  # of other drives
     write_json(folder / MADE_WITH, kept)
 
@@ -219,7 +219,13 @@ def write_film(
 
 
 def prepared(
-    source: str, line: Line, detector: Path, steps: Path, known: list[list[int]], cars: list[Pedal] | None, ctx: Context
+    source: str,
+    line: Line,
+    detector: Path | None,
+    steps: Path,
+    known: list[list[int]],
+    cars: list[Pedal] | None,
+    ctx: Context,
 ) -> Applied:
     """Bring the drives, look at their pictures and number their gap-free runs; what is refused, and what was said."""
     asked = {"source": source, "piece_minutes": None, "min_recordings": 1}
@@ -228,10 +234,10 @@ def prepared(
     except BadInput as error:
         raise reason_of(steps / "download", error) from None
     rules, refused, said = regions(line, steps / "download", known)
-    looked = line.annotate.model_copy(update={"weights": str(detector), "roi": rules})
+    looked = line.annotate.model_copy(update={"weights": str(detector or Annotate.NO_DETECTOR), "roi": rules})
     folders = {"download": steps / "download"}
     for step, call in (
-        ("annotate", partial(annotate.run, looked, train_detector=detector.parent)),
+        ("annotate", partial(annotate.run, looked, train_detector=steps)),
         ("label", partial(label.run, line.label, cars=cars or ())),
     ):
         try:
@@ -256,10 +262,13 @@ def prepared(
     return Applied(found, bad, said)
 
 
-def detector_of(model: Model, line: Line, given: Path | None) -> Path:
-    """The detector that the model was trained behind; another one is asked for, and never taken silently."""
+def detector_of(model: Model, line: Line, given: Path | None) -> Path | None:
+    """The detector that the model was trained behind, None if behind none; another one is asked for, and never taken
+    silently."""
     if given is not None:
         return weights_file(given)
+    if line.annotate.weights == Annotate.NO_DETECTOR:
+        return None
     own = model.belonging(DETECTOR) or (line.annotate.weights and weights_file(line.annotate.weights))
     if own:
         return Path(own)

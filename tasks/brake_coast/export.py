@@ -38,7 +38,7 @@ from matplotlib.figure import Figure
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from tasks.brake_coast.annotate import look
+from tasks.brake_coast.annotate import detector_of, look
 from tasks.brake_coast.formats.windows import Split
 from tasks.brake_coast.judging.analyses.inputs import Inputs
 from tasks.brake_coast.judging.runs import split_name
@@ -46,7 +46,7 @@ from tasks.brake_coast.learning.inference import Windows, load_model
 from tasks.brake_coast.page import data_card
 from tasks.brake_coast.params import Annotate, Export
 from tasks.yard.detector.look import Detector, Frame
-from tasks.yard.detector.network import LICENCE, weights_file
+from tasks.yard.detector.network import LICENCE
 from tasks.yard.files import file_hash, replacing, write_json
 from tasks.yard.layouts.images import decoded
 from tasks.yard.metrics import binary
@@ -432,12 +432,8 @@ def run(
         return {}
     found, networks = export_network(params, inputs, out)
 
-    weights = weights_file(annotate_params.weights or train_detector / "best.pt")
-    model = Detector(
-        weights, annotate_params.classes, annotate_params.confidence, imgsz=annotate_params.imgsz,
-        iou=annotate_params.iou, device="cpu",
-    )  # fmt: skip
-    seen = seen_frames(inputs, model, params.frames)
+    weights, model = detector_of(annotate_params.model_copy(update={"device": "cpu"}), train_detector) or (None, None)
+    seen = seen_frames(inputs, model, params.frames) if model else []
     data = Data.of(inputs.test)
     if seen:
         starts, frames = [start for start, _ in seen], [frame for _, frame in seen]

@@ -64,9 +64,11 @@ class Roi(Section):
 
 
 class Annotate(Section):
+    NO_DETECTOR: ClassVar = "none"
+
     weights: str | None = Field(
         description="the .pt file of any YOLO detector, or the name of published weights such as yolo12n.pt; "
-        "null: what train_detector made"
+        "null: what train_detector made; none: no detector, for drives without a camera"
     )
     imgsz: Positive = Field(multiple_of=32, description="longer side of the network's input in px")
     roi: list[Roi] = Field(description="the first rule that fits a recording holds; whole image if none does")

@@ -20,13 +20,19 @@ PATHS = (*WEIGHTS, "queries", "pairs")  # and of these a file or folder
 PUBLISHED = re.compile(r"(yolo|rtdetr|sam|mobile_sam|fastsam)[\w.-]*|coco|imagenet", re.IGNORECASE)
 
 
+def places(section: Any, name: str) -> list[str]:
+    """What a param of a section names; the word by which it asks for no detector at all names nothing."""
+    value = getattr(section, name, None)
+    named = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    return [text for text in named if name not in WEIGHTS or text != getattr(section, "NO_DETECTOR", None)]
+
+
 def refuse_absent(params: Any, key: Sequence[str]) -> None:
     """Raises `BadInput` if the param at `key` names a world, folder or file that is not there."""
     section = params
     for part in key[:-1]:
         section = getattr(section, part, None)
-    value = getattr(section, key[-1], None)
-    named = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    named = places(section, key[-1])
     for text in named if key[-1] in URIS else []:
         refuse_absent_source(text, getattr(section, "WORLD", None), ".".join(key))
     for text in named if key[-1] in PATHS else []:

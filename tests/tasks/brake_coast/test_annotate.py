@@ -106,6 +106,26 @@ def test_drives_that_the_detector_has_learnt_from_are_named(tmp_path, weights, c
     assert not (tmp_path / "annotate/detector_saw.json").exists()
 
 
+def test_drives_without_a_camera_need_no_detector_and_one_with_pictures_is_named_where_none_is_given(tmp_path, caplog):
+    scenes.write_recording(tmp_path / "download", "a-1", frames=0)
+    inputs = {"download": tmp_path / "download", "train_detector": tmp_path / "never_trained"}
+    without = drives.section("annotate", **SIGHTED, weights="none")
+    assert annotate.run(without, tmp_path / "annotate", **inputs)["frames"] == 0
+    assert about(tmp_path, "a-1")["roi_px"] is None and table(tmp_path, "a-1").empty
+    scenes.write_recording(tmp_path / "download", "b-1", frames=3)
+    metrics = annotate.run(without, tmp_path / "annotate", **inputs)
+    assert (metrics["recordings"], metrics["quarantined"]) == (1, 1)
+    reasons = json.loads((tmp_path / "annotate/quarantine.json").read_text())
+    assert "3 pictures, and no detector to look at them; give brake_coast.annotate.weights" in reasons["b-1"]
+    assert "weights=none" not in caplog.text
+
+
+def test_a_detector_that_had_nothing_to_look_at_is_said_to_be_dispensable(tmp_path, yard, caplog):
+    scenes.write_recording(tmp_path / "download", "a-1", frames=0)
+    yard()
+    assert "with brake_coast.annotate.weights=none no detector is trained" in caplog.text
+
+
 def test_the_first_roi_rule_that_fits_holds_and_the_others_are_seen_whole(tmp_path, yard):
     for name, size_px in (("a-1", (128, 64)), ("b-1", (128, 64)), ("c-1", (256, 144))):
         scenes.write_recording(tmp_path / "download", name, frames=2, size_px=size_px)

@@ -294,6 +294,24 @@ def test_another_lines_weights_or_a_model_without_its_detector_are_refused(proje
         applied(tmp_path / "none", model, tmp_path / "out")
 
 
+def test_a_model_of_drives_without_a_camera_needs_no_detector(project, model, tmp_path):
+    line = sighted()
+    line = line.model_copy(update={"annotate": line.annotate.model_copy(update={"weights": "none"})})
+    (tmp_path / "belongings").mkdir()
+    apply.belongings(project[0], RUN, line, tmp_path / "belongings")
+    assert not (tmp_path / "belongings" / apply.DETECTOR).exists()
+    blind = Model("of no camera", model.weights, tmp_path / "belongings", sha256=model.sha256)
+    name = "2025-04-03_19-33-31"
+    shutil.copytree(project[1] / name, tmp_path / "in" / name)
+    for picture in (tmp_path / "in" / name).glob("*.jpg"):
+        picture.unlink()
+    shutil.copytree(project[1] / "2025-04-04_19-33-31", tmp_path / "in" / "2025-04-04_19-33-31")
+    done = applied(tmp_path / "in", blind, tmp_path / "out")
+    assert list(done.results) == [name]
+    assert "60 pictures, and no detector to look at them" in done.quarantined["2025-04-04_19-33-31"]
+    assert probabilities(tmp_path / "out", name)["brake_1s"].between(0, 1).all()
+
+
 def test_what_is_done_is_not_done_again(project, model, tmp_path):
     applied(project[1], model, tmp_path)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("annotations.csv")}

@@ -87,6 +87,13 @@ def test_a_detector_is_trained_for_who_names_its_own_file(copy, tmp_path, monkey
             assert (params.not_needed(line, step, params.load(copy)) is None) == needed, weights
 
 
+def test_no_detector_is_wanted_where_there_is_no_camera_and_no_other_step_takes_that_word(copy):
+    params.set_values(["brake_coast.annotate.weights=none"], copy)
+    assert params.not_needed("brake_coast", "train_detector", params.load(copy))
+    with pytest.raises(BadInput, match="no such file"):
+        params.set_values(["person_search.index.weights=none"], copy)
+
+
 @pytest.mark.slow
 def test_set_keeps_comments_and_every_other_value(copy):
     before = yaml.safe_load(copy.read_text())
