@@ -169,20 +169,20 @@ def _work(result: Connection, context: bytes, job: tuple) -> None:
     if yields:
         os.nice(YIELDS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow ends its steps
-    signal.signal(signal.SIGTERM, interrupt)
     quiet_logs()
     os.environ.update(environment)
-    with hydrated_context(cloudpickle.loads(context)):
-        try:
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+        with hydrated_context(cloudpickle.loads(context)):
             ctx = Context(map=task_runs(stage), progress=progress_bars(stage))
             began = time.time()
             runner.run(stage, ctx, parent_run, tags, has_made)
-        except BaseException as error:
-            with contextlib.suppress(BrokenPipeError):  # nobody waits any more once it has made all
-                if (said := plain(error)) is not None:
-                    result.send(("bad input", said))
-                else:
-                    result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
+    except BaseException as error:
+        with contextlib.suppress(BrokenPipeError):  # nobody waits any more once it has made all
+            if (said := plain(error)) is not None:
+                result.send(("bad input", said))
+            else:
+                result.send(("broken" if lasts(error) else "error", traceback.format_exc()))
 
 
 def interrupt(*_) -> None:

@@ -105,7 +105,11 @@ def main() -> int:
                     pool.submit(run, line, fault, at_s, place, undisturbed, chosen.limit)
                     for at_s, place in zip(times, places, strict=True)
                 ]
-                trials = [job.result() for job in tqdm(jobs, desc=f"{line} {fault}", unit="trial", leave=False)]
+                try:
+                    trials = [job.result() for job in tqdm(jobs, desc=f"{line} {fault}", unit="trial", leave=False)]
+                except KeyboardInterrupt:  # those at work clean up behind them, no other begins
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
             print(row(fault, trials), flush=True)
             for trial, place in zip(trials, places, strict=True):
                 for failure in trial.failures:

@@ -24,11 +24,14 @@ SMALL = {
         "person_search.search.video_seconds=1.0",
     ],
     "brake_coast": [
-        "brake_coast.download.source=synth://highway?recordings=8&minutes=1&seed=0",
-        "brake_coast.detector_data.source=synth://highway?detector_images=160&seed=0",
+        "brake_coast.download.source=synth://highway?recordings=6&minutes=0.5&seed=0",
+        "brake_coast.detector_data.source=synth://highway?detector_images=100&seed=0",
         "brake_coast.train_detector.epochs=1",
+        "brake_coast.train.variants=[simple_concat_lstm, simple_concat_lstm-telemetry]",
         "brake_coast.train.engine.epochs=2",
         "brake_coast.report.video_frames=8",
+        "brake_coast.analyse.items=[misses]",
+        "brake_coast.export.frames=4",
     ],
     "bike_parts": [
         "bike_parts.download.source=synth://bikes?bikes=40&rides=1&width=96&height=80&seed=0",

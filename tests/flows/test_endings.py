@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +25,22 @@ from tests.flows.conftest import with_prefect_db
 from tests.flows.waiting import PATIENCE_S, wait_until
 
 STOPPED = "stopped; what is finished is kept, run again to continue"
+# The signal meets the step while it takes up what the flow hands on, before its work.
+TOLD_AT_ONCE = """
+import signal
+from flows import worker
+
+class Told:
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGTERM,)
+
+worker.serialize_context = Told
+try:
+    with worker.in_process("brake_coast-label", None, {}):
+        pass
+except worker.StepFailed:
+    print("the flow knows")
+"""
 
 
 def tracked(yard) -> list[str]:
@@ -105,6 +122,12 @@ def sending(yard, api: str) -> Iterator[subprocess.Popen | ready.Started]:
         yield run
         store.over.set()
         store.shutdown()
+
+
+def test_a_step_that_is_told_to_end_before_it_has_begun_tells_the_flow_and_nobody_else(tmp_path):
+    told = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", TOLD_AT_ONCE], env=told, capture_output=True, text=True)
+    assert run.stdout == "the flow knows\n" and "Traceback" not in run.stderr, run.stderr
 
 
 def test_a_run_that_is_told_to_end_while_it_sends_to_a_remote_does(yard_copy):
