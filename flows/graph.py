@@ -215,7 +215,11 @@ class Graph:
             finally:
                 with self._lock:
                     self._looked.forget()
-                    claims.close()
+                    try:
+                        claims.close()
+                    except (LockError, OSError) as fault:  # a full disk, which must not take the place of what failed
+                        why = str(fault).partition(". ")[0]
+                        log.warning("%s: DVC's locks are not given back (%s); the next run drops them", name, why)
 
     def take_over(self) -> None:
         """For who holds the checkout: drop the claims of the last run here, should it have been killed. DVC believes

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import ExitStack
 
 import pytest
+from dvc.lock import make_lock
+from dvc.rwlock import RWLOCK_LOCK
 
 from flows.graph import Graph
 from tasks.yard.files import write_json
@@ -58,6 +61,19 @@ def test_a_step_that_others_come_before_leaves_them_the_cores(new_yard):
     assert result.returncode == 0, result.stderr
     nice = {name: int((new_yard.root / f"data/toy/{name}/nice").read_text()) for name in ("square", "aside")}
     assert nice["aside"] > nice["square"]
+
+
+def test_claims_that_cannot_be_given_back_do_not_take_the_place_of_what_failed(bare_yard, monkeypatch, caplog):
+    monkeypatch.chdir(bare_yard.root)
+    graph = Graph("toy")
+    guard = make_lock(str(bare_yard.root / ".dvc/tmp" / RWLOCK_LOCK), tmp_dir=graph.repo.tmp_dir)
+    with pytest.raises(BadInput, match="the disk is full"), ExitStack() as held, graph.claimed("toy-square"):
+        held.enter_context(guard)
+        raise BadInput("the disk is full")
+    assert "toy-square: DVC's locks are not given back" in caplog.text
+    Graph("toy").take_over()
+    with graph.claimed("toy-square"):
+        pass
 
 
 def test_what_a_killed_run_of_another_host_has_claimed_is_free_and_what_dvc_has_is_not(bare_yard, monkeypatch):

@@ -41,17 +41,18 @@ def _began(path: Path) -> tuple[int, str]:
         return 0, path.name
 
 
-def deliver(run: Run) -> None:
-    """Tell MLflow of a run that has ended, or keep it. Never raises, unless told to end: the result is made, whatever
-    MLflow thinks."""
+def deliver(run: Run) -> bool:
+    """Tell MLflow of a run that has ended, or keep it; False if neither could be done. Never raises, unless told to
+    end: the result is made, whatever MLflow thinks."""
     try:
         if run.judged and not run.parent:  # what it says of trainings finds no run of one that is still owed
             pay()  # a flow tells it again before the challenge
         sending.send(run)
         with contextlib.suppress(OSError):  # the next run sees that it was sent
             _forget(_folder() / run.id)
+        return True
     except Exception as error:
-        keep(run, _plain(error))
+        return keep(run, _plain(error))
     except BaseException:
         keep(run, TOLD)
         raise
@@ -69,17 +70,19 @@ def holds(run_id: str) -> bool:
     return (_folder() / run_id).exists()
 
 
-def keep(run: Run, reason: str) -> None:
-    """For the next run to send it. Never raises."""
+def keep(run: Run, reason: str) -> bool:
+    """For the next run to send it; False if it cannot be kept. Never raises."""
     try:
         if not holds(run.id):
             _keep(run)
         log.warning("%s is not in MLflow: %s. It is kept, and the next run sends it", run.name, reason)
+        return True
     except Exception as fault:  # a full disk
         log.warning(
             "%s is not in MLflow (%s) and could not be kept for it (%s); the result itself is in its folder",
             run.name, reason, _plain(fault),
         )  # fmt: skip
+        return False
 
 
 def _plain(error: Exception) -> str:

@@ -63,10 +63,12 @@ def _begin(run: Run) -> Run:
 
 
 def _end(run: Run) -> None:
+    told = False
     try:
-        owed.deliver(run if run.ended_ms else replace(run, ended_ms=described.now_ms()))
+        told = owed.deliver(run if run.ended_ms else replace(run, ended_ms=described.now_ms()))
     finally:
-        alive.end(run.id)
+        if told or owed.holds(run.id):  # else the next run ends it, as one that was killed
+            alive.end(run.id)
 
 
 def settle_earlier() -> None:
@@ -156,8 +158,8 @@ def stage_run(
     except BaseException as error:
         curves.end()
         if made:  # its result stands, and MLflow may hang
-            owed.keep(made, owed.TOLD)
-            alive.end(run.id)
+            if owed.keep(made, owed.TOLD):
+                alive.end(run.id)
             raise
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         _end(replace(run, status=status, tags={**tags, "error": f"{type(error).__name__}: {error}"[:5000]}))

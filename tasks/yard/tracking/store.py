@@ -82,6 +82,8 @@ def client() -> MlflowClient:
 
     for name in ("mlflow", "alembic"):  # table creation and advice on environments are of no use to the reader of a run
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It prints a traceback of what it raises as well, such as a full disk, which whoever asked says in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     file = sqlite_file.of(address)
     with FileLock(state() / "mlflow.lock") if file else database.turn(address):
         try:

@@ -55,6 +55,23 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_and_those_at_work_a
             process.join()
 
 
+def test_a_run_whose_end_could_neither_be_told_nor_kept_is_ended_by_the_next(tmp_path):
+    full = (
+        "import os; from pathlib import Path; from tasks.yard.tracking import runs\n"
+        "run = runs.start_flow_run('toy', 'toy', {})\n"
+        "Path('.trainyard/owed').touch(); os.environ['MLFLOW_TRACKING_URI'] = 'http://127.0.0.1:1'\n"
+        "runs.end_flow_run(run, 'FAILED', {}, []); print('run', run.id, flush=True)"
+    )
+    process = others.started(full, tmp_path, tmp_path / "said")
+    process.join()
+    Path(".trainyard/owed").unlink()
+    own, client = runs.start_flow_run("toy", "toy", {}), store.client()
+    known = sending.found(client, "toy", said_run(tmp_path / "said"))
+    assert client.get_run(known).info.status == "KILLED"
+    runs.end_flow_run(own, "FINISHED", {}, [])
+    assert not list(Path(".trainyard/alive").iterdir())
+
+
 def said_run(file: Path) -> str | None:
     """The run that a process has told of."""
     found = re.search(r"^run (\S+)\n", file.read_text() if file.exists() else "", re.MULTILINE)
