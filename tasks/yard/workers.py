@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from types import FunctionType
 from typing import Any, Protocol
 
@@ -109,16 +110,24 @@ class _Worker:
         return self.process.exitcode
 
 
+def _kill(workers: set[_Worker], closed: threading.Event) -> None:
+    closed.set()
+    for worker in list(workers):
+        worker.process.kill()
+
+
 class Workers:
     """`count` worker processes, asked from as many threads."""
 
     def __init__(self, count: int, loads: Sequence[str] = ()) -> None:
         """`loads`: modules that the work imports when it begins."""
         self.count = count
-        self.closed = False
+        self._closed = threading.Event()
         self._loads = loads
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
+        # Who fails over an outcome asks for no other, and its process, at its end, would wait for these for ever.
+        self._at_exit = Finalize(None, _kill, args=(self._all, self._closed), exitpriority=10)
         self._starting = threading.Lock()
         self._seats = threading.Semaphore(count)
         self._gathering = threading.Lock()
@@ -127,12 +136,12 @@ class Workers:
         """The result of `fn(item)`, or the exception that it raised, or what to say of an item whose worker died."""
         with self._seats:
             outcome, code = self._ask(fn, item)
-        if code is not None and not self.closed:
+        if code is not None and not self._closed.is_set():
             with self._alone():  # memory that several need at once may be enough for one
                 outcome, code = self._ask(fn, item)
         if code is None:
             return outcome
-        if self.closed:
+        if self._closed.is_set():
             return InterruptedError("the run is to end")
         said = f"{name}: its worker process {cause(code)}, twice, the second time while nothing else ran"
         if code == -signal.SIGKILL:
@@ -155,7 +164,7 @@ class Workers:
             return self._idle.get_nowait()
         except queue.Empty:
             with self._starting:
-                if self.closed:
+                if self._closed.is_set():
                     raise InterruptedError("the run is to end") from None
                 if not self._all:
                     preload(fn, self._loads)
@@ -176,12 +185,11 @@ class Workers:
     def kill(self) -> None:
         """Whoever waits for an outcome has one at once."""
         with self._starting:
-            self.closed = True
-        for worker in list(self._all):
-            worker.process.kill()
+            _kill(self._all, self._closed)
 
     def end(self) -> None:
         """To be called when no thread asks any more."""
+        self._at_exit.cancel()
         for worker in self._all:
             worker.end()
 

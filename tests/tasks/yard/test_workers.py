@@ -36,6 +36,24 @@ def die_over(job: tuple[str, Path], **how) -> dict:
     return die(*job, **how)
 
 
+GIVEN_UP = """
+import operator
+from tasks.yard import workers
+outcomes = workers.mapped(operator.neg, range(9), [str(n) for n in range(9)], 2)
+try:
+    for outcome in outcomes:
+        raise OSError(28, "No space left on device")
+except OSError as error:
+    print(error)
+"""
+
+
+def test_who_fails_over_an_outcome_ends_and_waits_for_no_worker():
+    """`outcomes` lives as long as the process, as where the traceback of the error holds it."""
+    run = subprocess.run([sys.executable, "-c", GIVEN_UP], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.stdout == "[Errno 28] No space left on device\n" and not run.stderr
+
+
 def two_at_once(fn, items, *, names, parallel=True):
     return mapped(fn, items, names, 2)
 
