@@ -150,7 +150,10 @@ class Workers:
 
     def _ask(self, fn: Callable[[Any], Any], item: Any) -> tuple[Any, int | None]:
         """The outcome, and None; or None, and the exit code of the worker that died over it."""
-        worker = self._take(fn)
+        try:
+            worker = self._take(fn)
+        except InterruptedError as to_end:  # nobody waits for it: no traceback
+            return to_end, None
         try:
             outcome = worker.ask(fn, item)
         except (EOFError, ConnectionError):

@@ -54,6 +54,13 @@ def test_who_fails_over_an_outcome_ends_and_waits_for_no_worker():
     assert run.stdout == "[Errno 28] No space left on device\n" and not run.stderr
 
 
+def test_who_asks_when_the_work_is_to_end_hears_it():
+    crew = workers.Workers(2)
+    crew.kill()
+    assert isinstance(crew("a", abs, -1), InterruptedError)
+    crew.end()
+
+
 def two_at_once(fn, items, *, names, parallel=True):
     return mapped(fn, items, names, 2)
 
