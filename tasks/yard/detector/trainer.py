@@ -3,7 +3,8 @@
 # Private parts of ultralytics, which is pinned because of them: check_amp of its trainer's module; of DetectionTrainer
 # the methods _setup_train, _close_dataloader_mosaic, _handle_nan_recovery, save_model, final_eval, setup_model and
 # preprocess_batch as overridden here, and stopper, scheduler, ema, tloss, lr, loss, fitness, train_loader; of its
-# loader reset and generator; of its dataset transforms, buffer, ims and cache; of a network criterion and
+# loader reset and generator; of its dataset transforms, collate_fn,
+# buffer, ims and cache; of a network criterion and
 # init_criterion; unwrap_model and RANK.
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import yaml
+from torch.utils.data import get_worker_info
 from ultralytics.engine import trainer as engine_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import RANK
@@ -74,6 +76,31 @@ class Transform(Protocol):
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]: ...
 
 
+class SharedMemoryFull(Exception):
+    """What a loader's worker could not hand over. No RuntimeError, so that it is told from others on this side."""
+
+
+class HandedOver:
+    """Collates samples and puts the batch where the processes share memory, in a loader's worker.
+
+    Torch would do so in a thread that sends. What fails there is printed and lost, and the training waits for that
+    batch for ever: seen where /dev/shm is full.
+    """
+
+    def __init__(self, collate: Callable[[list[dict]], dict]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[dict]) -> dict:
+        batch = self.collate(samples)
+        if get_worker_info():
+            try:
+                for tensor in filter(torch.is_tensor, batch.values()):
+                    tensor.share_memory_()
+            except RuntimeError as error:
+                raise SharedMemoryFull(str(error)) from error
+        return batch
+
+
 class Trainer(DetectionTrainer):
     """Ultralytics' trainer that can be killed at any moment and ends as if it had not been.
 
@@ -89,6 +116,7 @@ class Trainer(DetectionTrainer):
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None):
         dataset = super().build_dataset(img_path, mode, batch)
+        dataset.collate_fn = HandedOver(dataset.collate_fn)
         if mode == "train" and self.transform:
             dataset.transforms.insert(-1, self.transform)  # before the one that makes tensors of pixels
         return dataset
@@ -232,6 +260,12 @@ def fit_here(overrides: dict[str, Any], transform: Transform | None, progress: C
     trainer.add_callback("on_model_save", report)
     try:
         trainer.train()
+    except SharedMemoryFull as error:  # its text is the worker's whole traceback
+        reason = str(error).rstrip().rpartition("\n")[2].rpartition(f"{SharedMemoryFull.__name__}: ")[2]
+        raise BadInput(
+            f"the loaders of the detector's training found no room in the memory that processes share, /dev/shm "
+            f"({reason}); make room or enlarge it (docker run --shm-size=1g), or lower the training's batch or imgsz"
+        ) from None
     finally:
         if bar is not None:
             bar.close()

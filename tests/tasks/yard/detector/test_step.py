@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import resource
+import signal
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from tasks.yard.detector import step as detector_training
+from tasks.yard.detector import trainer
 from tasks.yard.detector.look import Detector
 from tasks.yard.detector.network import load_network
 from tasks.yard.files import folder_hash
@@ -195,6 +198,23 @@ def test_without_images_to_train_on_the_given_weights_are_handed_over(tiny, trai
     assert (out / "learnt_from.json").read_bytes() == (trained / "learnt_from.json").read_bytes()
     assert (out / "best.pt").read_bytes() == (trained / "best.pt").read_bytes()
     assert json.loads((out / "metrics.json").read_text())["reason"] == "the source holds crops only"
+
+
+def test_loaders_that_find_no_room_in_shared_memory_end_the_training(tiny, tmp_path):
+    """Where /dev/shm is full a batch was lost, and waited for without end."""
+
+    class Full:
+        epoch = 0
+
+        def __call__(self, sample):  # in a loader's process, which is forked
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            return sample
+
+    data, _ = trainer.view(tiny, tmp_path / "data")
+    settings = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "workers": 1, "amp": False}
+    with pytest.raises(BadInput, match=r"no room in the memory that processes share, /dev/shm \([^\n]+\); make room"):
+        trainer.train(NETWORK, data, tmp_path, settings, Context().progress, Full())
 
 
 def test_bad_input_is_named(dataset, tmp_path):
