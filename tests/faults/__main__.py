@@ -92,7 +92,7 @@ def main() -> int:
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     failed = False
     for line in chosen.lines:
-        undisturbed: Reference = reference(line, folder / line)
+        undisturbed: Reference = reference(line, folder / line, 1 if chosen.team else chosen.jobs)
         print(f"\n== {line}: {undisturbed.duration_s:.0f} s undisturbed, {len(undisturbed.outputs)} files", flush=True)
         if chosen.team:
             failed |= team_of(line, chosen, folder, undisturbed)

@@ -10,9 +10,11 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -59,21 +61,28 @@ def tracked(ask: Ask) -> tuple[set[str], int]:
     return {stage for (stage,) in stages}, running
 
 
-def reference(line: str, folder: Path) -> Reference:
-    """Two undisturbed runs: what they do not agree on, such as a time, is not compared."""
-    outputs, duration_s = [], 0.0
-    for name in ("undisturbed", "undisturbed-too"):
+def reference(line: str, folder: Path, at_once: int = 1) -> Reference:
+    """Two undisturbed runs or more: what they do not agree on, such as a time, is not compared.
+
+    As many at once as there will be trials, which slow each other down: a moment is drawn from a run of that length,
+    else the end of a run was never struck.
+    """
+
+    def undisturbed(name: str) -> tuple[Yard, float]:
         root = folder / name
         shutil.rmtree(root, ignore_errors=True)
         yard = LINES[line](root)
         began = time.monotonic()
         result = yard.flow("run", line)
-        duration_s = time.monotonic() - began
         assert result.returncode == 0, result.stderr[-5000:]
-        outputs.append(yard.outputs())
-    one, two = outputs
-    assert one.keys() == two.keys()
-    return Reference(duration_s, {name: one[name] for name in one if one[name] == two[name]}, tracked(in_file(yard))[0])
+        return yard, time.monotonic() - began
+
+    with ThreadPoolExecutor(at_once) as pool:
+        made = list(pool.map(undisturbed, [f"undisturbed-{i}" for i in range(max(at_once, 2))]))
+    one, *others = [yard.outputs() for yard, _ in made]
+    assert all(one.keys() == other.keys() for other in others)
+    same = {name: one[name] for name in one if all(one[name] == other[name] for other in others)}
+    return Reference(median(duration_s for _, duration_s in made), same, tracked(in_file(made[0][0]))[0])
 
 
 def run(line: str, fault: str, at_s: float, root: Path, undisturbed: Reference, limit_s: float) -> Trial:
